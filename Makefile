@@ -1,0 +1,49 @@
+# make demo   set everything up and run the first program in a container
+# make test   set everything up and run the tests
+# Needs Python 3.11 or later, and nothing else: no root, no compiler.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TESTS  ?= tests
+PYTEST_FLAGS ?= -n 2 -m 'not sweep'
+
+.PHONY: demo test images lint docs wheel clean
+.DELETE_ON_ERROR:
+
+demo: images
+	$(BIN)/paracell run --stats hello
+
+test: images $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+
+images: $(VENV)/.base
+	$(BIN)/python guest/build.py
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+wheel: $(VENV)/.base
+	$(BIN)/python -m hatchling build -t wheel
+
+# The editable install builds in the environment that the wheel's builder and the images share: one compiler, fetched once.
+$(VENV)/.base: pyproject.toml hatch_build.py
+	@test -n "$(PYTHON)" || { echo "paracell: Python 3.11 or later is needed: set PYTHON" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install "hatchling>=1.27" "attrs>=24.2" "ziglang==0.17.1"
+	$(PIP) install --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.base
+	$(PIP) install --no-build-isolation --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) guest/images docs/_build dist

@@ -1,0 +1,1 @@
+"""What runs inside the machine, and the loaders that put it there."""
