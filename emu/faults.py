@@ -1,0 +1,125 @@
+"""What can go wrong inside the guest (`Fault`) and with the guest (`Unimplemented`, `TripleFault`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ..mmu.walk import Walk
+
+VECTOR_NAMES: Final = {
+    0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF", 10: "#TS", 11: "#NP",
+    12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM", 20: "#VE", 21: "#CP",
+}  # fmt: skip
+
+
+class Fault(Exception):  # noqa: N818  (the manual's word)
+    """An exception of the guest, on its way to the IDT.
+
+    Attributes:
+        vector: 0 to 31.
+        error: the error code, or None for vectors without one.
+        address: CR2's value for #PF, else None.
+        walk: how the page walk went, for #PF.
+
+    """
+
+    def __init__(self, vector: int, error: int | None = None, address: int | None = None) -> None:
+        super().__init__(vector, error, address)
+        self.vector = vector
+        self.error = error
+        self.address = address
+        self.walk: Walk | None = None
+
+    def __str__(self) -> str:
+        """Name the vector, the error code and the address."""
+        text = VECTOR_NAMES.get(self.vector, f"vector {self.vector}")
+        if self.error is not None:
+            text += f"({self.error:#x})"
+        if self.address is not None:
+            text += f" at {self.address:#x}"
+        return text
+
+
+class UD(Fault):
+    """#UD, invalid opcode."""
+
+    def __init__(self) -> None:
+        super().__init__(6)
+
+
+class NM(Fault):
+    """#NM, device not available."""
+
+    def __init__(self) -> None:
+        super().__init__(7)
+
+
+class DB(Fault):
+    """#DB, with the DR6 bits that it sets."""
+
+    def __init__(self, dr6: int) -> None:
+        super().__init__(1)
+        self.dr6 = dr6
+
+
+class TS(Fault):
+    """#TS, invalid TSS."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__(10, error)
+
+
+class NP(Fault):
+    """#NP, segment not present."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__(11, error)
+
+
+class SS(Fault):
+    """#SS, stack fault."""
+
+    def __init__(self, error: int) -> None:
+        super().__init__(12, error)
+
+
+class GP(Fault):
+    """#GP, general protection."""
+
+    def __init__(self, error: int = 0) -> None:
+        super().__init__(13, error)
+
+
+class PF(Fault):
+    """#PF, with the walk that refused."""
+
+    def __init__(self, error: int, address: int, walk: Walk) -> None:
+        super().__init__(14, error, address)
+        self.walk = walk
+
+
+class Unimplemented(NotImplementedError):
+    """A case that the machine does not know: it stops rather than guess.
+
+    Attributes:
+        what: what is missing.
+
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class TripleFault(RuntimeError):
+    """The guest's exceptions could not be delivered: shutdown.
+
+    Attributes:
+        faults: the exceptions that led to it, first to last.
+
+    """
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("triple fault: " + ", then ".join(str(f) for f in faults))
+        self.faults = faults
