@@ -79,6 +79,10 @@ class Symbol(NamedTuple):
     name: str
 
 
+def _length(data: memoryview) -> str:
+    return f"{len(data)} bytes"
+
+
 @frozen
 class Segment:
     """One PT_LOAD.
@@ -89,14 +93,16 @@ class Segment:
         data: its bytes in the file.
         memsz: its size in memory, `data` first and zeroes after.
         flags: 1 execute, 2 write, 4 read.
+        offset: where `data` begins in the file.
 
     """
 
     paddr: int
     vaddr: int
-    data: memoryview = field(repr=len, eq=bytes)
+    data: memoryview = field(repr=_length, eq=bytes)
     memsz: int
     flags: int = 7
+    offset: int = 0
 
     @property
     def end(self) -> int:
@@ -121,7 +127,7 @@ class Elf:
     """
 
     path: str
-    data: memoryview = field(repr=len, eq=bytes)
+    data: memoryview = field(repr=_length, eq=bytes)
     bits: int
     type: Type
     machine: Machine
@@ -153,7 +159,9 @@ def parse(data: bytes | memoryview, path: str) -> Elf:
     return Elf(path, view, bits, Type(kind), Machine(machine), entry, segments, SegmentType.INTERP in types)
 
 
-def _segments(view: memoryview, path: str, bits: int, phoff: int, size: int, count: int) -> tuple[tuple[Segment, ...], set[int]]:
+def _segments(
+    view: memoryview, path: str, bits: int, phoff: int, size: int, count: int
+) -> tuple[tuple[Segment, ...], set[int]]:
     layout = _PROGRAM[bits]
     if count > _MAX_SEGMENTS or (count and size != layout.size):
         raise BadImage(path, "absurd program headers", f"{count} of {size} bytes")
@@ -174,11 +182,9 @@ def _segments(view: memoryview, path: str, bits: int, phoff: int, size: int, cou
             raise BadImage(path, "truncated ELF file", where)
         if filesz > memsz:
             raise BadImage(path, "absurd segment: more bytes in the file than in memory", where)
-        if (offset - vaddr) % PAGE:
-            raise BadImage(path, "absurd segment: its file offset and address do not agree below a page", where)
         if max(vaddr, paddr) + memsz > _LIMIT:
             raise BadImage(path, "absurd segment: past the end of the address space", where)
-        segments.append(Segment(paddr, vaddr, view[offset : offset + filesz], memsz, flags & 7))
+        segments.append(Segment(paddr, vaddr, view[offset : offset + filesz], memsz, flags & 7, offset))
     return tuple(segments), types
 
 

@@ -100,7 +100,11 @@ def _find_header(data: bytes) -> int | None:
     magic = struct.pack("<I", _HEADER_MAGIC)
     at = data.find(magic, 0, _SEARCHED)
     while at >= 0:
-        if at % 4 == 0 and at + 12 <= min(len(data), _SEARCHED) and sum(struct.unpack_from("<III", data, at)) % (1 << 32) == 0:
+        if (
+            at % 4 == 0
+            and at + 12 <= min(len(data), _SEARCHED)
+            and sum(struct.unpack_from("<III", data, at)) % (1 << 32) == 0
+        ):
             return at
         at = data.find(magic, at + 1, _SEARCHED)
     return None

@@ -113,7 +113,9 @@ def plan(image: Image, regions: Sequence[tuple[int, int]], cmdline: str = "", mo
     if at + size > _LOW_END or not _free(image, at, size):
         at, end = end, _page(end + size)
         if end > low:
-            raise BadImage(image.path, f"no room for the boot information in {low >> 20} MiB of memory", f"{size} bytes")
+            raise BadImage(
+                image.path, f"no room for the boot information in {low >> 20} MiB of memory", f"{size} bytes"
+            )
     pieces.append(Piece(at, _information(at, regions, line, placed)))
     cr3 = None
     if image.kind is Kind.ELF64:
@@ -140,11 +142,15 @@ def _string(text: str) -> bytes:
 def memory_map(regions: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
     """Give RAM as (address, size, type) with the PC's holes below 1 MiB; type 1 is available, 2 reserved."""
     entries = [(0, _LOW_END, _AVAILABLE), (_LOW_END, 0xA0000 - _LOW_END, _RESERVED), (0xF0000, 0x10000, _RESERVED)]
-    entries += [(max(base, _HIGH), base + size - max(base, _HIGH), _AVAILABLE) for base, size in regions if base + size > _HIGH]
+    entries += [
+        (max(base, _HIGH), base + size - max(base, _HIGH), _AVAILABLE) for base, size in regions if base + size > _HIGH
+    ]
     return entries
 
 
-def _information(at: int, regions: Sequence[tuple[int, int]], line: bytes, modules: list[tuple[int, int, bytes]]) -> bytes:
+def _information(
+    at: int, regions: Sequence[tuple[int, int]], line: bytes, modules: list[tuple[int, int, bytes]]
+) -> bytes:
     """Build the block for address `at`: the structure, the memory map, the module list, then the strings."""
     entries = b"".join(struct.pack("<IQQI", 20, *entry) for entry in memory_map(regions))
     map_at = at + _INFORMATION_SIZE
@@ -158,7 +164,9 @@ def _information(at: int, regions: Sequence[tuple[int, int]], line: bytes, modul
         strings += text
     flags = _MEMORY | _DEVICE | _CMDLINE | _MODULES | _MMAP | _NAME
     upper = max(regions[0][1] - _HIGH, 0) >> 10
-    head = struct.pack("<7I", flags, _LOW_END >> 10, upper, 0x8000FFFF, strings_at + len(name), len(modules), modules_at)
+    head = struct.pack(
+        "<7I", flags, _LOW_END >> 10, upper, 0x8000FFFF, strings_at + len(name), len(modules), modules_at
+    )
     tail = struct.pack("<6I", len(entries), map_at, 0, 0, 0, strings_at)
     block = (head + bytes(16) + tail).ljust(_INFORMATION_SIZE, b"\0")
     return block + entries + listed + strings

@@ -25,6 +25,8 @@ def check_program(data: bytes, path: str, memory: int) -> Elf:
         where = f"segment at {segment.vaddr:#x}"
         if segment.vaddr + segment.memsz > USER_LIMIT or (elf.type == Type.EXEC and segment.vaddr < _LOWEST):
             raise BadImage(path, "absurd segment: outside user space", where)
+        if (segment.offset - segment.vaddr) % PAGE:
+            raise BadImage(path, "absurd segment: its file offset and address do not agree below a page", where)
     check_overlap(path, [(s.vaddr, s.memsz) for s in elf.segments])
     size = sum(-(-s.memsz // PAGE) * PAGE for s in elf.segments)
     if size > memory:

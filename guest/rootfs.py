@@ -162,10 +162,20 @@ class Rootfs:
 
 
 def init_block(argv: Sequence[str], environment: Sequence[str]) -> bytes:
-    r"""Give the container kernel its first program: each argument and a NUL, an empty string, each variable and a NUL, an empty string."""
-    arguments = b"".join(os.fsencode(a) + b"\0" for a in argv)
-    variables = b"".join(os.fsencode(e) + b"\0" for e in environment)
-    return arguments + b"\0" + variables + b"\0"
+    """Give the container kernel its first program: arguments, then variables, each ended by NUL, each list by an empty string.
+
+    Raises:
+        BadRootfs: a string is empty, which the format cannot say, or holds a NUL.
+
+    """
+    out = b""
+    for strings in (argv, environment):
+        for string in map(os.fsencode, strings):
+            if not string or b"\0" in string:
+                raise BadRootfs("init block", "an empty argument cannot be passed to the first program yet")
+            out += string + b"\0"
+        out += b"\0"
+    return out
 
 
 def _normal(name: str) -> str:
