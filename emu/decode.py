@@ -1,0 +1,258 @@
+"""Instruction bytes to an `Insn`: Capstone decodes, once for each sequence of bytes; the hottest need not even that."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SEGMENTS: Final = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5}
+_NAMES: Final = (
+    ("rax", "eax", "ax", "al"), ("rcx", "ecx", "cx", "cl"), ("rdx", "edx", "dx", "dl"), ("rbx", "ebx", "bx", "bl"),
+    ("rsp", "esp", "sp", "spl"), ("rbp", "ebp", "bp", "bpl"), ("rsi", "esi", "si", "sil"), ("rdi", "edi", "di", "dil"),
+)  # fmt: skip
+
+
+@cache
+def _registers() -> dict[str, tuple[int, int, bool]]:
+    """Map each general register's name to (number, size in bytes, high byte)."""
+    table: dict[str, tuple[int, int, bool]] = {}
+    for number, names in enumerate(_NAMES):
+        for name, size in zip(names, (8, 4, 2, 1), strict=True):
+            table[name] = (number, size, False)
+    for number in range(8, 16):
+        for suffix, size in (("", 8), ("d", 4), ("w", 2), ("b", 1)):
+            table[f"r{number}{suffix}"] = (number, size, False)
+    for number, name in enumerate(("ah", "ch", "dh", "bh")):
+        table[name] = (number, 1, True)
+    return table
+
+
+@frozen(slots=True)
+class Operand:
+    """An operand.
+
+    Attributes:
+        kind: ``reg``, ``mem``, ``imm``, ``creg``, ``dreg`` or ``sreg``.
+        size: bytes.
+        number: register number of its kind.
+        high: one of AH, CH, DH, BH.
+        value: an immediate.
+        segment, base, index, scale, disp, rip_relative, address_size: a memory operand's parts.
+
+    """
+
+    kind: str
+    size: int
+    number: int = 0
+    high: bool = False
+    value: int = 0
+    segment: int = 3
+    base: int | None = None
+    index: int | None = None
+    scale: int = 1
+    disp: int = 0
+    rip_relative: bool = False
+    address_size: int = 8
+
+
+Mem = Operand
+
+
+@frozen(slots=True)
+class Insn:
+    """A decoded instruction.
+
+    Attributes:
+        mnemonic: the key of the table of handlers.
+        length: bytes.
+        operands: as the manual orders them.
+        opsize: 16, 32 or 64.
+        address_size: bytes.
+        rep: a REP prefix is there.
+        bytes: the instruction itself.
+
+    """
+
+    mnemonic: str
+    length: int
+    operands: tuple[Operand, ...]
+    opsize: int
+    address_size: int
+    rep: bool
+    bytes: bytes
+
+    @classmethod
+    def plain(cls, mnemonic: str, code: bytes) -> Insn:
+        """Make an instruction without operands."""
+        return cls(mnemonic, len(code), (), 64, 8, rep=False, bytes=code)
+
+
+_FIXED: Final = {
+    b"\x0f\x01\xef": "wrpkru", b"\x0f\x01\xee": "rdpkru", b"\x48\x0f\x07": "sysretq", b"\x48\xcf": "iretq",
+    b"\x0f\x01\xf8": "swapgs", b"\xfa": "cli", b"\xfb": "sti", b"\xf4": "hlt", b"\x0f\x31": "rdtsc",
+    b"\x0f\x01\xf9": "rdtscp", b"\x0f\x32": "rdmsr", b"\x0f\x30": "wrmsr", b"\x0f\x01\xca": "clac",
+    b"\x0f\x01\xcb": "stac", b"\x0f\x06": "clts", b"\x0f\x01\xd0": "xgetbv", b"\x0f\x01\xd1": "xsetbv",
+}  # fmt: skip
+_PORTS: Final = {0xE4: (1, True), 0xE5: (4, True), 0xE6: (1, True), 0xE7: (4, True)}
+_PORTS_DX: Final = {0xEC: 1, 0xED: 4, 0xEE: 1, 0xEF: 4}
+_RENAMED: Final = {
+    "iretd": "iret", "iretq": "iretq", "retfq": "retf", "sysretq": "sysretq", "sysexitq": "sysexitq", "popfq": "popf",
+    "popfd": "popf", "pushfq": "pushf", "pushfd": "pushf", "insb": "ins", "insw": "ins", "insd": "ins", "outsb": "outs",
+    "outsw": "outs", "outsd": "outs", "rep insb": "ins", "rep outsb": "outs", "xsave64": "xsave", "xrstor64": "xrstor",
+    "xsaveopt64": "xsaveopt", "xsavec64": "xsavec", "xsaves64": "xsaves", "xrstors64": "xrstors",
+}  # fmt: skip
+
+
+def _in_out(code: bytes, mode: int) -> Insn | None:
+    """IN and OUT without Capstone."""
+    wide = code[:1] == b"\x66"
+    at = 1 if wide or mode == 16 else 0
+    body = code[1:] if wide else code
+    if not body:
+        return None
+    opcode = body[0]
+    word = 2 if wide != (mode == 16) else 4
+    name = "out" if opcode & 2 else "in"
+    data = Operand("reg", 1 if not opcode & 1 else word, 0)
+    if opcode in _PORTS and len(body) > 1:
+        port = Operand("imm", 1, value=body[1])
+        length = 2
+    elif opcode in _PORTS_DX:
+        port = Operand("reg", 2, 2)
+        length = 1
+    else:
+        return None
+    operands = (port, data) if name == "out" else (data, port)
+    length += 1 if wide else 0
+    return Insn(name, length, operands, 8 * word, 8 if mode == 64 else 4, rep=False, bytes=code[:length])
+
+
+def decode(code: bytes, mode: int) -> Insn:
+    """Decode the instruction at the start of `code` for a 64-, 32- or 16-bit code segment.
+
+    Bytes that are no instruction give the mnemonic ``invalid``.
+    """
+    for length in (1, 2, 3):
+        name = _FIXED.get(code[:length])
+        if name is not None and (mode == 64 or length < 2 or code[0] != 0x48):
+            size = 64 if name in {"iretq", "sysretq"} else 32
+            return Insn(name, length, (), size, 8 if mode == 64 else 4, rep=False, bytes=code[:length])
+    ports = _in_out(code, mode)
+    return ports or _capstone_decode(code, mode)
+
+
+@cache
+def _disassembler(mode: int) -> Any:
+    import capstone  # noqa: PLC0415  (35 ms that many runs never need)
+
+    md = capstone.Cs(
+        capstone.CS_ARCH_X86, {64: capstone.CS_MODE_64, 32: capstone.CS_MODE_32, 16: capstone.CS_MODE_16}[mode]
+    )
+    md.detail = True
+    return md
+
+
+def _capstone_decode(code: bytes, mode: int) -> Insn:
+    found = next(_disassembler(mode).disasm(code, 0, 1), None)
+    if found is None:
+        return Insn("invalid", 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
+    operands = tuple(_operand(found, o) for o in found.operands)
+    name, rep = found.mnemonic, False
+    for prefix in ("repne ", "rep ", "repe ", "lock "):
+        if name.startswith(prefix):
+            rep = prefix != "lock "
+            name = name.removeprefix(prefix)
+            if prefix == "lock ":
+                name = "invalid" if name not in {"cmpxchg16b", "cmpxchg8b"} else name
+    opsize = _opsize(found, mode)
+    return Insn(
+        _mnemonic(name, operands, found), found.size, operands, opsize, found.addr_size, rep, bytes(found.bytes)
+    )
+
+
+def _opsize(found: Any, mode: int) -> int:
+    if found.rex & 8:
+        return 64
+    small = 0x66 in bytes(found.prefix)
+    if mode == 16:
+        return 32 if small else 16
+    if small:
+        return 16
+    if mode == 64 and found.mnemonic in {"popfq", "pushfq", "iretq"}:
+        return 64
+    return 32
+
+
+def _mnemonic(name: str, operands: tuple[Operand, ...], found: Any) -> str:
+    kinds = [o.kind for o in operands]
+    if name in {"mov", "pop", "push"}:
+        for kind, label in (("creg", "cr"), ("dreg", "dr"), ("sreg", "sreg")):
+            if kinds and kinds[0] == kind:
+                return "pop_sreg" if name == "pop" else f"{name}_to_{label}" if name == "mov" else f"push_{label}"
+            if len(kinds) > 1 and kinds[1] == kind:
+                return f"mov_from_{label}"
+    if name == "movsd" and found.opcode[0] == 0xA5:
+        return "movs"
+    return _RENAMED.get(name, name)
+
+
+def _operand(found: Any, o: Any) -> Operand:
+    if o.type == 1:
+        name = found.reg_name(o.reg)
+        known = _registers().get(name)
+        if known:
+            return Operand("reg", known[1], known[0], known[2])
+        if name in _SEGMENTS:
+            return Operand("sreg", 2, _SEGMENTS[name])
+        digits = re.fullmatch(r"([cd])r(\d+)", name)
+        if digits:
+            return Operand(digits[1] + "reg", 8, int(digits[2]))
+        return Operand("other", o.size)
+    if o.type == 2:
+        return Operand("imm", o.size, value=o.imm & (1 << 64) - 1)
+    return _memory(found, o)
+
+
+def _memory(found: Any, o: Any) -> Operand:
+    mem, registers = o.mem, _registers()
+    base = found.reg_name(mem.base) if mem.base else None
+    index = found.reg_name(mem.index) if mem.index else None
+    segment = found.reg_name(mem.segment) if mem.segment else None
+    number = _SEGMENTS[segment] if segment else (2 if base in {"rsp", "esp", "rbp", "ebp", "bp"} else 3)
+    relative = base in {"rip", "eip"}
+    return Operand(
+        "mem",
+        o.size,
+        segment=number,
+        base=None if relative or base is None else registers[base][0],
+        index=registers[index][0] if index in registers else None,
+        scale=mem.scale,
+        disp=mem.disp,
+        rip_relative=relative,
+        address_size=found.addr_size,
+    )
+
+
+# POPF keeps IF and IOPL silently, SGDT … VERW read TCG's tables, RDPID, LAR and LSL likewise.
+_SUSPECT: Final = re.compile(rb"\x9d|\x9c|\x0f[\x00-\x03]|\x0f\xc7|\xf1")
+_ALWAYS: Final = frozenset({"sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"})
+
+
+def tricky_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int) -> Iterator[int]:
+    """Give the addresses, in a block that starts at `address`, of instructions that TCG runs untrapped but wrongly."""
+    if not _SUSPECT.search(code):
+        return
+    wanted = set(_ALWAYS)
+    if cpl == 0 or iopl:
+        wanted |= {"popf", "popfq", "popfd"}
+    if iopl:
+        wanted |= {"pushf", "pushfq", "pushfd"}
+    for at, _size, mnemonic, _text in _disassembler(mode).disasm_lite(code, address):
+        if mnemonic in wanted:
+            yield at

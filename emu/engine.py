@@ -1,0 +1,348 @@
+"""The one file that touches Unicorn: a bare engine whose live processor state Python reads and writes in place.
+
+Unicorn's binding costs 1.6 µs for each register.  Here the library is called through plain ``ctypes``, and the live
+``CPUX86State`` is found once and then laid under a ``memoryview``: a register costs 30 ns, and a trap copies nothing::
+
+    uc_struct ──cpu──▶ X86CPU ┬ CPUState …
+                              └ CPUX86State: regs[16] eip eflags cc_dst cc_src cc_src2 cc_op df hflags … segs[6] …
+                                ▲ Engine.q (64-bit words) and Engine.d (32-bit words) start here
+
+Nothing of this is assumed: `Engine` finds the state by values it wrote through the public API, `layout.verify` checks each
+field, and a library that differs is refused with `UnicornMismatch`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from . import layout
+from .layout import UnicornMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ARCH_X86: Final = 4
+_MODE_64: Final = 8
+_CTL_USE_EXITS: Final = 4
+_CTL_TLB_TYPE: Final = 12
+_CTL_TB_FLUSH: Final = 10
+_HOOK_INTR: Final = 1 << 0
+_HOOK_INSN: Final = 1 << 1
+_HOOK_CODE: Final = 1 << 2
+_HOOK_MEM_READ: Final = 1 << 10
+_HOOK_MEM_WRITE: Final = 1 << 11
+_HOOK_INSN_INVALID: Final = 1 << 14
+_HOOK_EDGE_GENERATED: Final = 1 << 15
+_HOOK_TLB_FILL: Final = 1 << 17
+_INS_SYSCALL: Final = 699
+_INS_SYSENTER: Final = 700
+_INS_CPUID: Final = 113
+_COUNT_MARK: Final = 0x5EA1C0DE
+
+INTR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
+FILL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+VOID_INSN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+CPUID_INSN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+EDGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+MEM = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+)
+MMIO_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p)
+MMIO_WRITE = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p
+)
+
+FETCH: Final = 18
+WRITE: Final = 17
+READ: Final = 16
+
+# TCG's three translation slots, as (hflags bits, mmu index mask for a flush).  See unicorn-facts: index 0 is
+# "supervisor with SMAP", 1 user, 2 "supervisor without SMAP".
+SLOTS: Final = ((3, 1 << 1), (1, 1 << 2), (1 | 1 << 23, 1 << 0))
+SLOT_BITS: Final = 3 | 1 << 23
+
+
+def library_path() -> Path:
+    """Where the installed ``unicorn`` package keeps its shared library; the package itself is never executed."""
+    spec = importlib.util.find_spec("unicorn")
+    if spec is None or not spec.submodule_search_locations:
+        raise UnicornMismatch("the package unicorn is not installed")
+    folder = Path(spec.submodule_search_locations[0]) / "lib"
+    for name in ("libunicorn.so.2", "libunicorn.2.dylib"):
+        if (folder / name).exists():
+            return folder / name
+    raise UnicornMismatch(f"no libunicorn 2 in {folder}")
+
+
+class _Peek:
+    """Reads this process's memory at any address, without a crash where nothing is mapped.
+
+    ``write(2)`` from a bad address answers EFAULT; so a pipe is a safe way to look.
+    """
+
+    def __init__(self) -> None:
+        self._out, self._in = os.pipe()
+        self._libc = ctypes.CDLL(None)
+
+    def __call__(self, address: int, size: int) -> bytes:
+        got = self._libc.write(self._in, ctypes.c_void_p(address), ctypes.c_size_t(size))
+        return os.read(self._out, got) if got > 0 else b""
+
+    def close(self) -> None:
+        os.close(self._in)
+        os.close(self._out)
+
+
+class Engine:
+    """One Unicorn instance over one block of guest-physical RAM.
+
+    Attributes:
+        q: the live CPU state as 64-bit words (``q[0..15]`` general registers in x86 order, ``q[16]`` RIP).
+        d: the same bytes as 32-bit words.
+        raw: the same bytes.
+
+    """
+
+    def __init__(self) -> None:
+        self._lib: Any = ctypes.CDLL(str(library_path()))
+        self._declare()
+        handle = ctypes.c_void_p()
+        self._check(self._lib.uc_open(_ARCH_X86, _MODE_64, ctypes.byref(handle)), "uc_open")
+        self.handle: int = handle.value or 0
+        self._keep: list[Any] = []
+        self._ctl(_CTL_TLB_TYPE, ctypes.c_int(1))
+        self._ctl(_CTL_USE_EXITS, ctypes.c_int(1))
+        self._find_state()
+        layout.verify(self._write_register, self.raw)
+        self._views: dict[int, memoryview] = {}
+
+    def _declare(self) -> None:
+        lib, ptr, u64 = self._lib, ctypes.c_void_p, ctypes.c_uint64
+        lib.uc_emu_start.argtypes = [ptr, u64, u64, u64, ctypes.c_size_t]
+        lib.uc_emu_stop.argtypes = [ptr]
+        lib.uc_reg_write.argtypes = [ptr, ctypes.c_int, ptr]
+        lib.uc_mem_map_ptr.argtypes = [ptr, u64, ctypes.c_size_t, ctypes.c_uint32, ptr]
+        lib.uc_mmio_map.argtypes = [ptr, u64, ctypes.c_size_t, MMIO_READ, ptr, MMIO_WRITE, ptr]
+        lib.uc_hook_del.argtypes = [ptr, ctypes.c_size_t]
+        lib.uc_mem_unmap.argtypes = [ptr, u64, ctypes.c_size_t]
+        lib.uc_close.argtypes = [ptr]
+        try:
+            # Exported by the wheel's library though not in its header: the exact tools for one page and one slot.
+            self._flush_slots = lib.tlb_flush_by_mmuidx_x86_64
+            self._flush_page = lib.tlb_flush_page_x86_64
+            self._drop_code = lib.tb_invalidate_phys_range_x86_64
+            self._flags = lib.helper_cc_compute_all_x86_64
+        except AttributeError as error:
+            raise UnicornMismatch(f"libunicorn exports no {error}") from error
+        self._flush_slots.argtypes = [ptr, ctypes.c_uint16]
+        self._flush_page.argtypes = [ptr, u64]
+        self._drop_code.argtypes = [ptr, u64, u64]
+        self._flags.argtypes = [u64, u64, u64, ctypes.c_int]
+        self._flags.restype = u64
+        for call in (self._flush_slots, self._flush_page, self._drop_code):
+            call.restype = None
+
+    @staticmethod
+    def _check(code: int, what: str) -> None:
+        if code:
+            raise UnicornMismatch(f"{what} failed with Unicorn error {code}")
+
+    def _ctl(self, kind: int, *arguments: Any) -> None:
+        word = kind | len(arguments) << 26 | 1 << 30
+        self._check(self._lib.uc_ctl(ctypes.c_void_p(self.handle), ctypes.c_int(word), *arguments), f"uc_ctl {kind}")
+
+    def _write_register(self, number: int, value: bytes) -> None:
+        self._check(self._lib.uc_reg_write(self.handle, number, value), f"uc_reg_write {number}")
+
+    def _find_state(self) -> None:
+        """Find CPUState and CPUX86State behind the handle by sixteen values that occur nowhere else."""
+        marks = [(0x51EA << 48 | 0x9E3779B97F4A7C15 * i) & (1 << 64) - 1 for i in range(1, 17)]
+        for number, mark in zip(layout.GENERAL_REGISTERS, marks, strict=True):
+            self._write_register(number, struct.pack("<Q", mark))
+        pattern = struct.pack("<16Q", *marks)
+        peek = _Peek()
+        try:
+            head = peek(self.handle, 4096)
+            for (pointer,) in struct.iter_unpack("<Q", head[: len(head) & ~7]):
+                if pointer < 4096 or pointer >> 47:
+                    continue
+                window = b"".join(peek(pointer + k, 4096) for k in range(0, 0x10000, 4096))
+                at = window.find(pattern)
+                if at >= 0:
+                    self.cpu_state = pointer
+                    break
+            else:
+                raise UnicornMismatch("the live CPU state was not found behind the engine's handle")
+        finally:
+            peek.close()
+        self.state = self.cpu_state + at
+        block = (ctypes.c_char * layout.SIZE).from_address(self.state)
+        self.raw = memoryview(block).cast("B")
+        self.q = self.raw.cast("Q")
+        self.d = self.raw.cast("I")
+
+    # ---- memory -----------------------------------------------------------------------------------------------
+
+    def map_ram(self, address: int, size: int, host_pointer: int) -> None:
+        """Map host memory as guest-physical RAM, with every right: the page tables decide, not Unicorn."""
+        self._check(self._lib.uc_mem_map_ptr(self.handle, address, size, 7, host_pointer), "uc_mem_map_ptr")
+
+    def map_mmio(self, address: int, size: int, read: Callable[..., int], write: Callable[..., None]) -> None:
+        """Map a device region: ``read(handle, offset, size, _)``, ``write(handle, offset, size, value, _)``."""
+        r, w = MMIO_READ(read), MMIO_WRITE(write)
+        self._keep += [r, w]
+        self._check(self._lib.uc_mmio_map(self.handle, address, size, r, None, w, None), "uc_mmio_map")
+
+    # ---- hooks ------------------------------------------------------------------------------------------------
+
+    def _hook(self, kind: int, callback: Any, *extra: Any, begin: int = 1, end: int = 0) -> int:
+        hook = ctypes.c_size_t()
+        code = self._lib.uc_hook_add(
+            ctypes.c_void_p(self.handle),
+            ctypes.byref(hook),
+            ctypes.c_int(kind),
+            callback,
+            None,
+            ctypes.c_uint64(begin),
+            ctypes.c_uint64(end),
+            *extra,
+        )
+        self._check(code, f"uc_hook_add {kind}")
+        self._keep.append(callback)
+        return hook.value
+
+    def install(
+        self,
+        *,
+        interrupt: Callable[..., None],
+        invalid: Callable[..., bool],
+        fill: Callable[..., bool],
+        syscall: Callable[..., None],
+        sysenter: Callable[..., None],
+        cpuid: Callable[..., int],
+        block: Callable[..., None],
+    ) -> None:
+        """Install the callbacks that every machine has; all before the first run, as Unicorn demands."""
+        self._hook(_HOOK_INTR, INTR(interrupt))
+        self._hook(_HOOK_INSN_INVALID, INVALID(invalid))
+        self._hook(_HOOK_TLB_FILL, FILL(fill))
+        self._hook(_HOOK_INSN, VOID_INSN(syscall), ctypes.c_int(_INS_SYSCALL))
+        self._hook(_HOOK_INSN, VOID_INSN(sysenter), ctypes.c_int(_INS_SYSENTER))
+        self._hook(_HOOK_INSN, CPUID_INSN(cpuid), ctypes.c_int(_INS_CPUID))
+        self._hook(_HOOK_EDGE_GENERATED, EDGE(block))
+
+    def hook_code(self, address: int, callback: Callable[..., None]) -> int:
+        """Call ``callback(handle, address, size, _)`` before each execution of the instruction at `address`."""
+        return self._hook(_HOOK_CODE, CODE(callback), begin=address, end=address)
+
+    def hook_data(self, begin: int, end: int, callback: Callable[..., None], *, read: bool) -> int:
+        """Call ``callback(handle, kind, address, size, value, _)`` on data accesses in [begin, end]."""
+        kind = _HOOK_MEM_WRITE | (_HOOK_MEM_READ if read else 0)
+        return self._hook(kind, MEM(callback), begin=begin, end=end)
+
+    def unhook(self, hook: int) -> None:
+        """Remove a hook made by `hook_code` or `hook_data`."""
+        self._check(self._lib.uc_hook_del(self.handle, hook), "uc_hook_del")
+
+    def calibrate(
+        self, fill: Callable[..., bool], programs: tuple[str, ...], page: int, wanted: int, seen: list[set[int]]
+    ) -> int:
+        """Run each program (hexadecimal code) with RDI = `wanted` on a scratch page, and give the place all `seen` share."""
+        scratch = (ctypes.c_char * 8192)()
+        pointer = ctypes.addressof(scratch) + 4095 & ~4095
+        self.map_ram(page, 4096, pointer)
+        hook = self._hook(_HOOK_TLB_FILL, FILL(fill))
+        before = bytes(self.raw)
+        self.d[layout.HFLAGS >> 2] = self.d[layout.HFLAGS >> 2] & ~SLOT_BITS | 1 << 14 | 1 << 15 | SLOTS[0][0]
+        for at, program in enumerate(programs):
+            code = bytes.fromhex(program)
+            ctypes.memmove(pointer + 64 * at, code, len(code))
+            self.q[7] = wanted
+            self.run(page + 64 * at)
+        common = set.intersection(*seen) if len(seen) == len(programs) else set()
+        self.drop_all_code()  # what was translated before the counting hook would not count
+        self.run(page, _COUNT_MARK)
+        self._find_counter()
+        self.raw[:] = before
+        self.unhook(hook)
+        self.flush_slots()
+        self.drop_all_code()
+        self._check(self._lib.uc_mem_unmap(self.handle, page, 4096), "uc_mem_unmap")
+        if not common:
+            raise UnicornMismatch("the exact address of a page fault was not found")
+        return max(common)
+
+    def _find_counter(self) -> None:
+        """Find Unicorn's count of instructions: it stands beside the limit that the last `run` was given."""
+        peek = _Peek()
+        try:
+            head = b"".join(peek(self.handle + k, 512) for k in range(0, 8192, 512))
+        finally:
+            peek.close()
+        at = head.find(struct.pack("<Q", _COUNT_MARK)) - 8
+        if at < 0:
+            raise UnicornMismatch("the counter of retired instructions was not found")
+        block = (ctypes.c_uint64 * 2).from_address(self.handle + at)
+        self.counter = memoryview(block).cast("B").cast("Q")  # [0] retired, [1] the limit
+
+    # ---- running ----------------------------------------------------------------------------------------------
+
+    def run(self, rip: int, count: int = 0) -> int:
+        """Run from `rip` until something stops it (or after `count` instructions); Unicorn's error code."""
+        result: int = self._lib.uc_emu_start(self.handle, rip, 0, 0, count)
+        return result
+
+    def stop(self) -> None:
+        """Leave `run` before the next instruction; may be called from a callback or another thread."""
+        self._lib.uc_emu_stop(self.handle)
+
+    def entry(self, pointer: int) -> memoryview:
+        """Unicorn's ``uc_tlb_entry`` at `pointer` as two words (physical page, rights), kept by address."""
+        view = self._views.get(pointer)
+        if view is None:
+            block = (ctypes.c_char * 16).from_address(pointer)
+            view = self._views[pointer] = memoryview(block).cast("B").cast("Q")
+        return view
+
+    def flags(self) -> int:
+        """Give the six arithmetic flags, which TCG keeps lazily as an operation and its operands."""
+        q, d = self.q, self.d
+        operation = d[layout.CC_OP >> 2]
+        if operation == 1:  # CC_OP_EFLAGS: the flags themselves
+            return q[layout.CC_SRC >> 3] & 0x8D5
+        result: int = self._flags(q[layout.CC_DST >> 3], q[layout.CC_SRC >> 3], q[layout.CC_SRC2 >> 3], operation)
+        return result & 0x8D5
+
+    # ---- what TCG has cached ----------------------------------------------------------------------------------
+
+    def flush_slots(self, mask: int = 7) -> None:
+        """Empty the translation slots whose MMU index bits are set in `mask`."""
+        self._flush_slots(self.cpu_state, mask)
+
+    def flush_page(self, address: int) -> None:
+        """Drop one 4 KiB page from all three slots."""
+        self._flush_page(self.cpu_state, address)
+
+    def drop_code(self, begin: int, end: int) -> None:
+        """Forget translated code in the RAM range [begin, end): Python has written there."""
+        self._drop_code(self.handle, begin, end)
+
+    def drop_all_code(self) -> None:
+        """Forget all translated code, as after a new hook."""
+        self._ctl(_CTL_TB_FLUSH)
+
+    def close(self) -> None:
+        """Free the engine; the views are dead afterwards."""
+        if self.handle:
+            self.q.release()
+            self.d.release()
+            self.raw.release()
+            self._lib.uc_close(self.handle)
+            self.handle = 0

@@ -1,0 +1,97 @@
+"""Instructions on RFLAGS: CLI, STI, POPF, PUSHF, CLAC, STAC (SDM instruction pages of those names)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ...mmu.registers import CR4
+from ..cpu import RSP, SS
+from ..faults import GP, UD
+from ..table import instruction
+
+if TYPE_CHECKING:
+    from ..cpu import Cpu
+    from ..decode import Insn
+
+_TF, _IF, _IOPL, _NT = 1 << 8, 1 << 9, 3 << 12, 1 << 14
+_RF, _VM, _AC, _VIF, _VIP, _ID = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21
+_ORDINARY: Final = 0xDD5 & ~_IF | _TF  # CF PF AF ZF SF TF DF OF
+
+
+@instruction("cli")
+def cli(cpu: Cpu, insn: Insn) -> None:
+    """CLI: IOPL decides; CR4.PVI's virtual interrupts are for CPL 3 below it."""
+    if cpu.cpl > cpu.iopl:
+        if cpu.cpl == 3 and cpu.cr4 & CR4.PVI.mask:
+            cpu.set_system_flags(_VIF, 0)
+            cpu.next(insn)
+            return
+        raise GP(0)
+    cpu.set_system_flags(_IF, 0)
+    cpu.next(insn)
+
+
+@instruction("sti")
+def sti(cpu: Cpu, insn: Insn) -> None:
+    """STI: interrupts are let in only after the next instruction, if IF was 0."""
+    if cpu.cpl > cpu.iopl:
+        if cpu.cpl == 3 and cpu.cr4 & CR4.PVI.mask and not cpu.system_flags & _VIP:
+            cpu.set_system_flags(0, _VIF)
+            cpu.next(insn)
+            return
+        raise GP(0)
+    if not cpu.interrupts_enabled:
+        cpu.set_system_flags(0, _IF)
+        cpu.shadow = True
+    cpu.next(insn)
+
+
+@instruction("clac", "stac")
+def clac_stac(cpu: Cpu, insn: Insn) -> None:
+    """CLAC and STAC: #UD at CPL > 0 or without CR4.SMAP's feature bit."""
+    if cpu.cpl:
+        raise UD
+    if insn.mnemonic == "stac":
+        cpu.set_system_flags(0, _AC)
+    else:
+        cpu.set_system_flags(_AC, 0)
+    cpu.next(insn)
+
+
+def stack_pointer_mask(cpu: Cpu) -> int:
+    """Give the bits of RSP that the stack uses: 64 in 64-bit mode, else SS.B decides."""
+    if cpu.code64:
+        return (1 << 64) - 1
+    return 0xFFFFFFFF if cpu.segments[SS].access & 0x4000 else 0xFFFF
+
+
+@instruction("popf")
+def popf(cpu: Cpu, insn: Insn) -> None:
+    """POPF, POPFD, POPFQ: which bits change depends on CPL and IOPL."""
+    size = insn.opsize // 8
+    mask = stack_pointer_mask(cpu)
+    rsp = cpu.q[RSP]
+    value = cpu.read((rsp & mask) + cpu.segment_base(SS), size, stack=True)
+    old = cpu.rflags
+    change = _ORDINARY | _NT
+    if size > 2:
+        change |= _AC | _ID
+    if cpu.cpl == 0:
+        change |= _IOPL
+    if cpu.cpl <= cpu.iopl:
+        change |= _IF
+    cpu.q[RSP] = rsp & ~mask | (rsp + size) & mask
+    cpu.next(insn)
+    new = old & ~change | value & change
+    cpu.rflags = new & ~_RF if size > 2 else new
+
+
+@instruction("pushf")
+def pushf(cpu: Cpu, insn: Insn) -> None:
+    """PUSHF, PUSHFD, PUSHFQ: RF and VM are pushed as zero.  Only hooked where TCG's IOPL is not the guest's."""
+    size = insn.opsize // 8
+    mask = stack_pointer_mask(cpu)
+    rsp = cpu.q[RSP]
+    cpu.write((rsp - size & mask) + cpu.segment_base(SS), size, cpu.rflags & ~(_RF | _VM), stack=True)
+    cpu.q[RSP] = rsp & ~mask | (rsp - size) & mask
+    cpu.next(insn)

@@ -1,0 +1,99 @@
+"""IN, OUT, INS and OUTS, with the I/O permission bitmap (SDM "I/O Permission Bit Map")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..cpu import ES, RCX, RDI, RDX, RSI, UNUSABLE
+from ..events import Kind
+from ..faults import GP
+from ..table import instruction
+
+if TYPE_CHECKING:
+    from ..cpu import Cpu
+    from ..decode import Insn
+
+_DF: Final = 1 << 10
+_U32: Final = 0xFFFFFFFF
+
+
+def check_port(cpu: Cpu, port: int, size: int) -> None:
+    """Raise #GP(0) unless CPL ≤ IOPL or the TSS's bitmap allows every byte of the access."""
+    if cpu.cpl <= cpu.iopl:
+        return
+    tr = cpu.tr
+    if tr.access & UNUSABLE or not tr.access & 8 or tr.limit < 103:
+        raise GP(0)
+    bitmap = cpu.read_system(tr.base + 102, 2)
+    at = bitmap + (port >> 3)
+    if at + 1 > tr.limit:
+        raise GP(0)
+    bits = cpu.read_system(tr.base + at, 2) >> (port & 7)
+    if bits & (1 << size) - 1:
+        raise GP(0)
+
+
+@instruction("in")
+def port_in(cpu: Cpu, insn: Insn) -> None:
+    """IN: AL, AX or EAX from a port."""
+    data, source = insn.operands
+    port = source.value if source.kind == "imm" else cpu.q[RDX] & 0xFFFF
+    check_port(cpu, port, data.size)
+    value = cpu.devices.port_read(port, data.size)
+    cpu.put(insn, data, value)
+    cpu.next(insn)
+    cpu.event(Kind.PORT, port, 0, value, cost=cpu.costs.port)
+
+
+@instruction("out")
+def port_out(cpu: Cpu, insn: Insn) -> None:
+    """OUT: AL, AX or EAX to a port."""
+    target, data = insn.operands
+    port = target.value if target.kind == "imm" else cpu.q[RDX] & 0xFFFF
+    check_port(cpu, port, data.size)
+    value = cpu.get(insn, data)
+    cpu.next(insn)
+    cpu.event(Kind.PORT, port, 1, value, cost=cpu.costs.port)
+    cpu.devices.port_write(port, data.size, value)
+
+
+def _width(insn: Insn) -> int:
+    return {0x6C: 1, 0x6E: 1}.get(insn.bytes[-1], min(insn.opsize, 32) // 8)
+
+
+def _step(cpu: Cpu, size: int) -> int:
+    return -size if cpu.rflags & _DF else size
+
+
+@instruction("ins", "outs")
+def port_string(cpu: Cpu, insn: Insn) -> None:
+    """INS and OUTS, with REP one trap for the whole string."""
+    port = cpu.q[RDX] & 0xFFFF
+    size = _width(insn)
+    check_port(cpu, port, size)
+    mask = (1 << 8 * insn.address_size) - 1
+    count = cpu.q[RCX] & mask if insn.rep else 1
+    step = _step(cpu, size)
+    out = insn.mnemonic == "outs"
+    register = RSI if out else RDI
+    segment = next((o.segment for o in insn.operands if o.kind == "mem"), 3) if out else ES
+    base = cpu.segment_base(segment)
+    last = 0
+    while count:
+        address = base + (cpu.q[register] & mask)
+        if out:
+            last = cpu.read(address, size)
+            cpu.devices.port_write(port, size, last)
+        else:
+            cpu.check_write(address, size)
+            last = cpu.devices.port_read(port, size)
+            cpu.write(address, size, last)
+        # Progress is visible after each element: a fault in the middle restarts where it was.
+        cpu.q[register] = cpu.q[register] + step & mask | cpu.q[register] & ~mask if insn.address_size != 4 else (
+            cpu.q[register] + step & _U32
+        )
+        if insn.rep:
+            cpu.q[RCX] = cpu.q[RCX] - 1 & mask
+        count -= 1
+    cpu.next(insn)
+    cpu.event(Kind.PORT, port, int(out), last, cost=cpu.costs.port)

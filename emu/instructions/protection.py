@@ -1,0 +1,45 @@
+"""RDPKRU and WRPKRU (SDM "WRPKRU—Write Data to User Page Key Register")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..cpu import RAX, RCX, RDX
+from ..events import Kind
+from ..faults import GP, UD
+from ..table import instruction
+
+if TYPE_CHECKING:
+    from ..cpu import Cpu
+    from ..decode import Insn
+
+_PKE: Final = 1 << 22
+_U32: Final = 0xFFFFFFFF
+
+
+@instruction("wrpkru")
+def wrpkru(cpu: Cpu, insn: Insn) -> None:
+    """WRPKRU: PKRU := EAX; ECX and EDX must be zero."""
+    if not cpu.cr4 & _PKE:
+        raise UD
+    q = cpu.q
+    if (q[RCX] | q[RDX]) & _U32:
+        raise GP(0)
+    old, new = cpu.pkru, q[RAX] & _U32
+    cpu.pkru = new
+    cpu.translation.switch()
+    cpu.event(Kind.WRPKRU, old, new, cost=cpu.costs.wrpkru)
+    cpu.next(insn)
+
+
+@instruction("rdpkru")
+def rdpkru(cpu: Cpu, insn: Insn) -> None:
+    """RDPKRU: EAX := PKRU, EDX := 0; ECX must be zero."""
+    if not cpu.cr4 & _PKE:
+        raise UD
+    q = cpu.q
+    if q[RCX] & _U32:
+        raise GP(0)
+    q[RAX] = cpu.pkru
+    q[RDX] = 0
+    cpu.next(insn)

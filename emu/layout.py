@@ -1,0 +1,96 @@
+"""Where Unicorn 2.1.4's x86 state keeps what we need: one declaration, checked against the library at every start.
+
+Byte offsets from the start of ``CPUX86State`` (its general registers).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .engine import Engine
+
+RIP: Final = 128
+EFLAGS: Final = 136
+CC_DST: Final = 144
+CC_SRC: Final = 152
+CC_SRC2: Final = 160
+CC_OP: Final = 168
+DF: Final = 172
+HFLAGS: Final = 176
+SEGMENTS: Final = 184  # ES CS SS DS FS GS, 24 bytes each: selector u32, base u64 (at 8), limit u32, flags u32
+CR: Final = 424
+FPSTT: Final = 604
+FPUS: Final = 608
+FPUC: Final = 610
+FPTAGS: Final = 612
+FPREGS: Final = 624  # 8 × 16 bytes
+MXCSR: Final = 816
+XMM: Final = 824  # 64 bytes each
+ERROR_CODE: Final = 0x1508
+EXCEPTION_IS_INT: Final = 0x150C
+OLD_EXCEPTION: Final = 0x1578
+SIZE: Final = 0x1600
+
+# Unicorn's register numbers, in the order of the encodings RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15.
+GENERAL_REGISTERS: Final = (35, 38, 40, 37, 44, 36, 43, 39, 106, 107, 108, 109, 110, 111, 112, 113)
+_REG_RIP, _REG_FS_BASE, _REG_GS_BASE, _REG_MXCSR, _REG_XMM0 = 41, 250, 251, 249, 122
+_REG_FPCW, _REG_ST0 = 246, 114
+
+
+class UnicornMismatch(RuntimeError):  # noqa: N818
+    """The Unicorn that is installed is not the one that the core was measured against."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"this Unicorn does not fit (2.1.4 is known to): {what}")
+
+
+def verify(write: Callable[[int, bytes], None], raw: memoryview) -> None:
+    """Write through the public API and look where it lands; `UnicornMismatch` on a difference."""
+
+    def expect(name: str, number: int, value: bytes, offset: int) -> None:
+        before = bytes(raw[offset : offset + len(value)])
+        write(number, value)
+        if bytes(raw[offset : offset + len(value)]) != value:
+            raise UnicornMismatch(f"{name} is not {offset:#x} bytes into the CPU state")
+        raw[offset : offset + len(value)] = before
+
+    eight = struct.pack("<Q", 0x1234567890ABCDE0)
+    expect("FS.base", _REG_FS_BASE, eight, SEGMENTS + 24 * 4 + 8)
+    expect("GS.base", _REG_GS_BASE, eight, SEGMENTS + 24 * 5 + 8)
+    expect("MXCSR", _REG_MXCSR, struct.pack("<I", 0x9FA0), MXCSR)
+    for i in (0, 7, 15):
+        expect(f"XMM{i}", _REG_XMM0 + i, bytes(range(i + 1, i + 17)), XMM + 64 * i)
+    expect("FPCW", _REG_FPCW, struct.pack("<H", 0x027F), FPUC)
+    for i in (0, 7):
+        expect(f"ST{i}", _REG_ST0 + i, bytes(range(i + 1, i + 11)), FPREGS + 16 * i)
+
+
+def fault_offset(engine: Engine) -> int:
+    """Find where, beside the TLB entry on Unicorn's stack, a refused fill keeps its exact address.
+
+    The fill callback is told only the page.  The whole address is a local of Unicorn's own function, at a constant distance
+    from the entry that it passes us.  The distance is found by four kinds of access at odd addresses, and checked at
+    each use.
+    """
+    seen: list[set[int]] = []
+    wanted = 0x1234_5678_9ABD
+
+    def fill(_engine: int, page: int, _kind: int, entry: int, _user: object) -> bool:
+        if page == _SCRATCH:
+            engine.entry(entry)[0:2] = memoryview(struct.pack("<QQ", _SCRATCH, 7)).cast("Q")
+            return True
+        around = range(-256, 0, 8)
+        seen.append({k for k in around if ctypes.c_uint64.from_address(entry + k).value == wanted})
+        return False
+
+    return engine.calibrate(fill, _PROGRAMS, _SCRATCH, wanted, seen)
+
+
+_SCRATCH: Final = 0x1000
+# mov rax,[rdi]; mov [rdi],rax; add [rdi],eax; movups xmm0,[rdi]; jmp rdi
+_PROGRAMS: Final = ("488b07", "488907", "0107", "0f1007", "ffe7")

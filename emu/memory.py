@@ -1,0 +1,132 @@
+"""Guest-physical memory: one sparse block of host memory that Python and TCG share.
+
+::
+
+    0 ───────────── below ──────────── 3 GiB ── hole (APIC, nothing else) ── 4 GiB ──── above ────
+    one anonymous mapping covers it all; the hole is never touched, and untouched pages cost nothing
+
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+PAGE: Final = 4096
+HOLE: Final = 3 << 30
+FOUR_GIB: Final = 1 << 32
+APIC_PAGE: Final = 0xFEE00000
+NOTHING: Final = 0xFFFFF000  # where a fill points for an address that nobody answers: reads give ones
+_MAP_NORESERVE: Final = 0x4000
+
+
+class OutOfRange(IndexError):
+    """A physical address that is not RAM.
+
+    Attributes:
+        address: the physical address.
+
+    """
+
+    def __init__(self, address: int) -> None:
+        super().__init__(f"physical address {address:#x} is not RAM")
+        self.address = address
+
+
+class Memory:
+    """RAM of `size` bytes (a multiple of 4 KiB).
+
+    Attributes:
+        words: all of it as 64-bit words; ``words[pa >> 3]``.
+        ram: the mapping itself, for slices and ``struct``.
+        code: physical page numbers that hold translated code; Python's writes there must drop it.
+        dirty: physical page numbers written since `dirty` was last emptied.
+        stale: (address, size) of writes to translated code that `drop_stale_code` has yet to deal with.
+
+    """
+
+    def __init__(self, size: int) -> None:
+        if size <= 0 or size % PAGE:
+            raise ValueError(f"memory size {size} is not a positive multiple of {PAGE} bytes")
+        self.size = size
+        self.low = min(size, HOLE)
+        self.limit = self.low if size <= HOLE else FOUR_GIB + size - HOLE
+        self.ram = mmap.mmap(-1, self.limit, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+        self.words = memoryview(self.ram).cast("B").cast("Q")
+        self.code: set[int] = set()
+        self.dirty: set[int] = set()
+        self.stale: list[tuple[int, int]] = []
+        self._engine: Engine | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Give the engine this memory as its RAM."""
+        self._engine = engine
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
+        engine.map_ram(0, self.low, base)
+        if self.limit > FOUR_GIB:
+            engine.map_ram(FOUR_GIB, self.limit - FOUR_GIB, base + FOUR_GIB)
+
+    def is_ram(self, address: int) -> bool:
+        """Tell whether `address` is RAM."""
+        return address < self.low or FOUR_GIB <= address < self.limit
+
+    def regions(self) -> list[tuple[int, int]]:
+        """Give the RAM ranges as (address, size), for the boot information."""
+        ranges = [(0, self.low)]
+        if self.limit > FOUR_GIB:
+            ranges.append((FOUR_GIB, self.limit - FOUR_GIB))
+        return ranges
+
+    def read64(self, address: int) -> int:
+        """Read an aligned word; ones where there is no RAM, as a floating bus gives."""
+        return self.words[address >> 3] if self.is_ram(address) else (1 << 64) - 1
+
+    def write64(self, address: int, value: int) -> None:
+        """Write an aligned word, as the processor does for accessed and dirty bits."""
+        if self.is_ram(address):
+            self.words[address >> 3] = value
+            self.written(address, 8)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read bytes; `OutOfRange` where there is no RAM."""
+        if size and not (self.is_ram(address) and self.is_ram(address + size - 1)):
+            raise OutOfRange(address)
+        return self.ram[address : address + size]
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write bytes; `OutOfRange` where there is no RAM."""
+        size = len(data)
+        if size and not (self.is_ram(address) and self.is_ram(address + size - 1)):
+            raise OutOfRange(address)
+        self.ram[address : address + size] = data
+        self.written(address, size)
+
+    def written(self, address: int, size: int) -> None:
+        """Note that Python has written here: the pages are dirty, and code translated from them is void."""
+        first, last = address >> 12, (address + size - 1) >> 12
+        if first == last:
+            self.dirty.add(first)
+            if first not in self.code:
+                return
+        else:
+            self.dirty.update(range(first, last + 1))
+            if self.code.isdisjoint(range(first, last + 1)):
+                return
+        # Not at once: this may be the very block that runs, in the middle of a fill.
+        self.stale.append((address, size))
+
+    def drop_stale_code(self) -> None:
+        """Drop the translated code that writes since the last call have made stale."""
+        if self._engine is not None:
+            for address, size in self.stale:
+                offset = self.ram_offset(address)
+                self._engine.drop_code(offset, offset + size)
+        self.stale.clear()
+
+    def ram_offset(self, address: int) -> int:
+        """Where Unicorn keeps this byte in its list of RAM blocks, which knows no hole."""
+        return address if address < FOUR_GIB else address - FOUR_GIB + self.low

@@ -1,0 +1,314 @@
+"""Translation contexts: which rights TCG's three slots hold, and how a miss is filled.
+
+TCG has three translation slots, chosen by bits of ``hflags`` alone.  A *context* is everything that decides a translation
+besides the tables: PCID, privilege, keys.  Each slot holds one context; going back to one that has a slot costs nothing::
+
+    CPL 3, PKRU=user  ─┐      ┌ slot 0
+    CPL 3, PKRU=kernel ┼──────┼ slot 1     a fourth context takes the slot used least recently
+    CPL 0             ─┘      └ slot 2
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any, Final
+
+from ..mmu import rights
+from ..mmu.registers import CR0, CR4, EFER
+from ..mmu.rights import EXEC, READ, WRITE, Context
+from ..mmu.tlb import Tlb
+from ..mmu.walk import INDEX_MASK, Mode, Paging, Walk, explain, reserved_bits, walk
+from ..pku.rights import denied
+from . import layout
+from .engine import FETCH, SLOT_BITS, SLOTS
+from .events import Kind
+from .faults import GP, PF
+from .memory import APIC_PAGE, NOTHING
+
+if TYPE_CHECKING:
+    from .cpu import Cpu
+    from .engine import Engine
+    from .memory import Memory
+
+_HFLAGS: Final = layout.HFLAGS >> 2
+_EFLAGS: Final = layout.EFLAGS >> 3
+_AC: Final = 1 << 18
+_NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
+_SMAP_SLOT: Final = 2
+_IDENTITY: Final = bytes([0x77]) * 512
+MAXPHYADDR: Final = 52
+
+
+class Slot:
+    """What one TCG slot holds: a key, and the rights table of its context."""
+
+    __slots__ = ("context", "key", "table")
+
+    def __init__(self) -> None:
+        self.key: tuple[Any, ...] | None = None
+        self.table = _IDENTITY
+        self.context = Context(user=False)
+
+
+class Translation:
+    """The processor's view of linear memory.
+
+    Attributes:
+        paging: mode, root and reserved bits now in force.
+        tlb: the Python-side TLB.
+        fault: (address, need) of a fill that was refused and stopped TCG.
+        code_size: 64, 32 or 16: how instruction bytes decode.
+
+    """
+
+    def __init__(self, cpu: Cpu, engine: Engine, memory: Memory) -> None:
+        self.cpu = cpu
+        self.engine = engine
+        self.memory = memory
+        self.tlb = Tlb()
+        self.paging = Paging(Mode.NONE, 0)
+        self.fault: tuple[int, int] | None = None
+        self.code_size = 32
+        self._slots = (Slot(), Slot(), Slot())
+        self._now = 0
+        self._before = 1
+        self._table = _IDENTITY
+        self._globals = False
+        self._base: tuple[Any, ...] = ()
+        self._address_offset = layout.fault_offset(engine)
+        self._trail: list[int] = []
+
+    # ---- which context ----------------------------------------------------------------------------------------
+
+    def configure(self) -> None:
+        """Recompute mode and root from CR0, CR3, CR4 and EFER; the context follows."""
+        cpu = self.cpu
+        cr0, cr4, efer = cpu.cr0, cpu.cr4, cpu.efer
+        nxe = bool(efer & EFER.NXE.mask)
+        if not cr0 & CR0.PG.mask:
+            mode, root = Mode.NONE, 0
+        elif efer & EFER.LMA.mask:
+            mode, root = Mode.LEVEL4, cpu.cr3 & 0xFFFFFFFFFF000
+        elif cr4 & CR4.PAE.mask:
+            mode, root = Mode.PAE, cpu.cr3 & 0xFFFFFFE0
+        else:
+            mode, root = Mode.BITS32, cpu.cr3 & 0xFFFFF000
+        fetch_bit = bool((nxe and cr4 & CR4.PAE.mask) or cr4 & CR4.SMEP.mask)
+        masks = reserved_bits(mode, nxe=nxe, maxphyaddr=MAXPHYADDR) if mode else ()
+        self.paging = Paging(mode, root, masks, fetch_bit, bool(cr4 & CR4.PSE.mask), cpu.pdptes)
+        self._globals = bool(cr4 & CR4.PGE.mask)
+        pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
+        self.tlb.select(pcid)
+        flags = cr0 & CR0.WP.mask, cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask), efer & EFER.NXE.mask
+        self._base = (mode, pcid, *flags)
+        self.switch()
+
+    def context(self, *, user: bool, system: bool = False) -> Context:
+        """Give the context of an access by the current mode (SDM "Access Rights")."""
+        cpu = self.cpu
+        cr4 = cpu.cr4
+        wp = bool(cpu.cr0 & CR0.WP.mask)
+        keys4 = self.paging.mode is Mode.LEVEL4
+        user_keys = denied(cpu.pkru, user=user, wp=wp) if keys4 and cr4 & CR4.PKE.mask else (0, 0)
+        supervisor_keys = denied(cpu.pkrs, user=False, wp=wp) if keys4 and cr4 & CR4.PKS.mask else (0, 0)
+        smap = bool(cr4 & CR4.SMAP.mask) and not user and (system or not self.engine.q[_EFLAGS] & _AC)
+        return Context(user, wp, bool(cr4 & CR4.SMEP.mask), smap, user_keys, supervisor_keys)
+
+    def switch(self) -> None:
+        """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
+        cpu = self.cpu
+        user = cpu.cpl == 3
+        ac = self.engine.q[_EFLAGS] & _AC
+        key = (self._base, user, ac if not user else 0, cpu.pkru, cpu.pkrs)
+        slots = self._slots
+        for number in (self._now, self._before, 3 - self._now - self._before):
+            if slots[number].key == key:
+                break
+        else:
+            number = 3 - self._now - self._before
+            self._assign(number, key, user=user)
+        if ac and number == _SMAP_SLOT:
+            # With AC set TCG would leave this slot by itself: such a context may not live here.
+            slots[_SMAP_SLOT].key = None
+            number = self._before if self._now == _SMAP_SLOT else self._now
+            self._assign(number, key, user=user)
+        if number != self._now:
+            self._before, self._now = self._now, number
+        self._table = slots[number].table
+        cpu.d[_HFLAGS] = cpu.d[_HFLAGS] & ~SLOT_BITS | SLOTS[number][0]
+        self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
+
+    def _assign(self, number: int, key: tuple[Any, ...], *, user: bool) -> None:
+        slot = self._slots[number]
+        if slot.key is not None:
+            self.engine.flush_slots(SLOTS[number][1])
+        slot.key = key
+        slot.context = self.context(user=user)
+        slot.table = rights.table(slot.context) if self.paging.mode else _IDENTITY
+
+    @property
+    def ac_moves(self) -> bool:
+        """The slot in use is the one that TCG leaves by itself when RFLAGS.AC is set."""
+        return self._now == _SMAP_SLOT
+
+    # ---- misses -----------------------------------------------------------------------------------------------
+
+    def fill(self, _engine: int, gva: int, kind: int, pointer: int, _user: Any) -> bool:
+        """Answer TCG's miss from the TLB or by a walk; False makes it a page fault."""
+        need = _NEED[kind]
+        try:
+            vpn = gva >> 12
+            tlb = self.tlb
+            entry = tlb.current.get(vpn)
+            if entry is None and self._globals:
+                entry = tlb.shared.get(vpn)
+            table = self._table
+            if entry is None or not table[entry & INDEX_MASK] & need:
+                entry = self._walk(gva, need)
+                if entry < 0:
+                    address = ctypes.c_uint64.from_address(pointer + self._address_offset).value
+                    if address >> 12 != vpn:
+                        raise layout.UnicornMismatch(f"fault address {address:#x} is not on page {gva:#x}")
+                    self.fault = (address, need)
+                    return False
+            perms = table[entry & INDEX_MASK] & 7
+            frame = entry >> 12
+            memory = self.memory
+            if perms & WRITE and frame not in memory.dirty:
+                if need == WRITE:
+                    memory.dirty.add(frame)
+                else:
+                    perms &= ~WRITE
+            if need == EXEC:
+                memory.code.add(frame)
+            elif frame not in memory.code:
+                perms &= ~EXEC
+            page = frame << 12
+            if page >= memory.low and not memory.is_ram(page) and page != APIC_PAGE:
+                page = NOTHING
+            view = self.engine.entry(pointer)
+            view[0] = page
+            view[1] = perms
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            self.cpu.keep(error)
+            return False
+        return True
+
+    def _walk(self, gva: int, need: int, table: bytes | None = None) -> int:
+        """Walk and cache; negative where refused.  Non-canonical addresses are refused before any table is read."""
+        paging = self.paging
+        if not paging.mode:
+            return gva & 0xFFFFF000 | 0x20F
+        if paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
+            return -4
+        trail = self._trail
+        trail.clear()
+        entry = walk(self.memory, paging, gva, need, table or self._table, trail)
+        cpu = self.cpu
+        if entry >= 0:
+            self.tlb.insert(gva >> 12, entry, use_global=self._globals)
+        if cpu.emit is not None:
+            cpu.event(Kind.PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, len(trail) // 2)
+        return entry
+
+    # ---- Python's own accesses --------------------------------------------------------------------------------
+
+    def locate(self, gva: int, *, write: bool, system: bool = False, user: bool | None = None) -> int:
+        """Give the physical address of a data access; raises #PF (the address is canonical already)."""
+        need = WRITE if write else READ
+        if system or user is not None:
+            context = self.context(user=bool(user) and not system, system=system)
+            table = rights.table(context) if self.paging.mode else _IDENTITY
+        else:
+            context, table = self._slots[self._now].context, self._table
+        entry = self._lookup(gva, need, table)
+        if entry < 0:
+            raise self.page_fault(gva, need, context)
+        return entry & ~0xFFF | gva & 0xFFF
+
+    def _lookup(self, gva: int, need: int, table: bytes) -> int:
+        vpn = gva >> 12
+        entry = self.tlb.current.get(vpn)
+        if entry is None and self._globals:
+            entry = self.tlb.shared.get(vpn)
+        if entry is None or not table[entry & INDEX_MASK] & need:
+            return self._walk(gva, need, table)
+        return entry
+
+    def fetch(self, gva: int) -> int | None:
+        """Give the physical address of an instruction byte, or None where it cannot be fetched from RAM."""
+        entry = self._lookup(gva, EXEC, self._table)
+        if entry < 0:
+            return None
+        pa = entry & ~0xFFF | gva & 0xFFF
+        return pa if self.memory.is_ram(pa) else None
+
+    def explain(self, gva: int, need: int, *, user: bool | None = None) -> Walk:
+        """Walk once more, for a reader: the steps, and the entry and bit that decided."""
+        context = self._slots[self._now].context if user is None else self.context(user=user)
+        return self._explain(gva, need, context)
+
+    def _explain(self, gva: int, need: int, context: Context) -> Walk:
+        trail: list[int] = []
+        table = rights.table(context)
+        result = walk(self.memory, self.paging, gva, need, table, trail)
+        return explain(self.paging, context, gva, need, result, trail)
+
+    def page_fault(self, gva: int, need: int, context: Context | None = None) -> PF:
+        """Give the fault of a refused access, with its walk; #GP where the address is not canonical."""
+        if self.paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
+            return GP(0)
+        found = self._explain(gva, need, context or self._slots[self._now].context)
+        if found.fault is None:
+            raise AssertionError(f"a refused walk of {gva:#x} succeeds when repeated")
+        return PF(int(found.fault.error), gva, found)
+
+    # ---- invalidation -----------------------------------------------------------------------------------------
+
+    def load_cr3(self, *, keep: bool) -> None:
+        """Take a new CR3; its PCID's translations go unless `keep`."""
+        self.configure()
+        if not keep:
+            self.tlb.flush_current()
+            self._forget()
+        elif not self.cpu.cr4 & CR4.PCIDE.mask:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.engine.flush_slots()
+
+    def invlpg(self, gva: int) -> None:
+        """Drop one page of the current PCID and among the global ones."""
+        if self.tlb.invalidate(gva >> 12):
+            self._forget()
+        else:
+            self.engine.flush_page(gva)
+
+    def invpcid(self, kind: int, pcid: int, gva: int) -> None:
+        """INVPCID's four types."""
+        if kind == 0:
+            self.tlb.invalidate(gva >> 12, pcid)
+        elif kind == 1:
+            self.tlb.flush_pcid(pcid)
+        elif kind == 2:
+            self.tlb.flush_all()
+        else:
+            self.tlb.flush_nonglobal()
+        self._forget()
+
+    def flush_all(self) -> None:
+        """Drop every translation, global ones too."""
+        self.tlb.flush_all()
+        self._forget()
+
+    def load_pdptes(self, cr3: int) -> None:
+        """Load the PDPTE registers of PAE paging; #GP on a reserved bit (SDM "PDPTE Registers")."""
+        at = cr3 & 0xFFFFFFE0
+        entries = tuple(self.memory.read64(at + 8 * i) for i in range(4))
+        for entry in entries:
+            if entry & 1 and entry & (0x1E6 | 0xFFF << 52):
+                raise GP(0)
+        self.cpu.pdptes = entries
+
+
+__all__ = ["FETCH", "Slot", "Translation"]

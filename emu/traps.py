@@ -1,0 +1,304 @@
+"""Where TCG meets Python: one trap is one lookup, one handler, one step of virtual time.
+
+::
+
+    TCG ──#GP, #UD, int n──▶ on_interrupt / on_invalid ──▶ table of handlers ──▶ same live state, TCG goes on
+        ──syscall, cpuid───▶ on_syscall, on_cpuid
+        ──new block────────▶ on_block: instructions that TCG runs untrapped but wrongly get a hook of their own
+        ──refused fill─────▶ (run loop) page fault
+
+An exception in a ctypes callback would be lost: each callback keeps it, stops the engine, and the run loop raises it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any, Final
+
+from . import instructions as _instructions  # noqa: F401  (registers the handlers)
+from . import layout
+from .cpu import CS, RAX, RCX, RIP, Cpu
+from .decode import Insn, decode, tricky_sites
+from .events import Kind
+from .exceptions import deliver, interrupt, nmi, software_interrupt
+from .faults import DB, GP, UD, Fault, Unimplemented
+from .table import HANDLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .table import Handler
+
+_OLD_EXCEPTION: Final = layout.OLD_EXCEPTION >> 2
+_IS_INT: Final = layout.EXCEPTION_IS_INT >> 2
+_ERROR_CODE: Final = layout.ERROR_CODE >> 2
+_NONE: Final = 0xFFFFFFFF
+_TF: Final = 1 << 8
+_IF: Final = 1 << 9
+_RF: Final = 1 << 16
+_EFLAGS: Final = layout.EFLAGS >> 3
+_WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
+# Unprivileged instructions for which TCG raises #GP by itself, rightly.
+_OWN_FAULTS: Final = frozenset(
+    {"cmpxchg16b", "fxsave", "fxsave64", "fxrstor", "fxrstor64", "ldmxcsr", "movaps", "movdqa", "movapd"}
+)
+
+
+class _Block(ctypes.Structure):
+    """Unicorn's ``uc_tb``."""
+
+    _fields_ = (("pc", ctypes.c_uint64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16))
+
+
+class Traps:
+    """The callbacks of one processor.
+
+    Attributes:
+        tricky: RIP stands on an instruction that Python must run before TCG goes on.
+        deadline: the virtual cycle at which a device wants attention, or a number no clock reaches.
+
+    """
+
+    def __init__(self, cpu: Cpu) -> None:
+        self.cpu = cpu
+        self.tricky = False
+        self.stopping = False
+        self.deadline = 1 << 63
+        self.pending: Callable[[], int | None] = lambda: None
+        self.service: Callable[[], None] = lambda: None
+        self.nmi_pending = False
+        self.interrupt_pending = False
+        self.stepping = False
+        self._decoded: dict[tuple[int, bytes], tuple[Handler, Insn]] = {}
+        self._hooked: dict[int, int] = {}
+        self.events = 0
+        self._syscall = Insn.plain("syscall", b"\x0f\x05")
+        self._sysenter = Insn.plain("sysenter", b"\x0f\x34")
+        self._cpuid = Insn.plain("cpuid", b"\x0f\xa2")
+        cpu.engine.install(
+            interrupt=self.on_interrupt,
+            invalid=self.on_invalid,
+            fill=cpu.translation.fill,
+            syscall=self.on_syscall,
+            sysenter=self.on_sysenter,
+            cpuid=self.on_cpuid,
+            block=self.on_block,
+        )
+
+    # ---- callbacks --------------------------------------------------------------------------------------------
+
+    def on_interrupt(self, _engine: int, vector: int, _user: Any) -> None:
+        """Take TCG's exceptions and INT n; vector 13 is the trap of every privileged instruction."""
+        try:
+            cpu = self.cpu
+            d = cpu.d
+            d[_OLD_EXCEPTION] = _NONE
+            if d[_IS_INT]:
+                d[_IS_INT] = 0
+                self._software_interrupt(vector)
+            elif vector == 13:
+                self.execute()
+                return
+            else:
+                self._exception(vector)
+            self.after()
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            self.cpu.keep(error)
+
+    def on_invalid(self, _engine: int, _user: Any) -> bool:
+        """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD."""
+        try:
+            self.cpu.d[_OLD_EXCEPTION] = _NONE
+            self.execute()
+        except BaseException as error:  # noqa: BLE001
+            self.cpu.keep(error)
+        return True
+
+    def on_syscall(self, _engine: int, _user: Any) -> None:
+        """SYSCALL: TCG adds the instruction's length to RIP when we return."""
+        self._hooked_instruction(self._syscall)
+
+    def on_sysenter(self, _engine: int, _user: Any) -> None:
+        """SYSENTER, the same way."""
+        self._hooked_instruction(self._sysenter)
+
+    def _hooked_instruction(self, insn: Insn) -> None:
+        cpu = self.cpu
+        try:
+            try:
+                HANDLERS[insn.mnemonic](cpu, insn)
+            except Fault as fault:
+                deliver(cpu, fault)
+            self.after()
+        except BaseException as error:  # noqa: BLE001
+            self.cpu.keep(error)
+        cpu.q[RIP] = cpu.q[RIP] - insn.length & (1 << 64) - 1
+
+    def on_cpuid(self, _engine: int, _user: Any) -> int:
+        """CPUID: runs inside a block, so nothing may be delivered here; RIP moves on by itself."""
+        try:
+            HANDLERS["cpuid"](self.cpu, self._cpuid)
+            self.cpu.q[RIP] -= 2
+        except BaseException as error:  # noqa: BLE001
+            self.cpu.keep(error)
+        return 1
+
+    def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
+        """Look through a newly translated block for instructions that need a hook."""
+        try:
+            entry = _Block.from_address(block)
+            self._inspect(entry.pc, entry.size)
+        except BaseException as error:  # noqa: BLE001
+            self.cpu.keep(error)
+
+    def on_tricky(self, _engine: int, _address: int, _size: int, _user: Any) -> None:
+        """Stop before a hooked instruction; the run loop runs it."""
+        self.tricky = True
+        self.cpu.engine.stop()
+
+    # ---- work -------------------------------------------------------------------------------------------------
+
+    def code_at(self, rip: int, size: int = 15) -> bytes:
+        """Up to `size` instruction bytes at `rip`; fewer where the next page cannot be fetched."""
+        cpu = self.cpu
+        linear = rip + (0 if cpu.code64 else cpu.segments[CS].base) & (1 << 64) - 1
+        locate = cpu.translation.fetch
+        pa = locate(linear)
+        if pa is None:
+            return b""
+        first = 4096 - (pa & 4095)
+        code: bytes = cpu.memory.ram[pa : pa + min(size, first)]
+        if size > first:
+            more = locate(linear + first)
+            if more is not None:
+                code += cpu.memory.ram[more : more + size - first]
+        return code
+
+    def execute(self) -> None:
+        """Run the instruction at RIP in Python and let time pass."""
+        cpu = self.cpu
+        code = self.code_at(cpu.q[RIP])
+        key = (cpu.translation.code_size, code)
+        found = self._decoded.get(key)
+        if found is None:
+            found = self._decode(*key)
+        handler, insn = found
+        try:
+            if cpu.q[_EFLAGS] & (_TF | _RF):
+                self._execute_flagged(handler, insn)
+            else:
+                handler(cpu, insn)
+        except Fault as fault:
+            deliver(cpu, fault)
+        self.after()
+
+    def _execute_flagged(self, handler: Handler, insn: Insn) -> None:
+        """Run with RF or TF set: RF ends with the instruction, and TF traps after it."""
+        cpu = self.cpu
+        stepping = cpu.q[_EFLAGS] & _TF and not self.stepping
+        cpu.q[_EFLAGS] &= ~_RF
+        handler(cpu, insn)
+        if stepping and not (insn.mnemonic in {"mov_to_sreg", "pop_sreg", "lss"} and cpu.shadow):
+            raise DB(1 << 14)
+
+    def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
+        insn = decode(code, size)
+        handler = HANDLERS.get(insn.mnemonic)
+        if handler is None:
+            vector = 13 if insn.mnemonic in _OWN_FAULTS else 6
+            if vector == 6 and self.cpu.d[_OLD_EXCEPTION] != _NONE:
+                raise Unimplemented(f"instruction {insn.mnemonic} ({insn.bytes.hex(' ')})")
+
+            def handler(_cpu: Cpu, _insn: Insn) -> None:
+                raise GP(0) if vector == 13 else UD()
+
+        found = self._decoded[size, code] = (handler, insn)
+        return found
+
+    def _software_interrupt(self, vector: int) -> None:
+        """INT n, INT3, INTO: TCG has moved RIP past the instruction."""
+        cpu = self.cpu
+        after = cpu.q[RIP]
+        length = 2
+        if vector in {3, 4}:
+            opcode = self.code_at(after - 1, 1)
+            if opcode in {b"\xcc", b"\xce"}:
+                length = 1
+        try:
+            software_interrupt(cpu, vector, length)
+        except Fault as fault:
+            cpu.q[RIP] = after - length & (1 << 64) - 1
+            deliver(cpu, fault)
+
+    def _exception(self, vector: int) -> None:
+        """Deliver an exception that TCG itself found: #DE, #DB of TF, #NM, #MF …."""
+        cpu = self.cpu
+        if vector == 1:
+            if self.stepping:
+                self.stepping = False
+                cpu.q[_EFLAGS] &= ~_TF
+                cpu.shadow = False
+                return
+            deliver(cpu, DB(1 << 14))
+            return
+        deliver(cpu, Fault(vector, cpu.d[_ERROR_CODE] if vector in _WITH_ERROR else None))
+
+    def _inspect(self, pc: int, size: int) -> None:
+        cpu = self.cpu
+        code = self.code_at(pc - (0 if cpu.code64 else cpu.segments[CS].base), size)
+        sites = tricky_sites(code, pc, cpu.translation.code_size, cpl=cpu.cpl if not cpu.translation.ac_moves else 0, iopl=cpu.iopl)
+        fresh = [site for site in sites if site not in self._hooked]
+        if not fresh:
+            return
+        for site in fresh:
+            self._hooked[site] = cpu.engine.hook_code(site, self.on_tricky)
+        pa = cpu.translation.fetch(pc)
+        if pa is not None:
+            offset = cpu.memory.ram_offset(pa)
+            cpu.engine.drop_code(offset, offset + size)
+        cpu.engine.stop()
+
+    # ---- after each event -------------------------------------------------------------------------------------
+
+    def after(self) -> None:
+        """Let devices and interrupts have their turn between two instructions."""
+        self.events += 1
+        cpu = self.cpu
+        if cpu.clock.cycles >= self.deadline:
+            self.service()
+        if self.interrupt_pending or self.nmi_pending:
+            self.take_interrupt()
+        if cpu.memory.stale:
+            cpu.memory.drop_stale_code()
+
+    def take_interrupt(self) -> None:
+        """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""
+        cpu = self.cpu
+        if cpu.shadow:
+            self._step_out_of_shadow()
+            return
+        if self.nmi_pending and not cpu.nmi_blocked:
+            self.nmi_pending = False
+            cpu.halted = False
+            nmi(cpu)
+            return
+        if not cpu.q[_EFLAGS] & _IF:
+            return
+        vector = self.pending()
+        self.interrupt_pending = False
+        if vector is None:
+            return
+        cpu.halted = False
+        cpu.event(Kind.INTERRUPT, vector)
+        interrupt(cpu, vector)
+
+    def _step_out_of_shadow(self) -> None:
+        """Run exactly one more instruction before interrupts are looked at: TCG's own single step does it."""
+        cpu = self.cpu
+        if self.stepping:
+            return
+        self.stepping = True
+        cpu.q[_EFLAGS] |= _TF
+
+
+__all__ = ["CS", "RAX", "RCX", "Traps"]

@@ -1,0 +1,74 @@
+/* The narrow platform layer: what the container kernel asks of the machine
+ * below it.  Two builds: guest/native/ (the kernel at ring 0) and
+ * pku/xgate/ (the kernel at ring 3, kept apart by protection keys).
+ *
+ *   kernel_main(), trap()        platform  →  kernel
+ *   plat_*()                     kernel    →  platform
+ */
+#ifndef PLATFORM_H
+#define PLATFORM_H
+
+#include "types.h"
+
+/* What the user's registers were when the kernel was entered. */
+struct trapframe {
+    u64 r15, r14, r13, r12, rbp, rbx;           /* callee-saved */
+    u64 r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+    u64 vector;                                 /* 0..31 exceptions, 32.. IRQs, VEC_SYSCALL */
+    u64 error;                                  /* exception error code, else 0 */
+    u64 rip, cs, rflags, rsp, ss;
+};
+
+#define VEC_SYSCALL 256
+#define VEC_IRQ0    32
+
+struct blob { u8 *data; u64 size; };
+
+struct bootinfo {
+    u64 memory;                 /* bytes of (guest-)physical memory, from 0 */
+    u64 free_start;             /* first physical byte not used by kernel image or modules */
+    struct blob rootfs;         /* ustar/GNU tar, addressable by the kernel */
+    struct blob init;           /* argv\0…\0\0 env\0…\0\0 */
+    const char *cmdline;
+};
+
+/* Platform → kernel.  Both run with (virtual) interrupts off. */
+void kernel_main(struct bootinfo *) __attribute__((noreturn));
+void trap(struct trapframe *, u64 fault_address);
+
+/* Kernel → platform. */
+void plat_set_kstack(void *top);                            /* where the next entry from user builds its trapframe */
+void plat_enter_user(struct trapframe *) __attribute__((noreturn)); /* return to user with these registers */
+void plat_set_fsbase(u64), plat_set_gsbase(u64);
+u64  plat_get_fsbase(void), plat_get_gsbase(void);
+
+/* Page tables.  The kernel keeps one 4-level radix tree of hardware format per
+ * address space (pagetable.c).  Native loads it into CR3.  ParaCell never
+ * does: there it is what the host is told, and the host's own tables follow. */
+typedef u64 pte_t;
+u64  plat_as_create(pte_t *root);                           /* a handle for the new space, or 0 */
+void plat_as_destroy(u64 as);
+void plat_as_switch(u64 as);
+/* `count` consecutive 4 KiB leaf entries starting at `va` have just been set to
+ * entries[i] in the tree (0 = unmapped). */
+void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count);
+
+/* Time, interrupts, idling. */
+u64  plat_cycles(void);                                     /* TSC */
+u64  plat_cycles_per_second(void);
+void plat_timer(u64 deadline_cycles);                       /* 0 = off; arrives as VEC_IRQ0 */
+void plat_wait(void);                                       /* sleep until an interrupt; it is delivered through trap() */
+
+/* Console: stream 0/1 is COM1, 2 is COM2. */
+void plat_console_write(int stream, const u8 *, u64 count);
+i64  plat_console_read(u8 *, u64 count);                    /* ≥1 bytes, 0 at end of input, -EAGAIN if none yet */
+
+void plat_exit(int status) __attribute__((noreturn));
+
+/* Called after a program's executable segment has been loaded, before it runs:
+ * ParaCell scans for WRPKRU/XRSTOR and rewrites syscall sites here; native does
+ * nothing.  0, or -errno (the mapping must then be refused). */
+struct image_segment { u64 va, size; };
+int  plat_make_executable(u64 as, u64 va, u64 npages);
+
+#endif

@@ -1,0 +1,321 @@
+"""The page walk: from a linear address to a frame and its attributes, or to the fault and the bit that decided it.
+
+::
+
+     47      39 38      30 29      21 20      12 11          0
+    ┌──────────┬──────────┬──────────┬──────────┬─────────────┐
+    │  PML4    │  PDPT    │   PD     │   PT     │   offset    │   4-level; PAE and 32-bit paging have fewer
+    └──────────┴──────────┴──────────┴──────────┴─────────────┘
+
+There is one walker, `walk`.  It is on the machine's hottest path, so it returns raw entries; `Walk` explains them when asked.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from . import rights
+from .entry import FRAME, LEVEL_NAMES, Entry, Entry32, reserved, reserved32
+from .registers import PFErr
+from .rights import EXEC, INDEX_BITS, READ, WRITE, Context
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_P, _W, _U, _RSVD, _I, _PK = 1, 2, 4, 8, 16, 32
+_A: Final = 1 << 5
+_D: Final = 1 << 6
+_PS: Final = 1 << 7
+_XD_SHIFT: Final = 63
+LEVEL_SHIFT: Final = INDEX_BITS
+FRAME_SHIFT: Final = 12
+INDEX_MASK: Final = (1 << INDEX_BITS) - 1
+
+
+class Memory(Protocol):
+    """Guest-physical memory as the walker sees it."""
+
+    @property
+    def words(self) -> Any:
+        """RAM as 64-bit words, ``words[address >> 3]``."""
+
+    @property
+    def low(self) -> int:
+        """RAM without holes reaches up to here."""
+
+    def read64(self, address: int) -> int:
+        """Read any aligned word; ones where nothing answers."""
+
+    def write64(self, address: int, value: int) -> None:
+        """Write a word: accessed and dirty bits."""
+
+
+class Mode(IntEnum):
+    """Paging modes, by number of levels (SDM "Paging Modes and Control Bits")."""
+
+    NONE = 0
+    BITS32 = 2
+    PAE = 3
+    LEVEL4 = 4
+
+
+class Paging(NamedTuple):
+    """What the tables mean.
+
+    Attributes:
+        mode: the paging mode.
+        root: physical address of the top table.
+        reserved: reserved bits by level, ``[level]`` for a table entry and ``[level + 4]`` for a page.
+        fetch_bit: the error code reports fetches (EFER.NXE with PAE, or CR4.SMEP).
+        pse: CR4.PSE, for 32-bit paging.
+        keys: 4-level paging with CR4.PKE or CR4.PKS.
+        pdptes: the four PDPTE registers of PAE paging.
+
+    """
+
+    mode: Mode
+    root: int
+    reserved: tuple[int, ...] = ()
+    fetch_bit: bool = False
+    pse: bool = False
+    pdptes: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int) -> tuple[int, ...]:
+    """Give `Paging.reserved` for a mode."""
+    pae = mode is Mode.PAE
+    masks = [0] * 9
+    for level in range(1, 5):
+        for large in (False, True):
+            masks[level + 4 * large] = reserved(
+                level, large=large and level in {2, 3}, nxe=nxe, maxphyaddr=maxphyaddr, pae=pae
+            )
+    return tuple(masks)
+
+
+class Fault(NamedTuple):
+    """A refused translation: the error code, the level of the entry that decided, and the rule in words."""
+
+    error: PFErr
+    level: int
+    reason: str
+
+
+_LEVELS4: Final = ((4, 39), (3, 30), (2, 21), (1, 12))
+_LEVELS_PAE: Final = ((2, 21), (1, 12))
+
+
+def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trail: list[int]) -> int:
+    """Walk the tables for one access; set accessed and dirty bits as the processor does.
+
+    Args:
+        memory: where the tables are.
+        paging: the mode and the root.
+        gva: a canonical linear address.
+        need: READ, WRITE or EXEC.
+        table: `rights.table` of the access's context.
+        trail: takes (address, entry) of each level, flat, as they were read.
+
+    Returns:
+        ``frame << 12 | level << 9 | attributes`` of the 4 KiB page, or the negated error code without the access's own
+        bits: ``-1`` not present, ``-2`` reserved bit, ``-3`` rights.
+
+    """
+    if paging.mode == Mode.BITS32:
+        return _walk32(memory, paging, gva, need, table, trail)
+    levels = _LEVELS4
+    at = paging.root
+    both, xd = 6, 0
+    if paging.mode == Mode.PAE:
+        entry = paging.pdptes[gva >> 30 & 3]
+        if not entry & 1:
+            return -1
+        at, levels = entry & FRAME, _LEVELS_PAE
+    words, low, masks = memory.words, memory.low, paging.reserved
+    for level, shift in levels:
+        at += (gva >> shift & 511) << 3
+        entry = words[at >> 3] if at < low else memory.read64(at)
+        trail.append(at)
+        trail.append(entry)
+        if not entry & 1:
+            return -1
+        both &= entry
+        xd |= entry
+        if level == 1 or (entry & _PS and level < 4):
+            if entry & masks[level + 4]:
+                return -2
+            index = both >> 1 | (~xd >> _XD_SHIFT & 1) << 2 | (entry & _D) >> 3 | (entry & 256) >> 4
+            index |= (entry >> 59 & 15) << 5
+            if not table[index] >> 4 & need:
+                return -3
+            put = _A | _D if need == WRITE else _A
+            if entry & put != put:
+                memory.write64(at, entry | put)
+                if need == WRITE:
+                    index |= rights.D
+            if level == 1:
+                return entry & FRAME | level << LEVEL_SHIFT | index
+            offset = (1 << shift) - 1
+            return (entry & FRAME & ~offset | gva & offset & -4096) | level << LEVEL_SHIFT | index
+        if entry & masks[level]:
+            return -2
+        if not entry & _A:
+            memory.write64(at, entry | _A)
+        at = entry & FRAME
+    raise AssertionError("a walk ends at level 1")
+
+
+def _read32(memory: Memory, at: int) -> int:
+    return memory.read64(at & ~7) >> (at & 4) * 8 & 0xFFFFFFFF
+
+
+def _write32(memory: Memory, at: int, value: int) -> None:
+    word, shift = memory.read64(at & ~7), (at & 4) * 8
+    memory.write64(at & ~7, word & ~(0xFFFFFFFF << shift) | value << shift)
+
+
+def _walk32(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trail: list[int]) -> int:
+    """Walk two levels of 4-byte entries (SDM "32-Bit Paging"); PSE-36 reaches 40 physical bits."""
+    at, both = paging.root, 6
+    for level, shift in ((2, 22), (1, 12)):
+        at += (gva >> shift & 1023) << 2
+        entry = _read32(memory, at)
+        trail.append(at)
+        trail.append(entry)
+        if not entry & 1:
+            return -1
+        both &= entry
+        large = level == 2 and paging.pse and entry & _PS
+        if level == 2 and entry & reserved32(entry, pse=paging.pse):
+            return -2
+        if large or level == 1:
+            index = both >> 1 | rights.X | (entry & _D) >> 3 | (entry & 256) >> 4
+            if not table[index] >> 4 & need:
+                return -3
+            put = _A | _D if need == WRITE else _A
+            if entry & put != put:
+                _write32(memory, at, entry | put)
+                if need == WRITE:
+                    index |= rights.D
+            frame = entry & 0xFFFFF000
+            if large:
+                frame = entry & 0xFFC00000 | (entry >> 13 & 0xFF) << 32 | gva & 0x3FF000
+            return frame | level << LEVEL_SHIFT | index
+        if not entry & _A:
+            _write32(memory, at, entry | _A)
+        at = entry & 0xFFFFF000
+    raise AssertionError("a walk ends at level 1")
+
+
+class Step(NamedTuple):
+    """One level of a walk: the level, where its entry is, and the entry."""
+
+    level: int
+    address: int
+    entry: Entry | Entry32
+
+
+class Walk(NamedTuple):
+    """A finished walk, explained: what `walk` returned, with its trail.
+
+    Attributes:
+        gva: the linear address.
+        need: READ, WRITE or EXEC.
+        context: who asked.
+        steps: the entries read, top first.
+        frame: physical address of the 4 KiB page, or None.
+        fault: why not, or None.
+
+    """
+
+    gva: int
+    need: int
+    context: Context
+    steps: tuple[Step, ...]
+    frame: int | None
+    fault: Fault | None
+
+    @property
+    def physical(self) -> int | None:
+        """The physical address that `gva` translates to, or None."""
+        return None if self.frame is None else self.frame | self.gva & 0xFFF
+
+
+def error_code(paging: Paging, context: Context, need: int, result: int, index: int) -> PFErr:
+    """Give the page-fault error code (SDM "Page-Fault Exceptions")."""
+    code = 0 if result == -1 else _P
+    if need == WRITE:
+        code |= _W
+    if context.user:
+        code |= _U
+    if need == EXEC and paging.fetch_bit:
+        code |= _I
+    if result == -2:
+        code |= _RSVD
+    if result == -3 and need != EXEC and rights.key_denied(context, index) & need:
+        code |= _PK
+    return PFErr(code)
+
+
+def attributes(steps: Sequence[int]) -> int:
+    """Give the attribute index of a walk's raw trail (the entries at odd places)."""
+    both, xd = 6, 0
+    for entry in steps[1::2]:
+        both &= entry
+        xd |= entry
+    leaf = steps[-1]
+    return both >> 1 | (~xd >> 63 & 1) << 2 | (leaf & _D) >> 3 | (leaf & 256) >> 4 | (leaf >> 59 & 15) << 5
+
+
+def explain(paging: Paging, context: Context, gva: int, need: int, result: int, trail: Sequence[int]) -> Walk:
+    """Turn what `walk` returned into a `Walk`."""
+    top = int(paging.mode) if paging.mode != Mode.PAE else 2
+    kind = Entry32 if paging.mode == Mode.BITS32 else Entry
+    steps = tuple(Step(top - i // 2, trail[i], kind(trail[i + 1])) for i in range(0, len(trail), 2))
+    if result >= 0:
+        return Walk(gva, need, context, steps, result >> FRAME_SHIFT << FRAME_SHIFT, None)
+    index = attributes(trail) if trail else 0
+    level = steps[-1].level if steps else 3
+    reason = _reason(paging, context, need, result, index, steps)
+    return Walk(gva, need, context, steps, None, Fault(error_code(paging, context, need, result, index), level, reason))
+
+
+def _reason(paging: Paging, context: Context, need: int, result: int, index: int, steps: tuple[Step, ...]) -> str:
+    if not steps:
+        return "PDPTE.P is 0"
+    last = steps[-1]
+    name = LEVEL_NAMES[last.level]
+    if result == -1:
+        return f"{name}.P is 0"
+    if result == -2:
+        if paging.mode == Mode.BITS32:
+            return f"{name} has reserved bit 21 set"
+        large = last.level == 1 or last.entry & _PS
+        bits = int(last.entry) & paging.reserved[last.level + (4 if large and last.level < 4 else 0)]
+        return f"{name} has reserved bits {bits:#x} set"
+
+    def first(bit: int, *, zero: bool) -> str:
+        for step in steps:
+            if bool(int(step.entry) & bit) != zero:
+                return LEVEL_NAMES[step.level]
+        return name
+
+    if context.user and not index & rights.U:
+        return f"{first(4, zero=True)}.US is 0: a supervisor page"
+    if need == EXEC:
+        if not index & rights.X:
+            return f"{first(1 << 63, zero=False)}.XD is 1"
+        return "CR4.SMEP: supervisor fetch from a user page"
+    if not context.user and index & rights.U and context.smap:
+        return "CR4.SMAP with RFLAGS.AC 0: supervisor access to a user page"
+    if need == WRITE and not index & rights.W and (context.user or context.wp):
+        who = "" if context.user else " with CR0.WP"
+        return f"{first(2, zero=True)}.RW is 0{who}"
+    key = index >> rights.KEY_SHIFT
+    no_access = (context.user_keys if index & rights.U else context.supervisor_keys)[0]
+    register = "PKRU" if index & rights.U else "PKRS"
+    return f"{register}.{'AD' if no_access >> key & 1 else 'WD'}{key} is 1: {name}.PKEY is {key}"
+
+
+ACCESS_NAMES: Final = {READ: "read", WRITE: "write", EXEC: "fetch"}
