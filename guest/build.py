@@ -1,0 +1,167 @@
+"""Build the guest images: kernels, hosts, programs.
+
+    python guest/build.py [NAME…]
+
+Each image is declared once, below.  The compiler is the pinned ``ziglang`` wheel, freestanding, with names relative to the
+top of the tree and no debug information, so the bytes are the same on every machine.  An image is built again only when one
+of its sources, a header beside them, its linker script or this file is newer.  The build hook of the wheel runs this file
+with nothing but the standard library, attrs and ziglang at hand.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ROOT: Final = Path(__file__).parent.parent  # the tree, or `paracell/` where that is the only copy
+IMAGES: Final = Path(__file__).parent / "images"
+
+COMMON: Final = (
+    *("-target", "x86_64-freestanding-none", "-std=gnu11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror"),
+    *("-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=all", "-fno-pic", "-fno-pie"),
+    *("-ffile-prefix-map=.=.", "-nostdlib", "-static", "-Wl,--build-id=none", "-Wl,--strip-debug", "-Wl,-z,norelro"),
+)
+KERNEL: Final = (
+    *("-mcmodel=kernel", "-mno-red-zone", "-mno-mmx", "-mno-sse", "-mno-sse2", "-fno-omit-frame-pointer"),
+    *("-fno-asynchronous-unwind-tables", "-Wl,-z,max-page-size=4096"),
+)
+PROGRAM: Final = ("-fasynchronous-unwind-tables", "-Wl,--eh-frame-hdr", "-Wl,-z,max-page-size=4096")
+
+
+class BuildError(RuntimeError):
+    """An image that could not be built.
+
+    Attributes:
+        name: the image.
+
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.name = name
+
+
+@frozen
+class Image:
+    """One image.
+
+    Attributes:
+        name: the file below ``guest/images/``.
+        sources: glob patterns from the top of the tree.
+        script: the linker script, or "" for the linker's own layout.
+        includes: directories with headers.
+        flags: for the compiler, beside `COMMON`.
+
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    script: str = ""
+    includes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = field(default=KERNEL)
+
+    def source_files(self) -> list[Path]:
+        """Give the sources that exist, relative to `ROOT`, in an order that depends on their names only."""
+        return sorted({p.relative_to(ROOT) for pattern in self.sources for p in ROOT.glob(pattern)})
+
+    def inputs(self) -> list[Path]:
+        """Give every file whose change asks for a new build."""
+        sources = [ROOT / s for s in self.source_files()]
+        folders = {s.parent for s in sources} | {ROOT / i for i in self.includes}
+        headers = [h for f in folders for h in (*f.glob("*.h"), *f.glob("*.def"))]
+        return [*sources, *headers, *([ROOT / self.script] if self.script else []), Path(__file__)]
+
+    def present(self) -> bool:
+        """Tell whether the image's sources are all in this tree."""
+        return all(any(ROOT.glob(p)) for p in self.sources) and (not self.script or (ROOT / self.script).is_file())
+
+
+def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> tuple[Image, ...]:
+    """Declare one program for each C file that `pattern` finds; its image is ``FOLDER/STEM``."""
+    found = sorted(p.relative_to(ROOT) for p in ROOT.glob(pattern))
+    return tuple(Image(f"{folder}/{p.stem}", (p.as_posix(), *more), "", includes, PROGRAM) for p in found)
+
+
+_LIBRARY: Final = "guest/programs/lib/*.[cS]"
+_INCLUDE: Final = ("guest/include",)
+
+DECLARED: Final = (
+    Image(
+        "native.elf",
+        ("guest/kernel/*.c", "guest/native/*.[cS]"),
+        "guest/native/kernel.ld",
+        ("guest/kernel", "guest/native"),
+    ),
+    Image(
+        "paracell-kernel.elf",
+        ("guest/kernel/*.c", "pku/xgate/*.[cS]"),
+        "pku/xgate/kernel.ld",
+        ("guest/kernel", "pku/xgate", "guest/host"),
+    ),
+    Image("paracell-host.elf", ("guest/host/*.[cS]",), "guest/host/host.ld", ("guest/host",)),
+    Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe",)),
+    Image("permute.elf", ("guest/probe/permute/*.[cS]",), "guest/probe/permute/permute.ld", ("guest/probe/permute",)),
+    *_each("programs", "guest/programs/*.c", _LIBRARY, includes=_INCLUDE),
+    *_each("attacks", "guest/attacks/*.c", _LIBRARY, includes=(*_INCLUDE, "guest/attacks")),
+)
+
+
+def build(names: Iterable[str] = (), out: Path = IMAGES) -> list[Path]:
+    """Build the named images, or all whose sources are here; give the path of each below `out`.
+
+    Raises:
+        BuildError: an unknown name, or sources that do not compile.
+
+    """
+    wanted = list(names)
+    known = {i.name: i for i in DECLARED}
+    for name in wanted:
+        if name not in known:
+            raise BuildError(name, f"no such image; there are {', '.join(known)}")
+        if not known[name].present():
+            raise BuildError(name, "its sources are not in this tree")
+    images = [known[n] for n in wanted] or [i for i in DECLARED if i.present()]
+    return [_build_one(image, out / image.name) for image in images]
+
+
+def _build_one(image: Image, target: Path) -> Path:
+    if target.is_file() and target.stat().st_mtime > max(i.stat().st_mtime for i in image.inputs()):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    script = ("-T", image.script) if image.script else ()
+    command: Sequence[str] = (
+        *(sys.executable, "-m", "ziglang", "cc", *COMMON, *image.flags, *(f"-I{i}" for i in image.includes)),
+        *(*script, "-o", str(part.absolute()), *(s.as_posix() for s in image.source_files())),
+    )
+    print(f"building {image.name}", file=sys.stderr)
+    try:
+        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+            raise BuildError(image.name, "the compiler refused it")
+        part.chmod(0o755)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def main(names: Sequence[str]) -> int:
+    """Build what the command line names; give the exit status."""
+    try:
+        build(names)
+    except BuildError as error:
+        print(f"guest/build.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
