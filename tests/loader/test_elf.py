@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,7 +86,8 @@ def test_symbols_are_sorted_and_agree_with_pyelftools(bits: int) -> None:
     )
     ours = parse(data, "prog").symbols()
     assert [(s.name, s.address, s.size) for s in ours] == [("main", BASE, 8), ("later", BASE + 8, 4)]
-    theirs = next(s for s in ELFFile(io.BytesIO(data)).iter_sections() if s["sh_type"] == "SHT_SYMTAB")
+    theirs = next(ELFFile(io.BytesIO(data)).iter_sections("SHT_SYMTAB"))
+    assert isinstance(theirs, SymbolTableSection)
     assert {(s.name, s["st_value"]) for s in theirs.iter_symbols() if s.name} == {(s.name, s.address) for s in ours}
 
 

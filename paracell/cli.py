@@ -1,0 +1,88 @@
+"""The command line: four commands, each in a module of its own that is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from . import __version__
+from .problem import FAILED, SIGINT, SIGPIPE, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS: Final = {
+    "run": "Run a static Linux program in a container.",
+    "boot": "Boot a kernel image.",
+    "walk": "Explain a page walk in a snapshot.",
+    "bench": "Measure the speed table.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports ``paracell.commands.NAME`` when NAME is asked for: a start must not pay for the other commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of the manual."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f".commands.{cmd_name}", __package__).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="paracell")
+def paracell() -> None:
+    """Secure containers on an emulated x86-64 machine, every boundary crossing shown."""
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit status; what goes wrong is one line on stderr."""
+    try:
+        status = paracell.main(list(arguments), prog_name="paracell", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (try {context.command_path} --help)" if context else ""
+        return _say(error.format_message().replace("\n", " ") + hint, error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return SIGINT
+    except BrokenPipeError:
+        _forget_stdout()
+        return SIGPIPE
+    except Exception as error:
+        problem = explain(error)
+        if problem is None:
+            if os.environ.get("PARACELL_DEBUG"):
+                raise
+            line = f"internal error, set PARACELL_DEBUG=1 to see where: {type(error).__name__}: {error}"
+            return _say(line, FAILED)
+        return _say(problem.line, problem.status)
+    return status if isinstance(status, int) else 0
+
+
+def _say(line: str, status: int) -> int:
+    sys.stderr.write("paracell: " + " ".join(line.split()) + "\n")
+    return status
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

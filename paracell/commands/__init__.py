@@ -1,0 +1,1 @@
+"""The commands, one module each, with a `command` that `paracell.cli` finds."""

@@ -1,0 +1,33 @@
+"""``paracell boot``."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+import click
+
+from ..options import machine_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("boot")
+@click.argument("image")
+@click.option(
+    "--module", "modules", multiple=True, metavar="FILE", help="Put FILE beside the image; more than once if needed."
+)
+@machine_options("1G")
+def command(
+    image: str, modules: Sequence[str], memory: int, append: str, trace: str | None, stats: bool, snapshot: str | None
+) -> int:
+    """Boot IMAGE, a multiboot-1 or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
+    from ..guest import image as images
+    from ..guest.files import read_regular
+    from ..guest.multiboot import Module
+    from ..session import Outputs, run_machine
+
+    files = [Module(posixpath.basename(name), read_regular(name)) for name in modules]
+    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
+    return run_machine(images.load(image), files, append, memory, outputs).machine_status()

@@ -1,0 +1,52 @@
+"""``paracell run``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..options import Variable, machine_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--runtime",
+    type=click.Choice(["native", "paracell"]),
+    default="paracell",
+    show_default=True,
+    help="The container kernel at ring 0, or at ring 3 on protection keys above the ParaCell host.",
+)
+@click.option("--rootfs", metavar="DIR|TAR", help="The container's files.")
+@click.option("--env", "environment", type=Variable(), multiple=True, metavar="K=V", help="Add to the environment.")
+@machine_options("256M")
+@click.argument("program")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARG]...")
+def command(
+    runtime: str,
+    rootfs: str | None,
+    environment: Sequence[str],
+    memory: int,
+    append: str,
+    trace: str | None,
+    stats: bool,
+    snapshot: str | None,
+    program: str,
+    arguments: Sequence[str],
+) -> int:
+    """Run PROGRAM, a static x86-64 Linux executable, in a container.
+
+    It is looked up in the rootfs, among the programs that ParaCell ships, and on this computer; its exit status is the command's.
+    """
+    from ..container import prepare
+    from ..guest import image
+    from ..session import Outputs, run_machine
+
+    container = prepare(runtime, program, arguments, environment, rootfs, memory)
+    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
+    return run_machine(
+        image.load(container.image), container.modules, append, memory, outputs, container.programs
+    ).program_status()

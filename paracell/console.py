@@ -1,0 +1,97 @@
+"""The machine's serial lines on this process's stdin, stdout and stderr, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_CHUNK: Final = 1 << 16
+
+
+class Console:
+    """What a UART is plugged into.
+
+    Attributes:
+        ended: no byte will come any more.
+        before_output: called before bytes go out, to wipe a progress line.
+
+    """
+
+    def __init__(self, stdin: int = 0, outputs: tuple[int, int] = (1, 2)) -> None:
+        self.ended = False
+        self.before_output: Callable[[], None] = lambda: None
+        self._stdin = stdin
+        self._outputs = outputs
+        self._waiting = b""
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Write all of it: stream 0 is COM1 and stdout, 1 is COM2 and stderr.  `BrokenPipeError` when nobody reads."""
+        self.before_output()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._outputs[stream], view) :]
+
+    def read(self, count: int) -> bytes:
+        """Give up to `count` bytes of stdin that are there; b"" when there is none now, or never again (`ended`)."""
+        if not self._waiting and not self.ended and self.wait(0):
+            self._fetch()
+        data, self._waiting = self._waiting[:count], self._waiting[count:]
+        return data
+
+    def wait(self, seconds: float | None) -> bool:
+        """Sleep until there is something to read, the end included; False after `seconds`."""
+        if self._waiting or self.ended:
+            return True
+        try:
+            return bool(select.select([self._stdin], [], [], seconds)[0])
+        except (OSError, ValueError):  # stdin was closed by whoever started us
+            self.ended = True
+            return True
+
+    def _fetch(self) -> None:
+        try:
+            self._waiting = os.read(self._stdin, _CHUNK)
+        except OSError:  # closed, a directory, or a terminal that has gone
+            self._waiting = b""
+        self.ended = not self._waiting
+
+
+@contextmanager
+def interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop`, from another thread, on SIGINT, SIGTERM or SIGHUP while the block runs.
+
+    Python runs its signal handlers between two bytecodes of the main thread, and a guest in a tight loop lets none pass; but the C
+    half of the handler writes to a pipe at once, and a thread can wait for that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+
+    def watch() -> None:
+        while os.read(out, 1) not in (b"", b"\0"):
+            stop()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(s, lambda *_: None) for s in signals]
+    old = signal.set_wakeup_fd(into, warn_on_full_buffer=False)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(old)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+        os.write(into, b"\0")
+        thread.join()
+        os.close(out)
+        os.close(into)

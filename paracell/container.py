@@ -1,0 +1,109 @@
+"""What a container is made of: a kernel to boot, and modules that hold its files and its first program."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from .guest import shipped
+from .guest.files import read_regular
+from .guest.multiboot import Module
+from .guest.program import check_program
+from .guest.rootfs import PATH, Rootfs, init_block
+from .problem import NOT_EXECUTABLE, NOT_FOUND, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NATIVE: Final = "native.elf"
+HOST: Final = "paracell-host.elf"
+KERNEL: Final = "paracell-kernel.elf"
+
+
+@frozen
+class Container:
+    """Everything that `paracell run` boots.
+
+    Attributes:
+        image: the kernel image that the machine starts.
+        modules: what the boot loader puts beside it, in order.
+        programs: (name, bytes) of the ELF files whose symbols a trace may want, the first program among them.
+
+    """
+
+    image: Path
+    modules: tuple[Module, ...]
+    programs: tuple[tuple[str, bytes], ...]
+
+
+def prepare(
+    runtime: str, program: str, arguments: Sequence[str], environment: Sequence[str], root: str | None, memory: int
+) -> Container:
+    """Make a container; `Problem`, `BadImage`, `BadRootfs` or `OSError` for what cannot be run.
+
+    Args:
+        runtime: ``native`` or ``paracell``.
+        program: looked up in the root file system, then among the shipped programs, then on this computer.
+        arguments: for the program, its own name excluded.
+        environment: NAME=VALUE strings; a later one wins.
+        root: a directory or tar, or None for the default root file system.
+        memory: bytes of memory of the machine.
+
+    """
+    rootfs = Rootfs.read(root, memory) if root is not None else Rootfs()
+    rootfs.complete()
+    variables = {"PATH": PATH, "HOME": "/"}
+    variables |= dict(v.split("=", 1) for v in environment)
+    path, data = _place(rootfs, program, variables["PATH"])
+    check_program(data, path if root is None else f"{root}:{path}", memory)
+    block = init_block([path, *arguments], [f"{k}={v}" for k, v in variables.items()])
+    modules = [Module("rootfs", rootfs.to_tar()), Module("init", block)]
+    image = shipped.image(NATIVE)
+    programs = [(posixpath.basename(path), data)]
+    if runtime == "paracell":
+        image = shipped.image(HOST)
+        kernel = read_regular(shipped.image(KERNEL))
+        modules.insert(0, Module("kernel", kernel))
+        programs.append(("kernel", kernel))
+    return Container(image, tuple(modules), tuple(programs))
+
+
+def _place(rootfs: Rootfs, program: str, search: str) -> tuple[str, bytes]:
+    """Find the program, put it into the root file system if it is not there, and give its path in there and its bytes."""
+    inside = rootfs.find(program, search)
+    if inside is not None:
+        found = rootfs.lookup(inside)
+        assert found is not None
+        if not found[0].mode & 0o111:
+            raise Problem(f"Permission denied: {rootfs.source}:{inside}", NOT_EXECUTABLE)
+        return inside, found[1]
+    if (entry := rootfs.lookup(program)) is not None and program.startswith("/") and entry[0].isdir():
+        raise Problem(f"Is a directory: {rootfs.source}:{program}", NOT_EXECUTABLE)
+    name = posixpath.basename(program)
+    data = read_regular(shipped.program(program) or _on_host(program))
+    rootfs.add_program(name, data)
+    return f"/bin/{name}", data
+
+
+def _on_host(program: str) -> Path:
+    path = Path(program) if "/" in program else Path(shutil.which(program) or "")
+    try:
+        mode = path.stat().st_mode if program and path != Path() else None
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
+    except ValueError as error:  # a NUL in the name
+        raise Problem(f"not a path: {program!r}", NOT_FOUND) from error
+    if mode is None:
+        where = "No such file or directory" if "/" in program else "no such program in the rootfs, shipped, or in $PATH"
+        raise Problem(f"{where}: {program}", NOT_FOUND)
+    if stat.S_ISDIR(mode):
+        raise Problem(f"Is a directory: {program}", NOT_EXECUTABLE)
+    if not os.access(path, os.X_OK):
+        raise Problem(f"Permission denied: {program}", NOT_EXECUTABLE)
+    return path

@@ -1,0 +1,92 @@
+"""Option values that click does not know."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_PAGE: Final = 4096
+LEAST_MEMORY: Final = 8 << 20
+MOST_MEMORY: Final = 1 << 40
+
+
+class Size(click.ParamType[int]):
+    """A size of memory: ``256M``, ``1G``, or a number of bytes; whole pages."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is no size; write 256M or 1G", param, ctx)
+        size = int(match[1]) * _UNITS[match[2].upper()]
+        if size % _PAGE or not LEAST_MEMORY <= size <= MOST_MEMORY:
+            self.fail(
+                f"{value!r} is not whole pages between {LEAST_MEMORY >> 20}M and {MOST_MEMORY >> 40}T", param, ctx
+            )
+        return size
+
+
+class Variable(click.ParamType[str]):
+    """An environment variable, ``NAME=VALUE``."""
+
+    name = "k=v"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check it."""
+        text = str(value)
+        if not text.partition("=")[0] or "=" not in text:
+            self.fail(f"{text!r} is no NAME=VALUE", param, ctx)
+        return text
+
+
+class Number(click.ParamType[int]):
+    """A number in the notations of C and Python."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it; below 2^64."""
+        try:
+            number = value if isinstance(value, int) else int(value, 0)
+        except ValueError:
+            try:
+                number = int(value, 16)  # addresses are often pasted without 0x
+            except ValueError:
+                self.fail(f"{value!r} is no number", param, ctx)
+        if not 0 <= number < 1 << 64:
+            self.fail(f"{value!r} does not fit into 64 bits", param, ctx)
+        return number
+
+
+def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options that `run` and `boot` share."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--snapshot", metavar="FILE", help="Save the whole machine to FILE when it stops."),
+            click.option("--stats", is_flag=True, help="End with a table of the boundary events on stderr."),
+            click.option("--trace", metavar="FILE", help="Write every event to FILE (.jsonl or .pftrace)."),
+            click.option("--append", default="", metavar="S", help="Kernel command line."),
+            click.option(
+                "--memory",
+                type=Size(),
+                default=memory,
+                show_default=True,
+                metavar="SIZE",
+                help="Memory of the machine.",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return decorate

@@ -1,0 +1,27 @@
+"""Programs for the command line to refuse."""
+
+from __future__ import annotations
+
+import struct
+
+CODE = bytes.fromhex("b83c0000 00bf07000000 0f05".replace(" ", ""))  # mov eax,60; mov edi,7; syscall
+
+
+def static_program(
+    *, bits: int = 64, machine: int = 62, interpreter: bool = False, memsz: int = len(CODE), vaddr: int = 0x400000
+) -> bytes:
+    """A static executable that exits with status 7, unless the arguments spoil it."""
+    kinds = (1, 3) if interpreter else (1,)
+    header, size = (64, 56) if bits == 64 else (52, 32)
+    at = header + size * len(kinds)
+    out = b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9)
+    form = "<HHIQQQIHHHHHH" if bits == 64 else "<HHIIIIIHHHHHH"
+    start = vaddr + at
+    out += struct.pack(form, 2, machine, 1, start % (1 << bits), header, 0, 0, header, size, len(kinds), 0, 0, 0)
+    for kind in kinds:
+        where = at, start % (1 << bits), start % (1 << bits), len(CODE), memsz
+        if bits == 64:
+            out += struct.pack("<IIQQQQQQ", kind, 5, *where, 4096)
+        else:
+            out += struct.pack("<IIIIIIII", kind, *where, 5, 4096)
+    return out + CODE
