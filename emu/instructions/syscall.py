@@ -1,0 +1,154 @@
+"""System calls without a table: SYSCALL, SYSRET, SYSENTER, SYSEXIT, and SWAPGS, which goes with them.
+
+Each follows its SDM instruction page.  None of them reads a descriptor: the segments are flat, their selectors come from MSRs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..cpu import GS, R11, RAX, RCX, RDI, RDX, RIP, RSI, RSP, SS, Segment
+from ..events import Kind
+from ..faults import GP, UD
+from ..segments import canonical
+from ..table import instruction
+
+if TYPE_CHECKING:
+    from ..cpu import Cpu
+    from ..decode import Insn
+
+STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE = 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000102
+SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP = 0x174, 0x175, 0x176
+_SCE: Final = 1
+_LMA_SCE: Final = 1 << 10 | _SCE
+_L: Final = 0x2000  # in Segment.access
+_IF, _RF, _VM = 1 << 9, 1 << 16, 1 << 17
+_SYSRET_FLAGS: Final = 0x3C7FD7
+_U64: Final = (1 << 64) - 1
+_U32: Final = 0xFFFFFFFF
+
+Pair = tuple[Segment, Segment]
+_PAIRS: dict[tuple[int, int, int, bool], Pair] = {}
+_ENTRY: dict[int, Pair] = {}  # STAR → what SYSCALL loads
+_EXIT: dict[int, Pair] = {}  # STAR → what SYSRET loads with a 64-bit operand
+
+
+def flat_pair(cs: int, ss: int, dpl: int, *, long: bool) -> Pair:
+    """Give the flat code and stack segments for two selectors; the same objects for the same arguments."""
+    key = (cs, ss, dpl, long)
+    found = _PAIRS.get(key)
+    if found is None:
+        mode = _L if long else 0x4000
+        code = Segment(cs & 0xFFFF, 0, _U32, 0x809B | dpl << 5 | mode)
+        found = _PAIRS[key] = code, Segment(ss & 0xFFFF, 0, _U32, 0xC093 | dpl << 5)
+    return found
+
+
+def _entry(star: int) -> Pair:
+    selector = star >> 32 & 0xFFFF
+    pair = _ENTRY[star] = flat_pair(selector & 0xFFFC, selector + 8, 0, long=True)
+    return pair
+
+
+def _exit(star: int) -> Pair:
+    selector = star >> 48
+    pair = _EXIT[star] = flat_pair(selector + 16 | 3, selector + 8 | 3, 3, long=True)
+    return pair
+
+
+@instruction("syscall")
+def syscall(cpu: Cpu, insn: Insn) -> None:
+    """SYSCALL: to LSTAR at ring 0; #UD outside 64-bit mode, as on Intel."""
+    if cpu.efer & _LMA_SCE != _LMA_SCE or not cpu.segments[1].access & _L:
+        raise UD
+    q, msr = cpu.q, cpu.msr
+    cpu.clock.cycles += cpu.costs.syscall
+    if cpu.emit is not None:
+        cpu.emit_event(Kind.SYSCALL, cpu.costs.syscall, (q[RAX], q[RDI], q[RSI], q[RDX]))
+    flags = cpu.rflags & ~_RF
+    q[RCX] = q[RIP] + insn.length & _U64
+    q[R11] = flags
+    q[RIP] = msr.get(LSTAR, 0)
+    star = msr.get(STAR, 0)
+    code, stack = _ENTRY.get(star) or _entry(star)
+    cpu.shadow = False
+    cpu.load_pair(code, stack, 0, flags & ~msr.get(SFMASK, 0))
+
+
+@instruction("sysret", "sysretq")
+def sysret(cpu: Cpu, insn: Insn) -> None:
+    """SYSRET: to ring 3; a non-canonical RCX is #GP at ring 0, as on Intel."""
+    if cpu.efer & _LMA_SCE != _LMA_SCE or not cpu.segments[1].access & _L:
+        raise UD
+    if cpu.cpl:
+        raise GP(0)
+    q = cpu.q
+    target, star = q[RCX], cpu.msr.get(STAR, 0)
+    long = insn.opsize == 64
+    if long:
+        if (target + (1 << 47) & _U64) >> 48:
+            raise GP(0)
+        code, stack = _EXIT.get(star) or _exit(star)
+    else:
+        target &= _U32
+        selector = star >> 48
+        code, stack = flat_pair(selector | 3, selector + 8 | 3, 3, long=False)
+    cpu.clock.cycles += cpu.costs.sysret
+    if cpu.emit is not None:
+        cpu.emit_event(Kind.SYSRET, cpu.costs.sysret, (q[RAX],))
+    q[RIP] = target
+    cpu.shadow = False
+    cpu.load_pair(code, stack, 3, q[R11] & _SYSRET_FLAGS)
+    if not long:
+        cpu.set_segment(SS, stack)
+
+
+@instruction("sysenter")
+def sysenter(cpu: Cpu, _insn: Insn) -> None:
+    """SYSENTER: to SYSENTER_EIP at ring 0."""
+    selector = cpu.msr.get(SYSENTER_CS, 0) & 0xFFFC
+    if not selector:
+        raise GP(0)
+    q, long = cpu.q, cpu.long_mode
+    cpu.event(Kind.SYSCALL, q[RAX], q[RDI], q[RSI], q[RDX], cost=cpu.costs.syscall)
+    mask = _U64 if long else _U32
+    q[RSP] = cpu.msr.get(SYSENTER_ESP, 0) & mask
+    q[RIP] = cpu.msr.get(SYSENTER_EIP, 0) & mask
+    code, stack = flat_pair(selector, selector + 8, 0, long=long)
+    cpu.shadow = False
+    cpu.load_pair(code, stack, 0, cpu.rflags & ~(_VM | _IF | _RF))
+    cpu.set_segment(SS, stack)
+
+
+@instruction("sysexit", "sysexitq")
+def sysexit(cpu: Cpu, insn: Insn) -> None:
+    """SYSEXIT: to RDX with the stack RCX, at ring 3."""
+    selector = cpu.msr.get(SYSENTER_CS, 0) & 0xFFFC
+    if not selector or cpu.cpl:
+        raise GP(0)
+    q = cpu.q
+    long = insn.opsize == 64
+    if long and not (canonical(q[RCX]) and canonical(q[RDX])):
+        raise GP(0)
+    cpu.event(Kind.SYSRET, q[RAX], cost=cpu.costs.sysret)
+    mask = _U64 if long else _U32
+    q[RSP], q[RIP] = q[RCX] & mask, q[RDX] & mask
+    base = selector + (32 if long else 16) | 3
+    code, stack = flat_pair(base, base + 8, 3, long=long)
+    cpu.shadow = False
+    cpu.load_pair(code, stack, 3, cpu.rflags)
+    cpu.set_segment(SS, stack)
+
+
+@instruction("swapgs")
+def swapgs(cpu: Cpu, insn: Insn) -> None:
+    """SWAPGS: exchange GS.base and IA32_KERNEL_GS_BASE."""
+    if not cpu.code64:
+        raise UD
+    if cpu.cpl:
+        raise GP(0)
+    old = cpu.segment_base(GS)
+    cpu.set_segment_base(GS, cpu.msr.get(KERNEL_GS_BASE, 0))
+    cpu.msr[KERNEL_GS_BASE] = old
+    cpu.event(Kind.SWAPGS, cost=cpu.costs.swapgs)
+    cpu.next(insn)
