@@ -27,7 +27,7 @@ IMAGES: Final = Path(__file__).parent / "images"
 COMMON: Final = (
     *("-target", "x86_64-freestanding-none", "-std=gnu11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror"),
     *("-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=all", "-fno-pic", "-fno-pie"),
-    *("-ffile-prefix-map=.=.", "-nostdlib", "-static", "-Wl,--build-id=none", "-Wl,--strip-debug", "-Wl,-z,norelro"),
+    *("-ffile-prefix-map=.=.", "-nostdlib", "-static", "-Wl,--build-id=none", "-Wl,-z,norelro"),
 )
 KERNEL: Final = (
     *("-mcmodel=kernel", "-mno-red-zone", "-mno-mmx", "-mno-sse", "-mno-sse2", "-fno-omit-frame-pointer"),
