@@ -95,10 +95,10 @@ def iret(cpu: Cpu, insn: Insn) -> None:
         raise Unimplemented("IRET to virtual-8086 mode")
     code = return_code(cpu, cs)
     cpl = cs & 3
-    if cpl > old and len(popped) == 3:  # noqa: PLR2004
+    if cpl > old and len(popped) == 3:
         popped = _pop(cpu, 5, size)
     stack = None
-    if len(popped) == 5:  # noqa: PLR2004
+    if len(popped) == 5:
         stack = stack_segment(cpu, popped[4] & 0xFFFF, cpl, null_allowed=_is64(cpu, code))
     check_target(cpu, code, rip)
     flags = _returned_flags(cpu, image, size)
@@ -123,11 +123,11 @@ def iret(cpu: Cpu, insn: Insn) -> None:
 
 def _returned_flags(cpu: Cpu, image: int, size: int) -> int:
     """Merge the popped flags with those that CPL, IOPL and the operand size protect."""
-    change = _ORDINARY if size == 2 else _ORDINARY | _WIDE  # noqa: PLR2004
+    change = _ORDINARY if size == 2 else _ORDINARY | _WIDE
     if cpu.cpl <= cpu.iopl:
         change |= _IF
     if not cpu.cpl:
-        change |= _IOPL if size == 2 else _IOPL | _VIF | _VIP  # noqa: PLR2004
+        change |= _IOPL if size == 2 else _IOPL | _VIF | _VIP
     return cpu.rflags & ~change | image & change
 
 
@@ -196,7 +196,7 @@ def far_branch(cpu: Cpu, insn: Insn) -> None:
 
 def _far_pointer(cpu: Cpu, insn: Insn) -> tuple[int, int]:
     """Give (selector, offset) of ptr16:n or m16:n."""
-    if len(insn.operands) == 2:  # noqa: PLR2004
+    if len(insn.operands) == 2:
         selector, offset = insn.operands
         return selector.value & 0xFFFF, offset.value & (1 << insn.opsize) - 1
     (memory,) = insn.operands
@@ -213,7 +213,7 @@ class CallGate(NamedTuple):
     selector: int
     offset: int
     size: int  # bytes of a word it pushes
-    count: int  # words it copies from the outer stack
+    words: int  # how many it copies from the outer stack
 
 
 def _through_system_descriptor(cpu: Cpu, insn: Insn, selector: int, at: int, raw: int) -> None:
@@ -283,10 +283,10 @@ def _inner_call(cpu: Cpu, gate: CallGate, code: Segment, cpl: int, back: int) ->
         stack = stack_segment(cpu, selector, cpl, fault=TS)
         mask = 0xFFFFFFFF if stack.access & 0x4000 else 0xFFFF
     parameters = b""
-    if gate.count:
+    if gate.words:
         top = cpu.q[RSP] & stack_pointer_mask(cpu)
-        check_stack_room(outer, top, gate.count * size, 0)
-        parameters = cpu.read_bytes(outer.base + top & 0xFFFFFFFF, gate.count * size, stack=True)
+        check_stack_room(outer, top, gate.words * size, 0)
+        parameters = cpu.read_bytes(outer.base + top & 0xFFFFFFFF, gate.words * size, stack=True)
     frame = _frame(size, (cpu.segments[CS].selector, back)) + parameters
     frame += _frame(size, (outer.selector, cpu.q[RSP]))
     top = rsp - len(frame) & mask
