@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R8, R9, R10, R11, R12, R13, R14, R15 = range(8, 16)
 RIP: Final = 16
-_EFLAGS: Final = layout.EFLAGS >> 3
+EFLAGS: Final = layout.EFLAGS >> 3
+_EFLAGS: Final = EFLAGS
 ES, CS, SS, DS, FS, GS = range(6)
 
 _ARITHMETIC: Final = 0x8D5  # CF PF AF ZF SF OF: lazy in TCG
@@ -224,9 +225,10 @@ class Cpu(LinearAccess):
         old = self.segments[CS]
         self.segments[CS] = segment
         self.d[layout.SEGMENTS + 24 * CS >> 2] = segment.selector
-        if (old.access ^ segment.access) & 0x6000 or old.base != segment.base:
+        remode = (old.access ^ segment.access) & 0x6000 or old.base != segment.base
+        if remode:
             self._derive_mode()
-        if cpl != self.cpl:
+        if remode or cpl != self.cpl:
             self.cpl = cpl
             self.translation.switch()
 
@@ -292,6 +294,8 @@ class Cpu(LinearAccess):
             flags |= _HF_OSFXSR
         hflags = self.d[layout.HFLAGS >> 2]
         self.d[layout.HFLAGS >> 2] = hflags & ~_HF_OURS | flags
+        self.translation.code_size = 64 if flags & _HF_CS64 else (32 if flags & _HF_CS32 else 16)
+        self.translation.where.clear()
         self._tcg_segment(CS, self.segments[CS])
 
     # ---- control registers ------------------------------------------------------------------------------------

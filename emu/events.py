@@ -45,7 +45,7 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.IRET: ("to",),
     Kind.CR3_LOAD: ("old", "new"),
     Kind.INVALIDATION: ("scope", "address"),
-    Kind.PAGE_WALK: ("gva", "need", "frame", "levels"),
+    Kind.PAGE_WALK: ("gva", "need", "frame", "refused"),
     Kind.PORT: ("port", "write", "value"),
     Kind.MSR: ("msr", "write", "value"),
     Kind.CPUID: ("leaf", "subleaf"),

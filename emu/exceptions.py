@@ -92,7 +92,7 @@ def deliver(cpu: Cpu, fault: Fault) -> None:
             if becomes_double(fault.vector, second.vector):
                 if second.address is not None:
                     cpu.cr2 = second.address
-                second = Fault(_DOUBLE, 0)  # noqa: PLW2901
+                second = Fault(_DOUBLE, 0)
                 chain.append(second)
             fault = second
         else:

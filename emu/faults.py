@@ -13,7 +13,7 @@ VECTOR_NAMES: Final = {
 }  # fmt: skip
 
 
-class Fault(Exception):  # noqa: N818  (the manual's word)
+class Fault(Exception):
     """An exception of the guest, on its way to the IDT.
 
     Attributes:

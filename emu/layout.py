@@ -42,7 +42,7 @@ _REG_RIP, _REG_FS_BASE, _REG_GS_BASE, _REG_MXCSR, _REG_XMM0 = 41, 250, 251, 249,
 _REG_FPCW, _REG_ST0 = 246, 114
 
 
-class UnicornMismatch(RuntimeError):  # noqa: N818
+class UnicornMismatch(RuntimeError):
     """The Unicorn that is installed is not the one that the core was measured against."""
 
     def __init__(self, what: str) -> None:
@@ -91,6 +91,6 @@ def fault_offset(engine: Engine) -> int:
     return engine.calibrate(fill, _PROGRAMS, _SCRATCH, wanted, seen)
 
 
-_SCRATCH: Final = 0x1000
+_SCRATCH: Final = 0xF000_0000  # in the hole below 4 GiB, which no RAM fills
 # mov rax,[rdi]; mov [rdi],rax; add [rdi],eax; movups xmm0,[rdi]; jmp rdi
 _PROGRAMS: Final = ("488b07", "488907", "0107", "0f1007", "ffe7")

@@ -14,6 +14,8 @@ import mmap
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .engine import Engine
 
 PAGE: Final = 4096
@@ -46,6 +48,7 @@ class Memory:
         code: physical page numbers that hold translated code; Python's writes there must drop it.
         dirty: physical page numbers written since `dirty` was last emptied.
         stale: (address, size) of writes to translated code that `drop_stale_code` has yet to deal with.
+        on_stale: called when `stale` grows.
 
     """
 
@@ -60,6 +63,7 @@ class Memory:
         self.code: set[int] = set()
         self.dirty: set[int] = set()
         self.stale: list[tuple[int, int]] = []
+        self.on_stale: Callable[[], None] = lambda: None
         self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -118,6 +122,7 @@ class Memory:
                 return
         # Not at once: this may be the very block that runs, in the middle of a fill.
         self.stale.append((address, size))
+        self.on_stale()
 
     def drop_stale_code(self) -> None:
         """Drop the translated code that writes since the last call have made stale."""

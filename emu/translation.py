@@ -35,17 +35,20 @@ _EFLAGS: Final = layout.EFLAGS >> 3
 _AC: Final = 1 << 18
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
 _SMAP_SLOT: Final = 2
+_NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
+_SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
 _IDENTITY: Final = bytes([0x77]) * 512
 MAXPHYADDR: Final = 52
 
 
 class Slot:
-    """What one TCG slot holds: a key, and the rights table of its context."""
+    """What one TCG slot holds: the rights table of its context, and the family (PKRU → slot) that names it."""
 
-    __slots__ = ("context", "key", "table")
+    __slots__ = ("context", "family", "pkru", "table")
 
     def __init__(self) -> None:
-        self.key: tuple[Any, ...] | None = None
+        self.family: dict[int, int] | None = None
+        self.pkru = 0
         self.table = _IDENTITY
         self.context = Context(user=False)
 
@@ -58,6 +61,7 @@ class Translation:
         tlb: the Python-side TLB.
         fault: (address, need) of a fill that was refused and stopped TCG.
         code_size: 64, 32 or 16: how instruction bytes decode.
+        where: RIP → physical address of trapped instructions, until a translation changes.
 
     """
 
@@ -74,9 +78,13 @@ class Translation:
         self._before = 1
         self._table = _IDENTITY
         self._globals = False
-        self._base: tuple[Any, ...] = ()
+        self._bases: dict[tuple[Any, ...], int] = {}
+        self._base = 0
+        self._families: dict[tuple[int, int, int], dict[int, int]] = {}
+        self._family: dict[int, int] = {}
+        self._d = engine.d
+        self.where: dict[int, int] = {}
         self._address_offset = layout.fault_offset(engine)
-        self._trail: list[int] = []
 
     # ---- which context ----------------------------------------------------------------------------------------
 
@@ -100,7 +108,9 @@ class Translation:
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
         self.tlb.select(pcid)
         flags = cr0 & CR0.WP.mask, cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask), efer & EFER.NXE.mask
-        self._base = (mode, pcid, *flags)
+        self._base = self._bases.setdefault((mode, pcid, *flags), len(self._bases))
+        self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
+        self.where.clear()
         self.switch()
 
     def context(self, *, user: bool, system: bool = False) -> Context:
@@ -117,34 +127,45 @@ class Translation:
     def switch(self) -> None:
         """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
         cpu = self.cpu
-        user = cpu.cpl == 3
-        ac = self.engine.q[_EFLAGS] & _AC
-        key = (self._base, user, ac if not user else 0, cpu.pkru, cpu.pkrs)
-        slots = self._slots
-        for number in (self._now, self._before, 3 - self._now - self._before):
-            if slots[number].key == key:
-                break
-        else:
-            number = 3 - self._now - self._before
-            self._assign(number, key, user=user)
-        if ac and number == _SMAP_SLOT:
-            # With AC set TCG would leave this slot by itself: such a context may not live here.
-            slots[_SMAP_SLOT].key = None
-            number = self._before if self._now == _SMAP_SLOT else self._now
-            self._assign(number, key, user=user)
+        mode = 3 if cpu.cpl == 3 else self.engine.q[_EFLAGS] & _AC
+        key = (self._base, mode, cpu.pkrs)
+        family = self._families.get(key)
+        if family is None:
+            family = self._families[key] = {}
+        self._family = family
+        self.switch_keys(cpu.pkru)
+
+    def switch_keys(self, pkru: int) -> None:
+        """The same where only PKRU has changed: the way through a gate."""
+        number = self._family.get(pkru)
+        if number is None or (number == _SMAP_SLOT and self.engine.q[_EFLAGS] & _AC):
+            number = self._assign(pkru)
         if number != self._now:
             self._before, self._now = self._now, number
-        self._table = slots[number].table
-        cpu.d[_HFLAGS] = cpu.d[_HFLAGS] & ~SLOT_BITS | SLOTS[number][0]
-        self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
+            self._table = self._slots[number].table
+            d = self._d
+            d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
 
-    def _assign(self, number: int, key: tuple[Any, ...], *, user: bool) -> None:
+    def _assign(self, pkru: int) -> int:
+        """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
+        number = 3 - self._now - self._before
+        if number == _SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
+            number = self._before
         slot = self._slots[number]
-        if slot.key is not None:
+        if slot.family is not None:
+            slot.family.pop(slot.pkru, None)
             self.engine.flush_slots(SLOTS[number][1])
-        slot.key = key
-        slot.context = self.context(user=user)
+        old = self._family.get(pkru)
+        if old is not None:
+            self._slots[old].family = None
+            self.engine.flush_slots(SLOTS[old][1])
+        slot.family, slot.pkru = self._family, pkru
+        slot.context = self.context(user=self.cpu.cpl == 3)
         slot.table = rights.table(slot.context) if self.paging.mode else _IDENTITY
+        self._family[pkru] = number
+        if number == self._now:
+            self._table = slot.table
+        return number
 
     @property
     def ac_moves(self) -> bool:
@@ -201,14 +222,12 @@ class Translation:
             return gva & 0xFFFFF000 | 0x20F
         if paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
             return -4
-        trail = self._trail
-        trail.clear()
-        entry = walk(self.memory, paging, gva, need, table or self._table, trail)
+        entry = walk(self.memory, paging, gva, need, table or self._table)
         cpu = self.cpu
         if entry >= 0:
             self.tlb.insert(gva >> 12, entry, use_global=self._globals)
         if cpu.emit is not None:
-            cpu.event(Kind.PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, len(trail) // 2)
+            cpu.event(Kind.PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, -min(entry, 0))
         return entry
 
     # ---- Python's own accesses --------------------------------------------------------------------------------
@@ -275,6 +294,7 @@ class Translation:
             self._forget()
 
     def _forget(self) -> None:
+        self.where.clear()
         self.engine.flush_slots()
 
     def invlpg(self, gva: int) -> None:
@@ -282,6 +302,7 @@ class Translation:
         if self.tlb.invalidate(gva >> 12):
             self._forget()
         else:
+            self.where.clear()
             self.engine.flush_page(gva)
 
     def invpcid(self, kind: int, pcid: int, gva: int) -> None:

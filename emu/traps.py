@@ -33,9 +33,12 @@ _OLD_EXCEPTION: Final = layout.OLD_EXCEPTION >> 2
 _IS_INT: Final = layout.EXCEPTION_IS_INT >> 2
 _ERROR_CODE: Final = layout.ERROR_CODE >> 2
 _NONE: Final = 0xFFFFFFFF
+_NEVER: Final = 1 << 63
 _TF: Final = 1 << 8
 _IF: Final = 1 << 9
 _RF: Final = 1 << 16
+_TF_RF: Final = _TF | _RF
+_U64: Final = (1 << 64) - 1
 _EFLAGS: Final = layout.EFLAGS >> 3
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # Unprivileged instructions for which TCG raises #GP by itself, rightly.
@@ -55,6 +58,7 @@ class Traps:
 
     Attributes:
         tricky: RIP stands on an instruction that Python must run before TCG goes on.
+        limit: the cycle at which `after` has something to do.
         deadline: the virtual cycle at which a device wants attention, or a number no clock reaches.
 
     """
@@ -69,9 +73,14 @@ class Traps:
         self.nmi_pending = False
         self.interrupt_pending = False
         self.stepping = False
-        self._decoded: dict[tuple[int, bytes], tuple[Handler, Insn]] = {}
+        self.exact = False
+        self._by_size: dict[int, dict[bytes, tuple[Handler, Insn]]] = {16: {}, 32: {}, 64: {}}
+        self._decoded = self._by_size[64]
+        self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
+        self._where, self._ram = cpu.translation.where, cpu.memory.ram
+        self.limit = 0
+        cpu.memory.on_stale = self.look
         self._hooked: dict[int, int] = {}
-        self.events = 0
         self._syscall = Insn.plain("syscall", b"\x0f\x05")
         self._sysenter = Insn.plain("sysenter", b"\x0f\x34")
         self._cpuid = Insn.plain("cpuid", b"\x0f\xa2")
@@ -90,8 +99,7 @@ class Traps:
     def on_interrupt(self, _engine: int, vector: int, _user: Any) -> None:
         """Take TCG's exceptions and INT n; vector 13 is the trap of every privileged instruction."""
         try:
-            cpu = self.cpu
-            d = cpu.d
+            d = self._d
             d[_OLD_EXCEPTION] = _NONE
             if d[_IS_INT]:
                 d[_IS_INT] = 0
@@ -108,7 +116,6 @@ class Traps:
     def on_invalid(self, _engine: int, _user: Any) -> bool:
         """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD."""
         try:
-            self.cpu.d[_OLD_EXCEPTION] = _NONE
             self.execute()
         except BaseException as error:  # noqa: BLE001
             self.cpu.keep(error)
@@ -129,10 +136,11 @@ class Traps:
                 HANDLERS[insn.mnemonic](cpu, insn)
             except Fault as fault:
                 deliver(cpu, fault)
-            self.after()
+            if self._clock.cycles >= self.limit:
+                self.after()
         except BaseException as error:  # noqa: BLE001
             self.cpu.keep(error)
-        cpu.q[RIP] = cpu.q[RIP] - insn.length & (1 << 64) - 1
+        self._q[RIP] = self._q[RIP] - insn.length & _U64
 
     def on_cpuid(self, _engine: int, _user: Any) -> int:
         """CPUID: runs inside a block, so nothing may be delivered here; RIP moves on by itself."""
@@ -176,21 +184,31 @@ class Traps:
 
     def execute(self) -> None:
         """Run the instruction at RIP in Python and let time pass."""
+        q = self._q
+        pa = self._where.get(q[RIP])
+        found = self._decoded.get(self._ram[pa : pa + 15]) if pa is not None else None
+        handler, insn = found or self._find()
         cpu = self.cpu
-        code = self.code_at(cpu.q[RIP])
-        key = (cpu.translation.code_size, code)
-        found = self._decoded.get(key)
-        if found is None:
-            found = self._decode(*key)
-        handler, insn = found
         try:
-            if cpu.q[_EFLAGS] & (_TF | _RF):
+            if q[_EFLAGS] & _TF_RF:
                 self._execute_flagged(handler, insn)
             else:
                 handler(cpu, insn)
         except Fault as fault:
             deliver(cpu, fault)
-        self.after()
+        if self._clock.cycles >= self.limit:
+            self.after()
+
+    def _find(self) -> tuple[Handler, Insn]:
+        """Fetch and decode the instruction at RIP, and remember both where it is and what it is."""
+        cpu = self.cpu
+        rip, translation = cpu.q[RIP], cpu.translation
+        code = self.code_at(rip)
+        at = translation.fetch(rip + (0 if translation.code_size == 64 else cpu.segments[CS].base) & _U64)
+        self._decoded = self._by_size[translation.code_size]
+        if at is not None and at & 4095 <= 4096 - 15:
+            self._where[rip] = at
+        return self._decoded.get(code) or self._decode(translation.code_size, code)
 
     def _execute_flagged(self, handler: Handler, insn: Insn) -> None:
         """Run with RF or TF set: RF ends with the instruction, and TF traps after it."""
@@ -212,7 +230,7 @@ class Traps:
             def handler(_cpu: Cpu, _insn: Insn) -> None:
                 raise GP(0) if vector == 13 else UD()
 
-        found = self._decoded[size, code] = (handler, insn)
+        found = self._by_size[size][code] = (handler, insn)
         return found
 
     def _software_interrupt(self, vector: int) -> None:
@@ -260,9 +278,12 @@ class Traps:
 
     # ---- after each event -------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Something may need attention: have `after` run at the next event, whatever the clock says."""
+        self.limit = 0
+
     def after(self) -> None:
         """Let devices and interrupts have their turn between two instructions."""
-        self.events += 1
         cpu = self.cpu
         if cpu.clock.cycles >= self.deadline:
             self.service()
@@ -270,6 +291,10 @@ class Traps:
             self.take_interrupt()
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
+        armed = self.deadline != _NEVER and not self.exact
+        if armed and cpu.q[_EFLAGS] & _IF and not cpu.shadow:
+            cpu.engine.stop()  # the run loop goes on with a clock that can interrupt a loop without events
+        self.limit = 0 if armed or self.interrupt_pending or self.nmi_pending else self.deadline
 
     def take_interrupt(self) -> None:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""

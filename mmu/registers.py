@@ -134,5 +134,5 @@ class PFErr(Word):
     W = Bits(1)
     U = Bits(2)
     RSVD = Bits(3)
-    I = Bits(4)  # noqa: E741  (the manual's name)
+    I = Bits(4)
     PK = Bits(5)

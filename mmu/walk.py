@@ -27,7 +27,6 @@ _P, _W, _U, _RSVD, _I, _PK = 1, 2, 4, 8, 16, 32
 _A: Final = 1 << 5
 _D: Final = 1 << 6
 _PS: Final = 1 << 7
-_XD_SHIFT: Final = 63
 LEVEL_SHIFT: Final = INDEX_BITS
 FRAME_SHIFT: Final = 12
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
@@ -106,7 +105,7 @@ _LEVELS4: Final = ((4, 39), (3, 30), (2, 21), (1, 12))
 _LEVELS_PAE: Final = ((2, 21), (1, 12))
 
 
-def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trail: list[int]) -> int:
+def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trail: list[int] | None = None) -> int:
     """Walk the tables for one access; set accessed and dirty bits as the processor does.
 
     Args:
@@ -115,19 +114,20 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
         gva: a canonical linear address.
         need: READ, WRITE or EXEC.
         table: `rights.table` of the access's context.
-        trail: takes (address, entry) of each level, flat, as they were read.
+        trail: takes (address, entry) of each level, flat, as they were read, if anybody wants them.
 
     Returns:
         ``frame << 12 | level << 9 | attributes`` of the 4 KiB page, or the negated error code without the access's own
         bits: ``-1`` not present, ``-2`` reserved bit, ``-3`` rights.
 
     """
-    if paging.mode == Mode.BITS32:
+    mode = paging.mode
+    if mode is Mode.BITS32:
         return _walk32(memory, paging, gva, need, table, trail)
-    levels = _LEVELS4
+    levels: tuple[tuple[int, int], ...] = _LEVELS4
     at = paging.root
     both, xd = 6, 0
-    if paging.mode == Mode.PAE:
+    if mode is Mode.PAE:
         entry = paging.pdptes[gva >> 30 & 3]
         if not entry & 1:
             return -1
@@ -136,8 +136,8 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
     for level, shift in levels:
         at += (gva >> shift & 511) << 3
         entry = words[at >> 3] if at < low else memory.read64(at)
-        trail.append(at)
-        trail.append(entry)
+        if trail is not None:
+            trail += (at, entry)
         if not entry & 1:
             return -1
         both &= entry
@@ -145,11 +145,10 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
         if level == 1 or (entry & _PS and level < 4):
             if entry & masks[level + 4]:
                 return -2
-            index = both >> 1 | (~xd >> _XD_SHIFT & 1) << 2 | (entry & _D) >> 3 | (entry & 256) >> 4
-            index |= (entry >> 59 & 15) << 5
+            index = both >> 1 | (0 if xd >> 63 else 4) | (entry & 0x40) >> 3 | (entry & 256) >> 4 | entry >> 54 & 0x1E0
             if not table[index] >> 4 & need:
                 return -3
-            put = _A | _D if need == WRITE else _A
+            put = 96 if need == 2 else 32
             if entry & put != put:
                 memory.write64(at, entry | put)
                 if need == WRITE:
@@ -175,14 +174,14 @@ def _write32(memory: Memory, at: int, value: int) -> None:
     memory.write64(at & ~7, word & ~(0xFFFFFFFF << shift) | value << shift)
 
 
-def _walk32(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trail: list[int]) -> int:
+def _walk32(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trail: list[int] | None) -> int:
     """Walk two levels of 4-byte entries (SDM "32-Bit Paging"); PSE-36 reaches 40 physical bits."""
     at, both = paging.root, 6
     for level, shift in ((2, 22), (1, 12)):
         at += (gva >> shift & 1023) << 2
         entry = _read32(memory, at)
-        trail.append(at)
-        trail.append(entry)
+        if trail is not None:
+            trail += (at, entry)
         if not entry & 1:
             return -1
         both &= entry
