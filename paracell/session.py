@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 from .console import Console, interruptible
 from .output import whole_file
-from .problem import Problem
+from .problem import FAILED, SIGINT, Problem
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .guest.image import Image
     from .guest.multiboot import Module
 
-_TRACES = (".jsonl", ".pftrace")
+_TRACES: Final = (".jsonl", ".pftrace")
 
 
 @frozen
@@ -32,14 +33,27 @@ class Outputs:
     stats: bool
 
 
-def run_machine(
-    image: Image,
-    modules: Sequence[Module],
-    cmdline: str,
-    memory: int,
-    outputs: Outputs,
-    programs: Sequence[tuple[str, bytes]] = (),
-) -> Stop:
+@frozen
+class Job:
+    """What the machine is to do.
+
+    Attributes:
+        image: the kernel to boot.
+        modules: what stands beside it.
+        cmdline: its options.
+        memory: bytes of RAM.
+        programs: (name, bytes) of further ELF files whose symbols a trace may want.
+
+    """
+
+    image: Image
+    modules: Sequence[Module]
+    cmdline: str
+    memory: int
+    programs: Sequence[tuple[str, bytes]] = ()
+
+
+def run_machine(job: Job, outputs: Outputs) -> Stop:
     """Boot an image and run it to its end.
 
     The outputs are opened before the machine starts: a path that cannot be written costs no run.
@@ -52,11 +66,19 @@ def run_machine(
         from .emu.machine import Machine
 
         console = Console()
-        machine = Machine(memory, console)
-        machine.load(image, cmdline, modules)
-        stop = _run(machine, console)
+        machine = Machine(job.memory, console)
+        machine.load(job.image, job.cmdline, job.modules)
+        if trace is not None or outputs.stats:
+            from .observers import Observers
+
+            observers = Observers(machine, job, trace, stats=outputs.stats)
+            stop = _run(machine, console)
+            observers.finish(console.before_output)
+        else:
+            stop = _run(machine, console)
         if snapshot is not None:
-            machine.save(snapshot)
+            with Path(snapshot).open("wb") as file:
+                machine.save(file)
     return stop
 
 
@@ -65,3 +87,24 @@ def _run(machine: Machine, console: Console) -> Stop:
         console.before_output = progress.wipe
         with interruptible(machine.interrupt):
             return machine.run()
+
+
+def exit_status(stop: Stop, *, shifted: bool) -> int:
+    """Give the command's status for how the machine ended, and tell on stderr if the guest did not end it.
+
+    Args:
+        stop: how it ended.
+        shifted: as under QEMU's isa-debug-exit, ``value << 1 | 1``; else the value itself.
+
+    """
+    from .emu.machine import Reason
+
+    if stop.reason is Reason.EXIT:
+        return stop.status if shifted else stop.value & 0xFF
+    if stop.reason is Reason.SHUTDOWN:
+        return 0
+    if stop.reason is Reason.INTERRUPTED:
+        return SIGINT
+    lines = [f"paracell: the machine stopped: {stop.reason}", *stop.report]
+    sys.stderr.write("\n".join(lines) + "\n")
+    return FAILED

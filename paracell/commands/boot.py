@@ -26,8 +26,8 @@ def command(
     from ..guest import image as images
     from ..guest.files import read_regular
     from ..guest.multiboot import Module
-    from ..session import Outputs, run_machine
+    from ..session import Job, Outputs, exit_status, run_machine
 
     files = [Module(posixpath.basename(name), read_regular(name)) for name in modules]
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    return run_machine(images.load(image), files, append, memory, outputs).machine_status()
+    return exit_status(run_machine(Job(images.load(image), files, append, memory), outputs), shifted=True)

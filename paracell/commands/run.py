@@ -43,10 +43,9 @@ def command(
     """
     from ..container import prepare
     from ..guest import image
-    from ..session import Outputs, run_machine
+    from ..session import Job, Outputs, exit_status, run_machine
 
     container = prepare(runtime, program, arguments, environment, rootfs, memory)
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    return run_machine(
-        image.load(container.image), container.modules, append, memory, outputs, container.programs
-    ).program_status()
+    job = Job(image.load(container.image), container.modules, append, memory, container.programs)
+    return exit_status(run_machine(job, outputs), shifted=False)

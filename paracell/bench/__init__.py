@@ -1,0 +1,1 @@
+"""The speed table: each row beside its floor, measured in the same run."""

@@ -1,0 +1,56 @@
+"""``paracell bench``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..bench.rows import Row
+
+
+@click.command("bench")
+@click.option("--json", "as_json", is_flag=True, help="A list of rows with name, ratio, bound and reached.")
+def command(as_json: bool) -> int:
+    """Measure the speed table: each row beside its floor, in the same run.
+
+    The exit status is 0 when every row that could be measured reaches its bound, else 1.
+    """
+    from ..bench.rows import Table
+    from ..progress import Progress
+
+    rows: list[Row] = []
+    with Progress(lambda: f"{len(rows)} rows measured"):
+        for row in Table().rows():
+            rows.append(row)  # one by one, for the line above  # noqa: PERF402
+    click.echo(_json(rows) if as_json else _table(rows))
+    return int(any(row.reached is False for row in rows))
+
+
+def _json(rows: list[Row]) -> str:
+    records = [
+        {
+            "name": r.name,
+            "ratio": r.ratio,
+            "bound": r.bound,
+            "at_least": r.at_least,
+            "reached": r.reached,
+            "note": r.note,
+        }
+        for r in rows
+    ]
+    return json.dumps(records, indent=2)
+
+
+def _table(rows: list[Row]) -> str:
+    width = max(len(r.name) for r in rows)
+    lines = [f"{'row':<{width}}  {'ratio':>7}  {'bound':>7}  reached"]
+    for r in rows:
+        ratio = "-" if r.ratio is None else f"{r.ratio:.2f}"
+        reached = {True: "yes", False: "no", None: "-"}[r.reached]
+        lines.append(
+            f"{r.name:<{width}}  {ratio:>7}  {'≥' if r.at_least else '≤'} {r.bound:>5.1f}  {reached:<7}  {r.note}"
+        )
+    return "\n".join(lines)

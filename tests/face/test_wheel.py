@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("emu", "guest", "mmu", "pku")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("hatchling", reason="the wheel's builder is not installed")
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        text = archive.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
+    assert "paracell = paracell.__main__:main" in text
+    assert {n.split("/")[0] for n in names} == {"paracell", next(n.split("/")[0] for n in names if ".dist-info" in n)}
+    assert "paracell/py.typed" in names
+    modules = {p.relative_to(ROOT).as_posix() for r in ROOMS for p in (ROOT / r).rglob("*.py")} - {"guest/build.py"}
+    assert {f"paracell/{m}" for m in modules} <= names
+    assert not [n for n in names if n.endswith((".c", ".h", ".S", ".ld", ".pyc")) or "/tests/" in n]
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_image(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        images = {n for n in archive.namelist() if n.startswith("paracell/guest/images/")}
+        assert images
+        assert all(archive.read(n).startswith(b"\x7fELF") for n in images)
+    built = {
+        f"paracell/guest/images/{p.relative_to(ROOT / 'guest/images').as_posix()}"
+        for p in (ROOT / "guest/images").rglob("*")
+        if p.is_file()
+    }
+    assert images == built
+    for name in ("native.elf", "paracell-host.elf", "paracell-kernel.elf", "programs/hello"):
+        assert f"paracell/guest/images/{name}" in images
+
+
+@pytest.mark.slow
+def test_an_unpacked_wheel_runs_without_the_tree(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "paracell", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("paracell, version ")
+    where = subprocess.run(
+        [sys.executable, "-c", "import paracell.guest.elf as m; print(m.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(where.stdout.strip()).is_relative_to(tmp_path)
