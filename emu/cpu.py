@@ -12,6 +12,7 @@ from attrs import frozen
 
 from . import layout
 from .access import LinearAccess
+from .breakpoints import Breakpoints
 from .cost import DEFAULT
 from .faults import GP
 from .translation import Translation
@@ -30,12 +31,15 @@ R8, R9, R10, R11, R12, R13, R14, R15 = range(8, 16)
 RIP: Final = 16
 EFLAGS: Final = layout.EFLAGS >> 3
 _EFLAGS: Final = EFLAGS
+_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
+_HFLAGS: Final = layout.HFLAGS >> 2
 ES, CS, SS, DS, FS, GS = range(6)
 
 _ARITHMETIC: Final = 0x8D5  # CF PF AF ZF SF OF: lazy in TCG
 _DF: Final = 0x400
 _IOPL: Final = 0x3000
 _RFLAGS_ALL: Final = 0x3F7FD5
+_SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(0x8D5 | 0x400 | 0x3000)
 _AC: Final = 1 << 18
 _IF: Final = 1 << 9
 
@@ -106,6 +110,7 @@ class Cpu(LinearAccess):
         self.q = engine.q
         self.d = engine.d
         self.translation = Translation(self, engine, memory)
+        self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
         self.failure: BaseException | None = None
         self.emit: Callable[[Event], None] | None = None
@@ -145,19 +150,20 @@ class Cpu(LinearAccess):
     @property
     def rflags(self) -> int:
         """The guest's whole RFLAGS."""
-        word = self.q[_EFLAGS] & ~(_ARITHMETIC | _DF | _IOPL)
-        if self.d[layout.DF >> 2] != 1:
+        q, d = self.q, self.d
+        word = q[_EFLAGS] & ~(_ARITHMETIC | _DF | _IOPL) | self.iopl << 12
+        if d[_DF_AT] != 1:
             word |= _DF
-        return word | self.engine.flags() | self.iopl << 12
+        return word | (q[_CC_SRC] & _ARITHMETIC if d[_CC_OP] == 1 else self.engine.flags())
 
     @rflags.setter
     def rflags(self, value: int) -> None:
         q, d = self.q, self.d
-        q[layout.CC_SRC >> 3] = value & _ARITHMETIC
-        d[layout.CC_OP >> 2] = 1
-        d[layout.DF >> 2] = 0xFFFFFFFF if value & _DF else 1
+        q[_CC_SRC] = value & _ARITHMETIC
+        d[_CC_OP] = 1
+        d[_DF_AT] = 0xFFFFFFFF if value & _DF else 1
         before = q[_EFLAGS]
-        q[_EFLAGS] = value & _RFLAGS_ALL & ~(_ARITHMETIC | _DF | _IOPL) | 2
+        q[_EFLAGS] = value & _SYSTEM_FLAGS | 2
         if self.iopl != value >> 12 & 3:
             self.iopl = value >> 12 & 3
             self.engine.drop_all_code()  # which of POPF, PUSHF, CLI and STI need a hook depends on IOPL
@@ -240,10 +246,10 @@ class Cpu(LinearAccess):
         d[_CS_AT] = code.selector
         d[_SS_AT] = stack.selector
         q = self.q
-        q[layout.CC_SRC >> 3] = flags & _ARITHMETIC
-        d[layout.CC_OP >> 2] = 1
-        d[layout.DF >> 2] = 0xFFFFFFFF if flags & _DF else 1
-        q[_EFLAGS] = flags & _RFLAGS_ALL & ~(_ARITHMETIC | _DF | _IOPL) | 2
+        q[_CC_SRC] = flags & _ARITHMETIC
+        d[_CC_OP] = 1
+        d[_DF_AT] = 0xFFFFFFFF if flags & _DF else 1
+        q[_EFLAGS] = flags & _SYSTEM_FLAGS | 2
         if self.iopl != flags >> 12 & 3:
             self.iopl = flags >> 12 & 3
             self.engine.drop_all_code()
@@ -292,8 +298,8 @@ class Cpu(LinearAccess):
         flags |= (self.cr0 & 0xE) << 8
         if self.cr4 & _CR4_OSFXSR:
             flags |= _HF_OSFXSR
-        hflags = self.d[layout.HFLAGS >> 2]
-        self.d[layout.HFLAGS >> 2] = hflags & ~_HF_OURS | flags
+        hflags = self.d[_HFLAGS]
+        self.d[_HFLAGS] = hflags & ~_HF_OURS | flags
         self.translation.code_size = 64 if flags & _HF_CS64 else (32 if flags & _HF_CS32 else 16)
         self.translation.where.clear()
         self._tcg_segment(CS, self.segments[CS])
@@ -350,7 +356,7 @@ class Cpu(LinearAccess):
     def next(self, insn: Insn) -> None:
         """Step over `insn`."""
         rip = self.q[RIP] + insn.length
-        self.q[RIP] = rip if self.d[layout.HFLAGS >> 2] & _HF_CS64 else rip & 0xFFFFFFFF
+        self.q[RIP] = rip if self.d[_HFLAGS] & _HF_CS64 else rip & 0xFFFFFFFF
 
     def operand_address(self, insn: Insn, mem: Mem) -> int:
         """Give the linear address of a memory operand."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import itertools
 import os
 import struct
 from pathlib import Path
@@ -42,7 +43,9 @@ _HOOK_TLB_FILL: Final = 1 << 17
 _INS_SYSCALL: Final = 699
 _INS_SYSENTER: Final = 700
 _INS_CPUID: Final = 113
+_CC_DST, _CC_SRC, _CC_SRC2, _CC_OP = layout.CC_DST >> 3, layout.CC_SRC >> 3, layout.CC_SRC2 >> 3, layout.CC_OP >> 2
 _COUNT_MARK: Final = 0x5EA1C0DE
+_SERIAL: Final = itertools.count(1)
 
 INTR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
@@ -163,7 +166,9 @@ class Engine:
 
     def _find_state(self) -> None:
         """Find CPUState and CPUX86State behind the handle by sixteen values that occur nowhere else."""
-        marks = [(0x51EA << 48 | 0x9E3779B97F4A7C15 * i) & (1 << 64) - 1 for i in range(1, 17)]
+        # Another sixteen each time: memory that an earlier engine has freed still holds its own.
+        first = 16 * next(_SERIAL)
+        marks = [(0x51EA << 48 | 0x9E3779B97F4A7C15 * i) & (1 << 64) - 1 for i in range(first, first + 16)]
         for number, mark in zip(layout.GENERAL_REGISTERS, marks, strict=True):
             self._write_register(number, struct.pack("<Q", mark))
         pattern = struct.pack("<16Q", *marks)
@@ -313,11 +318,8 @@ class Engine:
 
     def flags(self) -> int:
         """Give the six arithmetic flags, which TCG keeps lazily as an operation and its operands."""
-        q, d = self.q, self.d
-        operation = d[layout.CC_OP >> 2]
-        if operation == 1:  # CC_OP_EFLAGS: the flags themselves
-            return q[layout.CC_SRC >> 3] & 0x8D5
-        result: int = self._flags(q[layout.CC_DST >> 3], q[layout.CC_SRC >> 3], q[layout.CC_SRC2 >> 3], operation)
+        q = self.q
+        result: int = self._flags(q[_CC_DST], q[_CC_SRC], q[_CC_SRC2], self.d[_CC_OP])
         return result & 0x8D5
 
     # ---- what TCG has cached ----------------------------------------------------------------------------------

@@ -184,6 +184,11 @@ class Machine:
             (address, need), translation.fault = translation.fault, None
             deliver(cpu, translation.page_fault(address, need))
             traps.after()
+        elif cpu.breakpoints.hits:
+            hits, cpu.breakpoints.hits = cpu.breakpoints.hits, 0
+            traps.tricky = False
+            deliver(cpu, DB(hits))
+            traps.after()
         elif traps.tricky:
             traps.tricky = False
             traps.execute()
@@ -202,7 +207,8 @@ class Machine:
         depend on real time: so then, and only then, retired instructions are counted, one cycle each.
         """
         deadline = self.traps.deadline
-        exact = deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF)
+        watched = self.cpu.breakpoints.data
+        exact = watched or (deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF))
         if exact != self._exact:
             self._exact = self.traps.exact = exact
             self.engine.drop_all_code()
