@@ -37,7 +37,7 @@ wheel: $(VENV)/.base
 $(VENV)/.base: pyproject.toml hatch_build.py
 	@test -n "$(PYTHON)" || { echo "paracell: Python 3.11 or later is needed: set PYTHON" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install "hatchling>=1.27" "attrs>=24.2" "ziglang==0.17.1"
+	$(PIP) install "hatchling>=1.27" "editables>=0.5" "attrs>=24.2" "ziglang==0.17.1"
 	$(PIP) install --no-build-isolation --editable .
 	touch $@
 

@@ -12,4 +12,5 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-default_role = "any"
+default_role = "code"
+napoleon_use_ivar = True  # attributes are listed once, in the docstring
