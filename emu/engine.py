@@ -178,16 +178,15 @@ class Engine:
             for (pointer,) in struct.iter_unpack("<Q", head[: len(head) & ~7]):
                 if pointer < 4096 or pointer >> 47:
                     continue
-                window = b"".join(peek(pointer + k, 4096) for k in range(0, 0x10000, 4096))
-                at = window.find(pattern)
-                if at >= 0:
+                # Exactly there: other objects on the heap may happen to lie a little before the state, too.
+                if peek(pointer + layout.STATE, len(pattern)) == pattern:
                     self.cpu_state = pointer
                     break
             else:
                 raise UnicornMismatch("the live CPU state was not found behind the engine's handle")
         finally:
             peek.close()
-        self.state = self.cpu_state + at
+        self.state = self.cpu_state + layout.STATE
         block = (ctypes.c_char * layout.SIZE).from_address(self.state)
         self.raw = memoryview(block).cast("B")
         self.q = self.raw.cast("Q")

@@ -39,7 +39,6 @@ _GATES32: Final = frozenset({_TASK_GATE, 6, 7, 14, 15})
 _GATES64: Final = frozenset({14, 15})
 _PUSH_5: Final = struct.Struct("<5Q")
 _PUSH_6: Final = struct.Struct("<6Q")
-_PAIR: Final = struct.Struct("<QQ")
 _U64: Final = (1 << 64) - 1
 
 
@@ -164,7 +163,8 @@ def _enter64(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
     reference = vector * 8 + 2 + external
     if vector * 16 + 15 > limit:
         raise GP(reference)
-    found = gate(*_PAIR.unpack(cpu.read_system_bytes(base + vector * 16, 16)))
+    at = base + vector * 16
+    found = gate(cpu.read_system(at, 8), cpu.read_system(at + 8, 8))
     _check_gate(cpu, found, _GATES64, reference, software=software)
     code, cpl = _gate_code(cpu, found.selector, external)
     q, old, old_code, old_stack = cpu.q, cpu.cpl, cpu.segments[CS], cpu.segment(SS)

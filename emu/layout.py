@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .engine import Engine
 
+STATE: Final = 0x8A50  # of CPUX86State itself, in CPUState
 RIP: Final = 128
 EFLAGS: Final = 136
 CC_DST: Final = 144

@@ -44,13 +44,14 @@ MAXPHYADDR: Final = 52
 class Slot:
     """What one TCG slot holds: the rights table of its context, and the family (PKRU → slot) that names it."""
 
-    __slots__ = ("context", "family", "pkru", "table")
+    __slots__ = ("context", "family", "pkru", "system", "table")
 
     def __init__(self) -> None:
         self.family: dict[int, int] | None = None
         self.pkru = 0
         self.table = _IDENTITY
         self.context = Context(user=False)
+        self.system: tuple[Context, bytes] | None = None
 
 
 class Translation:
@@ -162,6 +163,7 @@ class Translation:
         slot.family, slot.pkru = self._family, pkru
         slot.context = self.context(user=self.cpu.cpl == 3)
         slot.table = rights.table(slot.context) if self.paging.mode else _IDENTITY
+        slot.system = None
         self._family[pkru] = number
         if number == self._now:
             self._table = slot.table
@@ -235,8 +237,10 @@ class Translation:
     def locate(self, gva: int, *, write: bool, system: bool = False, user: bool | None = None) -> int:
         """Give the physical address of a data access; raises #PF (the address is canonical already)."""
         need = WRITE if write else READ
-        if system or user is not None:
-            context = self.context(user=bool(user) and not system, system=system)
+        if system:
+            context, table = self._system()
+        elif user is not None:
+            context = self.context(user=user)
             table = rights.table(context) if self.paging.mode else _IDENTITY
         else:
             context, table = self._slots[self._now].context, self._table
@@ -244,6 +248,30 @@ class Translation:
         if entry < 0:
             raise self.page_fault(gva, need, context)
         return entry & ~0xFFF | gva & 0xFFF
+
+    def _system(self) -> tuple[Context, bytes]:
+        """Give context and rights of implicit supervisor accesses: the same as long as the slot keeps its context."""
+        slot = self._slots[self._now]
+        if slot.system is None:
+            context = self.context(user=False, system=True)
+            slot.system = context, rights.table(context) if self.paging.mode else _IDENTITY
+        return slot.system
+
+    def system_word(self, gva: int) -> int | None:
+        """Read 8 bytes of a descriptor table or TSS where the translation is cached; None: go the long way."""
+        entry = self.tlb.current.get(gva >> 12)
+        if entry is None:
+            entry = self.tlb.shared.get(gva >> 12) if self._globals else None
+            if entry is None:
+                return None
+        at = gva & 0xFFF
+        pa = entry & ~0xFFF | at
+        if at > 0xFF8 or pa >= self.memory.low or not self._system()[1][entry & INDEX_MASK] & READ:
+            return None
+        words, shift = self.memory.words, (gva & 7) * 8
+        if not shift:
+            return words[pa >> 3]
+        return words[pa >> 3] >> shift | words[(pa >> 3) + 1] << 64 - shift & 0xFFFFFFFFFFFFFFFF
 
     def _lookup(self, gva: int, need: int, table: bytes) -> int:
         vpn = gva >> 12
