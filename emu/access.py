@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 4096
 _LAST: Final = _PAGE - 1
+_READ: Final = 1  # as in mmu.rights
 
 
 class LinearAccess:
@@ -114,10 +115,9 @@ class LinearAccess:
 
     def read_system(self, gva: int, size: int) -> int:
         """Read a number as an implicit supervisor access."""
-        if size == 8:  # noqa: PLR2004  (a descriptor: the case that must be quick)
-            word = self.translation.system_word(gva)
-            if word is not None:
-                return word
+        pa = self.translation.quick(gva, size, _READ, system=True)
+        if pa >= 0:
+            return int.from_bytes(self.memory.ram[pa : pa + size], "little")
         return int.from_bytes(self.read_bytes(gva, size, system=True), "little")
 
     def write_system(self, gva: int, size: int, value: int) -> None:

@@ -239,20 +239,37 @@ def _memory(found: Any, o: Any) -> Operand:
     )
 
 
-# POPF keeps IF and IOPL silently, SGDT … VERW read TCG's tables, RDPID, LAR and LSL likewise.
-_SUSPECT: Final = re.compile(rb"\x9d|\x9c|\x0f[\x00-\x03]|\x0f\xc7|\xf1")
+# POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID read TCG's tables; IN and OUT check no permission.
+# A string of INS or OUTS would be a call for each element.
+_KERNEL: Final = re.compile(rb"[\x9d\x9c\xf1]|\x0f[\x00-\x03\xc7]|\xf3[\x40-\x4f\x66\x67]*[\x6c-\x6f]", re.DOTALL)
+_USER: Final = re.compile(rb"[\xf1\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
 _ALWAYS: Final = frozenset({"sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"})
+_STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for size in "bwd")
+_PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
+_POPF: Final = frozenset({"popf", "popfq", "popfd"})
+_PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 
 
-def tricky_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int) -> Iterator[int]:
-    """Give the addresses, in a block that starts at `address`, of instructions that TCG runs untrapped but wrongly."""
-    if not _SUSPECT.search(code):
-        return
-    wanted = set(_ALWAYS)
-    if cpl == 0 or iopl:
-        wanted |= {"popf", "popfq", "popfd"}
+def tricky_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterator[int]:
+    """Give the addresses, in a block that starts at `address`, of instructions that TCG runs untrapped but wrongly.
+
+    `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC.
+    """
+    wanted = _ALWAYS | _STRINGS
+    pattern = _KERNEL
+    if cpl > iopl:
+        wanted |= _PORT_ACCESS
+        pattern = _USER
+    if cpl == 0 or iopl or popf:
+        wanted |= _POPF
+        pattern = _KERNEL if pattern is _KERNEL else _BOTH
     if iopl:
-        wanted |= {"pushf", "pushfq", "pushfd"}
+        wanted |= _PUSHF
+    if not pattern.search(code):
+        return
     for at, _size, mnemonic, _text in _disassembler(mode).disasm_lite(code, address):
         if mnemonic in wanted:
             yield at
+
+
+_BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)

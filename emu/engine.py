@@ -43,6 +43,8 @@ _HOOK_TLB_FILL: Final = 1 << 17
 _INS_SYSCALL: Final = 699
 _INS_SYSENTER: Final = 700
 _INS_CPUID: Final = 113
+_INS_IN: Final = 218
+_INS_OUT: Final = 500
 _CC_DST, _CC_SRC, _CC_SRC2, _CC_OP = layout.CC_DST >> 3, layout.CC_SRC >> 3, layout.CC_SRC2 >> 3, layout.CC_OP >> 2
 _COUNT_MARK: Final = 0x5EA1C0DE
 _SERIAL: Final = itertools.count(1)
@@ -51,6 +53,10 @@ INTR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p)
 FILL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 VOID_INSN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+IN_INSN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p)
+OUT_INSN = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p
+)
 CPUID_INSN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 EDGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
@@ -231,6 +237,8 @@ class Engine:
         syscall: Callable[..., None],
         sysenter: Callable[..., None],
         cpuid: Callable[..., int],
+        port_in: Callable[..., int],
+        port_out: Callable[..., None],
         block: Callable[..., None],
     ) -> None:
         """Install the callbacks that every machine has; all before the first run, as Unicorn demands."""
@@ -240,6 +248,8 @@ class Engine:
         self._hook(_HOOK_INSN, VOID_INSN(syscall), ctypes.c_int(_INS_SYSCALL))
         self._hook(_HOOK_INSN, VOID_INSN(sysenter), ctypes.c_int(_INS_SYSENTER))
         self._hook(_HOOK_INSN, CPUID_INSN(cpuid), ctypes.c_int(_INS_CPUID))
+        self._hook(_HOOK_INSN, IN_INSN(port_in), ctypes.c_int(_INS_IN))
+        self._hook(_HOOK_INSN, OUT_INSN(port_out), ctypes.c_int(_INS_OUT))
         self._hook(_HOOK_EDGE_GENERATED, EDGE(block))
 
     def hook_code(self, address: int, callback: Callable[..., None]) -> int:

@@ -91,6 +91,8 @@ class Traps:
             syscall=self.on_syscall,
             sysenter=self.on_sysenter,
             cpuid=self.on_cpuid,
+            port_in=self.on_in,
+            port_out=self.on_out,
             block=self.on_block,
         )
 
@@ -150,6 +152,33 @@ class Traps:
         except BaseException as error:  # noqa: BLE001
             self.cpu.keep(error)
         return 1
+
+    def on_in(self, _engine: int, port: int, size: int, _user: Any) -> int:
+        """IN where CPL ≤ IOPL; elsewhere the instruction has a hook of its own, for TCG checks no permission."""
+        cpu = self.cpu
+        try:
+            value: int = cpu.devices.port_read(port, size)
+            cpu.event(Kind.PORT, port, 0, value, cost=cpu.costs.port)
+            self._leave_block()
+        except BaseException as error:  # noqa: BLE001
+            cpu.keep(error)
+            return 0
+        return value
+
+    def on_out(self, _engine: int, port: int, size: int, value: int, _user: Any) -> None:
+        """OUT, the same way."""
+        cpu = self.cpu
+        try:
+            cpu.event(Kind.PORT, port, 1, value, cost=cpu.costs.port)
+            cpu.devices.port_write(port, size, value)
+            self._leave_block()
+        except BaseException as error:  # noqa: BLE001
+            cpu.keep(error)
+
+    def _leave_block(self) -> None:
+        """Nothing can be delivered in the middle of a block: leave it at its end if something waits."""
+        if self._clock.cycles >= self.limit:
+            self.cpu.engine.stop()
 
     def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
         """Look through a newly translated block for instructions that need a hook."""
@@ -264,7 +293,8 @@ class Traps:
     def _inspect(self, pc: int, size: int) -> None:
         cpu = self.cpu
         code = self.code_at(pc - (0 if cpu.code64 else cpu.segments[CS].base), size)
-        sites = tricky_sites(code, pc, cpu.translation.code_size, cpl=cpu.cpl if not cpu.translation.ac_moves else 0, iopl=cpu.iopl)
+        popf = cpu.translation.ac_moves
+        sites = tricky_sites(code, pc, cpu.translation.code_size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf)
         fresh = [site for site in sites if site not in self._hooked]
         if not fresh:
             return
