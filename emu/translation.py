@@ -11,18 +11,19 @@ besides the tables: PCID, privilege, keys.  Each slot holds one context; going b
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu import rights
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
 from ..mmu.tlb import Tlb
-from ..mmu.walk import INDEX_MASK, Mode, Paging, Walk, explain, reserved_bits, walk
+from ..mmu.walk import INDEX_MASK, Mode, Paging, Walk, attributes, error_code, explain, reserved_bits, walk
 from ..pku.rights import denied
 from . import layout
 from .engine import FETCH, SLOT_BITS, SLOTS
 from .events import Kind
-from .faults import GP, PF
+from .faults import GP, PF, Fault
 from .memory import APIC_PAGE, NOTHING
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Translation:
         self._families: dict[tuple[int, int, int], dict[int, int]] = {}
         self._family: dict[int, int] = {}
         self._d = engine.d
+        self._refused = -1
         self.where: dict[int, int] = {}
         self._address_offset = layout.fault_offset(engine)
 
@@ -226,7 +228,9 @@ class Translation:
             return -4
         entry = walk(self.memory, paging, gva, need, table or self._table)
         cpu = self.cpu
-        if entry >= 0:
+        if entry < 0:
+            self._refused = entry
+        else:
             self.tlb.insert(gva >> 12, entry, use_global=self._globals)
         if cpu.emit is not None:
             cpu.event(Kind.PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, -min(entry, 0))
@@ -302,14 +306,18 @@ class Translation:
         result = walk(self.memory, self.paging, gva, need, table, trail)
         return explain(self.paging, context, gva, need, result, trail)
 
-    def page_fault(self, gva: int, need: int, context: Context | None = None) -> PF:
-        """Give the fault of a refused access, with its walk; #GP where the address is not canonical."""
-        if self.paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
+    def page_fault(self, gva: int, need: int, context: Context | None = None) -> Fault:
+        """Give the fault of a refused access; #GP where the address is not canonical."""
+        paging = self.paging
+        if paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
             return GP(0)
-        found = self._explain(gva, need, context or self._slots[self._now].context)
-        if found.fault is None:
-            raise AssertionError(f"a refused walk of {gva:#x} succeeds when repeated")
-        return PF(int(found.fault.error), gva, found)
+        context = context or self._slots[self._now].context
+        result, index = self._refused, 0
+        if result == -3 and (context.user_keys[1] or context.supervisor_keys[1]):
+            trail: list[int] = []
+            walk(self.memory, paging, gva, need, rights.table(context), trail)
+            index = attributes(trail)
+        return PF(int(error_code(paging, context, need, result, index)), gva, partial(self._explain, gva, need, context))
 
     # ---- invalidation -----------------------------------------------------------------------------------------
 

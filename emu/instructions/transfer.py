@@ -6,8 +6,10 @@ Each follows the operation section of its SDM instruction page; the order of the
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ...mmu.rights import READ
 from ..cpu import CS, RIP, RSP, SS, Segment
 from ..events import Kind
 from ..exceptions import check_stack_room, enter, tss_stack
@@ -40,6 +42,7 @@ _U64: Final = (1 << 64) - 1
 _CALL_GATE16, _CALL_GATE = 4, 0xC
 _TASK_TYPES: Final = frozenset({1, 5, 9})
 _FORMS: Final = {(n, size): struct.Struct(f"<{n}{c}") for n in (2, 3, 5) for size, c in ((2, "H"), (4, "I"), (8, "Q"))}
+_FRAME: Final = _FORMS[5, 8]
 
 
 def _pop(cpu: Cpu, count: int, size: int, skip: int = 0) -> tuple[int, ...]:
@@ -87,6 +90,8 @@ def iret(cpu: Cpu, insn: Insn) -> None:
             raise GP(0)
         raise Unimplemented("IRET with NT set: a task return")
     size = insn.opsize >> 3
+    if size == 8 and _return_quickly(cpu):  # noqa: PLR2004
+        return
     old = cpu.cpl
     popped = _pop(cpu, 5 if cpu.code64 else 3, size)
     rip, cs, image = popped[:3]
@@ -119,6 +124,53 @@ def iret(cpu: Cpu, insn: Insn) -> None:
         _move_stack(cpu, popped[3])
     if cpl > old:
         forget_inner_segments(cpu, cpl)
+
+
+@lru_cache(maxsize=4096)
+def _landing(cs: int, raw: int, ss: int, stack: int, cpl: int) -> tuple[Segment, Segment] | None:
+    """Check the descriptors of a return to 64-bit code that IRETQ pops; None for any that needs the whole way."""
+    rpl = cs & 3
+    good_code = cs & 0xFFFC and rpl >= cpl and raw >> 40 & 0x9D == 0x99 and raw >> 53 & 3 == 1 and raw >> 45 & 3 == rpl  # noqa: PLR2004
+    if not good_code:
+        return None
+    if not ss & 0xFFFC:
+        return (parse(cs, raw), null_stack(rpl)) if ss == rpl != 3 else None  # noqa: PLR2004
+    if ss & 3 != rpl or stack >> 40 & 0x9B != 0x93 or stack >> 45 & 3 != rpl:  # noqa: PLR2004
+        return None
+    return parse(cs, raw), parse(ss, stack)
+
+
+def _return_quickly(cpu: Cpu) -> bool:
+    """IRETQ between 64-bit code when nothing is unusual and all that it touches is cached; else do nothing.
+
+    No check is left out: whatever fails one here goes the whole way, which raises the fault.
+    """
+    quick, words, q = cpu.translation.quick, cpu.memory.words, cpu.q
+    place = quick(q[RSP], 40, READ)
+    base, limit = cpu.gdtr
+    if place < 0 or base & 7:
+        return False
+    rip, cs, image, rsp, ss = _FRAME.unpack_from(cpu.memory.ram, place)
+    cs &= 0xFFFF
+    ss &= 0xFFFF
+    at, stack_at = cs & 0xFFFC, ss & 0xFFFC  # with TI kept: an LDT's selector fails the alignment
+    place = quick(base + at, 8, READ, system=True)
+    stack_place = quick(base + stack_at, 8, READ, system=True) if stack_at else 0
+    if (place | stack_place) & 7 or place < 0 or stack_place < 0 or at + 7 > limit or stack_at + 7 > limit:
+        return False
+    old = cpu.cpl
+    landing = _landing(cs, words[place >> 3], ss, words[stack_place >> 3] if stack_at else 0, old)
+    if landing is None or (rip + (1 << 47) & _U64) >> 48:
+        return False
+    flags = _returned_flags(cpu, image, 8)
+    cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
+    cpu.shadow = False
+    q[RIP] = rip
+    cpu.load_pair(*landing, cs & 3, flags)
+    q[RSP] = rsp
+    if cs & 3 != old:
+        forget_inner_segments(cpu, cs & 3)
+    return True
 
 
 def _returned_flags(cpu: Cpu, image: int, size: int) -> int:
