@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..mmu.walk import Walk
 
 VECTOR_NAMES: Final = {
@@ -20,7 +22,6 @@ class Fault(Exception):
         vector: 0 to 31.
         error: the error code, or None for vectors without one.
         address: CR2's value for #PF, else None.
-        walk: how the page walk went, for #PF.
 
     """
 
@@ -29,7 +30,6 @@ class Fault(Exception):
         self.vector = vector
         self.error = error
         self.address = address
-        self.walk: Walk | None = None
 
     def __str__(self) -> str:
         """Name the vector, the error code and the address."""
@@ -77,11 +77,14 @@ class NP(Fault):
         super().__init__(11, error)
 
 
-class SS(Fault):
+class StackFault(Fault):
     """#SS, stack fault."""
 
     def __init__(self, error: int) -> None:
         super().__init__(12, error)
+
+
+SS = StackFault  # the manual's name, where no segment register is called so
 
 
 class GP(Fault):
@@ -92,11 +95,16 @@ class GP(Fault):
 
 
 class PF(Fault):
-    """#PF, with the walk that refused."""
+    """#PF, which can explain itself.
 
-    def __init__(self, error: int, address: int, walk: Walk) -> None:
+    Attributes:
+        explain: walks once more and gives the `Walk`; right as long as nothing has changed the tables.
+
+    """
+
+    def __init__(self, error: int, address: int, explain: Callable[[], Walk]) -> None:
         super().__init__(14, error, address)
-        self.walk = walk
+        self.explain = explain
 
 
 class Unimplemented(NotImplementedError):

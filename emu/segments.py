@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import layout
 from .cpu import DS, ES, FS, GS, SS, UNUSABLE, Segment
-from .faults import GP, NP, TS
-from .faults import SS as StackFault
+from .faults import GP, NP, TS, StackFault
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -45,9 +44,7 @@ def parse(selector: int, raw: int, high: int = 0) -> Segment:
     return Segment(selector, base, limit, raw >> 40 & 0xF0FF)
 
 
-def descriptor_address(
-    cpu: Cpu, selector: int, *, size: int = 8, fault: type[GP | TS] = GP, external: int = 0
-) -> int:
+def descriptor_address(cpu: Cpu, selector: int, *, size: int = 8, fault: type[GP | TS] = GP, external: int = 0) -> int:
     """Give the linear address of a selector's descriptor; outside its table, `fault` of the selector."""
     if selector & 4:
         base, limit = cpu.ldtr.base, cpu.ldtr.limit

@@ -206,11 +206,9 @@ def verify(cpu: Cpu, insn: Insn) -> None:
     """VERR and VERW: ZF tells whether the segment could be read or written."""
     raw = _visible(cpu, cpu.get(insn, insn.operands[0]) & 0xFFFF)
     kind = 0 if raw is None else raw >> 40 & 0x1F
-    if insn.mnemonic == "verw":
-        good = kind & 0x1A == 0x12  # data, writable
-    else:
-        good = kind & 0x10 != 0 and kind & 0x0A != 0x08  # not execute-only code
-    _answer(cpu, insn, good=good)
+    readable = kind & 0x10 != 0 and kind & 0x0A != 0x08  # not execute-only code
+    writable = kind & 0x1A == 0x12  # data
+    _answer(cpu, insn, good=writable if insn.mnemonic == "verw" else readable)
 
 
 # ---- segment registers ----------------------------------------------------------------------------------------

@@ -1,31 +1,17 @@
-"""Far transfers: IRET, far RET, far JMP and CALL with their call gates, INT1.
+"""Far JMP and CALL with their call gates, INT1.
 
 Each follows the operation section of its SDM instruction page; the order of the checks is the order there.
 """
 
 from __future__ import annotations
 
-import struct
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ...mmu.rights import READ
 from ..cpu import CS, RIP, RSP, SS, Segment
 from ..events import Kind
-from ..exceptions import check_stack_room, enter, tss_stack
-from ..faults import GP, NP, TS, UD, Fault, Unimplemented
-from ..faults import SS as StackFault
-from ..segments import (
-    canonical,
-    check_target,
-    descriptor_address,
-    forget_inner_segments,
-    mark_accessed,
-    null_stack,
-    parse,
-    return_code,
-    stack_segment,
-)
+from ..faults import GP, NP, TS, UD, Fault, StackFault, Unimplemented
+from ..gates import check_stack_room, enter, tss_stack
+from ..segments import canonical, check_target, descriptor_address, mark_accessed, null_stack, parse, stack_segment
 from ..table import instruction
 from .flags import stack_pointer_mask
 
@@ -33,27 +19,9 @@ if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
 
-_L: Final = 0x2000  # in Segment.access
-_TF, _IF, _IOPL, _NT, _RF, _VM = 1 << 8, 1 << 9, 3 << 12, 1 << 14, 1 << 16, 1 << 17
-_AC, _VIF, _VIP, _ID = 1 << 18, 1 << 19, 1 << 20, 1 << 21
-_ORDINARY: Final = 0x8D5 | _TF | 1 << 10 | _NT  # CF PF AF ZF SF OF, TF, DF, NT
-_WIDE: Final = _RF | _AC | _ID  # only from 32 bits on
 _U64: Final = (1 << 64) - 1
 _CALL_GATE16, _CALL_GATE = 4, 0xC
 _TASK_TYPES: Final = frozenset({1, 5, 9})
-_FORMS: Final = {(n, size): struct.Struct(f"<{n}{c}") for n in (2, 3, 5) for size, c in ((2, "H"), (4, "I"), (8, "Q"))}
-_FRAME: Final = _FORMS[5, 8]
-
-
-def _pop(cpu: Cpu, count: int, size: int, skip: int = 0) -> tuple[int, ...]:
-    """Read `count` words above the top of the stack, `skip` bytes up; RSP stays."""
-    form = _FORMS[count, size]
-    if cpu.code64:
-        return form.unpack(cpu.read_bytes(cpu.q[RSP] + skip & _U64, form.size, stack=True))
-    stack = cpu.segment(SS)
-    top = cpu.q[RSP] + skip & stack_pointer_mask(cpu)
-    check_stack_room(stack, top, form.size, 0)
-    return form.unpack(cpu.read_bytes(stack.base + top & 0xFFFFFFFF, form.size, stack=True))
 
 
 def _push(cpu: Cpu, size: int, *values: int) -> None:
@@ -70,151 +38,6 @@ def _push(cpu: Cpu, size: int, *values: int) -> None:
 
 def _frame(size: int, values: tuple[int, ...]) -> bytes:
     return b"".join((v & (1 << 8 * size) - 1).to_bytes(size, "little") for v in reversed(values))
-
-
-def _move_stack(cpu: Cpu, rsp: int) -> None:
-    """Set as much of RSP as the stack segment now in force uses."""
-    mask = stack_pointer_mask(cpu)
-    cpu.q[RSP] = rsp & _U64 if mask == _U64 else (cpu.q[RSP] & ~mask | rsp & mask) & 0xFFFFFFFF
-
-
-# ---- returns --------------------------------------------------------------------------------------------------
-
-
-@instruction("iret", "iretq", "iretd")
-def iret(cpu: Cpu, insn: Insn) -> None:
-    """IRET to the same or an outer ring, to 64-bit, compatibility or 32-bit code."""
-    cpu.nmi_blocked = False  # even if it faults (SDM "Handling Multiple NMIs")
-    if cpu.system_flags & _NT:
-        if cpu.long_mode:
-            raise GP(0)
-        raise Unimplemented("IRET with NT set: a task return")
-    size = insn.opsize >> 3
-    if size == 8 and _return_quickly(cpu):  # noqa: PLR2004
-        return
-    old = cpu.cpl
-    popped = _pop(cpu, 5 if cpu.code64 else 3, size)
-    rip, cs, image = popped[:3]
-    cs &= 0xFFFF
-    if image & _VM and size == 4 and not old and not cpu.long_mode:
-        raise Unimplemented("IRET to virtual-8086 mode")
-    code = return_code(cpu, cs)
-    cpl = cs & 3
-    if cpl > old and len(popped) == 3:
-        popped = _pop(cpu, 5, size)
-    stack = None
-    if len(popped) == 5:
-        stack = stack_segment(cpu, popped[4] & 0xFFFF, cpl, null_allowed=_is64(cpu, code))
-    check_target(cpu, code, rip)
-    flags = _returned_flags(cpu, image, size)
-    cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
-    cpu.shadow = False
-    cpu.q[RIP] = rip
-    if stack is None:
-        mask = stack_pointer_mask(cpu)
-        cpu.q[RSP] = cpu.q[RSP] & ~mask | cpu.q[RSP] + 3 * size & mask
-        cpu.set_cs(code, cpl)
-        cpu.rflags = flags
-        return
-    cpu.load_pair(code, stack, cpl, flags)
-    if code.access & _L:
-        cpu.q[RSP] = popped[3]
-    else:
-        cpu.set_segment(SS, stack)
-        _move_stack(cpu, popped[3])
-    if cpl > old:
-        forget_inner_segments(cpu, cpl)
-
-
-@lru_cache(maxsize=4096)
-def _landing(cs: int, raw: int, ss: int, stack: int, cpl: int) -> tuple[Segment, Segment] | None:
-    """Check the descriptors of a return to 64-bit code that IRETQ pops; None for any that needs the whole way."""
-    rpl = cs & 3
-    good_code = cs & 0xFFFC and rpl >= cpl and raw >> 40 & 0x9D == 0x99 and raw >> 53 & 3 == 1 and raw >> 45 & 3 == rpl  # noqa: PLR2004
-    if not good_code:
-        return None
-    if not ss & 0xFFFC:
-        return (parse(cs, raw), null_stack(rpl)) if ss == rpl != 3 else None  # noqa: PLR2004
-    if ss & 3 != rpl or stack >> 40 & 0x9B != 0x93 or stack >> 45 & 3 != rpl:  # noqa: PLR2004
-        return None
-    return parse(cs, raw), parse(ss, stack)
-
-
-def _return_quickly(cpu: Cpu) -> bool:
-    """IRETQ between 64-bit code when nothing is unusual and all that it touches is cached; else do nothing.
-
-    No check is left out: whatever fails one here goes the whole way, which raises the fault.
-    """
-    quick, words, q = cpu.translation.quick, cpu.memory.words, cpu.q
-    place = quick(q[RSP], 40, READ)
-    base, limit = cpu.gdtr
-    if place < 0 or base & 7:
-        return False
-    rip, cs, image, rsp, ss = _FRAME.unpack_from(cpu.memory.ram, place)
-    cs &= 0xFFFF
-    ss &= 0xFFFF
-    at, stack_at = cs & 0xFFFC, ss & 0xFFFC  # with TI kept: an LDT's selector fails the alignment
-    place = quick(base + at, 8, READ, system=True)
-    stack_place = quick(base + stack_at, 8, READ, system=True) if stack_at else 0
-    if (place | stack_place) & 7 or place < 0 or stack_place < 0 or at + 7 > limit or stack_at + 7 > limit:
-        return False
-    old = cpu.cpl
-    landing = _landing(cs, words[place >> 3], ss, words[stack_place >> 3] if stack_at else 0, old)
-    if landing is None or (rip + (1 << 47) & _U64) >> 48:
-        return False
-    flags = _returned_flags(cpu, image, 8)
-    cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
-    cpu.shadow = False
-    q[RIP] = rip
-    cpu.load_pair(*landing, cs & 3, flags)
-    q[RSP] = rsp
-    if cs & 3 != old:
-        forget_inner_segments(cpu, cs & 3)
-    return True
-
-
-def _returned_flags(cpu: Cpu, image: int, size: int) -> int:
-    """Merge the popped flags with those that CPL, IOPL and the operand size protect."""
-    change = _ORDINARY if size == 2 else _ORDINARY | _WIDE
-    if cpu.cpl <= cpu.iopl:
-        change |= _IF
-    if not cpu.cpl:
-        change |= _IOPL if size == 2 else _IOPL | _VIF | _VIP
-    return cpu.rflags & ~change | image & change
-
-
-def _is64(cpu: Cpu, code: Segment) -> bool:
-    return cpu.long_mode and bool(code.access & _L)
-
-
-@instruction("retf")
-def far_return(cpu: Cpu, insn: Insn) -> None:
-    """Far RET to the same or an outer ring; an immediate frees parameters on both stacks."""
-    size = insn.opsize >> 3
-    extra = insn.operands[0].value & 0xFFFF if insn.operands else 0
-    rip, cs = _pop(cpu, 2, size)
-    cs &= 0xFFFF
-    code = return_code(cpu, cs)
-    cpl = cs & 3
-    used = 2 * size + extra
-    if cpl == cpu.cpl:
-        check_target(cpu, code, rip)
-        mask = stack_pointer_mask(cpu)
-        cpu.q[RSP] = cpu.q[RSP] & ~mask | cpu.q[RSP] + used & mask
-        cpu.q[RIP] = rip
-        cpu.set_cs(code, cpl)
-        return
-    rsp, ss = _pop(cpu, 2, size, used)
-    stack = stack_segment(cpu, ss & 0xFFFF, cpl, null_allowed=_is64(cpu, code))
-    check_target(cpu, code, rip)
-    cpu.q[RIP] = rip
-    cpu.set_cs(code, cpl)
-    cpu.set_segment(SS, stack)
-    _move_stack(cpu, rsp + extra)
-    forget_inner_segments(cpu, cpl)
-
-
-# ---- far JMP and CALL -----------------------------------------------------------------------------------------
 
 
 @instruction("ljmp", "lcall", "jmp", "call")
@@ -350,9 +173,6 @@ def _inner_call(cpu: Cpu, gate: CallGate, code: Segment, cpl: int, back: int) ->
     cpu.set_cs(code, cpl)
     cpu.set_segment(SS, stack)
     cpu.q[RSP] = rsp & ~mask | top
-
-
-# ---- INT1 -----------------------------------------------------------------------------------------------------
 
 
 @instruction("int1")

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.emu.cpu import CS, RIP, RSP, SS, UNUSABLE, Segment, Table
-from paracell.emu.exceptions import deliver, enter, interrupt, nmi, software_interrupt
-from paracell.emu.faults import DB, GP, NP, TS, UD, Fault, TripleFault, Unimplemented
-from paracell.emu.faults import SS as StackFault
+from paracell.emu.exceptions import deliver, interrupt, nmi, software_interrupt
+from paracell.emu.faults import DB, GP, NP, TS, UD, Fault, StackFault, TripleFault, Unimplemented
+from paracell.emu.gates import enter
 from paracell.emu.segments import parse
 
 from .world import (
@@ -127,9 +127,9 @@ def test_handler_gets_its_accessed_bit(long: World) -> None:
 def test_compatibility_code_enters_64_bit_mode(long: World) -> None:
     long.gate(6)
     long.at_ring(3, compatible=True)
-    assert not long.cpu.code64
+    assert not long.in_64_bit_mode()
     deliver(long.cpu, UD())
-    assert long.cpu.code64
+    assert long.in_64_bit_mode()
     assert long.cpu.translation.code_size == 64
 
 
@@ -158,7 +158,14 @@ def test_bad_gates(long: World, setup: str, fault: type[Fault], error: int, exte
     long.at_ring(0 if setup == "outer" else 3)
     long.describe(SPARE, CODE32 if setup == "code32" else CODE64 & ~PRESENT)
     kind = {"kind": 0x8C, "task": TASK, "absent": 0x0E}.get(setup, INTERRUPT)
-    selector = {"null": 3, "outside": 0x1000, "data": KERNEL_SS, "outer": USER_CS, "code32": SPARE, "code absent": SPARE}
+    selector = {
+        "null": 3,
+        "outside": 0x1000,
+        "data": KERNEL_SS,
+        "outer": USER_CS,
+        "code32": SPARE,
+        "code absent": SPARE,
+    }
     target = NONCANONICAL if setup == "target" else HANDLER
     long.gate(32, kind=kind, selector=selector.get(setup, KERNEL_CS), target=target)
     if setup == "limit":

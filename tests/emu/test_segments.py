@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.emu.cpu import CS, DS, ES, FS, RAX, RCX, RDX, RIP, RSP, SS, UNUSABLE, Segment, Table
-from paracell.emu.faults import GP, NP, UD, Fault
-from paracell.emu.faults import SS as StackFault
+from paracell.emu.faults import GP, NP, UD, Fault, StackFault
 from paracell.emu.segments import canonical, parse
 
 from .world import (
@@ -70,9 +69,15 @@ def test_sixteen_byte_base() -> None:
 
 @pytest.mark.parametrize(
     ("address", "answer"),
-    [(0, True), ((1 << 47) - 1, True), (1 << 47, False), ((1 << 64) - (1 << 47), True), ((1 << 64) - (1 << 47) - 1, False)],
+    [
+        (0, True),
+        ((1 << 47) - 1, True),
+        (1 << 47, False),
+        ((1 << 64) - (1 << 47), True),
+        ((1 << 64) - (1 << 47) - 1, False),
+    ],
 )
-def test_canonical(address: int, answer: bool) -> None:  # noqa: FBT001
+def test_canonical(address: int, answer: bool) -> None:
     assert canonical(address) is answer
 
 
@@ -202,7 +207,7 @@ def test_stack_segment_holds_interrupts_off(long: World) -> None:
 
 
 @pytest.mark.parametrize(("cpl", "compatible"), [(3, False), (0, True), (3, True)])
-def test_null_stack_segment_refused(long: World, cpl: int, compatible: bool) -> None:  # noqa: FBT001
+def test_null_stack_segment_refused(long: World, cpl: int, compatible: bool) -> None:
     long.at_ring(cpl, compatible=compatible)
     long.cpu.q[RAX] = cpl
     with pytest.raises(GP) as caught:

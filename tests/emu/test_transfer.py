@@ -6,9 +6,16 @@ import pytest
 
 from paracell.emu.cpu import CS, DS, ES, GS, R11, RAX, RCX, RDX, RIP, RSP, SS, UNUSABLE, Segment
 from paracell.emu.exceptions import deliver
-from paracell.emu.faults import GP, NP, TS, UD, Fault, Unimplemented
-from paracell.emu.faults import SS as StackFault
-from paracell.emu.instructions.syscall import KERNEL_GS_BASE, LSTAR, SFMASK, STAR, SYSENTER_CS, SYSENTER_EIP, SYSENTER_ESP
+from paracell.emu.faults import GP, NP, TS, UD, Fault, StackFault, Unimplemented
+from paracell.emu.instructions.syscall import (
+    KERNEL_GS_BASE,
+    LSTAR,
+    SFMASK,
+    STAR,
+    SYSENTER_CS,
+    SYSENTER_EIP,
+    SYSENTER_ESP,
+)
 from paracell.emu.segments import parse
 
 from .world import (
@@ -93,7 +100,7 @@ def test_iret_to_compatibility_mode(long: World) -> None:
     cpu = long.cpu
     long.push(TARGET, USER_CS32, 2, 0xDEAD00012345, USER_SS)
     long.do(IRETQ)
-    assert not cpu.code64
+    assert not long.in_64_bit_mode()
     assert cpu.translation.code_size == 32
     assert (cpu.cpl, cpu.q[RIP], cpu.q[RSP]) == (3, TARGET, 0x12345)
 
@@ -277,11 +284,11 @@ def test_far_return_to_ring_3(long: World) -> None:
 def test_far_return_from_64_bit_to_compatibility_mode(long: World) -> None:
     long.push(TARGET, KERNEL_CS32)
     long.do("48cb")
-    assert not long.cpu.code64
+    assert not long.in_64_bit_mode()
     assert long.cpu.translation.code_size == 32
     long.push(TARGET, KERNEL_CS, size=4)
     long.do("cb")
-    assert long.cpu.code64
+    assert long.in_64_bit_mode()
     assert long.cpu.translation.code_size == 64
 
 
@@ -320,7 +327,7 @@ def test_direct_far_jump(flat: World) -> None:
 def test_far_jump_into_64_bit_mode(long: World) -> None:
     long.at_ring(0, compatible=True)
     long.do("ea" + TARGET.to_bytes(4, "little").hex() + KERNEL_CS.to_bytes(2, "little").hex())
-    assert long.cpu.code64
+    assert long.in_64_bit_mode()
     assert long.cpu.translation.code_size == 64
 
 
@@ -491,7 +498,7 @@ def test_sysret_to_compatibility_mode(long: World) -> None:
     long.cpu.q[RCX], long.cpu.q[R11] = 0xDEAD00000000 | TARGET, ONES
     long.do("0f07")
     assert (long.cpu.q[RIP], long.cpu.segments[CS].selector, long.cpu.cpl) == (TARGET, USER_CS32, 3)
-    assert not long.cpu.code64
+    assert not long.in_64_bit_mode()
     assert long.cpu.rflags == 0x3C7FD7
 
 

@@ -83,7 +83,13 @@ class World:
         cpu.set_segment(SS, parse(ss, self.descriptor(ss)))
         cpu.q[RIP], cpu.q[RSP] = CODE, STACK3 if user else STACK0
 
-    def gate(self, vector: int, selector: int = KERNEL_CS, target: int = HANDLER, kind: int = 0x8E, ist: int = 0) -> None:
+    def in_64_bit_mode(self) -> bool:
+        """Ask the processor."""
+        return self.cpu.code64
+
+    def gate(
+        self, vector: int, selector: int = KERNEL_CS, target: int = HANDLER, kind: int = 0x8E, ist: int = 0
+    ) -> None:
         """Put a gate into the IDT; `kind` is its type, DPL and P byte."""
         low = target & 0xFFFF | selector << 16 | ist << 32 | kind << 40 | (target >> 16 & 0xFFFF) << 48
         if self.long:
