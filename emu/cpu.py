@@ -311,7 +311,7 @@ class Cpu(LinearAccess):
         self.q[layout.CR >> 3] = self.cr0
         # TSD makes RDTSC trap, and without OSXSAVE and PKE the XSAVE family and RDPKRU do; FSGSBASE runs natively.
         self.q[layout.CR + 32 >> 3] = _CR4_TSD | self.cr4 & _CR4_FSGSBASE
-        for number in range(6):
+        for number in (ES, SS, DS):  # their bases count only outside 64-bit mode; those of FS and GS are live in TCG
             self._tcg_segment(number, self.segments[number])
         self._derive_mode()
         self.translation.configure()

@@ -313,7 +313,7 @@ class Translation:
             return GP(0)
         context = context or self._slots[self._now].context
         result, index = self._refused, 0
-        if result == -3 and (context.user_keys[1] or context.supervisor_keys[1]):
+        if result == -3 and (any(context.user_keys) or any(context.supervisor_keys)):
             trail: list[int] = []
             walk(self.memory, paging, gva, need, rights.table(context), trail)
             index = attributes(trail)

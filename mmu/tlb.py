@@ -13,83 +13,102 @@ from .rights import G
 from .walk import LEVEL_SHIFT
 
 CAPACITY: Final = 1 << 16
-_SPAN: Final = (0, 1, 1 << 9, 1 << 18, 1 << 27)
+_SPANS: Final = {2: 1 << 9, 3: 1 << 18}
+_PAGES: Final = tuple(_SPANS.values())
+
+
+class Space(dict[int, int]):
+    """Translations of one PCID, or the global ones: page number → entry.
+
+    Attributes:
+        large: the page numbers at which cached pages of 2 MiB and 1 GiB begin.
+
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large: set[tuple[int, int]] = set()
+
+    def keep(self, vpn: int, entry: int) -> None:
+        """Add a translation; the oldest goes when there are too many."""
+        if len(self) >= CAPACITY:
+            del self[next(iter(self))]
+        self[vpn] = entry
+        span = _SPANS.get(entry >> LEVEL_SHIFT & 7)
+        if span is not None:
+            self.large.add((vpn & -span, span))
+
+    def drop(self, vpn: int) -> bool:
+        """Drop the page that holds `vpn`, every fraction of it; tells whether it was a large one."""
+        self.pop(vpn, None)
+        if not self.large:
+            return False
+        found = [(vpn & -span, span) for span in _PAGES if (vpn & -span, span) in self.large]
+        for first, span in found:
+            self.large.discard((first, span))
+            for page in [p for p in self if first <= p < first + span]:
+                del self[page]
+        return bool(found)
+
+    def empty(self) -> None:
+        """Drop everything."""
+        self.clear()
+        self.large.clear()
 
 
 class Tlb:
     """Translations by PCID.
 
     Attributes:
-        current: page number → entry, of the current PCID; the dictionary is replaced by `select`.
-        shared: the same for global pages.
+        current: those of the current PCID; `select` replaces it.
+        shared: the global pages.
 
     """
 
     def __init__(self) -> None:
         self.pcid = 0
-        self._spaces: dict[int, dict[int, int]] = {0: {}}
+        self._spaces: dict[int, Space] = {0: Space()}
         self.current = self._spaces[0]
-        self.shared: dict[int, int] = {}
+        self.shared = Space()
 
     def select(self, pcid: int) -> None:
         """Make `pcid` current."""
         self.pcid = pcid
-        self.current = self._spaces.setdefault(pcid, {})
+        space = self._spaces.get(pcid)
+        if space is None:
+            space = self._spaces[pcid] = Space()
+        self.current = space
 
     def insert(self, vpn: int, entry: int, *, use_global: bool) -> None:
-        """Keep a translation; the oldest goes when there are too many."""
-        space = self.shared if use_global and entry & G else self.current
-        if len(space) >= CAPACITY:
-            del space[next(iter(space))]
-        space[vpn] = entry
+        """Keep a translation."""
+        (self.shared if use_global and entry & G else self.current).keep(vpn, entry)
 
     def invalidate(self, vpn: int, pcid: int | None = None) -> bool:
-        """Drop the page that holds `vpn`, in `pcid` (default: current) and, for the current one, among the global pages.
+        """Drop the page that holds `vpn`: in the current PCID and among the global pages, or in `pcid` alone.
 
-        Returns whether it was larger than 4 KiB (then every fraction has been dropped).
+        Returns whether it was larger than 4 KiB.
         """
-        large = False
-        spaces = [self.current, self.shared] if pcid is None else [self._spaces.get(pcid, {})]
-        for space in spaces:
-            entry = space.pop(vpn, None)
-            span = _SPAN[entry >> LEVEL_SHIFT & 7] if entry is not None else 1
-            if span == 1:
-                span = self._span_of(space, vpn)
-            if span > 1:
-                large = True
-                first = vpn & -span
-                for page in [p for p in space if first <= p < first + span]:
-                    del space[page]
-        return large
-
-    @staticmethod
-    def _span_of(space: dict[int, int], vpn: int) -> int:
-        """Give the size in pages of a cached large page around `vpn` whose fraction at `vpn` is not cached."""
-        for level in (2, 3):
-            span = _SPAN[level]
-            first = vpn & -span
-            if len(space) < span:
-                hit = any(first <= p < first + span and e >> LEVEL_SHIFT & 7 == level for p, e in space.items())
-            else:
-                hit = any(space.get(p, 0) >> LEVEL_SHIFT & 7 == level for p in range(first, first + span))
-            if hit:
-                return span
-        return 1
+        if pcid is not None:
+            space = self._spaces.get(pcid)
+            return space is not None and space.drop(vpn)
+        large = self.current.drop(vpn)
+        return self.shared.drop(vpn) or large
 
     def flush_current(self) -> None:
         """Drop the current PCID's translations, global ones excepted: MOV to CR3."""
-        self.current.clear()
+        self.current.empty()
 
     def flush_pcid(self, pcid: int) -> None:
         """Drop one PCID's translations, global ones excepted: INVPCID type 1."""
-        self._spaces.get(pcid, {}).clear()
+        if pcid in self._spaces:
+            self._spaces[pcid].empty()
 
     def flush_nonglobal(self) -> None:
         """Drop every PCID's translations, global ones excepted: INVPCID type 3."""
         for space in self._spaces.values():
-            space.clear()
+            space.empty()
 
     def flush_all(self) -> None:
         """Drop everything: INVPCID type 2, changes of CR4.PGE, CR0.PG …."""
         self.flush_nonglobal()
-        self.shared.clear()
+        self.shared.empty()
