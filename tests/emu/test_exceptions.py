@@ -44,9 +44,9 @@ INTERRUPT, TRAP, INTERRUPT3, TASK = 0x8E, 0x8F, 0xEE, 0x85
 CONFORMING = 4 << 40
 
 
-@pytest.fixture
-def long() -> Iterator[World]:
-    yield from worlds(long=True)
+@pytest.fixture(params=["cold", "warm"])
+def long(request: pytest.FixtureRequest) -> Iterator[World]:
+    yield from worlds(long=True, warm=request.param == "warm")
 
 
 @pytest.fixture

@@ -56,9 +56,9 @@ STAR_VALUE = KERNEL_CS << 32 | (USER_CS32 | 3) << 48
 ONES = (1 << 64) - 1
 
 
-@pytest.fixture
-def long() -> Iterator[World]:
-    yield from worlds(long=True)
+@pytest.fixture(params=["cold", "warm"])
+def long(request: pytest.FixtureRequest) -> Iterator[World]:
+    yield from worlds(long=True, warm=request.param == "warm")
 
 
 @pytest.fixture
