@@ -301,7 +301,7 @@ class Cpu(LinearAccess):
         hflags = self.d[_HFLAGS]
         self.d[_HFLAGS] = hflags & ~_HF_OURS | flags
         self.translation.code_size = 64 if flags & _HF_CS64 else (32 if flags & _HF_CS32 else 16)
-        self.translation.where.clear()
+        self.translation.forget_code()
         self._tcg_segment(CS, self.segments[CS])
 
     # ---- control registers ------------------------------------------------------------------------------------

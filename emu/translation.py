@@ -63,6 +63,7 @@ class Translation:
         tlb: the Python-side TLB.
         fault: (address, need) of a fill that was refused and stopped TCG.
         code_size: 64, 32 or 16: how instruction bytes decode.
+        where_pages: the linear pages that `where` speaks of.
         where: RIP → physical address of trapped instructions, until a translation changes.
 
     """
@@ -87,6 +88,7 @@ class Translation:
         self._d = engine.d
         self._refused = -1
         self.where: dict[int, int] = {}
+        self.where_pages: set[int] = set()
         self._address_offset = layout.fault_offset(engine)
 
     # ---- which context ----------------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Translation:
         flags = cr0 & CR0.WP.mask, cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask), efer & EFER.NXE.mask
         self._base = self._bases.setdefault((mode, pcid, *flags), len(self._bases))
         self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
-        self.where.clear()
+        self.forget_code()
         self.switch()
 
     def context(self, *, user: bool, system: bool = False) -> Context:
@@ -331,15 +333,21 @@ class Translation:
             self._forget()
 
     def _forget(self) -> None:
-        self.where.clear()
+        self.forget_code()
         self.engine.flush_slots()
+
+    def forget_code(self) -> None:
+        """Forget where trapped instructions are: a translation, or what a code segment means, has changed."""
+        self.where.clear()
+        self.where_pages.clear()
 
     def invlpg(self, gva: int) -> None:
         """Drop one page of the current PCID and among the global ones."""
         if self.tlb.invalidate(gva >> 12):
             self._forget()
         else:
-            self.where.clear()
+            if gva >> 12 in self.where_pages:
+                self.forget_code()
             self.engine.flush_page(gva)
 
     def invpcid(self, kind: int, pcid: int, gva: int) -> None:

@@ -233,10 +233,12 @@ class Traps:
         cpu = self.cpu
         rip, translation = cpu.q[RIP], cpu.translation
         code = self.code_at(rip)
-        at = translation.fetch(rip + (0 if translation.code_size == 64 else cpu.segments[CS].base) & _U64)
+        linear = rip + (0 if translation.code_size == 64 else cpu.segments[CS].base) & _U64
+        at = translation.fetch(linear)
         self._decoded = self._by_size[translation.code_size]
         if at is not None and at & 4095 <= 4096 - 15:
             self._where[rip] = at
+            translation.where_pages.add(linear >> 12)
         return self._decoded.get(code) or self._decode(translation.code_size, code)
 
     def _execute_flagged(self, handler: Handler, insn: Insn) -> None:
