@@ -199,6 +199,34 @@ def test_failed_push_changes_nothing(long: World) -> None:
     assert caught.value.error == 5
 
 
+def test_pushed_frame_is_a_write(long: World) -> None:
+    long.gate(14)
+    long.at_ring(3)
+    long.memory.dirty.clear()
+    long.memory.code.add(STACK0 - 4096 >> 12)
+    deliver(long.cpu, page_fault())
+    assert STACK0 - 4096 >> 12 in long.memory.dirty
+    assert long.memory.stale == [(STACK0 - 48, 48)]
+
+
+def test_gate_outside_the_descriptor_table(long: World) -> None:
+    long.gate(6)
+    long.cpu.gdtr = Table(long.cpu.gdtr.base, KERNEL_CS + 6)
+    with pytest.raises(GP) as caught:
+        enter(long.cpu, 6, None, rf=0, external=1)
+    assert caught.value.error == KERNEL_CS | 1
+
+
+@pytest.mark.parametrize("cpl", [0, 3])
+def test_resume_flag_is_cleared(long: World, cpl: int) -> None:
+    long.gate(3, kind=INTERRUPT3)
+    long.at_ring(cpl)
+    long.cpu.rflags = 2 | RF
+    software_interrupt(long.cpu, 3, 1)
+    assert long.words(long.cpu.q[RSP], 3)[2] == 2 | RF
+    assert long.cpu.rflags == 2
+
+
 # ---- which exception --------------------------------------------------------------------------------------------
 
 
