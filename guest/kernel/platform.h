@@ -41,6 +41,7 @@ void plat_set_kstack(void *top);                            /* where the next en
 void plat_enter_user(struct trapframe *) __attribute__((noreturn)); /* return to user with these registers */
 void plat_set_fsbase(u64), plat_set_gsbase(u64);
 u64  plat_get_fsbase(void), plat_get_gsbase(void);
+u64  plat_hwcap(void);                                      /* AT_HWCAP: CPUID.1:EDX */
 
 /* Page tables.  The kernel keeps one 4-level radix tree of hardware format per
  * address space (pagetable.c).  Native loads it into CR3.  ParaCell never
@@ -50,8 +51,9 @@ u64  plat_as_create(pte_t *root);                           /* a handle for the 
 void plat_as_destroy(u64 as);
 void plat_as_switch(u64 as);
 /* `count` consecutive 4 KiB leaf entries starting at `va` have just been set to
- * entries[i] in the tree (0 = unmapped). */
-void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count);
+ * entries[i] in the tree (0 = unmapped).  `stale`: some of them were present
+ * before, so that a TLB may still hold what they were. */
+void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale);
 
 /* Time, interrupts, idling. */
 u64  plat_cycles(void);                                     /* TSC */
@@ -65,10 +67,14 @@ i64  plat_console_read(u8 *, u64 count);                    /* ≥1 bytes, 0 at 
 
 void plat_exit(int status) __attribute__((noreturn));
 
-/* Called after a program's executable segment has been loaded, before it runs:
- * ParaCell scans for WRPKRU/XRSTOR and rewrites syscall sites here; native does
- * nothing.  0, or -errno (the mapping must then be refused). */
-struct image_segment { u64 va, size; };
+/* W^X, where the platform insists on it: may user pages have these rights
+ * together?  0, or -errno. */
+int  plat_check_protection(bool write, bool exec, bool shared);
+
+/* User pages [va, va + npages) are about to become executable: ParaCell scans
+ * them for WRPKRU and XRSTOR and rewrites system calls, native does nothing.
+ * The platform reaches them through text_page() (vm.h), which brings them in.
+ * 0, or -errno (the mapping is then refused). */
 int  plat_make_executable(u64 as, u64 va, u64 npages);
 
 #endif

@@ -1,0 +1,101 @@
+/* /dev: null, zero, full, random and urandom. */
+#include "device.h"
+
+#include "inode.h"
+#include "kernel.h"
+
+static struct inode *dev;
+static u64 random_state;
+
+/* splitmix64 (Steele, Lea, Flood 2014): the same seed, the same run. */
+static u64 random_word(void) {
+    u64 z = random_state += 0x9e3779b97f4a7c15UL;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9UL;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebUL;
+    return z ^ z >> 31;
+}
+
+void random_bytes(u8 *to, u64 n) {
+    while (n) {
+        u64 word = random_word(), part = MIN(n, sizeof word);
+        memcpy(to, &word, part);
+        to += part;
+        n -= part;
+    }
+}
+
+static i64 null_read(struct file *f, u8 *to, u64 n, u64 at) {
+    (void)f, (void)to, (void)n, (void)at;
+    return 0;
+}
+static i64 null_write(struct file *f, const u8 *from, u64 n, u64 at) {
+    (void)f, (void)from, (void)at;
+    return (i64)n;
+}
+static i64 zero_read(struct file *f, u8 *to, u64 n, u64 at) {
+    (void)f, (void)at;
+    memset(to, 0, n);
+    return (i64)n;
+}
+static i64 full_write(struct file *f, const u8 *from, u64 n, u64 at) {
+    (void)f, (void)from, (void)n, (void)at;
+    return -ENOSPC;
+}
+static i64 random_read(struct file *f, u8 *to, u64 n, u64 at) {
+    (void)f, (void)at;
+    random_bytes(to, n);
+    return (i64)n;
+}
+
+static const struct file_ops null_ops = {.read = null_read, .write = null_write, .stream = true};
+static const struct file_ops zero_ops = {.read = zero_read, .write = null_write, .stream = true};
+static const struct file_ops full_ops = {.read = zero_read, .write = full_write, .stream = true};
+static const struct file_ops random_ops = {.read = random_read, .write = null_write, .stream = true};
+
+struct inode *device_new(u32 mode, u32 number, const struct file_ops *ops, void *device) {
+    struct inode *i = inode_new(mode);
+
+    if (!i)
+        panic("no memory for devices");
+    i->rdev = number;
+    i->ops = ops;
+    i->device = device;
+    return i;
+}
+
+void device_add(const char *name, struct inode *i) {
+    struct dirent *old = directory_find(dev, name, strlen(name));
+
+    if (old)
+        directory_remove(old);
+    if (directory_add(dev, name, strlen(name), i))
+        panic("no memory for devices");
+}
+
+static void add(const char *name, u32 minor, const struct file_ops *ops) {
+    struct inode *i = device_new(S_IFCHR | 0666, DEVICE(1, minor), ops, NULL);
+
+    device_add(name, i);
+    inode_put(i);
+}
+
+void devices_init(void) {
+    struct dirent *d = directory_find(root_inode, "dev", 3);
+
+    random_state = option("seed", 1);
+    if (d && is_directory(d->inode)) {
+        dev = d->inode;
+    } else {
+        if (d)
+            directory_remove(d);
+        dev = inode_new(S_IFDIR | 0755);
+        directory_add(root_inode, "dev", 3, dev);
+        inode_put(dev);
+    }
+    add("null", 3, &null_ops);
+    add("zero", 5, &zero_ops);
+    add("full", 7, &full_ops);
+    add("random", 8, &random_ops);
+    add("urandom", 9, &random_ops);
+}

@@ -1,0 +1,16 @@
+/* The files of /dev (device.c). */
+#ifndef DEVICE_H
+#define DEVICE_H
+
+#include "file.h"
+#include "types.h"
+
+#define DEVICE(major, minor) ((major) << 8 | (minor))
+
+void devices_init(void);        /* /dev, and what is in it but the console */
+struct inode *device_new(u32 mode, u32 number, const struct file_ops *, void *device);
+void device_add(const char *name, struct inode *);
+
+void random_bytes(u8 *to, u64 n);
+
+#endif

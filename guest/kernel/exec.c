@@ -1,0 +1,218 @@
+/* Loading a program: its segments, its stack, its first registers. */
+#include "file.h"
+#include "inode.h"
+#include "device.h"
+#include "kernel.h"
+#include "page.h"
+#include "process.h"
+#include "slab.h"
+#include "vm.h"
+
+#define PIE_BASE 0x555555554000UL
+#define STACK_SIZE (8UL << 20)
+#define MAX_SEGMENTS 64
+#define AUX_PAIRS 18
+#define ARG_MAX (128UL << 10)
+
+#define USER_CS 0x23
+#define USER_SS 0x1b
+#define FLAGS_AT_START 0x202    /* IF */
+
+struct program {
+    struct inode *inode;
+    struct elf_header header;
+    struct elf_segment segment[MAX_SEGMENTS];
+    u64 base, entry, headers, end;      /* base: what is added to the file's addresses */
+};
+
+static int read_headers(struct program *p) {
+    struct elf_header *h = &p->header;
+    u64 size = (u64)h->phnum * sizeof *p->segment;
+
+    if (inode_read(p->inode, h, sizeof *h, 0) != sizeof *h || memcmp(h->ident, "\177ELF\2\1", 6) != 0)
+        return -ENOEXEC;
+    size = (u64)h->phnum * sizeof *p->segment;
+    if ((h->type != ET_EXEC && h->type != ET_DYN) || h->machine != EM_X86_64 || h->phentsize != sizeof *p->segment)
+        return -ENOEXEC;
+    if (h->phnum == 0 || h->phnum > MAX_SEGMENTS || inode_read(p->inode, p->segment, size, h->phoff) != (i64)size)
+        return -ENOEXEC;
+    p->base = h->type == ET_DYN ? PIE_BASE : 0;
+    p->entry = p->base + h->entry;
+    return 0;
+}
+
+static u32 protection_of(const struct elf_segment *s) {
+    return (s->flags & PF_R ? PROT_READ : 0) | (s->flags & PF_W ? PROT_WRITE : 0) | (s->flags & PF_X ? PROT_EXEC : 0);
+}
+
+static int map_segment(struct program *p, struct mm *mm, const struct elf_segment *s) {
+    u64 va = p->base + s->vaddr, start = ROUND_DOWN(va, PAGE_SIZE), file_end = va + s->filesz, end = va + s->memsz;
+    u32 prot = protection_of(s);
+    int error;
+
+    if (s->vaddr >= USER_TOP || s->memsz >= USER_TOP || end > USER_TOP - STACK_SIZE || s->filesz > s->memsz || start == 0)
+        return -ENOEXEC;
+    if ((s->offset ^ s->vaddr) & PAGE_MASK || s->offset + s->filesz < s->offset ||
+        s->offset + s->filesz > p->inode->size || !vma_is_free(mm, start, ROUND_UP(end, PAGE_SIZE)))
+        return -ENOEXEC;
+    error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, false);
+    if (!error && s->filesz)
+        error = vma_add(mm, start, ROUND_UP(file_end, PAGE_SIZE), prot, false, p->inode, ROUND_DOWN(s->offset, PAGE_SIZE));
+    if (!error && ROUND_UP(end, PAGE_SIZE) > (s->filesz ? ROUND_UP(file_end, PAGE_SIZE) : start))
+        error = vma_add(mm, s->filesz ? ROUND_UP(file_end, PAGE_SIZE) : start, ROUND_UP(end, PAGE_SIZE), prot, false, NULL, 0);
+    if (!error && s->filesz && end > file_end && file_end & PAGE_MASK)
+        error = prot & PROT_WRITE ? clear_user(file_end, MIN(end, ROUND_UP(file_end, PAGE_SIZE)) - file_end) : -ENOEXEC;
+    if (!error && s->offset <= p->header.phoff && p->header.phoff < s->offset + s->filesz)
+        p->headers = va + p->header.phoff - s->offset;
+    p->end = MAX(p->end, ROUND_UP(end, PAGE_SIZE));
+    return error;
+}
+
+static int map_segments(struct program *p, struct mm *mm) {
+    int error = 0;
+
+    for (u32 i = 0; i < p->header.phnum && !error; i++) {
+        if (p->segment[i].type == PT_INTERP)
+            return -ENOEXEC;            /* dynamic: no interpreter here */
+        if (p->segment[i].type == PT_LOAD && p->segment[i].memsz)
+            error = map_segment(p, mm, &p->segment[i]);
+    }
+    for (u32 i = 0; i < p->header.phnum && !error; i++) {
+        const struct elf_segment *s = &p->segment[i];
+        u64 start = ROUND_DOWN(p->base + s->vaddr, PAGE_SIZE), end = ROUND_UP(p->base + s->vaddr + s->memsz, PAGE_SIZE);
+        if (s->type == PT_LOAD && s->flags & PF_X && s->memsz)
+            error = plat_make_executable(mm->as, start, (end - start) >> PAGE_SHIFT);
+    }
+    return error ? error : p->end ? 0 : -ENOEXEC;
+}
+
+/* The first stack, made in kernel memory and copied out at once:
+ *
+ *   rsp → argc │ argv[0] … NULL │ envp[0] … NULL │ auxv … AT_NULL │ 16 random bytes │ "x86_64" │ strings │ ← top
+ */
+struct image { u8 *bytes; u64 size, used, base; u64 *word; };
+
+static u64 add_string(struct image *im, const char *s) {
+    u64 at = im->base + im->used, n = strlen(s) + 1;
+
+    memcpy(im->bytes + im->used, s, n);
+    im->used += n;
+    return at;
+}
+
+static u64 strings_size(char **s, u64 count) {
+    u64 size = 0;
+
+    for (u64 i = 0; i < count; i++)
+        size += strlen(s[i]) + 1;
+    return size;
+}
+
+static int build_stack(const struct program *p, const char *path, char **argv, u64 argc, char **envp, u64 envc, u64 *rsp) {
+    u64 words = 1 + argc + 1 + envc + 1 + 2 * AUX_PAIRS;
+    u64 size = words * 8 + 16 + sizeof "x86_64" + strlen(path) + 1 + strings_size(argv, argc) + strings_size(envp, envc);
+    struct image im = {.size = ROUND_UP(size, 16), .used = words * 8};
+    u8 random[16];
+    int error;
+
+    if (im.size > ARG_MAX)
+        return -E2BIG;
+    if (!(im.bytes = kmalloc(im.size)))
+        return -ENOMEM;
+    im.base = USER_TOP - im.size;
+    im.word = (u64 *)im.bytes;
+    *im.word++ = argc;
+    u64 random_at = im.base + im.used;
+    random_bytes(random, sizeof random);
+    memcpy(im.bytes + im.used, random, sizeof random);
+    im.used += sizeof random;
+    u64 platform_at = add_string(&im, "x86_64"), path_at = add_string(&im, path);
+    for (u64 i = 0; i < argc; i++)
+        *im.word++ = add_string(&im, argv[i]);
+    *im.word++ = 0;
+    for (u64 i = 0; i < envc; i++)
+        *im.word++ = add_string(&im, envp[i]);
+    *im.word++ = 0;
+    const u64 aux[AUX_PAIRS][2] = {
+        {AT_PHDR, p->headers}, {AT_PHENT, sizeof *p->segment}, {AT_PHNUM, p->header.phnum}, {AT_PAGESZ, PAGE_SIZE},
+        {AT_BASE, 0}, {AT_FLAGS, 0}, {AT_ENTRY, p->entry}, {AT_UID, 0}, {AT_EUID, 0}, {AT_GID, 0}, {AT_EGID, 0},
+        {AT_PLATFORM, platform_at}, {AT_HWCAP, plat_hwcap()}, {AT_CLKTCK, 100}, {AT_SECURE, 0}, {AT_RANDOM, random_at},
+        {AT_EXECFN, path_at}, {AT_NULL, 0},
+    };
+    memcpy(im.word, aux, sizeof aux);
+    *rsp = im.base;
+    error = copy_out(im.base, im.bytes, im.size);
+    kfree(im.bytes);
+    return error;
+}
+
+static void close_on_exec(void) {
+    for (i32 fd = 0; fd < MAX_FILES; fd++)
+        if (file_at(fd) && fd_closes_on_exec(fd))
+            fd_close(fd);
+}
+
+/* The program's own from here on: nothing that the old one arranged applies to it. */
+static void start(const struct program *p, const char *path, u64 rsp) {
+    struct process *process = current->process;
+    const char *name = path;
+
+    for (const char *s = path; *s; s++)
+        if (*s == '/')
+            name = s + 1;
+    copy_string(process->name, name, sizeof process->name);
+    close_on_exec();
+    for (int i = 1; i <= SIGNALS; i++)
+        if (process->actions[i].handler != SIG_IGN)
+            process->actions[i] = (struct sigaction){0};
+    current->altstack = (struct sigaltstack){.flags = SS_DISABLE};
+    current->clear_tid = 0;
+    *frame_of(current) = (struct trapframe){
+        .rip = p->entry, .cs = USER_CS, .rflags = FLAGS_AT_START, .rsp = rsp, .ss = USER_SS,
+    };
+    plat_set_fsbase(0);
+    plat_set_gsbase(0);
+}
+
+static int load(struct program *p, const char *path, char **argv, u64 argc, char **envp, u64 envc) {
+    struct process *process = current->process;
+    struct mm *old = process->mm, *new = mm_create();
+    u64 rsp = 0;
+    int error;
+
+    if (!new)
+        return -ENOMEM;
+    process->mm = new;                  /* copy_out() and the platform mean this one from here on */
+    error = map_segments(p, new);
+    if (!error)
+        error = vma_add(new, USER_TOP - STACK_SIZE, USER_TOP, PROT_READ | PROT_WRITE, false, NULL, 0);
+    if (!error)
+        error = build_stack(p, path, argv, argc, envp, envc, &rsp);
+    if (error) {
+        process->mm = old;
+        mm_put(new);
+        return error;
+    }
+    new->brk_start = new->brk = p->end;
+    plat_as_switch(new->as);
+    mm_put(old);
+    start(p, path, rsp);
+    return 0;
+}
+
+int exec(const char *path, char **argv, u64 argc, char **envp, u64 envc) {
+    struct program *p = kmalloc(sizeof *p);
+    int error = p ? name_lookup(current->process->directory, path, true, &p->inode) : -ENOMEM;
+
+    if (!error) {
+        if (!is_regular(p->inode) || !(p->inode->mode & 0111))
+            error = -EACCES;
+        else
+            error = read_headers(p);
+        if (!error)
+            error = load(p, path, argv, argc, envp, envc);
+        inode_put(p->inode);
+    }
+    kfree(p);
+    return error;
+}

@@ -1,0 +1,86 @@
+/* Open files and the table of their numbers. */
+#include "file.h"
+
+#include "kernel.h"
+#include "process.h"
+#include "slab.h"
+
+static i64 regular_read(struct file *f, u8 *to, u64 n, u64 at) { return inode_read(f->inode, to, n, at); }
+static i64 regular_write(struct file *f, const u8 *from, u64 n, u64 at) { return inode_write(f->inode, from, n, at); }
+static i64 directory_read(struct file *f, u8 *to, u64 n, u64 at) {
+    (void)f, (void)to, (void)n, (void)at;
+    return -EISDIR;
+}
+
+const struct file_ops regular_ops = {.read = regular_read, .write = regular_write};
+const struct file_ops directory_ops = {.read = directory_read};
+
+struct file *file_open(struct inode *inode, u32 flags) {
+    struct file *f = kmalloc(sizeof *f);
+
+    if (!f)
+        return NULL;
+    inode_get(inode);
+    *f = (struct file){.refs = 1, .flags = flags, .inode = inode, .ops = inode->ops};
+    return f;
+}
+
+void file_put(struct file *f) {
+    if (--f->refs)
+        return;
+    inode_put(f->inode);
+    kfree(f);
+}
+
+struct files *files_create(void) {
+    struct files *files = kmalloc(sizeof *files);
+
+    if (files)
+        files->refs = 1;
+    return files;
+}
+
+void files_put(struct files *files) {
+    if (--files->refs)
+        return;
+    for (i32 fd = 0; fd < MAX_FILES; fd++)
+        if (files->file[fd])
+            file_put(files->file[fd]);
+    kfree(files);
+}
+
+struct file *file_at(i32 fd) {
+    return fd >= 0 && fd < MAX_FILES ? current->process->files->file[fd] : NULL;
+}
+
+i32 fd_install(struct file *f, i32 lowest, bool close_on_exec) {
+    struct files *files = current->process->files;
+    i32 limit = (i32)MIN(current->process->limits[RLIMIT_NOFILE].soft, (u64)MAX_FILES);
+
+    for (i32 fd = lowest; fd < limit; fd++)
+        if (!files->file[fd]) {
+            files->file[fd] = f;
+            fd_set_close_on_exec(fd, close_on_exec);
+            return fd;
+        }
+    file_put(f);
+    return -EMFILE;
+}
+
+int fd_close(i32 fd) {
+    struct file *f = file_at(fd);
+
+    if (!f)
+        return -EBADF;
+    current->process->files->file[fd] = NULL;
+    file_put(f);
+    return 0;
+}
+
+void fd_set_close_on_exec(i32 fd, bool on) {
+    u64 *word = &current->process->files->close_on_exec[fd / 64], bit = 1UL << fd % 64;
+
+    *word = on ? *word | bit : *word & ~bit;
+}
+
+bool fd_closes_on_exec(i32 fd) { return current->process->files->close_on_exec[fd / 64] >> fd % 64 & 1; }

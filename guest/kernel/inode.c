@@ -1,0 +1,161 @@
+/* tmpfs: what a file holds.
+ *
+ *   pages[i] = 0        the bytes of the image that the root file system brought, zero behind its end
+ *   pages[i] = address  a page of its own, made when it is first mapped or written
+ */
+#include "inode.h"
+
+#include "file.h"
+#include "kernel.h"
+#include "page.h"
+#include "slab.h"
+#include "time.h"
+
+#define DIRECTORY_SIZE 4096     /* what stat says; ext4's smallest */
+#define TMPFS_DEVICE 1
+
+struct inode *root_inode;
+static u64 next_number = 1;
+
+struct inode *inode_new(u32 mode) {
+    struct inode *i = kmalloc(sizeof *i);
+
+    if (!i)
+        return NULL;
+    i->number = next_number++;
+    i->mode = mode;
+    i->refs = 1;
+    i->atime = i->mtime = i->ctime = now_ns();
+    i->ops = is_directory(i) ? &directory_ops : &regular_ops;
+    return i;
+}
+
+void inodes_init(void) {
+    root_inode = inode_new(S_IFDIR | 0755);
+    root_inode->parent = root_inode;
+    root_inode->links = 2;
+}
+
+static void drop_pages(struct inode *i, u64 from) {
+    for (u64 n = from; n < i->slots; n++)
+        if (i->pages[n]) {
+            page_put(i->pages[n]);
+            i->pages[n] = 0;
+        }
+}
+
+static void release(struct inode *i) {
+    if (i->links || i->refs)
+        return;
+    if (is_regular(i)) {
+        drop_pages(i, 0);
+        kfree(i->pages);
+    } else if (is_link(i)) {
+        kfree(i->target);
+    }
+    kfree(i);
+}
+
+void inode_put(struct inode *i) {
+    i->refs--;
+    release(i);
+}
+
+void inode_unnamed(struct inode *i) {
+    i->links--;
+    release(i);
+}
+
+static bool make_slots(struct inode *i, u64 count) {
+    u64 want = MAX(count, i->slots * 2);
+
+    if (count <= i->slots)
+        return true;
+    u64 *pages = kgrow(i->pages, i->slots * sizeof *pages, MAX(want, 8) * sizeof *pages);
+    if (!pages)
+        return false;
+    i->pages = pages;
+    i->slots = MAX(want, 8);
+    return true;
+}
+
+u64 inode_page(struct inode *i, u64 index) {
+    u64 at = index << PAGE_SHIFT;
+
+    if (!make_slots(i, index + 1))
+        return 0;
+    if (i->pages[index])
+        return i->pages[index];
+    u8 *page = page_alloc();
+    if (!page)
+        return 0;
+    u64 n = at < i->image_size ? MIN(PAGE_SIZE, i->image_size - at) : 0;
+    memcpy(page, i->image + at, n);
+    memset(page + n, 0, PAGE_SIZE - n);
+    return i->pages[index] = physical(page);
+}
+
+i64 inode_read(struct inode *i, void *to, u64 n, u64 at) {
+    u64 done = 0;
+
+    n = at < i->size ? MIN(n, i->size - at) : 0;
+    while (done < n) {
+        u64 pos = at + done, index = pos >> PAGE_SHIFT, part = MIN(n - done, PAGE_SIZE - (pos & PAGE_MASK));
+        u8 *into = (u8 *)to + done;
+        if (index < i->slots && i->pages[index]) {
+            memcpy(into, (u8 *)direct(i->pages[index]) + (pos & PAGE_MASK), part);
+        } else {
+            u64 have = pos < i->image_size ? MIN(part, i->image_size - pos) : 0;
+            memcpy(into, i->image + pos, have);
+            memset(into + have, 0, part - have);
+        }
+        done += part;
+    }
+    return (i64)n;
+}
+
+i64 inode_write(struct inode *i, const void *from, u64 n, u64 at) {
+    u64 done = 0;
+
+    while (done < n) {
+        u64 pos = at + done, part = MIN(n - done, PAGE_SIZE - (pos & PAGE_MASK));
+        u64 page = inode_page(i, pos >> PAGE_SHIFT);
+        if (!page)
+            break;
+        memcpy((u8 *)direct(page) + (pos & PAGE_MASK), (const u8 *)from + done, part);
+        done += part;
+        i->size = MAX(i->size, pos + part);
+    }
+    if (done)
+        i->mtime = i->ctime = now_ns();
+    return done || !n ? (i64)done : -ENOSPC;
+}
+
+int inode_truncate(struct inode *i, u64 size) {
+    if (size < i->size) {
+        if (size & PAGE_MASK) {                 /* bytes behind the end read as zero if the file grows again */
+            u64 page = inode_page(i, size >> PAGE_SHIFT);
+            if (!page)
+                return -ENOSPC;
+            memset((u8 *)direct(page) + (size & PAGE_MASK), 0, PAGE_SIZE - (size & PAGE_MASK));
+        }
+        drop_pages(i, ROUND_UP(size, PAGE_SIZE) >> PAGE_SHIFT);
+        i->image_size = MIN(i->image_size, size);
+    }
+    i->size = size;
+    i->mtime = i->ctime = now_ns();
+    return 0;
+}
+
+static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S)}; }
+
+void inode_fill_stat(const struct inode *i, struct stat *s) {
+    u64 size = is_directory(i) ? DIRECTORY_SIZE : i->size;
+
+    *s = (struct stat){
+        .dev = TMPFS_DEVICE, .ino = i->number, .nlink = i->links, .mode = i->mode, .uid = i->uid, .gid = i->gid,
+        .rdev = i->rdev, .size = (i64)size, .blksize = PAGE_SIZE,
+        .blocks = is_link(i) ? 0 : (i64)(ROUND_UP(size, PAGE_SIZE) / 512),
+        .atime = timespec_of(i->atime), .mtime = timespec_of(i->mtime), .ctime = timespec_of(i->ctime),
+    };
+}

@@ -1,0 +1,71 @@
+/* Files by what they are: the inodes of tmpfs, and their names. */
+#ifndef INODE_H
+#define INODE_H
+
+#include "linux.h"
+#include "types.h"
+
+struct file_ops;
+struct inode;
+
+struct dirent {
+    char *name;
+    struct inode *inode, *directory;
+    u64 cookie;                         /* the position of readdir: grows with each new name */
+    struct dirent *next, *previous;     /* in the directory, by cookie */
+    struct dirent *hash_next;
+};
+
+struct inode {
+    u64 number;
+    u32 mode, links, refs;              /* links: names; refs: open files, mappings, working directories */
+    u32 uid, gid, rdev;
+    u64 size;
+    u64 atime, mtime, ctime;            /* nanoseconds since boot */
+    const struct file_ops *ops;
+    void *device;
+    union {
+        struct {                        /* S_IFREG: a page is made from the image at its first use */
+            u64 *pages, slots;          /* physical addresses, 0 = not yet */
+            const u8 *image;            /* what the root file system brought */
+            u64 image_size;
+        };
+        struct {                        /* S_IFDIR */
+            struct dirent *first, *last;
+            struct inode *parent;
+            u64 next_cookie, count;
+        };
+        char *target;                   /* S_IFLNK */
+    };
+};
+
+extern struct inode *root_inode;
+
+static inline bool is_directory(const struct inode *i) { return (i->mode & S_IFMT) == S_IFDIR; }
+static inline bool is_regular(const struct inode *i) { return (i->mode & S_IFMT) == S_IFREG; }
+static inline bool is_link(const struct inode *i) { return (i->mode & S_IFMT) == S_IFLNK; }
+
+/* inode.c */
+struct inode *inode_new(u32 mode);
+static inline void inode_get(struct inode *i) { i->refs++; }
+void inode_put(struct inode *);
+void inode_unnamed(struct inode *);             /* a name of it is gone */
+u64 inode_page(struct inode *, u64 index);      /* physical address of a file's page; 0 = no memory */
+i64 inode_read(struct inode *, void *to, u64 n, u64 at);
+i64 inode_write(struct inode *, const void *from, u64 n, u64 at);
+int inode_truncate(struct inode *, u64 size);
+void inode_fill_stat(const struct inode *, struct stat *);
+void inodes_init(void);
+
+/* directory.c: 0 or -errno */
+struct dirent *directory_find(struct inode *directory, const char *name, u64 length);
+int directory_add(struct inode *directory, const char *name, u64 length, struct inode *);
+void directory_remove(struct dirent *);
+
+/* name.c: `*found` comes with a reference */
+struct inode *working_directory(i32 dirfd);     /* NULL: *error_of says why */
+int name_lookup(struct inode *start, const char *path, bool follow, struct inode **found);
+int name_parent(struct inode *start, const char *path, struct inode **directory, char last[NAME_MAX + 1]);
+i64 name_of(struct inode *directory, char *to, u64 size);
+
+#endif

@@ -1,0 +1,30 @@
+/* What nearly every file of the kernel needs. */
+#ifndef KERNEL_H
+#define KERNEL_H
+
+#include "errno.h"
+#include "platform.h"
+#include "string.h"
+#include "types.h"
+
+/* Virtual memory, as the kernel sees it:
+ *
+ *   0x0000000000000000 ─ 0x00007fffffffefff   the program
+ *   0xffff888000000000 ─                      all physical memory, in order: the direct map
+ *   0xffffffff80000000 ─                      the kernel's image
+ */
+#define USER_TOP 0x00007ffffffff000UL
+#define DIRECT_BASE 0xffff888000000000UL
+
+static inline void *direct(u64 physical) { return (void *)(physical + DIRECT_BASE); }
+static inline u64 physical(const void *p) { return (u64)p - DIRECT_BASE; }
+
+/* print.c: messages on COM2.  %s %c %d %u %x (and l forms), widths no. */
+void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void panic(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+u64 format(char *to, u64 size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* options.c: the kernel's command line. */
+u64 option(const char *name, u64 otherwise);
+
+#endif

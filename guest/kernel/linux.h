@@ -1,0 +1,187 @@
+/* Numbers and layouts of the Linux ABI for x86-64, by their Linux names. */
+#ifndef LINUX_H
+#define LINUX_H
+
+#include "types.h"
+
+/* mmap, mprotect, mremap, madvise */
+#define PROT_READ 1
+#define PROT_WRITE 2
+#define PROT_EXEC 4
+#define PROT_GROWSDOWN 0x01000000
+#define PROT_GROWSUP 0x02000000
+#define MAP_SHARED 0x01
+#define MAP_PRIVATE 0x02
+#define MAP_SHARED_VALIDATE 0x03
+#define MAP_TYPE 0x0f
+#define MAP_FIXED 0x10
+#define MAP_ANONYMOUS 0x20
+#define MAP_NORESERVE 0x4000
+#define MAP_POPULATE 0x8000
+#define MAP_FIXED_NOREPLACE 0x100000
+#define MREMAP_MAYMOVE 1
+#define MREMAP_FIXED 2
+#define MADV_DONTNEED 4
+#define MADV_FREE 8
+#define MADV_REMOVE 9
+
+/* files */
+#define S_IFMT 0170000
+#define S_IFIFO 0010000
+#define S_IFCHR 0020000
+#define S_IFDIR 0040000
+#define S_IFREG 0100000
+#define S_IFLNK 0120000
+#define O_ACCMODE 3
+#define O_RDONLY 0
+#define O_WRONLY 1
+#define O_RDWR 2
+#define O_CREAT 0100
+#define O_EXCL 0200
+#define O_TRUNC 01000
+#define O_APPEND 02000
+#define O_NONBLOCK 04000
+#define O_DIRECTORY 0200000
+#define O_NOFOLLOW 0400000
+#define O_CLOEXEC 02000000
+#define O_PATH 010000000
+#define AT_FDCWD (-100)
+#define AT_SYMLINK_NOFOLLOW 0x100
+#define AT_REMOVEDIR 0x200
+#define AT_SYMLINK_FOLLOW 0x400
+#define AT_EMPTY_PATH 0x1000
+#define RENAME_NOREPLACE 1
+#define RENAME_EXCHANGE 2
+#define F_DUPFD 0
+#define F_GETFD 1
+#define F_SETFD 2
+#define F_GETFL 3
+#define F_SETFL 4
+#define F_DUPFD_CLOEXEC 1030
+#define FD_CLOEXEC 1
+#define PATH_MAX 4096
+#define NAME_MAX 255
+#define IOV_MAX 1024
+#define DT_SHIFT 12             /* d_type is the mode's type, shifted */
+
+struct timespec { i64 sec, nsec; };
+struct timeval { i64 sec, usec; };
+struct iovec { u64 base, length; };
+
+struct stat {
+    u64 dev, ino, nlink;
+    u32 mode, uid, gid, pad;
+    u64 rdev;
+    i64 size, blksize, blocks;
+    struct timespec atime, mtime, ctime;
+    i64 unused[3];
+};
+
+struct statx_time { i64 sec; u32 nsec; i32 pad; };
+struct statx {
+    u32 mask, blksize;
+    u64 attributes;
+    u32 nlink, uid, gid;
+    u16 mode, pad1;
+    u64 ino, size, blocks, attributes_mask;
+    struct statx_time atime, btime, ctime, mtime;
+    u32 rdev_major, rdev_minor, dev_major, dev_minor;
+    u64 mount_id, pad2[13];
+};
+#define STATX_BASIC_STATS 0x7ff
+
+struct statfs { i64 type, bsize, blocks, bfree, bavail, files, ffree; i32 fsid[2]; i64 namelen, frsize, flags, spare[4]; };
+#define TMPFS_MAGIC 0x01021994
+
+/* terminals */
+#define TCGETS 0x5401
+#define TCSETS 0x5402
+#define TCSETSW 0x5403
+#define TCSETSF 0x5404
+#define TIOCSCTTY 0x540e
+#define TIOCGPGRP 0x540f
+#define TIOCSPGRP 0x5410
+#define TIOCGWINSZ 0x5413
+#define FIONREAD 0x541b
+#define FIONBIO 0x5421
+
+struct termios { u32 iflag, oflag, cflag, lflag; u8 line, cc[19]; };
+struct winsize { u16 rows, columns, x, y; };
+#define ICRNL 0000400
+#define OPOST 0000001
+#define ONLCR 0000004
+#define ISIG 0000001
+#define ICANON 0000002
+#define ECHO 0000010
+enum { VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN };
+
+struct pollfd { i32 fd; i16 events, revents; };
+#define POLLIN 1
+#define POLLOUT 4
+#define POLLERR 8
+#define POLLHUP 16
+#define POLLNVAL 32
+
+/* signals */
+enum {
+    SIGHUP = 1, SIGINT, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGUSR1, SIGSEGV, SIGUSR2, SIGPIPE,
+    SIGALRM, SIGTERM, SIGSTKFLT, SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGXCPU, SIGXFSZ,
+    SIGVTALRM, SIGPROF, SIGWINCH, SIGIO, SIGPWR, SIGSYS, SIGNALS = 64,
+};
+#define SIG_DFL 0
+#define SIG_IGN 1
+#define SIG_BLOCK 0
+#define SIG_UNBLOCK 1
+#define SIG_SETMASK 2
+struct sigaction { u64 handler, flags, restorer, mask; };
+struct sigaltstack { u64 sp; i32 flags, pad; u64 size; };
+#define SS_DISABLE 2
+
+/* processes */
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+#define ARCH_GET_GS 0x1004
+#define PR_SET_NAME 15
+#define PR_GET_NAME 16
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_WAKE_BITSET 10
+#define FUTEX_COMMAND 0x7f
+#define CLOCK_REALTIME 0
+#define CLOCKS 12
+#define TIMER_ABSTIME 1
+#define RLIMITS 16
+#define RLIMIT_DATA 2
+#define RLIMIT_STACK 3
+#define RLIMIT_NOFILE 7
+#define RLIM_INFINITY (~0UL)
+struct rlimit { u64 soft, hard; };
+struct utsname { char sysname[65], nodename[65], release[65], version[65], machine[65], domain[65]; };
+struct sysinfo {
+    i64 uptime;
+    u64 loads[3], total, free, shared, buffers, swap_total, swap_free;
+    u16 processes, pad;
+    u64 high_total, high_free;
+    u32 unit;
+};
+struct rusage { struct timeval user, system; i64 rest[14]; };
+
+/* ELF */
+struct elf_header {
+    u8 ident[16];
+    u16 type, machine;
+    u32 version;
+    u64 entry, phoff, shoff;
+    u32 flags;
+    u16 ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+};
+struct elf_segment { u32 type, flags; u64 offset, vaddr, paddr, filesz, memsz, align; };
+enum { PT_LOAD = 1, PT_DYNAMIC = 2, PT_INTERP = 3, PF_X = 1, PF_W = 2, PF_R = 4, ET_EXEC = 2, ET_DYN = 3, EM_X86_64 = 62 };
+enum {
+    AT_NULL, AT_PHDR = 3, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY, AT_UID = 11, AT_EUID, AT_GID, AT_EGID,
+    AT_PLATFORM, AT_HWCAP, AT_CLKTCK, AT_SECURE = 23, AT_RANDOM = 25, AT_EXECFN = 31,
+};
+
+#endif

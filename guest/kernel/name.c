@@ -1,0 +1,123 @@
+/* From a path to an inode. */
+#include "file.h"
+#include "inode.h"
+#include "kernel.h"
+#include "process.h"
+#include "slab.h"
+
+#define MAX_LINKS 40            /* as Linux's MAXSYMLINKS */
+
+struct walk { struct inode *at; u32 links; };
+
+static void move(struct walk *w, struct inode *to) {
+    inode_get(to);
+    inode_put(w->at);
+    w->at = to;
+}
+
+static int walk_path(struct walk *, const char *path, bool follow, char *last);
+
+/* One component.  `last` is where the walk would have to go on after a link. */
+static int walk_name(struct walk *w, const char *name, u64 n, bool follow) {
+    if (n > NAME_MAX)
+        return -ENAMETOOLONG;
+    if (!is_directory(w->at))
+        return -ENOTDIR;
+    if (n == 1 && name[0] == '.')
+        return 0;
+    if (n == 2 && name[0] == '.' && name[1] == '.') {
+        move(w, w->at->parent);
+        return 0;
+    }
+    struct dirent *d = directory_find(w->at, name, n);
+    if (!d)
+        return -ENOENT;
+    if (!is_link(d->inode) || !follow) {
+        move(w, d->inode);
+        return 0;
+    }
+    if (++w->links > MAX_LINKS)
+        return -ELOOP;
+    return walk_path(w, d->inode->target, true, NULL);
+}
+
+/* Go along `path`; with `last`, stop before its last component and give that. */
+static int walk_path(struct walk *w, const char *path, bool follow, char *last) {
+    if (*path == '/')
+        move(w, root_inode);
+    for (;;) {
+        while (*path == '/')
+            path++;
+        u64 n = 0;
+        while (path[n] && path[n] != '/')
+            n++;
+        const char *rest = path + n;
+        while (*rest == '/')
+            rest++;
+        if (last && !*rest) {
+            if (n > NAME_MAX)
+                return -ENAMETOOLONG;
+            memcpy(last, path, n);
+            last[n] = 0;
+            return is_directory(w->at) ? 0 : -ENOTDIR;
+        }
+        if (!n)
+            return 0;
+        bool more = path[n] == '/';             /* a trailing slash asks for a directory, so links are followed */
+        int error = walk_name(w, path, n, follow || more);
+        if (error)
+            return error;
+        if (more && !is_directory(w->at))
+            return -ENOTDIR;
+        path += n;
+    }
+}
+
+static int walk_from(struct inode *start, const char *path, bool follow, char *last, struct inode **found) {
+    struct walk w = {start, 0};
+
+    if (!*path)
+        return -ENOENT;
+    inode_get(start);
+    int error = walk_path(&w, path, follow, last);
+    if (error)
+        inode_put(w.at);
+    else
+        *found = w.at;
+    return error;
+}
+
+int name_lookup(struct inode *start, const char *path, bool follow, struct inode **found) {
+    return walk_from(start, path, follow, NULL, found);
+}
+
+int name_parent(struct inode *start, const char *path, struct inode **directory, char last[NAME_MAX + 1]) {
+    return walk_from(start, path, true, last, directory);
+}
+
+/* The absolute path of a directory.  Length with the final 0, or -ERANGE. */
+i64 name_of(struct inode *directory, char *to, u64 size) {
+    u64 at = size;
+
+    if (size < 2)
+        return -ERANGE;
+    to[--at] = 0;
+    while (directory != root_inode) {
+        struct dirent *d = directory->parent->first;
+        while (d && d->inode != directory)
+            d = d->next;
+        if (!d)
+            return -ENOENT;             /* removed */
+        u64 n = strlen(d->name);
+        if (n + 1 > at)
+            return -ERANGE;
+        at -= n;
+        memcpy(to + at, d->name, n);
+        to[--at] = '/';
+        directory = directory->parent;
+    }
+    if (at == size - 1)
+        to[--at] = '/';
+    memmove(to, to + at, size - at);
+    return (i64)(size - at);
+}

@@ -1,0 +1,178 @@
+/* Reading and writing. */
+#include "file.h"
+#include "kernel.h"
+#include "page.h"
+#include "process.h"
+#include "syscalls.h"
+#include "vm.h"
+
+#define MAX_TRANSFER 0x7ffff000UL       /* as Linux: what one call moves at most */
+enum { SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE };
+
+/* One piece that lies within a page. */
+static i64 transfer_part(struct file *f, u8 *buffer, u64 n, u64 at, bool write) {
+    return write ? f->ops->write(f, buffer, n, at) : f->ops->read(f, buffer, n, at);
+}
+
+i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
+    u64 done = 0;
+
+    if (write ? !f->ops->write : !f->ops->read)
+        return -EINVAL;
+    n = MIN(n, MAX_TRANSFER);
+    if (user + n > USER_TOP || user + n < user)
+        return -EFAULT;
+    if (!n && !f->ops->stream)          /* even no bytes of a directory cannot be read */
+        return transfer_part(f, NULL, 0, *position, write);
+    while (done < n) {
+        u64 part = MIN(n - done, PAGE_SIZE - ((user + done) & PAGE_MASK));
+        u8 *buffer = user_page(current->process->mm, user + done, write ? ACCESS_READ : ACCESS_WRITE);
+        i64 moved = buffer ? transfer_part(f, buffer, part, *position, write) : -EFAULT;
+        if (moved < 0)
+            return done ? (i64)done : moved;
+        done += (u64)moved;
+        *position += (u64)moved;
+        if ((u64)moved < part)
+            break;
+    }
+    return (i64)done;
+}
+
+static i64 move(i32 fd, u64 user, u64 n, i64 at, bool positioned, bool write) {
+    struct file *f = file_at(fd);
+    u64 position = (u64)at;
+
+    if (!f || (write ? !writable(f) : !readable(f)))
+        return -EBADF;
+    if (positioned && f->ops->stream)
+        return -ESPIPE;
+    if (positioned && at < 0)
+        return -EINVAL;
+    if (write && f->flags & O_APPEND)
+        f->position = position = f->inode->size;
+    return file_transfer(f, user, n, positioned ? &position : &f->position, write);
+}
+
+i64 sys_read(i32 fd, u64 to, u64 n) { return move(fd, to, n, 0, false, false); }
+i64 sys_write(i32 fd, u64 from, u64 n) { return move(fd, from, n, 0, false, true); }
+i64 sys_pread64(i32 fd, u64 to, u64 n, i64 at) { return move(fd, to, n, at, true, false); }
+i64 sys_pwrite64(i32 fd, u64 from, u64 n, i64 at) { return move(fd, from, n, at, true, true); }
+
+static i64 move_vector(i32 fd, u64 vector, u64 count, bool write) {
+    i64 done = 0;
+
+    if (count > IOV_MAX)
+        return -EINVAL;
+    if (!file_at(fd))
+        return -EBADF;
+    for (u64 i = 0; i < count; i++) {
+        struct iovec v;
+        if (copy_in(&v, vector + i * sizeof v, sizeof v))
+            return done ? done : -EFAULT;
+        if (!v.length)
+            continue;
+        i64 moved = move(fd, v.base, v.length, 0, false, write);
+        if (moved < 0)
+            return done ? done : moved;
+        done += moved;
+        if ((u64)moved < v.length)
+            break;
+    }
+    return done;
+}
+
+i64 sys_readv(i32 fd, u64 vector, u64 count) { return move_vector(fd, vector, count, false); }
+i64 sys_writev(i32 fd, u64 vector, u64 count) { return move_vector(fd, vector, count, true); }
+
+i64 sys_lseek(i32 fd, i64 offset, u32 whence) {
+    struct file *f = file_at(fd);
+    i64 size;
+
+    if (!f)
+        return -EBADF;
+    if (f->ops->stream)
+        return f->inode->rdev && (f->inode->mode & S_IFMT) == S_IFCHR && f->ops->ioctl == NULL ? 0 : -ESPIPE;
+    size = (i64)f->inode->size;
+    switch (whence) {
+    case SEEK_SET:
+        break;
+    case SEEK_CUR:
+        offset += (i64)f->position;
+        break;
+    case SEEK_END:
+        offset += size;
+        break;
+    case SEEK_DATA: case SEEK_HOLE:             /* no holes but the one behind the end */
+        if (offset < 0 || offset >= size)
+            return -ENXIO;
+        offset = whence == SEEK_DATA ? offset : size;
+        break;
+    default:
+        return -EINVAL;
+    }
+    if (offset < 0)
+        return -EINVAL;
+    f->position = (u64)offset;
+    return offset;
+}
+
+/* Through one page of the kernel's; a regular file's pages need no more. */
+static i64 send(struct file *out, struct file *in, u64 *position, u64 n, u8 *page) {
+    u64 done = 0;
+
+    while (done < n) {
+        i64 got = in->ops->read(in, page, MIN(n - done, PAGE_SIZE), *position);
+        if (got <= 0)
+            return done ? (i64)done : got;
+        i64 put = out->ops->write(out, page, (u64)got, out->position);
+        if (put < 0)
+            return done ? (i64)done : put;
+        *position += (u64)put;
+        out->position += (u64)put;
+        done += (u64)put;
+        if (put < got || in->ops->stream)
+            break;
+    }
+    return (i64)done;
+}
+
+i64 sys_sendfile(i32 out_fd, i32 in_fd, u64 offset, u64 n) {
+    struct file *out = file_at(out_fd), *in = file_at(in_fd);
+    u64 position;
+
+    if (!out || !in || !writable(out) || !readable(in))
+        return -EBADF;
+    if (!is_regular(in->inode) || !out->ops->write)
+        return -EINVAL;
+    position = in->position;
+    if (offset && copy_in(&position, offset, sizeof position))
+        return -EFAULT;
+    u8 *page = page_alloc();
+    if (!page)
+        return -ENOMEM;
+    i64 sent = send(out, in, &position, MIN(n, MAX_TRANSFER), page);
+    page_put(physical(page));
+    if (!offset)
+        in->position = position;
+    else if (copy_out(offset, &position, sizeof position))
+        return -EFAULT;
+    return sent;
+}
+
+i64 sys_ftruncate(i32 fd, i64 size) {
+    struct file *f = file_at(fd);
+
+    if (!f)
+        return -EBADF;
+    if (size < 0 || !writable(f) || !is_regular(f->inode))
+        return -EINVAL;
+    return inode_truncate(f->inode, (u64)size);
+}
+
+i64 sys_fsync(i32 fd) { return file_at(fd) ? 0 : -EBADF; }
+i64 sys_fdatasync(i32 fd) { return sys_fsync(fd); }
+i64 sys_sync(void) { return 0; }
+i64 sys_fadvise64(i32 fd, i64 offset, i64 n, i32 advice) {
+    (void)offset, (void)n, (void)advice;
+    return sys_fsync(fd);
+}

@@ -1,0 +1,231 @@
+/* Changing the address space. */
+#include "file.h"
+#include "kernel.h"
+#include "page.h"
+#include "process.h"
+#include "syscalls.h"
+#include "vm.h"
+
+#define PROTS (PROT_READ | PROT_WRITE | PROT_EXEC)
+
+static struct mm *mine(void) { return current->process->mm; }
+static bool in_user(u64 at, u64 size) { return size <= USER_TOP && at <= USER_TOP - size; }
+
+static int check_rights(u64 at, u64 size, u32 prot, bool shared) {
+    int error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, shared);
+
+    (void)at, (void)size;
+    return error;
+}
+
+static int check_file(const struct file *f, u32 prot, bool shared) {
+    if (!f)
+        return -EBADF;
+    if (!is_regular(f->inode))
+        return -ENODEV;
+    return !readable(f) || (shared && prot & PROT_WRITE && !writable(f)) ? -EACCES : 0;
+}
+
+static i64 pick_address(u64 at, u64 size, u32 flags) {
+    struct mm *mm = mine();
+
+    if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
+        if (at & PAGE_MASK)
+            return -EINVAL;
+        if (!in_user(at, size))
+            return -ENOMEM;
+        if (at < PAGE_SIZE * 16)
+            return -EPERM;              /* vm.mmap_min_addr */
+        if (flags & MAP_FIXED_NOREPLACE && !vma_is_free(mm, at, at + size))
+            return -EEXIST;
+        return (i64)at;
+    }
+    at = ROUND_UP(at, PAGE_SIZE);
+    if (at >= PAGE_SIZE * 16 && in_user(at, size) && vma_is_free(mm, at, at + size))
+        return (i64)at;
+    at = vma_gap(mm, size);
+    return at ? (i64)at : -ENOMEM;
+}
+
+/* The range is there, but not yet executable: only now can the platform look at its pages. */
+static int make_executable(u64 at, u64 size, u32 prot) {
+    struct mm *mm = mine();
+    int error = plat_make_executable(mm->as, at, size >> PAGE_SHIFT);
+
+    return error ? error : vma_protect(mm, at, at + size, prot);
+}
+
+static int populate(u64 at, u64 size, u32 prot) {
+    for (u64 va = at; va < at + size; va += PAGE_SIZE)
+        user_page(mine(), va, prot & PROT_WRITE ? ACCESS_WRITE : ACCESS_READ);
+    return 0;
+}
+
+i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
+    bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, exec = prot & PROT_EXEC;
+    struct inode *inode = NULL;
+    struct mm *mm = mine();
+    int error;
+
+    size = ROUND_UP(size, PAGE_SIZE);
+    if (!size || offset & PAGE_MASK || (flags & MAP_TYPE) == 0 || (flags & MAP_TYPE) > MAP_SHARED_VALIDATE)
+        return -EINVAL;
+    if (size > USER_TOP)
+        return -ENOMEM;
+    if (!(flags & MAP_ANONYMOUS)) {
+        struct file *f = file_at(fd);
+        if ((error = check_file(f, prot, shared)))
+            return error;
+        inode = f->inode;
+    } else if (!(flags & MAP_NORESERVE) && prot & PROT_WRITE && size >> PAGE_SHIFT > pages_total()) {
+        return -ENOMEM;                 /* more than there ever was */
+    }
+    if ((error = check_rights(at, size, prot, shared)))
+        return error;
+    i64 where = pick_address(at, size, flags);
+    if (where < 0)
+        return where;
+    at = (u64)where;
+    if (flags & MAP_FIXED && (error = vma_remove(mm, at, at + size)))
+        return error;
+    error = vma_add(mm, at, at + size, prot & PROTS & ~(exec ? PROT_EXEC : 0), shared, inode, inode ? offset : 0);
+    if (!error && exec && (error = make_executable(at, size, prot & PROTS)))
+        vma_remove(mm, at, at + size);
+    if (!error && flags & MAP_POPULATE)
+        error = populate(at, size, prot);
+    return error ? error : where;
+}
+
+i64 sys_munmap(u64 at, u64 size) {
+    size = ROUND_UP(size, PAGE_SIZE);
+    if (at & PAGE_MASK || !size || !in_user(at, size))
+        return -EINVAL;
+    return vma_remove(mine(), at, at + size);
+}
+
+i64 sys_mprotect(u64 at, u64 size, u32 prot) {
+    struct mm *mm = mine();
+    int error;
+
+    size = ROUND_UP(size, PAGE_SIZE);
+    if (at & PAGE_MASK || prot & ~(u32)PROTS)
+        return -EINVAL;
+    if (!in_user(at, size))
+        return -ENOMEM;
+    if (!size)
+        return 0;
+    struct vma *v = vma_find(mm, at);
+    if (!v || v->start > at)
+        return -ENOMEM;
+    if ((error = check_rights(at, size, prot, v->shared)))
+        return error;
+    if (prot & PROT_EXEC && !(v->prot & PROT_EXEC)) {
+        if ((error = vma_protect(mm, at, at + size, prot & ~(u32)(PROT_EXEC | PROT_WRITE) ? PROT_READ : PROT_READ)))
+            return error;
+        return make_executable(at, size, prot);
+    }
+    return vma_protect(mm, at, at + size, prot);
+}
+
+i64 sys_brk(u64 to) {
+    struct mm *mm = mine();
+    u64 old = ROUND_UP(mm->brk, PAGE_SIZE), new = ROUND_UP(to, PAGE_SIZE);
+
+    if (to < mm->brk_start || to >= USER_TOP || (new - mm->brk_start) >> PAGE_SHIFT > pages_total() ||
+        new - mm->brk_start > current->process->limits[RLIMIT_DATA].soft)
+        return (i64)mm->brk;
+    if (new > old && (!vma_is_free(mm, old, new) || vma_add(mm, old, new, PROT_READ | PROT_WRITE, false, NULL, 0)))
+        return (i64)mm->brk;
+    if (new < old && vma_remove(mm, new, old))
+        return (i64)mm->brk;
+    mm->brk = to;
+    return (i64)to;
+}
+
+/* Let the pages that are at `from` be at `to`. */
+static int move_pages(struct mm *mm, u64 from, u64 to, u64 size) {
+    struct pte_run run;
+
+    for (u64 done = 0; done < size; done += PAGE_SIZE) {
+        pte_t *old = pte_find(mm, from + done), entry = old ? *old : 0, *new;
+        if (!entry)
+            continue;
+        if (!(new = pte_make(mm, to + done)))
+            return -ENOMEM;
+        run_begin(&run, mm);
+        run_set(&run, from + done, old, 0);
+        run_set(&run, to + done, new, entry);
+        run_end(&run);
+    }
+    return 0;
+}
+
+static i64 move_range(const struct vma *v, u64 old, u64 old_size, u64 size, u64 to) {
+    struct mm *mm = mine();
+    u64 kept = MIN(old_size, size);
+    int error = vma_add(mm, to, to + size, v->prot, v->shared, v->inode, v->inode ? v->offset + (old - v->start) : 0);
+
+    if (!error)
+        error = move_pages(mm, old, to, kept);
+    if (!error)
+        error = vma_remove(mm, old, old + old_size);
+    return error ? error : (i64)to;
+}
+
+i64 sys_mremap(u64 old, u64 old_size, u64 size, u32 flags, u64 to) {
+    struct mm *mm = mine();
+    struct vma *v = vma_find(mm, old);
+    int error;
+
+    old_size = ROUND_UP(old_size, PAGE_SIZE);
+    size = ROUND_UP(size, PAGE_SIZE);
+    if (old & PAGE_MASK || !size || !old_size || flags & ~(u32)(MREMAP_MAYMOVE | MREMAP_FIXED) || flags == MREMAP_FIXED)
+        return -EINVAL;
+    if (!v || old < v->start || old + old_size > v->end || size > USER_TOP)
+        return -EFAULT;
+    if (v->prot & PROT_EXEC)
+        return -EACCES;                 /* code is checked where it was mapped */
+    if (flags & MREMAP_FIXED) {
+        if (to & PAGE_MASK || !in_user(to, size) || (to < old + old_size && old < to + size))
+            return -EINVAL;
+        if ((error = vma_remove(mm, to, to + size)))
+            return error;
+        return move_range(vma_find(mm, old), old, old_size, size, to);
+    }
+    if (size <= old_size)
+        return size == old_size || !(error = vma_remove(mm, old + size, old + old_size)) ? (i64)old : error;
+    if (size >> PAGE_SHIFT > pages_total())
+        return -ENOMEM;
+    if (old + old_size == v->end && in_user(old, size) && vma_is_free(mm, v->end, old + size)) {
+        error = vma_add(mm, v->end, old + size, v->prot, v->shared, v->inode, v->inode ? v->offset + (v->end - v->start) : 0);
+        return error ? error : (i64)old;
+    }
+    if (!(flags & MREMAP_MAYMOVE) || !(to = vma_gap(mm, size)))
+        return -ENOMEM;
+    return move_range(v, old, old_size, size, to);
+}
+
+i64 sys_madvise(u64 at, u64 size, u32 advice) {
+    struct mm *mm = mine();
+
+    size = ROUND_UP(size, PAGE_SIZE);
+    if (at & PAGE_MASK || !in_user(at, size) || advice > 25)
+        return -EINVAL;
+    if (advice == MADV_REMOVE)
+        return -EINVAL;
+    for (u64 va = at; va < at + size;) {
+        struct vma *v = vma_find(mm, va);
+        if (!v || v->start > va)
+            return -ENOMEM;
+        u64 end = MIN(v->end, at + size);
+        if (advice == MADV_DONTNEED || (advice == MADV_FREE && !v->shared && !v->inode))
+            vma_zap(mm, va, end);
+        va = end;
+    }
+    return 0;
+}
+
+i64 sys_msync(u64 at, u64 size, u32 flags) {
+    (void)flags;
+    return at & PAGE_MASK ? -EINVAL : vma_is_free(mine(), at, at + ROUND_UP(size, PAGE_SIZE)) && size ? -ENOMEM : 0;
+}

@@ -1,0 +1,312 @@
+/* Making, removing, moving and listing names. */
+#include "file.h"
+#include "kernel.h"
+#include "process.h"
+#include "slab.h"
+#include "syscalls.h"
+#include "vm.h"
+
+/* Where a name is, or is to be. */
+struct place { struct path path; struct inode *directory; char last[NAME_MAX + 1]; bool slash; };
+
+static int place_begin(struct place *p, i32 dirfd, u64 user) {
+    int error = path_begin(&p->path, dirfd, user);
+
+    if (error)
+        return error;
+    error = name_parent(p->path.start, p->path.name, &p->directory, p->last);
+    if (error) {
+        path_end(&p->path);
+        return error;
+    }
+    u64 n = strlen(p->path.name);
+    p->slash = p->path.name[n - 1] == '/';
+    if (p->slash && !p->last[0])                /* "a/b/": name_parent() has stopped before b already, or it is the root */
+        p->slash = false;
+    return 0;
+}
+
+static void place_end(struct place *p) {
+    inode_put(p->directory);
+    path_end(&p->path);
+}
+
+static bool is_dots(const char *name) { return strcmp(name, ".") == 0 || strcmp(name, "..") == 0; }
+static struct dirent *entry_at(const struct place *p) {
+    return directory_find(p->directory, p->last, strlen(p->last));
+}
+
+/* May the name be made? */
+static int check_new(const struct place *p, bool directory) {
+    if (!p->last[0] || is_dots(p->last) || entry_at(p))
+        return -EEXIST;
+    return !p->directory->links || (p->slash && !directory) ? -ENOENT : 0;
+}
+
+static int add_new(const struct place *p, struct inode *i) {
+    return directory_add(p->directory, p->last, strlen(p->last), i);
+}
+
+i64 sys_mkdirat(i32 dirfd, u64 path, u32 mode) {
+    struct place p;
+    int error = place_begin(&p, dirfd, path);
+
+    if (error)
+        return error;
+    if (!(error = check_new(&p, true))) {
+        struct inode *i = inode_new(S_IFDIR | (mode & 01777 & ~current->process->umask));
+        error = i ? add_new(&p, i) : -ENOSPC;
+        if (i)
+            inode_put(i);
+    }
+    place_end(&p);
+    return error;
+}
+
+static int link_new(struct place *p, const char *target) {
+    struct inode *i = inode_new(S_IFLNK | 0777);
+    int error = -ENOSPC;
+
+    if (i && (i->target = kmalloc(strlen(target) + 1))) {
+        i->size = strlen(target);
+        memcpy(i->target, target, i->size);
+        error = add_new(p, i);
+    }
+    if (i)
+        inode_put(i);
+    return error;
+}
+
+i64 sys_symlinkat(u64 target, i32 dirfd, u64 path) {
+    struct place p;
+    char *text = kmalloc(PATH_MAX);
+    i64 n = text ? copy_in_string(text, target, PATH_MAX) : -ENOMEM;
+    int error = n < 0 ? (int)n : n == 0 ? -ENOENT : place_begin(&p, dirfd, path);
+
+    if (!error) {
+        if (!(error = check_new(&p, false)))
+            error = link_new(&p, text);
+        place_end(&p);
+    }
+    kfree(text);
+    return error;
+}
+
+i64 sys_linkat(i32 olddir, u64 old, i32 newdir, u64 new, u32 flags) {
+    struct place p;
+    struct inode *i;
+    u32 follow = flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW;
+    int error = path_find(olddir, old, follow | (flags & AT_EMPTY_PATH), &i);
+
+    if (error)
+        return error;
+    if (!(error = place_begin(&p, newdir, new))) {
+        if (!(error = check_new(&p, false)))
+            error = is_directory(i) ? -EPERM : add_new(&p, i);
+        place_end(&p);
+    }
+    inode_put(i);
+    return error;
+}
+
+static int remove(const struct place *p, bool directory) {
+    struct dirent *d = entry_at(p);
+
+    if (!p->last[0] || strcmp(p->last, ".") == 0)
+        return directory ? (p->last[0] ? -EINVAL : -EBUSY) : -EISDIR;
+    if (strcmp(p->last, "..") == 0)
+        return directory ? -ENOTEMPTY : -EISDIR;
+    if (!d)
+        return -ENOENT;
+    if (is_directory(d->inode) != directory)
+        return directory ? -ENOTDIR : -EISDIR;
+    if (p->slash && !directory)
+        return -ENOTDIR;
+    if (directory && d->inode->count)
+        return -ENOTEMPTY;
+    directory_remove(d);
+    return 0;
+}
+
+i64 sys_unlinkat(i32 dirfd, u64 path, u32 flags) {
+    struct place p;
+    int error = flags & ~(u32)AT_REMOVEDIR ? -EINVAL : place_begin(&p, dirfd, path);
+
+    if (error)
+        return error;
+    error = remove(&p, flags & AT_REMOVEDIR);
+    place_end(&p);
+    return error;
+}
+
+static bool is_within(const struct inode *inner, const struct inode *outer) {
+    while (inner != outer && inner != root_inode)
+        inner = inner->parent;
+    return inner == outer;
+}
+
+/* May `from` take the place of `to` (NULL: there is nothing)? */
+static int check_rename(const struct dirent *from, const struct dirent *to, const struct place *new) {
+    bool directory = is_directory(from->inode);
+
+    if (directory && is_within(new->directory, from->inode))
+        return -EINVAL;
+    if (new->slash && !directory)
+        return -ENOTDIR;
+    if (!to)
+        return 0;
+    if (is_directory(to->inode) != directory)
+        return directory ? -ENOTDIR : -EISDIR;
+    return directory && to->inode->count ? -ENOTEMPTY : 0;
+}
+
+static int rename(struct place *old, struct place *new, u32 flags) {
+    struct dirent *from = entry_at(old), *to = entry_at(new);
+
+    if (!old->last[0] || !new->last[0] || is_dots(old->last) || is_dots(new->last))
+        return -EBUSY;
+    if (!from)
+        return -ENOENT;
+    if (to && flags & RENAME_NOREPLACE)
+        return -EEXIST;
+    if (to && to->inode == from->inode)
+        return 0;                               /* two names of one file: both stay */
+    int error = check_rename(from, to, new);
+    struct inode *i = from->inode;
+    if (error)
+        return error;
+    if (!to && (error = add_new(new, i)))
+        return error;
+    if (to) {                                   /* the name and its place in the directory stay */
+        struct inode *gone = to->inode;
+        to->inode = i;
+        i->links++;
+        if (is_directory(i)) {
+            gone->links--;
+            i->links++;
+        }
+        inode_unnamed(gone);
+    }
+    inode_get(i);
+    directory_remove(from);
+    if (is_directory(i))
+        i->parent = new->directory;
+    inode_put(i);
+    return 0;
+}
+
+i64 sys_renameat2(i32 olddir, u64 old, i32 newdir, u64 new, u32 flags) {
+    struct place from, to;
+    int error = flags & ~(u32)RENAME_NOREPLACE ? -EINVAL : place_begin(&from, olddir, old);
+
+    if (error)
+        return error;
+    if (!(error = place_begin(&to, newdir, new))) {
+        error = rename(&from, &to, flags);
+        place_end(&to);
+    }
+    place_end(&from);
+    return error;
+}
+
+i64 sys_mkdir(u64 path, u32 mode) { return sys_mkdirat(AT_FDCWD, path, mode); }
+i64 sys_rmdir(u64 path) { return sys_unlinkat(AT_FDCWD, path, AT_REMOVEDIR); }
+i64 sys_unlink(u64 path) { return sys_unlinkat(AT_FDCWD, path, 0); }
+i64 sys_symlink(u64 target, u64 path) { return sys_symlinkat(target, AT_FDCWD, path); }
+i64 sys_link(u64 old, u64 new) { return sys_linkat(AT_FDCWD, old, AT_FDCWD, new, 0); }
+i64 sys_rename(u64 old, u64 new) { return sys_renameat2(AT_FDCWD, old, AT_FDCWD, new, 0); }
+i64 sys_renameat(i32 olddir, u64 old, i32 newdir, u64 new) { return sys_renameat2(olddir, old, newdir, new, 0); }
+
+/* One entry of getdents64:  ino 8 │ cookie 8 │ length 2 │ type 1 │ name … 0, padded to 8. */
+struct linux_dirent { u64 number, cookie; u16 length; u8 type; char name[NAME_MAX + 1 + 8]; } __attribute__((packed));
+
+static i64 put_entry(u64 to, u64 room, const struct inode *i, u64 cookie, const char *name) {
+    struct linux_dirent e = {.number = i->number, .cookie = cookie, .type = (u8)((i->mode & S_IFMT) >> DT_SHIFT)};
+    u64 size = ROUND_UP(offsetof(struct linux_dirent, name) + strlen(name) + 1, 8);
+
+    if (size > room)
+        return 0;
+    e.length = (u16)size;
+    memcpy(e.name, name, strlen(name));
+    return copy_out(to, &e, size) ? -EFAULT : (i64)size;
+}
+
+/* Positions: 0 = ".", 1 = "..", then each name's cookie plus one. */
+static i64 put_at(struct file *f, u64 to, u64 room, bool *end) {
+    struct inode *directory = f->inode;
+    const struct dirent *d = directory->first;
+    i64 n;
+
+    if (f->position < 2) {
+        bool self = f->position == 0;
+        n = put_entry(to, room, self ? directory : directory->parent, f->position + 1, self ? "." : "..");
+        f->position += n > 0;
+        return n;
+    }
+    while (d && d->cookie + 1 < f->position)
+        d = d->next;
+    *end = !d;
+    if (!d)
+        return 0;
+    n = put_entry(to, room, d->inode, d->cookie + 2, d->name);
+    if (n > 0)
+        f->position = d->cookie + 2;
+    return n;
+}
+
+i64 sys_getdents64(i32 fd, u64 to, u64 size) {
+    struct file *f = file_at(fd);
+    u64 done = 0;
+    bool end = false;
+
+    if (!f)
+        return -EBADF;
+    if (!is_directory(f->inode))
+        return -ENOTDIR;
+    for (;;) {
+        i64 n = put_at(f, to + done, size - done, &end);
+        if (n < 0)
+            return done ? (i64)done : n;
+        if (n == 0)
+            return done || end ? (i64)done : -EINVAL;   /* not even one fits */
+        done += (u64)n;
+    }
+}
+
+static i64 go_to(struct inode *i) {
+    struct process *p = current->process;
+
+    if (!is_directory(i)) {
+        inode_put(i);
+        return -ENOTDIR;
+    }
+    inode_put(p->directory);
+    p->directory = i;
+    return 0;
+}
+
+i64 sys_chdir(u64 path) {
+    struct inode *i;
+    int error = path_find(AT_FDCWD, path, 0, &i);
+
+    return error ? error : go_to(i);
+}
+
+i64 sys_fchdir(i32 fd) {
+    struct file *f = file_at(fd);
+
+    if (!f)
+        return -EBADF;
+    inode_get(f->inode);
+    return go_to(f->inode);
+}
+
+i64 sys_getcwd(u64 to, u64 size) {
+    char *name = kmalloc(PATH_MAX);
+    i64 n = name ? name_of(current->process->directory, name, MIN(size, PATH_MAX)) : -ENOMEM;
+
+    if (n > 0 && copy_out(to, name, (u64)n))
+        n = -EFAULT;
+    kfree(name);
+    return n;
+}

@@ -1,0 +1,184 @@
+/* Opening, closing and numbering files. */
+#include "file.h"
+#include "kernel.h"
+#include "process.h"
+#include "syscalls.h"
+#include "vm.h"
+
+#define O_TMPFILE_BIT 020000000
+#define MODES 07777
+#define MAX_NESTED 8            /* links to nothing that O_CREAT follows: each takes some of the kernel stack */
+
+/* Make the file that `last` names in `directory`. */
+static int create(struct inode *directory, const char *last, u32 mode, struct inode **made) {
+    struct inode *i = directory->links ? inode_new(S_IFREG | (mode & MODES & ~current->process->umask)) : NULL;
+
+    if (!directory->links)
+        return -ENOENT;
+    if (!i)
+        return -ENOSPC;
+    int error = directory_add(directory, last, strlen(last), i);
+    if (error)
+        inode_put(i);
+    else
+        *made = i;
+    return error;
+}
+
+/* Make what a name stands for that was not found: the file itself, or, where
+ * the last component is a link to nothing, what the link names. */
+static int create_named(struct inode *start, const char *name, u32 flags, u32 mode, u32 links, struct inode **made) {
+    char last[NAME_MAX + 1];
+    struct inode *directory;
+    int error = name_parent(start, name, &directory, last);
+
+    if (error)
+        return error;
+    struct dirent *d = last[0] ? directory_find(directory, last, strlen(last)) : NULL;
+    if (!last[0] || name[strlen(name) - 1] == '/')
+        error = -EISDIR;
+    else if (d && is_link(d->inode))
+        error = links && !(flags & O_NOFOLLOW) ? create_named(directory, d->inode->target, flags, mode, links - 1, made)
+                                               : -ELOOP;
+    else
+        error = create(directory, last, mode, made);
+    inode_put(directory);
+    return error;
+}
+
+static int find_or_create(struct path *p, u32 flags, u32 mode, struct inode **found, bool *made) {
+    int error = name_lookup(p->start, p->name, !(flags & (O_NOFOLLOW | O_EXCL)), found);
+
+    if (!error && flags & O_EXCL) {
+        inode_put(*found);
+        return -EEXIST;
+    }
+    if (error != -ENOENT)
+        return error;
+    *made = true;
+    return create_named(p->start, p->name, flags, mode, MAX_NESTED, found);
+}
+
+static int check_kind(struct inode *i, u32 flags, bool made) {
+    u32 access = flags & O_ACCMODE;
+
+    if (flags & O_DIRECTORY && !is_directory(i))
+        return -ENOTDIR;
+    if (flags & O_PATH)
+        return 0;
+    if (is_link(i))
+        return -ELOOP;
+    if (is_directory(i) && (access != O_RDONLY || (flags & O_CREAT)))
+        return -EISDIR;
+    if (flags & O_TRUNC && is_regular(i) && !made && access != O_RDONLY)
+        return inode_truncate(i, 0);
+    return 0;
+}
+
+static i64 open_path(struct path *p, u32 flags, u32 mode) {
+    struct inode *i;
+    bool made = false;
+    int error = flags & O_CREAT && !(flags & O_PATH) ? find_or_create(p, flags, mode, &i, &made)
+                                                     : name_lookup(p->start, p->name, !(flags & O_NOFOLLOW), &i);
+
+    if (error)
+        return error;
+    error = check_kind(i, flags, made);
+    struct file *f = error ? NULL : file_open(i, flags & ~(u32)(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
+    inode_put(i);
+    if (!f)
+        return error ? error : -ENOMEM;
+    return fd_install(f, 0, flags & O_CLOEXEC);
+}
+
+i64 sys_openat(i32 dirfd, u64 path, u32 flags, u32 mode) {
+    struct path p;
+    int error;
+
+    if (flags & O_TMPFILE_BIT)
+        return -EOPNOTSUPP;
+    if ((error = path_begin(&p, dirfd, path)))
+        return error;
+    i64 fd = open_path(&p, flags, mode);
+    path_end(&p);
+    return fd;
+}
+
+i64 sys_open(u64 path, u32 flags, u32 mode) { return sys_openat(AT_FDCWD, path, flags, mode); }
+i64 sys_creat(u64 path, u32 mode) { return sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode); }
+i64 sys_close(i32 fd) { return fd_close(fd); }
+
+static i64 duplicate(i32 old, i32 lowest, bool close_on_exec) {
+    struct file *f = file_at(old);
+
+    if (!f)
+        return -EBADF;
+    f->refs++;
+    return fd_install(f, lowest, close_on_exec);
+}
+
+static i64 duplicate_to(i32 old, i32 new, bool close_on_exec) {
+    if (!file_at(old) || new < 0 || new >= MAX_FILES)
+        return -EBADF;
+    struct file *f = file_at(old);
+    f->refs++;
+    if (file_at(new))
+        fd_close(new);
+    current->process->files->file[new] = f;
+    fd_set_close_on_exec(new, close_on_exec);
+    return new;
+}
+
+i64 sys_dup(i32 fd) { return duplicate(fd, 0, false); }
+i64 sys_dup2(i32 old, i32 new) { return old == new ? (file_at(old) ? new : -EBADF) : duplicate_to(old, new, false); }
+i64 sys_dup3(i32 old, i32 new, u32 flags) {
+    return old == new || flags & ~(u32)O_CLOEXEC ? -EINVAL : duplicate_to(old, new, flags & O_CLOEXEC);
+}
+
+#define F_SETLK 6
+#define F_SETLKW 7
+#define CHANGEABLE (O_APPEND | O_NONBLOCK)
+
+i64 sys_fcntl(i32 fd, u32 command, u64 argument) {
+    struct file *f = file_at(fd);
+
+    if (!f)
+        return -EBADF;
+    switch (command) {
+    case F_DUPFD: case F_DUPFD_CLOEXEC:
+        return argument >= MAX_FILES ? -EINVAL : duplicate(fd, (i32)argument, command == F_DUPFD_CLOEXEC);
+    case F_GETFD:
+        return fd_closes_on_exec(fd) ? FD_CLOEXEC : 0;
+    case F_SETFD:
+        fd_set_close_on_exec(fd, argument & FD_CLOEXEC);
+        return 0;
+    case F_GETFL:
+        return f->flags | 0100000;      /* O_LARGEFILE, which every 64-bit program has */
+    case F_SETFL:
+        f->flags = (f->flags & ~(u32)CHANGEABLE) | ((u32)argument & CHANGEABLE);
+        return 0;
+    case F_SETLK: case F_SETLKW:
+        return 0;                       /* one process: a lock is always granted */
+    default:
+        return -EINVAL;
+    }
+}
+
+i64 sys_ioctl(i32 fd, u32 request, u64 argument) {
+    struct file *f = file_at(fd);
+    i32 word;
+
+    if (!f)
+        return -EBADF;
+    if (request == FIONBIO) {
+        if (copy_in(&word, argument, sizeof word))
+            return -EFAULT;
+        f->flags = word ? f->flags | O_NONBLOCK : f->flags & ~(u32)O_NONBLOCK;
+        return 0;
+    }
+    if (request == FIONREAD && is_regular(f->inode)) {
+        word = (i32)(f->inode->size - f->position);
+        return copy_out(argument, &word, sizeof word);
+    }
+    return f->ops->ioctl ? f->ops->ioctl(f, request, argument) : -ENOTTY;
+}

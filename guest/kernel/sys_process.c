@@ -1,0 +1,232 @@
+/* Who the program is, what it may use, and its end. */
+#include "file.h"
+#include "device.h"
+#include "kernel.h"
+#include "page.h"
+#include "process.h"
+#include "slab.h"
+#include "syscalls.h"
+#include "time.h"
+#include "vm.h"
+
+#define MAX_ARGUMENTS 4096
+
+i64 sys_exit(i32 status) { process_exit(status & 255); }
+i64 sys_exit_group(i32 status) { process_exit(status & 255); }
+i64 sys_getpid(void) { return current->process->pid; }
+i64 sys_gettid(void) { return current->tid; }
+i64 sys_getppid(void) { return current->process->parent; }
+i64 sys_getpgrp(void) { return current->process->group; }
+i64 sys_getuid(void) { return 0; }
+i64 sys_geteuid(void) { return 0; }
+i64 sys_getgid(void) { return 0; }
+i64 sys_getegid(void) { return 0; }
+i64 sys_setuid(u32 id) { return id ? -EPERM : 0; }      /* root is the only user there is */
+i64 sys_setgid(u32 id) { return id ? -EPERM : 0; }
+i64 sys_sched_yield(void) { return 0; }
+
+static bool is_me(i32 pid) { return pid == 0 || pid == current->process->pid; }
+
+i64 sys_getpgid(i32 pid) { return is_me(pid) ? current->process->group : -ESRCH; }
+i64 sys_getsid(i32 pid) { return is_me(pid) ? current->process->session : -ESRCH; }
+i64 sys_setpgid(i32 pid, i32 group) {
+    (void)group;
+    return is_me(pid) ? -EPERM : -ESRCH;        /* it leads its session */
+}
+i64 sys_setsid(void) { return -EPERM; }
+i64 sys_getgroups(i32 size, u64 to) {
+    (void)to;
+    return size < 0 ? -EINVAL : 0;
+}
+i64 sys_setgroups(u64 count, u64 from) {
+    (void)from;
+    return count ? -EPERM : 0;
+}
+
+i64 sys_umask(u32 mask) {
+    u32 old = current->process->umask;
+
+    current->process->umask = mask & 0777;
+    return old;
+}
+
+i64 sys_uname(u64 to) {
+    static const struct utsname name = {"Linux", "paracell", "6.1.0-paracell", "#1 ParaCell", "x86_64", "(none)"};
+
+    return copy_out(to, &name, sizeof name);
+}
+
+i64 sys_set_tid_address(u64 at) {
+    current->clear_tid = at;
+    return current->tid;
+}
+
+i64 sys_set_robust_list(u64 head, u64 size) {
+    current->robust_list = head;
+    return size == 24 ? 0 : -EINVAL;
+}
+
+i64 sys_arch_prctl(u32 code, u64 address) {
+    u64 base;
+
+    switch (code) {
+    case ARCH_SET_FS: case ARCH_SET_GS:
+        if (address >= USER_TOP)
+            return -EPERM;
+        if (code == ARCH_SET_FS)
+            plat_set_fsbase(address);
+        else
+            plat_set_gsbase(address);
+        return 0;
+    case ARCH_GET_FS: case ARCH_GET_GS:
+        base = code == ARCH_GET_FS ? plat_get_fsbase() : plat_get_gsbase();
+        return copy_out(address, &base, sizeof base);
+    default:
+        return -EINVAL;
+    }
+}
+
+i64 sys_prctl(u32 option, u64 a, u64 b, u64 c, u64 d) {
+    char name[16] = {0};
+
+    (void)b, (void)c, (void)d;
+    switch (option) {
+    case PR_SET_NAME:
+        for (int i = 0; i < 15; i++)
+            if (copy_in(&name[i], a + (u64)i, 1))
+                return -EFAULT;
+            else if (!name[i])
+                break;
+        memcpy(current->process->name, name, sizeof name);
+        return 0;
+    case PR_GET_NAME:
+        return copy_out(a, current->process->name, sizeof name);
+    default:
+        return -EINVAL;
+    }
+}
+
+i64 sys_prlimit64(i32 pid, u32 resource, u64 new, u64 old) {
+    struct rlimit limit;
+
+    if (!is_me(pid))
+        return -ESRCH;
+    if (resource >= RLIMITS)
+        return -EINVAL;
+    struct rlimit *mine = &current->process->limits[resource], before = *mine;
+    if (new) {
+        if (copy_in(&limit, new, sizeof limit))
+            return -EFAULT;
+        if (limit.soft > limit.hard)
+            return -EINVAL;
+        if (resource == RLIMIT_NOFILE && limit.hard > MAX_FILES)
+            return -EPERM;
+        *mine = limit;
+    }
+    return old ? copy_out(old, &before, sizeof before) : 0;
+}
+
+i64 sys_getrlimit(u32 resource, u64 to) { return sys_prlimit64(0, resource, 0, to); }
+i64 sys_setrlimit(u32 resource, u64 from) { return sys_prlimit64(0, resource, from, 0); }
+
+i64 sys_sysinfo(u64 to) {
+    struct sysinfo s = {
+        .uptime = (i64)(now_ns() / NS_PER_S), .total = pages_total() * PAGE_SIZE, .free = pages_free() * PAGE_SIZE,
+        .processes = 1, .unit = 1,
+    };
+    return copy_out(to, &s, sizeof s);
+}
+
+i64 sys_sched_getaffinity(i32 pid, u64 size, u64 to) {
+    u64 mask = 1;
+
+    if (!is_me(pid))
+        return -ESRCH;
+    if (size < sizeof mask || size & 7)
+        return -EINVAL;
+    return copy_out(to, &mask, sizeof mask) ? -EFAULT : (i64)sizeof mask;
+}
+
+i64 sys_getrandom(u64 to, u64 n, u32 flags) {
+    u8 bytes[256];
+    u64 done = 0;
+
+    if (flags > 7)
+        return -EINVAL;
+    while (done < n) {
+        u64 part = MIN(n - done, sizeof bytes);
+        random_bytes(bytes, part);
+        if (copy_out(to + done, bytes, part))
+            return done ? (i64)done : -EFAULT;
+        done += part;
+    }
+    return (i64)done;
+}
+
+/* One thread: nobody can be waiting, and nobody would come to wake it. */
+i64 sys_futex(u64 at, u32 op, u32 value, u64 timeout) {
+    struct timespec t;
+    u32 now;
+
+    switch (op & FUTEX_COMMAND) {
+    case FUTEX_WAKE: case FUTEX_WAKE_BITSET:
+        return 0;
+    case FUTEX_WAIT: case FUTEX_WAIT_BITSET:
+        if (copy_in(&now, at, sizeof now))
+            return -EFAULT;
+        if (now != value)
+            return -EAGAIN;
+        if (timeout && copy_in(&t, timeout, sizeof t))
+            return -EFAULT;
+        u64 until = timeout ? (u64)t.sec * NS_PER_S + (u64)t.nsec : ~0UL;
+        if (timeout && (op & FUTEX_COMMAND) == FUTEX_WAIT)
+            until += now_ns();
+        return sleep_until(until) ? -EINTR : -ETIMEDOUT;
+    default:
+        return -ENOSYS;
+    }
+}
+
+/* The strings of a NULL-terminated vector, each in memory of its own. */
+static i64 copy_vector(char **to, u64 vector) {
+    for (u64 n = 0; vector && n < MAX_ARGUMENTS; n++) {
+        u64 at;
+        if (copy_in(&at, vector + n * sizeof at, sizeof at))
+            return -EFAULT;
+        if (!at)
+            return (i64)n;
+        char *page = kmalloc(PATH_MAX);
+        i64 length = page ? copy_in_string(page, at, PATH_MAX) : -ENOMEM;
+        if (length >= 0 && (to[n] = kmalloc((u64)length + 1)))
+            memcpy(to[n], page, (u64)length);
+        else if (length >= 0)
+            length = -ENOMEM;
+        kfree(page);
+        if (length < 0)
+            return length == -ENAMETOOLONG ? -E2BIG : length;
+    }
+    return vector ? -E2BIG : 0;
+}
+
+static void free_vector(char **v) {
+    for (u64 i = 0; v && i < MAX_ARGUMENTS && v[i]; i++)
+        kfree(v[i]);
+    kfree(v);
+}
+
+i64 sys_execve(u64 path, u64 argv, u64 envp) {
+    struct path p;
+    char **args = kmalloc(MAX_ARGUMENTS * sizeof *args), **env = kmalloc(MAX_ARGUMENTS * sizeof *env);
+    i64 argc = args && env ? copy_vector(args, argv) : -ENOMEM, envc = argc < 0 ? argc : copy_vector(env, envp);
+    i64 error = envc < 0 ? envc : path_begin(&p, AT_FDCWD, path);
+
+    if (!error) {
+        error = exec(p.name, args, (u64)argc, env, (u64)envc);
+        path_end(&p);
+    }
+    free_vector(args);
+    free_vector(env);
+    if (!error)
+        frame_of(current)->vector = 0;          /* every register of the new program counts */
+    return error;
+}

@@ -1,0 +1,10 @@
+/* The console: three streams, each a terminal or not (tty.c). */
+#ifndef TTY_H
+#define TTY_H
+
+#include "types.h"
+
+void tty_init(void);            /* devices, and descriptors 0, 1 and 2 of the running process */
+void tty_interrupt(void);       /* something has arrived: Ctrl-C must work while nobody reads */
+
+#endif

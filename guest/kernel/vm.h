@@ -1,0 +1,80 @@
+/* A program's address space. */
+#ifndef VM_H
+#define VM_H
+
+#include "platform.h"
+#include "types.h"
+
+struct inode;
+
+/* Leaf entries, as the hardware reads them. */
+#define PTE_P (1UL << 0)
+#define PTE_W (1UL << 1)
+#define PTE_U (1UL << 2)
+#define PTE_A (1UL << 5)
+#define PTE_D (1UL << 6)
+#define PTE_KEPT (1UL << 9)     /* ours: the page is held, but no access is allowed (PROT_NONE) */
+#define PTE_NX (1UL << 63)
+#define PTE_ADDRESS 0x000ffffffffff000UL
+
+/* One range with one meaning; sorted, disjoint. */
+struct vma {
+    u64 start, end;
+    u32 prot;                   /* PROT_* */
+    bool shared;
+    struct inode *inode;        /* NULL: anonymous */
+    u64 offset;                 /* in the file, of `start` */
+    struct vma *next, *previous;
+};
+
+struct mm {
+    struct vma *first, *last, *recent;
+    pte_t *root;
+    u64 as;                     /* the platform's handle */
+    u64 brk_start, brk;
+    u64 pages;                  /* present, for statistics */
+    u32 refs;
+};
+
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC };
+enum fault { FAULT_DONE, FAULT_SEGV, FAULT_BUS, FAULT_NO_MEMORY };
+
+/* mm.c */
+struct mm *mm_create(void);
+void mm_put(struct mm *);
+
+/* vma.c: ranges are page-aligned.  0 or -errno. */
+struct vma *vma_find(struct mm *, u64 va);              /* the first that ends behind va */
+int vma_add(struct mm *, u64 start, u64 end, u32 prot, bool shared, struct inode *, u64 offset);
+int vma_remove(struct mm *, u64 start, u64 end);
+int vma_protect(struct mm *, u64 start, u64 end, u32 prot);
+u64 vma_gap(struct mm *, u64 size);                     /* where that much is free, top down; 0 if nowhere */
+bool vma_is_free(struct mm *, u64 start, u64 end);
+void vma_zap(struct mm *, u64 start, u64 end);          /* drop the pages; the ranges stay */
+
+/* fault.c */
+enum fault vm_fault(struct mm *, u64 va, enum access);
+void *user_page(struct mm *, u64 va, enum access);      /* where va's byte lies in the direct map; NULL = EFAULT */
+u8 *text_page(u64 va);                                  /* for the platform: a private copy that may be patched */
+
+/* pagetable.c */
+pte_t *pte_find(struct mm *, u64 va);                   /* the leaf entry, or NULL if its table is missing */
+pte_t *pte_make(struct mm *, u64 va);                   /* … made if missing; NULL without memory */
+u64 pte_next_table(struct mm *, u64 va, u64 end);       /* the first address ≥ va that has a leaf table, or end */
+void tables_free(struct mm *);
+
+/* A run of consecutive entries that the platform is told of at once. */
+#define RUN_MAX 32
+struct pte_run { struct mm *mm; u64 va, count; bool stale; pte_t entry[RUN_MAX]; u64 drop[RUN_MAX]; u64 drops; };
+void run_begin(struct pte_run *, struct mm *);
+void run_set(struct pte_run *, u64 va, pte_t *slot, pte_t entry);
+void run_drop(struct pte_run *, u64 physical);          /* put this page once the run is told */
+void run_end(struct pte_run *);
+
+/* usercopy.c: user memory, through the direct map.  0 or -EFAULT. */
+int copy_in(void *to, u64 from, u64 n);
+int copy_out(u64 to, const void *from, u64 n);
+i64 copy_in_string(char *to, u64 from, u64 size);       /* length, -EFAULT or -ENAMETOOLONG */
+int clear_user(u64 to, u64 n);
+
+#endif

@@ -1,0 +1,55 @@
+/* The first C code, and the ends of the machine. */
+#include "kernel.h"
+#include "native.h"
+#include "x86.h"
+
+/* Physical address of the boot information → the kernel. */
+void native_main(struct multiboot *info) {
+    static struct bootinfo boot;
+
+    segments_init();
+    uart_init();
+    memory_init();
+    pic_init();
+    timer_init();
+    read_boot_information((struct multiboot *)((u64)info + DIRECT_MAP), &boot);
+    kernel_main(&boot);
+}
+
+/* Every exception and interrupt.  Interrupts come in user mode and in
+ * plat_wait() only; an exception in the kernel is the kernel's own fault. */
+void native_trap(struct trapframe *tf, u64 fault_address) {
+    if (tf->vector >= VEC_IRQ0)
+        interrupt_done(tf->vector);
+    else if (!(tf->cs & 3))
+        panic("exception %lu, error %lx, in the kernel at rip %lx, address %lx, rsp %lx",
+              tf->vector, tf->error, tf->rip, fault_address, tf->rsp);
+    trap(tf, fault_address);
+}
+
+void sleep_until_interrupt(void);
+
+void plat_wait(void) { sleep_until_interrupt(); }
+
+void plat_exit(int status) {
+    outl(0xf4, (u32)status);
+    for (;;)
+        asm volatile("cli; hlt");
+}
+
+void plat_set_fsbase(u64 base) { wrmsr(MSR_FS_BASE, base); }
+void plat_set_gsbase(u64 base) { wrmsr(MSR_GS_BASE, base); }
+u64 plat_get_fsbase(void) { return rdmsr(MSR_FS_BASE); }
+u64 plat_get_gsbase(void) { return rdmsr(MSR_GS_BASE); }
+
+u64 plat_hwcap(void) { return cpuid(1, 0).d; }
+
+int plat_check_protection(bool write, bool exec, bool shared) {
+    (void)write, (void)exec, (void)shared;
+    return 0;
+}
+
+int plat_make_executable(u64 as, u64 va, u64 npages) {
+    (void)as, (void)va, (void)npages;
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* What the files of the native platform share. */
+#ifndef NATIVE_H
+#define NATIVE_H
+
+#include "types.h"
+#include "platform.h"
+
+struct multiboot;
+
+void native_main(struct multiboot *) __attribute__((noreturn));
+void read_boot_information(const struct multiboot *, struct bootinfo *);
+void segments_init(void);       /* GDT, IDT, TSS, SYSCALL (segments.c) */
+void memory_init(void);         /* refine the kernel's mapping (memory.c) */
+void uart_init(void);           /* (uart.c) */
+void pic_init(void);            /* (interrupts.c) */
+void pic_unmask(int line);
+void interrupt_done(u64 vector);
+void timer_init(void);          /* (timer.c) */
+void native_trap(struct trapframe *, u64 fault_address);
+
+extern u64 kernel_stack;        /* top of the stack for the next entry (entry.S) */
+extern bool timer_is_local;     /* the local APIC's, not the 8254 */
+extern volatile u32 *lapic;
+
+#define LAPIC_EOI (0xb0 / 4)
+
+#endif

@@ -1,0 +1,61 @@
+/* COM1: the program's input and output.  COM2: its errors and the kernel's messages.
+ * A 16550 takes 16 bytes when its holding register is empty. */
+#include "errno.h"
+#include "native.h"
+#include "x86.h"
+
+#define COM1 0x3f8
+#define COM2 0x2f8
+#define DATA 0
+#define IER 1
+#define IIR 2                   /* read */
+#define FCR 2                   /* write */
+#define LCR 3
+#define MCR 4
+#define LSR 5
+#define MSR 6
+#define LSR_DR 0x01
+#define LSR_THRE 0x20
+#define MSR_DCD 0x80
+#define IIR_FULL 0x04           /* at least as many bytes as the trigger level */
+#define FIFO 16
+#define TRIGGER 14
+
+static void init(u16 port) {
+    outb(port + IER, 0);
+    outb(port + LCR, 0x80);     /* 115200 baud, 8n1 */
+    outb(port + DATA, 1);
+    outb(port + IER, 0);
+    outb(port + LCR, 3);
+    outb(port + FCR, 0xc7);     /* FIFO on, empty, trigger at 14 */
+    outb(port + MCR, 0x0b);     /* DTR, RTS, OUT2: interrupts reach the 8259 */
+}
+
+void uart_init(void) {
+    init(COM1);
+    init(COM2);
+    outb(COM1 + IER, 0x09);     /* received data, and the carrier that falls at the end of input */
+}
+
+void plat_console_write(int stream, const u8 *from, u64 count) {
+    u16 port = stream == 2 ? COM2 : COM1;
+
+    while (count) {
+        u64 n = MIN(count, FIFO);
+        while (!(inb(port + LSR) & LSR_THRE))
+            ;
+        outsb(port, from, n);
+        from += n;
+        count -= n;
+    }
+}
+
+i64 plat_console_read(u8 *to, u64 count) {
+    u64 got = 0;
+
+    while (got < count && inb(COM1 + LSR) & LSR_DR)
+        to[got++] = inb(COM1 + DATA);
+    if (got)
+        return (i64)got;
+    return inb(COM1 + MSR) & MSR_DCD ? -EAGAIN : 0;
+}
