@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import termios
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -61,6 +62,29 @@ class Console:
         except OSError:  # closed, a directory, or a terminal that has gone
             self._waiting = b""
         self.ended = not self._waiting
+
+
+def terminals() -> int:
+    """Say which of stdin, stdout and stderr are terminals, as bits 0, 1 and 2."""
+    return sum(1 << descriptor for descriptor in range(3) if os.isatty(descriptor))
+
+
+@contextmanager
+def unedited(descriptor: int = 0) -> Iterator[None]:
+    """Hand every byte of a terminal over as it is typed, unechoed: lines are the guest's business.  Ctrl-C remains ours."""
+    try:
+        before = termios.tcgetattr(descriptor)
+    except termios.error:  # no terminal
+        yield
+        return
+    mode = termios.tcgetattr(descriptor)
+    mode[3] &= ~(termios.ICANON | termios.ECHO)
+    mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, mode)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from .console import Console, interruptible
+from .console import Console, interruptible, unedited
 from .output import whole_file
 from .problem import FAILED, SIGINT, Problem
 from .progress import Progress
@@ -85,7 +85,7 @@ def run_machine(job: Job, outputs: Outputs) -> Stop:
 def _run(machine: Machine, console: Console) -> Stop:
     with Progress(lambda: f"{machine.clock.cycles / 2.5e9:.3f} s of its time") as progress:
         console.before_output = progress.wipe
-        with interruptible(machine.interrupt):
+        with unedited(), interruptible(machine.interrupt):
             return machine.run()
 
 

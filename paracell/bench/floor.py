@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..emu import layout
 from ..emu.cpu import RCX, RDI, RIP, RSI, RSP
-from ..emu.engine import SLOT_BITS, SLOTS, Engine
+from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine
 
 if TYPE_CHECKING:
     from ..guest.elf import Symbol
@@ -32,14 +32,13 @@ class Bare:
         self._ram = (ctypes.c_char * (_SIZE + 4096))()
         self._base = ctypes.addressof(self._ram) + 4095 & ~4095
         self.engine.map_ram(0, _SIZE, self._base)
-        self.fills = 0
         engine, q, d = self.engine, self.engine.q, self.engine.d
         entry = engine.entry
 
-        def fill(_engine: int, gva: int, _kind: int, pointer: int, _user: Any) -> bool:
+        def fill(_engine: int, gva: int, kind: int, pointer: int, _user: Any) -> bool:
             view = entry(pointer)
             view[0] = gva
-            view[1] = 7
+            view[1] = 7 if kind == FETCH else 3  # stores to a page that can hold code are slow
             return True
 
         def step(_engine: int, _user: Any) -> bool:
@@ -61,6 +60,8 @@ class Bare:
             syscall=nothing,
             sysenter=nothing,
             cpuid=lambda *_: 0,
+            port_in=lambda *_: 0,
+            port_out=nothing,
             block=nothing,
         )
         hflags = layout.HFLAGS >> 2

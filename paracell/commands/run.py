@@ -41,11 +41,13 @@ def command(
 
     It is looked up in the rootfs, among the programs that ParaCell ships, and on this computer; its exit status is the command's.
     """
+    from ..console import terminals
     from ..container import prepare
     from ..guest import image
     from ..session import Job, Outputs, exit_status, run_machine
 
     container = prepare(runtime, program, arguments, environment, rootfs, memory)
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    job = Job(image.load(container.image), container.modules, append, memory, container.programs)
+    line = f"tty={terminals()} {append}".strip()  # the kernel's option: which streams are terminals
+    job = Job(image.load(container.image), container.modules, line, memory, container.programs)
     return exit_status(run_machine(job, outputs), shifted=False)

@@ -4,12 +4,13 @@ import os
 import pty
 import signal
 import sys
+import termios
 import threading
 import time
 
 import pytest
 
-from paracell.console import Console, interruptible
+from paracell.console import Console, interruptible, unedited
 from paracell.progress import Progress
 
 
@@ -102,3 +103,15 @@ def test_progress_on_a_terminal_cleans_up(monkeypatch: pytest.MonkeyPatch) -> No
         while not shown.endswith(b"\r\x1b[K"):
             shown += os.read(master, 4096)
     os.close(master)
+
+
+def test_a_terminal_is_given_back_as_it_was() -> None:
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    with unedited(slave):
+        assert not termios.tcgetattr(slave)[3] & (termios.ECHO | termios.ICANON)
+        os.write(master, b"x")
+        assert os.read(slave, 10) == b"x"  # without a newline
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
