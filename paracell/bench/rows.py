@@ -17,6 +17,7 @@ from attrs import frozen
 from ..container import prepare
 from ..emu.machine import Machine, Reason
 from ..guest import image, shipped
+from ..guest.elf import BadImage
 from .floor import Bare, function
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 5
 _PAGES: Final = 512  # as in guest/bench/bench.c
 _MEMORY: Final = 64 << 20
+
+
+_ALLOWED: Final = 200  # MiB resident
+_PARACELL: Final = (sys.executable, "-m", "paracell")
+_RATES: Final = (
+    "straight-line user code",
+    "access permutations a second",
+)  # of the floor's speed; the others of its time
 
 
 class Unmeasured(RuntimeError):
@@ -61,9 +70,37 @@ class Row:
         return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
 
 
-def _median(measure: Callable[[], float]) -> float:
-    measure()  # translation and caches
-    return statistics.median(measure() for _ in range(_ROUNDS))
+@frozen
+class Pair:
+    """Seconds of ours and of the floor: medians, and the median of the ratios of the rounds."""
+
+    ours: float
+    floor: float
+    ratio: float
+
+    def __str__(self) -> str:
+        """Show both in a unit that suits them."""
+        most = max(self.ours, self.floor)
+        scale, unit = (1e3, "ms") if most > 1e-3 else (1e6, "µs") if most > 1e-7 else (1e9, "ns")
+        return f"{self.ours * scale:.3g} {unit}, floor {self.floor * scale:.3g} {unit}"
+
+
+class Mebibytes(Pair):
+    """Not time but memory."""
+
+    def __str__(self) -> str:
+        """Show it."""
+        return f"{self.ours:.0f} MiB resident, {self.floor} allowed"
+
+
+def _compare(ours: Callable[[], float], floor: Callable[[], float]) -> Pair:
+    """Measure both by turns, so that a noisy moment hits both; the first round only warms up."""
+    rounds = [(ours(), floor()) for _ in range(_ROUNDS + 1)][1:]
+    return Pair(
+        statistics.median(o for o, _ in rounds),
+        statistics.median(f for _, f in rounds),
+        statistics.median(o / f for o, f in rounds),
+    )
 
 
 def _run(kernel: Image, line: str, memory: int = _MEMORY, modules: Sequence[Module] = ()) -> float:
@@ -81,138 +118,104 @@ def _run(kernel: Image, line: str, memory: int = _MEMORY, modules: Sequence[Modu
 
 def _slope(run: Callable[[int], float], few: int, many: int) -> float:
     """Seconds for one turn: what `many` cost more than `few`, so that start and end fall out."""
-    return _median(lambda: max(run(many) - run(few), 1e-9)) / (many - few)
+    return max(run(many) - run(few), 1e-9) / (many - few)
 
 
 class Table:
-    """Measures row by row; floors that several rows share are measured once."""
+    """Measures row by row."""
 
     def __init__(self) -> None:
         self._bare = Bare()
         self._loops = image.load(shipped.image("bench.elf"))
-        self._traps = 0.0
 
     def rows(self) -> Iterator[Row]:
         """Measure everything, in the order of the manual."""
-        yield self._straight()
-        yield self._null_syscall("null syscall, native", "native")
-        yield self._null_syscall("XGate null syscall", "paracell")
-        yield self._refill("TLB refill, full walk", "walk", 4.0)
-        yield self._refill("TLB refill, Python TLB", "global", 2.0)
-        yield self._fault()
-        yield self._permutations()
-        yield self._start()
-        yield self._trace()
-        yield self._resident()
+        measures = (
+            ("straight-line user code", 0.9, self._straight),
+            ("null syscall, native", 3.0, lambda: self._null_syscall("native")),
+            ("XGate null syscall", 3.0, lambda: self._null_syscall("paracell")),
+            ("TLB refill, full walk", 4.0, lambda: self._refill("walk")),
+            ("TLB refill, Python TLB", 2.0, lambda: self._refill("global")),
+            ("#PF delivered and returned from", 6.0, self._fault),
+            ("access permutations a second", 1.0, _permutations),
+            ("paracell run hello", 4.0, _start),
+            ("the same events with --trace", 2.0, _trace),
+            ("memory of a 1 GiB guest", 1.0, _resident),
+        )
+        for name, bound, measure in measures:
+            at_least = name in _RATES
+            try:
+                pair = measure()
+            except (Unmeasured, shipped.NotBuilt, BadImage) as error:
+                yield Row(name, None, bound, at_least, str(error))
+            else:
+                yield Row(name, 1 / pair.ratio if at_least else pair.ratio, bound, at_least, str(pair))
 
-    def two_traps(self) -> float:
-        """Seconds for two bare traps."""
-        if not self._traps:
-            self._traps = _median(lambda: self._bare.two_traps(20_000))
-        return self._traps
+    def _two_traps(self) -> float:
+        return self._bare.two_traps(20_000)
 
     def _turn(self, what: str, few: int, many: int) -> float:
         return _slope(lambda n: _run(self._loops, f"{what} {n}"), few, many)
 
-    def _straight(self) -> Row:
-        count = 2_000_000
-        floor = _median(lambda: self._bare.loop(function(self._loops, "bench_straight"), count))
-        ours = self._turn("straight", 1, count)
-        return Row("straight-line user code", floor / ours, 0.9, True, _figures(ours, floor))
+    def _straight(self) -> Pair:
+        count = 5_000_000
+        code = function(self._loops, "bench_straight")
+        return _compare(lambda: self._turn("straight", 1, count), lambda: self._bare.loop(code, count))
 
-    def _null_syscall(self, name: str, runtime: str) -> Row:
+    def _null_syscall(self, runtime: str) -> Pair:
         def run(count: int) -> float:
             container = prepare(runtime, "null", [str(count)], [], None, _MEMORY)
             return _run(image.load(container.image), "", _MEMORY, container.modules)
 
-        try:
-            ours = _slope(run, 1, 20_000)
-        except (Unmeasured, ValueError) as error:
-            return Row(name, None, 3.0, False, str(error))
-        return Row(name, ours / self.two_traps(), 3.0, False, _figures(ours, self.two_traps()))
+        return _compare(lambda: _slope(run, 1, 20_000), self._two_traps)
 
-    def _refill(self, name: str, what: str, bound: float) -> Row:
+    def _refill(self, what: str) -> Pair:
         touch = function(self._loops, "bench_touch")
-        floor = _median(lambda: self._bare.refill(touch, _PAGES, 10))
-        ours = self._turn(what, 2, 42) / _PAGES
-        return Row(name, ours / floor, bound, False, _figures(ours, floor))
+        return _compare(lambda: self._turn(what, 2, 42) / _PAGES, lambda: self._bare.refill(touch, _PAGES, 40))
 
-    def _fault(self) -> Row:
-        ours = self._turn("fault", 1, 20_000)
-        return Row(
-            "#PF delivered and returned from", ours / self.two_traps(), 6.0, False, _figures(ours, self.two_traps())
-        )
-
-    def _permutations(self) -> Row:
-        name = "access permutations a second"
-        qemu = shutil.which("qemu-system-x86_64")
-        if qemu is None:
-            return Row(name, None, 1.0, True, "QEMU is not installed")
-        try:
-            path = shipped.image("permute.elf")
-        except shipped.NotBuilt as error:
-            return Row(name, None, 1.0, True, str(error))
-        command = [
-            qemu,
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max",
-            "-m",
-            "128",
-            "-display",
-            "none",
-            "-serial",
-            "null",
-            "-no-reboot",
-        ]
-        command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", str(path)]
-        theirs = _median(lambda: _timed(command, ok=(1,)))
-        ours = _median(lambda: _run(image.load(path), "", 128 << 20))
-        return Row(name, theirs / ours, 1.0, True, f"{ours:.2f} s, QEMU {theirs:.2f} s for the image")
-
-    def _start(self) -> Row:
-        floor = _median(lambda: _timed([sys.executable, "-c", "import unicorn"]))
-        name = "paracell run hello"
-        try:
-            ours = _median(lambda: _timed([sys.executable, "-m", "paracell", "run", "hello"]))
-        except Unmeasured as error:
-            return Row(name, None, 4.0, False, str(error))
-        return Row(name, ours / floor, 4.0, False, _figures(ours, floor))
-
-    def _trace(self) -> Row:
-        name = "the same events with --trace"
-        with tempfile.TemporaryDirectory() as folder:
-            plain = [sys.executable, "-m", "paracell", "run", "--runtime", "native"]
-            traced = [*plain, "--trace", str(Path(folder, "t.jsonl"))]
-
-            def slope(command: list[str]) -> float:
-                return _slope(lambda n: _timed([*command, "null", str(n)]), 1, 100_000)
-
-            try:
-                ours, floor = slope(traced), slope(plain)
-            except Unmeasured as error:
-                return Row(name, None, 2.0, False, str(error))
-        return Row(name, ours / floor, 2.0, False, _figures(ours, floor))
-
-    def _resident(self) -> Row:
-        """A guest of 1 GiB that touches 32 MiB; the ratio is MiB resident over the 200 allowed."""
-        name = "memory of a 1 GiB guest"
-        command = [sys.executable, "-m", "paracell", "run", "--memory", "1G", "touch", "32"]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        assert process.stderr is not None
-        message = process.stderr.read().decode()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            return Row(name, None, 1.0, False, message.strip() or f"status {process.returncode}")
-        resident = usage.ru_maxrss / 1024
-        return Row(name, resident / 200, 1.0, False, f"{resident:.0f} MiB resident, 200 allowed")
+    def _fault(self) -> Pair:
+        return _compare(lambda: self._turn("fault", 1, 20_000), self._two_traps)
 
 
-def _figures(ours: float, floor: float) -> str:
-    scale, unit = (1e3, "ms") if max(ours, floor) > 1e-3 else (1e6, "µs") if max(ours, floor) > 1e-7 else (1e9, "ns")
-    return f"{ours * scale:.3g} {unit}, floor {floor * scale:.3g} {unit}"
+def _permutations() -> Pair:
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        raise Unmeasured("QEMU is not installed")
+    path = shipped.image("permute.elf")
+    kernel = image.load(path)
+    command = [qemu, "-accel", "tcg", "-cpu", "max", "-m", "128", "-display", "none", "-serial", "null", "-no-reboot"]
+    command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", str(path)]
+    return _compare(lambda: _run(kernel, "", 128 << 20), lambda: _timed(command, ok=(1,)))
+
+
+def _start() -> Pair:
+    floor = [sys.executable, "-c", "import unicorn"]
+    return _compare(lambda: _timed([*_PARACELL, "run", "hello"]), lambda: _timed(floor))
+
+
+def _trace() -> Pair:
+    with tempfile.TemporaryDirectory() as folder:
+        plain = [*_PARACELL, "run", "--runtime", "native"]
+        traced = [*plain, "--trace", str(Path(folder, "t.jsonl"))]
+
+        def slope(command: list[str]) -> float:
+            return _slope(lambda n: _timed([*command, "null", str(n)]), 1, 50_000)
+
+        return _compare(lambda: slope(traced), lambda: slope(plain))
+
+
+def _resident() -> Pair:
+    """A guest of 1 GiB that touches 32 MiB: its mebibytes over the 200 allowed."""
+    command = [*_PARACELL, "run", "--memory", "1G", "touch", "32"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    message = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise Unmeasured(message.strip() or f"status {process.returncode}")
+    resident = usage.ru_maxrss / 1024
+    return Mebibytes(resident, _ALLOWED, resident / _ALLOWED)
 
 
 def _timed(command: Sequence[str], ok: Sequence[int] = (0,)) -> float:

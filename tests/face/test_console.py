@@ -17,8 +17,7 @@ from paracell.progress import Progress
 def test_input_arrives_in_pieces_and_ends() -> None:
     out, into = os.pipe()
     console = Console(out)
-    assert console.read(10) == b""
-    assert not console.ended
+    assert (console.read(10), console.ended) == (b"", False)
     os.write(into, b"hello world")
     assert console.wait(None)
     assert console.read(5) == b"hello"
