@@ -314,6 +314,18 @@ class Traps:
         """Something may need attention: have `after` run at the next event, whatever the clock says."""
         self.limit = 0
 
+    def step_over_store(self) -> None:
+        """Finish a MOV to a device that stopped TCG: all that is left of it is to move RIP on."""
+        cpu = self.cpu
+        insn = decode(self.code_at(cpu.q[RIP]), cpu.translation.code_size)
+        if insn.mnemonic not in {"mov", "movabs", "movnti"}:
+            raise Unimplemented(f"a store to the local APIC by {insn.mnemonic} ({insn.bytes.hex(' ')})")
+        cpu.next(insn)
+        if cpu.q[_EFLAGS] & _TF:
+            self._exception(1)
+        cpu.shadow = False
+        self.after()
+
     def after(self) -> None:
         """Let devices and interrupts have their turn between two instructions."""
         cpu = self.cpu
