@@ -15,10 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu import rights
+from ..mmu.entry import reserved_pdpte
+from ..mmu.explain import Walk, look
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
 from ..mmu.tlb import Tlb
-from ..mmu.walk import INDEX_MASK, Mode, Paging, Walk, attributes, error_code, explain, reserved_bits, walk
+from ..mmu.walk import INDEX_MASK, Mode, Paging, attributes, error_code, reserved_bits, walk
 from ..pku.rights import denied
 from . import layout
 from .engine import FETCH, SLOT_BITS, SLOTS
@@ -303,10 +305,7 @@ class Translation:
         return self._explain(gva, need, context)
 
     def _explain(self, gva: int, need: int, context: Context) -> Walk:
-        trail: list[int] = []
-        table = rights.table(context)
-        result = walk(self.memory, self.paging, gva, need, table, trail)
-        return explain(self.paging, context, gva, need, result, trail)
+        return look(self.memory, self.paging, context, gva, need)
 
     def page_fault(self, gva: int, need: int, context: Context | None = None) -> Fault:
         """Give the fault of a refused access; #GP where the address is not canonical."""
@@ -372,7 +371,7 @@ class Translation:
         at = cr3 & 0xFFFFFFE0
         entries = tuple(self.memory.read64(at + 8 * i) for i in range(4))
         for entry in entries:
-            if entry & 1 and entry & (0x1E6 | 0xFFF << 52):
+            if entry & 1 and entry & reserved_pdpte(MAXPHYADDR):
                 raise GP(0)
         self.cpu.pdptes = entries
 

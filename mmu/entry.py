@@ -70,9 +70,19 @@ def reserved(level: int, *, large: bool, nxe: bool, maxphyaddr: int, pae: bool =
     return mask
 
 
-def reserved32(entry: int, *, pse: bool) -> int:
-    """Give the reserved bits of a 32-bit page-directory entry (PSE-36 with 40 physical bits)."""
-    return 1 << 21 if pse and entry & _PS else 0
+def reserved32(entry: int, *, pse: bool, maxphyaddr: int = 52) -> int:
+    """Give the reserved bits of a page-directory entry of 32-bit paging.
+
+    A 4 MiB page keeps physical bits 39:32, or as many as there are, from bit 13 on (PSE-36).
+    """
+    if not (pse and entry & _PS):
+        return 0
+    return (1 << 22) - (1 << 13 + max(0, min(maxphyaddr, 40) - 32))
 
 
-PDPTE_RESERVED: Final = 0x1E6 | 0xFFF << 52
+def reserved_pdpte(maxphyaddr: int = 52) -> int:
+    """Give the bits that must be zero in a present PDPTE register: MOV to CR3 raises #GP(0) for them.
+
+    SDM "PDPTE Registers".
+    """
+    return 0x1E6 | (1 << 64) - (1 << maxphyaddr)

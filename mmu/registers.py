@@ -26,6 +26,8 @@ class CR3(Word):
 
     PCID = Bits(11, 0)
     BASE = Bits(51, 12)
+    LAM_U57 = Bits(61)
+    LAM_U48 = Bits(62)
     NOFLUSH = Bits(63)
 
 
@@ -55,6 +57,9 @@ class CR4(Word):
     PKE = Bits(22)
     CET = Bits(23)
     PKS = Bits(24)
+    UINTR = Bits(25)
+    LASS = Bits(27)
+    LAM_SUP = Bits(28)
 
 
 class EFER(Word):
@@ -136,3 +141,6 @@ class PFErr(Word):
     RSVD = Bits(3)
     I = Bits(4)
     PK = Bits(5)
+    SS = Bits(6)
+    HLAT = Bits(7)
+    SGX = Bits(15)

@@ -7,7 +7,7 @@
     │  PML4    │  PDPT    │   PD     │   PT     │   offset    │   4-level; PAE and 32-bit paging have fewer
     └──────────┴──────────┴──────────┴──────────┴─────────────┘
 
-There is one walker, `walk`.  It is on the machine's hottest path, so it returns raw entries; `Walk` explains them when asked.
+There is one walker, `walk`.  It is on the machine's hottest path, so it returns one integer; `explain.Walk` tells the rest when asked.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from . import rights
-from .entry import FRAME, LEVEL_NAMES, Entry, Entry32, reserved, reserved32
+from .entry import FRAME, reserved, reserved32
 from .registers import PFErr
-from .rights import EXEC, INDEX_BITS, READ, WRITE, Context
+from .rights import EXEC, INDEX_BITS, WRITE, Context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,8 @@ _PS: Final = 1 << 7
 LEVEL_SHIFT: Final = INDEX_BITS
 FRAME_SHIFT: Final = 12
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
+_USED: Final = _P | _A
+_PAGE: Final = 1 << LEVEL_SHIFT
 
 
 class Memory(Protocol):
@@ -65,10 +67,10 @@ class Paging(NamedTuple):
     Attributes:
         mode: the paging mode.
         root: physical address of the top table.
-        reserved: reserved bits by level, ``[level]`` for a table entry and ``[level + 4]`` for a page.
+        reserved: reserved bits by level, ``[level]`` for a table entry and ``[level + 4]`` for a page;
+            ``[0]`` all bits that matter to an entry which names a table at any level.
         fetch_bit: the error code reports fetches (EFER.NXE with PAE, or CR4.SMEP).
         pse: CR4.PSE, for 32-bit paging.
-        keys: 4-level paging with CR4.PKE or CR4.PKS.
         pdptes: the four PDPTE registers of PAE paging.
 
     """
@@ -90,15 +92,8 @@ def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int) -> tuple[int, ...]:
             masks[level + 4 * large] = reserved(
                 level, large=large and level in {2, 3}, nxe=nxe, maxphyaddr=maxphyaddr, pae=pae
             )
+    masks[0] = _P | _A | _PS | masks[2] | masks[3] | masks[4]
     return tuple(masks)
-
-
-class Fault(NamedTuple):
-    """A refused translation: the error code, the level of the entry that decided, and the rule in words."""
-
-    error: PFErr
-    level: int
-    reason: str
 
 
 _LEVELS4: Final = ((4, 39), (3, 30), (2, 21), (1, 12))
@@ -121,18 +116,40 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
         bits: ``-1`` not present, ``-2`` reserved bit, ``-3`` rights.
 
     """
-    mode = paging.mode
-    if mode is Mode.BITS32:
-        return _walk32(memory, paging, gva, need, table, trail)
+    mode, at, masks, _, _, pdptes = paging
+    words, low = memory.words, memory.low
     levels: tuple[tuple[int, int], ...] = _LEVELS4
-    at = paging.root
-    both, xd = 6, 0
-    if mode is Mode.PAE:
-        entry = paging.pdptes[gva >> 30 & 3]
+    pte: int
+    if mode is Mode.LEVEL4 and trail is None:
+        # The usual case in one expression that only reads: four tables, all accessed before.  Anything else is the loop's.
+        used = masks[0]
+        if (
+            at < low
+            and (pml4e := words[at + (gva >> 36 & 0xFF8) >> 3]) & used == _USED
+            and (to := pml4e & FRAME) < low
+            and (pdpte := words[to + (gva >> 27 & 0xFF8) >> 3]) & used == _USED
+            and (to := pdpte & FRAME) < low
+            and (pde := words[to + (gva >> 18 & 0xFF8) >> 3]) & used == _USED
+            and (to := pde & FRAME) < low
+            and (pte := words[to + (gva >> 9 & 0xFF8) >> 3]) & used == _USED
+        ):
+            index: int = (
+                (pml4e & pdpte & pde & pte & 6) >> 1
+                | (0 if (pml4e | pdpte | pde | pte) >> 63 else 4)
+                | (pte & 0x40) >> 3
+                | (pte & 0x100) >> 4
+                | pte >> 54 & 0x1E0
+            )
+            if table[index] & need:
+                return pte & FRAME | _PAGE | index
+    elif mode is Mode.PAE:
+        entry = pdptes[gva >> 30 & 3]
         if not entry & 1:
             return -1
         at, levels = entry & FRAME, _LEVELS_PAE
-    words, low, masks = memory.words, memory.low, paging.reserved
+    elif mode is Mode.BITS32:
+        return _walk32(memory, paging, gva, need, table, trail)
+    both, xd = 6, 0
     for level, shift in levels:
         at += (gva >> shift & 511) << 3
         entry = words[at >> 3] if at < low else memory.read64(at)
@@ -207,40 +224,6 @@ def _walk32(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, t
     raise AssertionError("a walk ends at level 1")
 
 
-class Step(NamedTuple):
-    """One level of a walk: the level, where its entry is, and the entry."""
-
-    level: int
-    address: int
-    entry: Entry | Entry32
-
-
-class Walk(NamedTuple):
-    """A finished walk, explained: what `walk` returned, with its trail.
-
-    Attributes:
-        gva: the linear address.
-        need: READ, WRITE or EXEC.
-        context: who asked.
-        steps: the entries read, top first.
-        frame: physical address of the 4 KiB page, or None.
-        fault: why not, or None.
-
-    """
-
-    gva: int
-    need: int
-    context: Context
-    steps: tuple[Step, ...]
-    frame: int | None
-    fault: Fault | None
-
-    @property
-    def physical(self) -> int | None:
-        """The physical address that `gva` translates to, or None."""
-        return None if self.frame is None else self.frame | self.gva & 0xFFF
-
-
 def error_code(paging: Paging, context: Context, need: int, result: int, index: int) -> PFErr:
     """Give the page-fault error code (SDM "Page-Fault Exceptions")."""
     code = 0 if result == -1 else _P
@@ -265,56 +248,3 @@ def attributes(steps: Sequence[int]) -> int:
         xd |= entry
     leaf = steps[-1]
     return both >> 1 | (~xd >> 63 & 1) << 2 | (leaf & _D) >> 3 | (leaf & 256) >> 4 | (leaf >> 59 & 15) << 5
-
-
-def explain(paging: Paging, context: Context, gva: int, need: int, result: int, trail: Sequence[int]) -> Walk:
-    """Turn what `walk` returned into a `Walk`."""
-    top = int(paging.mode) if paging.mode != Mode.PAE else 2
-    kind = Entry32 if paging.mode == Mode.BITS32 else Entry
-    steps = tuple(Step(top - i // 2, trail[i], kind(trail[i + 1])) for i in range(0, len(trail), 2))
-    if result >= 0:
-        return Walk(gva, need, context, steps, result >> FRAME_SHIFT << FRAME_SHIFT, None)
-    index = attributes(trail) if trail else 0
-    level = steps[-1].level if steps else 3
-    reason = _reason(paging, context, need, result, index, steps)
-    return Walk(gva, need, context, steps, None, Fault(error_code(paging, context, need, result, index), level, reason))
-
-
-def _reason(paging: Paging, context: Context, need: int, result: int, index: int, steps: tuple[Step, ...]) -> str:
-    if not steps:
-        return "PDPTE.P is 0"
-    last = steps[-1]
-    name = LEVEL_NAMES[last.level]
-    if result == -1:
-        return f"{name}.P is 0"
-    if result == -2:
-        if paging.mode == Mode.BITS32:
-            return f"{name} has reserved bit 21 set"
-        large = last.level == 1 or last.entry & _PS
-        bits = int(last.entry) & paging.reserved[last.level + (4 if large and last.level < 4 else 0)]
-        return f"{name} has reserved bits {bits:#x} set"
-
-    def first(bit: int, *, zero: bool) -> str:
-        for step in steps:
-            if bool(int(step.entry) & bit) != zero:
-                return LEVEL_NAMES[step.level]
-        return name
-
-    if context.user and not index & rights.U:
-        return f"{first(4, zero=True)}.US is 0: a supervisor page"
-    if need == EXEC:
-        if not index & rights.X:
-            return f"{first(1 << 63, zero=False)}.XD is 1"
-        return "CR4.SMEP: supervisor fetch from a user page"
-    if not context.user and index & rights.U and context.smap:
-        return "CR4.SMAP with RFLAGS.AC 0: supervisor access to a user page"
-    if need == WRITE and not index & rights.W and (context.user or context.wp):
-        who = "" if context.user else " with CR0.WP"
-        return f"{first(2, zero=True)}.RW is 0{who}"
-    key = index >> rights.KEY_SHIFT
-    no_access = (context.user_keys if index & rights.U else context.supervisor_keys)[0]
-    register = "PKRU" if index & rights.U else "PKRS"
-    return f"{register}.{'AD' if no_access >> key & 1 else 'WD'}{key} is 1: {name}.PKEY is {key}"
-
-
-ACCESS_NAMES: Final = {READ: "read", WRITE: "write", EXEC: "fetch"}

@@ -50,7 +50,8 @@ class Word(int):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.fields = {name: bits for name, bits in vars(cls).items() if isinstance(bits, Bits)}
+        own = {name: bits for name, bits in vars(cls).items() if isinstance(bits, Bits)}
+        cls.fields = {**cls.fields, **own}
 
     @classmethod
     def mask(cls) -> int:

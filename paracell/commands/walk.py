@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,6 @@ from ..problem import Problem
 
 if TYPE_CHECKING:
     from ..emu.machine import Machine
-    from ..mmu.walk import Walk
 
 REFUSED = 1
 
@@ -34,6 +33,7 @@ def command(snapshot: str, address: int, user: bool, write: bool, fetch: bool, p
         raise click.UsageError("--write and --exec exclude each other")
     if pkru is not None and pkru >> 32:
         raise click.BadParameter(f"{pkru:#x} does not fit into 32 bits", param_hint="--pkru")
+    from ..mmu.render import lines, record
     from ..mmu.rights import EXEC, READ, WRITE
 
     machine = _restore(snapshot)
@@ -42,7 +42,7 @@ def command(snapshot: str, address: int, user: bool, write: bool, fetch: bool, p
     need = WRITE if write else EXEC if fetch else READ
     _check_canonical(machine, address)
     found = machine.cpu.translation.explain(address, need, user=user)
-    click.echo(json.dumps(_record(found), indent=2) if as_json else "\n".join(_lines(found)))
+    click.echo(json.dumps(record(found), indent=2) if as_json else "\n".join(lines(found)))
     return REFUSED if found.fault else 0
 
 
@@ -67,51 +67,3 @@ def _check_canonical(machine: Machine, address: int) -> None:
         raise Problem(f"not canonical, a general-protection or stack fault and no walk: {address:#x}", REFUSED)
     if mode is not Mode.LEVEL4 and address >> 32:
         raise Problem(f"the snapshot is not in 64-bit mode, its linear addresses have 32 bits: {address:#x}")
-
-
-def _access(walk: Walk) -> str:
-    from ..mmu.walk import ACCESS_NAMES
-
-    return f"{'user' if walk.context.user else 'supervisor'} {ACCESS_NAMES[walk.need]}"
-
-
-def _lines(walk: Walk) -> list[str]:
-    from ..mmu.entry import LEVEL_NAMES
-
-    lines = [f"{walk.gva:#018x}, {_access(walk)}"]
-    for step in walk.steps:
-        bits = " ".join(step.entry.set_fields()) or "0"
-        lines.append(f"  {LEVEL_NAMES[step.level]:<5} at {step.address:#014x} is {int(step.entry):#018x}  {bits}")
-    if walk.fault is None:
-        lines.append(f"  physical {walk.physical:#x}")
-    else:
-        names = "|".join(walk.fault.error.set_fields()) or "0"
-        lines.append(f"  #PF, error code {int(walk.fault.error):#x} ({names}): {walk.fault.reason}")
-    return lines
-
-
-def _record(walk: Walk) -> dict[str, Any]:
-    from ..mmu.entry import LEVEL_NAMES
-
-    return {
-        "address": walk.gva,
-        "access": _access(walk),
-        "steps": [
-            {
-                "level": LEVEL_NAMES[step.level],
-                "at": step.address,
-                "entry": int(step.entry),
-                "fields": step.entry.as_dict(),
-            }
-            for step in walk.steps
-        ],
-        "physical": walk.physical,
-        "fault": None
-        if walk.fault is None
-        else {
-            "error": int(walk.fault.error),
-            "bits": walk.fault.error.as_dict(),
-            "level": LEVEL_NAMES[walk.fault.level],
-            "reason": walk.fault.reason,
-        },
-    }

@@ -1,0 +1,168 @@
+"""A walk for readers: the steps taken, and the rights that came out or the entry and the bit that refused.
+
+The walker itself (`walk.walk`) returns one integer; this module turns it and the entries it read into a `Walk`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from . import rights
+from .entry import LEVEL_NAMES, Entry, Entry32, reserved32
+from .rights import EXEC, READ, WRITE, Context
+from .walk import FRAME_SHIFT, Memory, Mode, Paging, attributes, error_code, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .registers import PFErr
+
+
+class Fault(NamedTuple):
+    """A refused translation.
+
+    Attributes:
+        error: the error code.
+        level: the level of the entry that decided.
+        reason: the rule, in words.
+        mask: the entry's bits that decided.
+
+    """
+
+    error: PFErr
+    level: int
+    reason: str
+    mask: int
+
+
+class Step(NamedTuple):
+    """One level of a walk: the level, where its entry is, and the entry."""
+
+    level: int
+    address: int
+    entry: Entry | Entry32
+
+
+class Walk(NamedTuple):
+    """A finished walk, explained: what `walk` returned, with its trail.
+
+    Attributes:
+        gva: the linear address.
+        need: READ, WRITE or EXEC.
+        context: who asked.
+        steps: the entries read, top first.
+        frame: physical address of the 4 KiB page, or None.
+        fault: why not, or None.
+        register: the PDPTE register that PAE paging began with.
+
+    """
+
+    gva: int
+    need: int
+    context: Context
+    steps: tuple[Step, ...]
+    frame: int | None
+    fault: Fault | None
+    register: Entry | None = None
+
+    @property
+    def rights(self) -> int:
+        """The READ, WRITE and EXEC bits that the asker has here; 0 where there is no translation."""
+        fault = self.fault
+        if fault is not None and (fault.error.RSVD or not fault.error.P):
+            return 0
+        return rights.allowed(self.context, self.attribute_index)
+
+    @property
+    def attribute_index(self) -> int:
+        """The attribute index (`rights`) that the entries read so far add up to."""
+        return attributes([word for step in self.steps for word in (step.address, int(step.entry))])
+
+    @property
+    def physical(self) -> int | None:
+        """The physical address that `gva` translates to, or None."""
+        return None if self.frame is None else self.frame | self.gva & 0xFFF
+
+
+class Still:
+    """A memory in which a walk leaves no trace: accessed and dirty bits stay as they are."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.words = memory.words
+        self.low = memory.low
+        self.read64 = memory.read64
+
+    def write64(self, address: int, value: int) -> None:
+        """Write nothing."""
+
+
+def look(memory: Memory, paging: Paging, context: Context, gva: int, need: int) -> Walk:
+    """Walk for a reader: as `walk` would go now, without setting accessed and dirty bits."""
+    trail: list[int] = []
+    result = walk(Still(memory), paging, gva, need, rights.table(context), trail)
+    return explain(paging, context, gva, need, result, trail)
+
+
+def explain(paging: Paging, context: Context, gva: int, need: int, result: int, trail: Sequence[int]) -> Walk:
+    """Turn what `walk` returned into a `Walk`."""
+    pae = paging.mode is Mode.PAE
+    top = 2 if pae else int(paging.mode)
+    kind = Entry32 if paging.mode is Mode.BITS32 else Entry
+    steps = tuple(Step(top - i // 2, trail[i], kind(trail[i + 1])) for i in range(0, len(trail), 2))
+    register = Entry(paging.pdptes[gva >> 30 & 3]) if pae else None
+    if result >= 0:
+        return Walk(gva, need, context, steps, result >> FRAME_SHIFT << FRAME_SHIFT, None, register)
+    index = attributes(trail) if trail else 0
+    level, mask, reason = _decider(paging, context, need, result, index, steps)
+    fault = Fault(error_code(paging, context, need, result, index), level, reason, mask)
+    return Walk(gva, need, context, steps, None, fault, register)
+
+
+def _decider(
+    paging: Paging, context: Context, need: int, result: int, index: int, steps: tuple[Step, ...]
+) -> tuple[int, int, str]:
+    """Give the level of the entry that decided, its bits that did, and the rule."""
+    if not steps:
+        return 3, Entry.P.mask, "PDPTE.P is 0"
+    level, _, entry = steps[-1]
+    name = LEVEL_NAMES[level]
+    if result == -1:
+        return level, Entry.P.mask, f"{name}.P is 0"
+    if result == -2:
+        return level, *_reserved_reason(paging, steps[-1])
+
+    def first(bit: int, *, value: bool, field: str) -> tuple[int, int, str]:
+        at = next(step.level for step in steps if bool(int(step.entry) & bit) is value)
+        return at, bit, f"{LEVEL_NAMES[at]}.{field} is {value:d}"
+
+    if context.user and not index & rights.U:
+        at, bit, reason = first(Entry.US.mask, value=False, field="US")
+        return at, bit, f"{reason}: a supervisor page"
+    if need == EXEC:
+        if not index & rights.X:
+            return first(Entry.XD.mask, value=True, field="XD")
+        return level, Entry.US.mask, "CR4.SMEP is 1: a supervisor fetches from a user page"
+    if not context.user and index & rights.U and context.smap:
+        return level, Entry.US.mask, "CR4.SMAP is 1: a supervisor access to a user page, not opened by RFLAGS.AC"
+    if need == WRITE and not index & rights.W and (context.user or context.wp):
+        at, bit, reason = first(Entry.RW.mask, value=False, field="RW")
+        return at, bit, reason if context.user else f"{reason} and CR0.WP is 1"
+    key = entry >> Entry.PKEY.shift & 15
+    register, keys = ("PKRU", context.user_keys) if index & rights.U else ("PKRS", context.supervisor_keys)
+    field = "AD" if keys[0] >> key & 1 else "WD"
+    return level, Entry.PKEY.mask, f"{name}.PKEY is {key} and {register}.{field}{key} is 1"
+
+
+def _reserved_reason(paging: Paging, step: Step) -> tuple[int, str]:
+    """Give the reserved bits that an entry has set, and say so."""
+    level, _, entry = step
+    if paging.mode is Mode.BITS32:
+        bits = entry & reserved32(entry, pse=paging.pse)
+    else:
+        page = level == 1 or (level < 4 and entry & Entry.PS.mask)
+        bits = entry & paging.reserved[level + 4 if page else level]
+    names = ", ".join(str(i) for i in range(64) if bits >> i & 1)
+    return bits, f"{LEVEL_NAMES[level]} has reserved bits set: {names}"
+
+
+ACCESS_NAMES: Final = {READ: "read", WRITE: "write", EXEC: "fetch"}
