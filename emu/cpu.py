@@ -303,6 +303,10 @@ class Cpu(LinearAccess):
         self.translation.code_size = 64 if flags & _HF_CS64 else (32 if flags & _HF_CS32 else 16)
         self.translation.forget_code()
         self._tcg_segment(CS, self.segments[CS])
+        for number in (ES, SS, DS):  # their bases count outside 64-bit mode only
+            kept = self.segments[number]
+            if self.d[layout.SEGMENTS + 24 * number >> 2] & 0xFFFF == kept.selector:
+                self._tcg_segment(number, kept)
 
     # ---- control registers ------------------------------------------------------------------------------------
 

@@ -292,6 +292,19 @@ def test_far_return_from_64_bit_to_compatibility_mode(long: World) -> None:
     assert long.cpu.translation.code_size == 64
 
 
+def test_bases_count_outside_64_bit_mode_only(long: World) -> None:
+    long.describe(SPARE, DATA | 0x1000 << 16)
+    long.cpu.q[RAX] = SPARE
+    long.do("8ed8")  # mov ds, eax
+    assert long.cpu.segment_base(DS) == 0
+    long.push(TARGET, KERNEL_CS32)
+    long.do("48cb")
+    assert long.cpu.segment_base(DS) == 0x1000
+    long.push(TARGET, KERNEL_CS, size=4)
+    long.do("cb")
+    assert long.cpu.segment_base(DS) == 0
+
+
 # ---- far JMP and CALL -------------------------------------------------------------------------------------------
 
 
