@@ -45,6 +45,7 @@ _INS_SYSENTER: Final = 700
 _INS_CPUID: Final = 113
 _INS_IN: Final = 218
 _INS_OUT: Final = 500
+_EFLAGS, _DF = layout.EFLAGS >> 3, layout.DF >> 2
 _CC_DST, _CC_SRC, _CC_SRC2, _CC_OP = layout.CC_DST >> 3, layout.CC_SRC >> 3, layout.CC_SRC2 >> 3, layout.CC_OP >> 2
 _COUNT_MARK: Final = 0x5EA1C0DE
 _SERIAL: Final = itertools.count(1)
@@ -131,6 +132,7 @@ class Engine:
         self._find_state()
         layout.verify(self._write_register, self.raw)
         self._views: dict[int, memoryview] = {}
+        self._parked = 0
 
     def _declare(self) -> None:
         lib, ptr, u64 = self._lib, ctypes.c_void_p, ctypes.c_uint64
@@ -284,6 +286,7 @@ class Engine:
         self.drop_all_code()  # what was translated before the counting hook would not count
         self.run(page, _COUNT_MARK)
         self._find_counter()
+        self._find_code_hooks()
         self.raw[:] = before
         self.unhook(hook)
         self.flush_slots()
@@ -293,13 +296,30 @@ class Engine:
             raise UnicornMismatch("the exact address of a page fault was not found")
         return max(common)
 
-    def _find_counter(self) -> None:
-        """Find Unicorn's count of instructions: it stands beside the limit that the last `run` was given."""
+    def _look(self) -> bytes:
         peek = _Peek()
         try:
-            head = b"".join(peek(self.handle + k, 512) for k in range(0, 8192, 512))
+            return b"".join(peek(self.handle + k, 512) for k in range(0, 8192, 512))
         finally:
             peek.close()
+
+    def _find_code_hooks(self) -> None:
+        """Find the head of Unicorn's list of hooks on code: what changes when the first one is added."""
+        self.run(self.q[16])  # without a limit: the counting hook goes
+        before = self._look()
+        hook = self._hook(_HOOK_CODE, CODE(lambda *_: None), begin=1, end=1)
+        after = self._look()
+        places = [i for i in range(0, len(before), 8) if before[i : i + 8] != after[i : i + 8]]
+        heads = [i for i in places if before[i : i + 8] == bytes(8) and after[i : i + 8] == after[i + 8 : i + 16]]
+        self.unhook(hook)
+        if len(heads) != 1:
+            raise UnicornMismatch("the list of code hooks was not found")
+        block = (ctypes.c_uint64 * 1).from_address(self.handle + heads[0])
+        self._code_hooks = memoryview(block).cast("B").cast("Q")
+
+    def _find_counter(self) -> None:
+        """Find Unicorn's count of instructions: it stands beside the limit that the last `run` was given."""
+        head = self._look()
         at = head.find(struct.pack("<Q", _COUNT_MARK)) - 8
         if at < 0:
             raise UnicornMismatch("the counter of retired instructions was not found")
@@ -310,11 +330,27 @@ class Engine:
 
     def run(self, rip: int, count: int = 0) -> int:
         """Run from `rip` until something stops it (or after `count` instructions); Unicorn's error code."""
+        q, d = self.q, self.d
+        # TCG takes the flags from its EFLAGS word when it starts, and keeps them lazily only while it runs.
+        flags = q[_CC_SRC] & 0x8D5 if d[_CC_OP] == 1 else self.flags()
+        q[_EFLAGS] = q[_EFLAGS] & ~0xCD5 | flags | (0 if d[_DF] == 1 else 0x400)
         result: int = self._lib.uc_emu_start(self.handle, rip, 0, 0, count)
+        if self._parked:
+            self._code_hooks[0], self._parked = self._parked, 0
         return result
 
     def stop(self) -> None:
-        """Leave `run` before the next instruction; may be called from a callback or another thread."""
+        """Leave `run` before the next instruction; for callbacks that come between two blocks."""
+        self._lib.uc_emu_stop(self.handle)
+
+    def stop_after_block(self) -> None:
+        """Leave `run` at the end of the block that runs; for callbacks within a block, and for other threads.
+
+        Unicorn trusts a hook on code to have set RIP, if there is any such hook; but the next block need not have one.  So the list of
+        those hooks is empty while TCG leaves.
+        """
+        if not self._parked and not self.counter[1]:
+            self._parked, self._code_hooks[0] = self._code_hooks[0], 0
         self._lib.uc_emu_stop(self.handle)
 
     def entry(self, pointer: int) -> memoryview:

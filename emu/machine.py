@@ -104,6 +104,7 @@ class Machine:
         self._counted = 0
         self._exact = False
         self._interrupted = False
+        self._stored = False  # TCG was stopped by a store to the local APIC
         self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)
 
@@ -158,7 +159,7 @@ class Machine:
     def interrupt(self) -> None:
         """Ask `run` to return soon; may be called from another thread."""
         self._interrupted = True
-        self.engine.stop()
+        self.engine.stop_after_block()
 
     def _round(self) -> None:
         """Let TCG run once, and deal with what stopped it."""
@@ -180,7 +181,10 @@ class Machine:
             failure, cpu.failure = cpu.failure, None
             raise failure
         translation = cpu.translation
-        if translation.fault is not None:
+        if self._stored:
+            self._stored = False
+            self.traps.step_over_store()
+        elif translation.fault is not None:
             (address, need), translation.fault = translation.fault, None
             deliver(cpu, translation.page_fault(address, need))
             traps.after()
@@ -252,14 +256,17 @@ class Machine:
 
     def _changed(self) -> None:
         """A device's state changed: look at interrupt lines and deadlines again."""
-        deadline = self.devices.deadline()
-        self.traps.deadline = _NEVER if deadline is None else deadline
-        self.traps.interrupt_pending = self.devices.interrupt_waiting()
-        self.traps.look()
+        deadline, traps = self.devices.deadline(), self.traps
+        was = traps.deadline
+        traps.deadline = _NEVER if deadline is None else deadline
+        traps.interrupt_pending = self.devices.interrupt_waiting()
+        traps.nmi_pending |= self.devices.take_nmi()
+        if traps.interrupt_pending or traps.nmi_pending or traps.deadline != was:
+            traps.look()
 
     def _exit(self, reason: str, value: int) -> None:
         self._stop = Stop(Reason(reason), value)
-        self.engine.stop()
+        self.engine.stop_after_block()
 
     def _apic_read(self, _engine: int, offset: int, size: int, _user: object) -> int:
         try:
@@ -274,7 +281,8 @@ class Machine:
             self._sync_clock()
             self.devices.mmio_write(APIC_PAGE + offset, size, value)
             if self.traps.interrupt_pending or self.traps.nmi_pending or self.traps.deadline < _NEVER:
-                # Inside a block nothing can be delivered: leave it at the next boundary.
+                # Inside a block nothing can be delivered.  Unicorn leaves it with RIP still at the store, though it is done.
+                self._stored = True
                 self.engine.stop()
         except BaseException as error:  # noqa: BLE001
             self.cpu.keep(error)

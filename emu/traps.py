@@ -178,7 +178,7 @@ class Traps:
     def _leave_block(self) -> None:
         """Nothing can be delivered in the middle of a block: leave it at its end if something waits."""
         if self._clock.cycles >= self.limit:
-            self.cpu.engine.stop()
+            self.cpu.engine.stop_after_block()
 
     def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
         """Look through a newly translated block for instructions that need a hook."""

@@ -65,6 +65,17 @@ def _step(cpu: Cpu, size: int) -> int:
     return -size if cpu.rflags & _DF else size
 
 
+def _block(cpu: Cpu, port: int, base: int, count: int, mask: int) -> int:
+    """Hand a string to a device that takes it at once, as far as its page goes; give what is left."""
+    start = base + (cpu.q[RSI] & mask)
+    part = min(count, 4096 - (start & 4095))
+    if not cpu.devices.port_write_block(port, cpu.read_bytes(start, part)):
+        return count
+    cpu.q[RSI] = cpu.q[RSI] + part & mask
+    cpu.q[RCX] = cpu.q[RCX] - part & mask
+    return count - part
+
+
 @instruction("ins", "outs")
 def port_string(cpu: Cpu, insn: Insn) -> None:
     """INS and OUTS, with REP one trap for the whole string."""
@@ -79,6 +90,8 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
     segment = next((o.segment for o in insn.operands if o.kind == "mem"), 3) if out else ES
     base = cpu.segment_base(segment)
     last = 0
+    if out and size == 1 and step == 1 and count > 1:
+        count = _block(cpu, port, base, count, mask)
     while count:
         address = base + (cpu.q[register] & mask)
         if out:

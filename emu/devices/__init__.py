@@ -1,0 +1,202 @@
+"""Everything on the machine's buses, behind one face."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from .exit import Exit
+from .fwcfg import FwCfg
+from .lapic import Lapic
+from .pic import Pic
+from .pit import Pit
+from .uart import Uart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..clock import Clock
+
+_COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ = 0x3F8, 0x2F8, 4, 3, 0
+_APIC: Final = 0xFEE00000
+
+
+class ConsolePorts(Protocol):
+    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2."""
+
+    ended: bool
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Take bytes that the guest sends."""
+
+    def read(self, count: int) -> bytes:
+        """Give up to `count` bytes that have come in on COM1."""
+
+    def wait(self, seconds: float | None) -> bool:
+        """Sleep until there is something to read, the end included; False after `seconds`."""
+
+
+class NoConsole:
+    """A console that keeps what is sent, and from which nothing comes.
+
+    Attributes:
+        sent: what each stream was sent.
+
+    """
+
+    def __init__(self) -> None:
+        self.ended = True
+        self.sent = (bytearray(), bytearray())
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Keep it."""
+        self.sent[stream].extend(data)
+
+    def read(self, count: int) -> bytes:  # noqa: ARG002
+        """Give nothing."""
+        return b""
+
+    def wait(self, seconds: float | None) -> bool:  # noqa: ARG002
+        """Come back at once: the end has been there from the start."""
+        return True
+
+
+class Port(Protocol):
+    """A device with I/O ports."""
+
+    @property
+    def ports(self) -> Iterable[int]:
+        """Its ports."""
+
+    def read(self, port: int, size: int) -> int:
+        """Read a port."""
+
+    def write(self, port: int, size: int, value: int) -> None:
+        """Write a port."""
+
+
+class Devices:
+    """The PC's devices and their interrupt lines.
+
+    Attributes:
+        on_change: called when deadlines or interrupt lines may have changed.
+        on_exit: called with a reason and a value when the guest ends the machine.
+        unknown: how often each port was touched at which nothing is.
+
+    """
+
+    def __init__(self, clock: Clock, console: ConsolePorts | None, memory: int) -> None:
+        self._clock = clock
+        self.console = console or NoConsole()
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_exit: Callable[[str, int], None] = lambda _reason, _value: None
+        self.unknown: dict[int, int] = {}
+        write, read = self.console.write, self.console.read
+        self.com1 = Uart(_COM1, lambda data: write(0, data), read, lambda: self.console.ended, self.changed)
+        self.com2 = Uart(_COM2, lambda data: write(1, data), lambda _count: b"", lambda: True, self.changed)
+        self.pic = Pic()
+        self.pit = Pit(clock)
+        self.lapic = Lapic(clock, self.changed)
+        self.fwcfg = FwCfg(memory)
+        self._ports: dict[int, Port] = {}
+        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, Exit(self._end)):
+            self._ports |= dict.fromkeys(device.ports, device)
+
+    def _end(self, reason: str, value: int) -> None:
+        self.on_exit(reason, value)
+
+    # ---- buses ------------------------------------------------------------------------------------------------
+
+    def port_read(self, port: int, size: int) -> int:
+        """Read an I/O port; all ones where nothing is, as on a floating bus."""
+        device = self._ports.get(port)
+        if device is None:
+            self.unknown[port] = self.unknown.get(port, 0) + 1
+            return (1 << 8 * size) - 1
+        return device.read(port, size)
+
+    def port_write(self, port: int, size: int, value: int) -> None:
+        """Write an I/O port."""
+        device = self._ports.get(port)
+        if device is None:
+            self.unknown[port] = self.unknown.get(port, 0) + 1
+            return
+        device.write(port, size, value)
+        if device is self.pic or device is self.pit:
+            self.changed()
+
+    def port_write_block(self, port: int, data: bytes) -> bool:
+        """Take a whole string for one byte-wide port; False where each byte must be written by itself."""
+        device = self._ports.get(port)
+        return isinstance(device, Uart) and port == device.ports.start and device.write_block(data)
+
+    def mmio_read(self, address: int, _size: int) -> int:
+        """Read device memory: the local APIC's page, or all ones."""
+        if address >> 12 == _APIC >> 12 and self.lapic.mapped:
+            return self.lapic.mmio_read(address & 0xFFF)
+        return 0xFFFFFFFF
+
+    def mmio_write(self, address: int, _size: int, value: int) -> None:
+        """Write device memory."""
+        if address >> 12 == _APIC >> 12:
+            self.lapic.mmio_write(address & 0xFFF, value)
+
+    # ---- time -------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> int | None:
+        """Give the virtual cycle at which a timer wants service."""
+        times = [t for t in (self.lapic.due, self.pit.next if self._pit_matters() else None) if t is not None]
+        return min(times) if times else None
+
+    def _pit_matters(self) -> bool:
+        return not self.pic.chips[0].imr & 1
+
+    def service(self) -> None:
+        """Let timers whose time has come raise their interrupts."""
+        self.lapic.service()
+        if self.pit.fired():
+            self.pic.set_line(_TIMER_IRQ, level=False)
+            self.pic.set_line(_TIMER_IRQ, level=True)
+
+    # ---- interrupts -------------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Look at the lines again, and tell the machine."""
+        self.pic.set_line(_COM1_IRQ, self.com1.line())
+        self.pic.set_line(_COM2_IRQ, self.com2.line())
+        self.on_change()
+
+    def interrupt_waiting(self) -> bool:
+        """Tell whether an interrupt would be delivered if RFLAGS.IF allows it."""
+        return self.lapic.waiting() or (self.pic.waiting() and self.lapic.takes_external())
+
+    def pending(self) -> int | None:
+        """Acknowledge the interrupt that waits, and give its vector."""
+        if self.pic.waiting() and self.lapic.takes_external():
+            vector: int | None = self.pic.acknowledge()
+        else:
+            vector = self.lapic.acknowledge() if self.lapic.waiting() else None
+        self.on_change()
+        return vector
+
+    def take_nmi(self) -> bool:
+        """Tell whether an NMI waits, and take it."""
+        taken, self.lapic.nmi = self.lapic.nmi, False
+        return taken
+
+    def wait_for_input(self) -> bool:
+        """Sleep until a byte comes in that would interrupt; False where none can."""
+        if not self.com1.waits_for_input():
+            return False
+        if not self.console.ended:
+            self.console.wait(0.2)
+        self.changed()
+        return self.interrupt_waiting() or not self.console.ended
+
+    def save(self) -> dict[str, Any]:
+        """Give the state of all devices."""
+        return {name: getattr(self, name).save() for name in ("com1", "com2", "pic", "pit", "lapic", "fwcfg")}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take the state that `save` gave."""
+        for name, value in state.items():
+            getattr(self, name).load(value)

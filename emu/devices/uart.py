@@ -1,0 +1,153 @@
+"""A 16550 UART (National Semiconductor PC16550D data sheet).
+
+::
+
+    offset   0 RBR/THR (DLL)  1 IER (DLM)  2 IIR/FCR  3 LCR  4 MCR  5 LSR  6 MSR  7 SCR
+
+Bytes go out at once, so the transmitter is always empty.  MSR.DCD falls when the far end has hung up: the end of stdin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DLAB: Final = 0x80
+_LOOP: Final = 0x10
+_DR, _THRE, _TEMT = 1, 0x20, 0x40
+_DCD, _DSR, _CTS = 0x80, 0x20, 0x10
+_FIFO: Final = 16
+
+
+class Uart:
+    """One serial line.
+
+    Args:
+        base: its first port.
+        send: takes bytes that the guest transmits.
+        receive: gives up to n bytes that have arrived.
+        ended: tells whether no byte will come any more.
+        changed: called when its interrupt line may have changed.
+
+    """
+
+    def __init__(
+        self,
+        base: int,
+        send: Callable[[bytes], None],
+        receive: Callable[[int], bytes],
+        ended: Callable[[], bool],
+        changed: Callable[[], None],
+    ) -> None:
+        self.ports = range(base, base + 8)
+        self._send, self._receive, self._ended, self._changed = send, receive, ended, changed
+        self._fifo = bytearray()
+        self._divisor, self._ier, self._lcr, self._mcr, self._scratch, self._fcr = 1, 0, 3, 8, 0, 0
+        self._thr_interrupt = False
+
+    def _fill(self) -> None:
+        if not self._mcr & _LOOP and len(self._fifo) < _FIFO:
+            self._fifo += self._receive(_FIFO - len(self._fifo))
+
+    def put(self, data: bytes) -> None:
+        """Have bytes arrive from the line, as Ctrl-C does."""
+        self._fifo += data
+        self._changed()
+
+    def read(self, port: int, _size: int) -> int:
+        """Read a register."""
+        offset = port - self.ports.start
+        if offset < 2 and self._lcr & _DLAB:
+            return self._divisor >> 8 * offset & 0xFF
+        if offset == 0:
+            self._fill()
+            value = self._fifo.pop(0) if self._fifo else 0
+            self._changed()
+            return value
+        if offset == 2:
+            cause = self._cause()
+            if cause == 2:
+                self._thr_interrupt = False
+                self._changed()
+            return cause | (0xC0 if self._fcr & 1 else 0)
+        if offset == 5:
+            self._fill()
+            return _THRE | _TEMT | (_DR if self._fifo else 0)
+        if offset == 6:
+            return self._modem_status()
+        return {1: self._ier, 3: self._lcr, 4: self._mcr, 7: self._scratch}[offset]
+
+    def _modem_status(self) -> int:
+        if self._mcr & _LOOP:
+            return (self._mcr & 2) << 3 | (self._mcr & 1) << 5 | (self._mcr & 0xC) << 4
+        self._fill()
+        return _DSR | _CTS | (0 if self._ended() and not self._fifo else _DCD)
+
+    def _cause(self) -> int:
+        if self._ier & 1 and self._fifo:
+            return 4
+        if self._ier & 2 and self._thr_interrupt:
+            return 2
+        return 1
+
+    def write(self, port: int, _size: int, value: int) -> None:
+        """Write a register."""
+        offset, value = port - self.ports.start, value & 0xFF
+        if offset < 2 and self._lcr & _DLAB:
+            shift = 8 * offset
+            self._divisor = self._divisor & ~(0xFF << shift) | value << shift
+        elif offset == 0:
+            if self._mcr & _LOOP:
+                self._fifo.append(value)
+            else:
+                self._send(bytes((value,)))
+            self._thr_interrupt = True
+            self._changed()
+        elif offset == 1:
+            self._thr_interrupt = bool(value & 2)
+            self._ier = value & 0xF
+            self._changed()
+        elif offset == 2:
+            if value & 2:
+                self._fifo.clear()
+            self._fcr = value
+        elif offset == 3:
+            self._lcr = value
+        elif offset == 4:
+            self._mcr = value & 0x1F
+        elif offset == 7:
+            self._scratch = value
+
+    def write_block(self, data: bytes) -> bool:
+        """Send a whole string that REP OUTS has for THR; False where it must go byte by byte."""
+        if self._lcr & _DLAB or self._mcr & _LOOP:
+            return False
+        self._send(data)
+        self._thr_interrupt = True
+        self._changed()
+        return True
+
+    def line(self) -> bool:
+        """Tell whether it wants an interrupt (MCR.OUT2 lets it through)."""
+        if self._ier & 1 and not self._fifo:
+            self._fill()
+        return bool(self._mcr & 8) and self._cause() != 1
+
+    def waits_for_input(self) -> bool:
+        """Tell whether a byte that arrives would interrupt."""
+        return bool(self._ier & 1 and self._mcr & 8)
+
+    def save(self) -> dict[str, Any]:
+        """Give its state."""
+        return {
+            "fifo": list(self._fifo), "divisor": self._divisor, "ier": self._ier, "lcr": self._lcr, "mcr": self._mcr,
+            "scratch": self._scratch, "fcr": self._fcr, "thr": self._thr_interrupt,
+        }  # fmt: skip
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take the state that `save` gave."""
+        self._fifo = bytearray(state["fifo"])
+        self._divisor, self._ier, self._lcr, self._mcr = state["divisor"], state["ier"], state["lcr"], state["mcr"]
+        self._scratch, self._fcr, self._thr_interrupt = state["scratch"], state["fcr"], state["thr"]
