@@ -19,12 +19,12 @@ enum {
     SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_fstat = 5, SYS_lstat = 6, SYS_poll = 7, SYS_lseek = 8,
     SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11, SYS_brk = 12, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14,
     SYS_ioctl = 16, SYS_pread64 = 17, SYS_pwrite64 = 18, SYS_readv = 19, SYS_writev = 20, SYS_access = 21, SYS_mremap = 25,
-    SYS_madvise = 28, SYS_dup = 32, SYS_dup2 = 33, SYS_nanosleep = 35, SYS_getpid = 39, SYS_sendfile = 40, SYS_exit = 60,
+    SYS_madvise = 28, SYS_dup = 32, SYS_dup2 = 33, SYS_nanosleep = 35, SYS_getitimer = 36, SYS_alarm = 37, SYS_setitimer = 38, SYS_getpid = 39, SYS_sendfile = 40, SYS_exit = 60,
     SYS_kill = 62, SYS_uname = 63, SYS_fcntl = 72, SYS_truncate = 76, SYS_ftruncate = 77, SYS_getcwd = 79, SYS_chdir = 80,
     SYS_rename = 82, SYS_mkdir = 83, SYS_rmdir = 84, SYS_link = 86, SYS_unlink = 87, SYS_symlink = 88, SYS_readlink = 89,
     SYS_chmod = 90, SYS_umask = 95, SYS_gettimeofday = 96, SYS_getrlimit = 97, SYS_getuid = 102, SYS_arch_prctl = 158,
     SYS_gettid = 186, SYS_futex = 202, SYS_getdents64 = 217, SYS_clock_gettime = 228, SYS_exit_group = 231,
-    SYS_tgkill = 234, SYS_newfstatat = 262, SYS_utimensat = 280, SYS_prlimit64 = 302, SYS_getrandom = 318, SYS_statx = 332,
+    SYS_tgkill = 234, SYS_newfstatat = 262, SYS_utimensat = 280, SYS_fallocate = 285, SYS_prlimit64 = 302, SYS_getrandom = 318, SYS_copy_file_range = 326, SYS_statx = 332, SYS_close_range = 436,
 };
 
 /* syscall.S: up to six arguments */

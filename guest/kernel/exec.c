@@ -27,7 +27,7 @@ struct program {
 
 static int read_headers(struct program *p) {
     struct elf_header *h = &p->header;
-    u64 size = (u64)h->phnum * sizeof *p->segment;
+    u64 size;
 
     if (inode_read(p->inode, h, sizeof *h, 0) != sizeof *h || memcmp(h->ident, "\177ELF\2\1", 6) != 0)
         return -ENOEXEC;

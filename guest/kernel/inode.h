@@ -63,7 +63,6 @@ int directory_add(struct inode *directory, const char *name, u64 length, struct 
 void directory_remove(struct dirent *);
 
 /* name.c: `*found` comes with a reference */
-struct inode *working_directory(i32 dirfd);     /* NULL: *error_of says why */
 int name_lookup(struct inode *start, const char *path, bool follow, struct inode **found);
 int name_parent(struct inode *start, const char *path, struct inode **directory, char last[NAME_MAX + 1]);
 i64 name_of(struct inode *directory, char *to, u64 size);

@@ -17,7 +17,7 @@ static void move(struct walk *w, struct inode *to) {
 
 static int walk_path(struct walk *, const char *path, bool follow, char *last);
 
-/* One component.  `last` is where the walk would have to go on after a link. */
+/* One component, and what it links to. */
 static int walk_name(struct walk *w, const char *name, u64 n, bool follow) {
     if (n > NAME_MAX)
         return -ENAMETOOLONG;

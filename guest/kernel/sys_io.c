@@ -58,7 +58,8 @@ i64 sys_write(i32 fd, u64 from, u64 n) { return move(fd, from, n, 0, false, true
 i64 sys_pread64(i32 fd, u64 to, u64 n, i64 at) { return move(fd, to, n, at, true, false); }
 i64 sys_pwrite64(i32 fd, u64 from, u64 n, i64 at) { return move(fd, from, n, at, true, true); }
 
-static i64 move_vector(i32 fd, u64 vector, u64 count, bool write) {
+/* `at` < 0: at the file's own position. */
+static i64 move_vector(i32 fd, u64 vector, u64 count, i64 at, bool write) {
     i64 done = 0;
 
     if (count > IOV_MAX)
@@ -71,7 +72,7 @@ static i64 move_vector(i32 fd, u64 vector, u64 count, bool write) {
             return done ? done : -EFAULT;
         if (!v.length)
             continue;
-        i64 moved = move(fd, v.base, v.length, 0, false, write);
+        i64 moved = move(fd, v.base, v.length, at + done, at >= 0, write);
         if (moved < 0)
             return done ? done : moved;
         done += moved;
@@ -81,8 +82,14 @@ static i64 move_vector(i32 fd, u64 vector, u64 count, bool write) {
     return done;
 }
 
-i64 sys_readv(i32 fd, u64 vector, u64 count) { return move_vector(fd, vector, count, false); }
-i64 sys_writev(i32 fd, u64 vector, u64 count) { return move_vector(fd, vector, count, true); }
+i64 sys_readv(i32 fd, u64 vector, u64 count) { return move_vector(fd, vector, count, -1, false); }
+i64 sys_writev(i32 fd, u64 vector, u64 count) { return move_vector(fd, vector, count, -1, true); }
+i64 sys_preadv(i32 fd, u64 vector, u64 count, i64 at) {
+    return at < 0 ? -EINVAL : move_vector(fd, vector, count, at, false);
+}
+i64 sys_pwritev(i32 fd, u64 vector, u64 count, i64 at) {
+    return at < 0 ? -EINVAL : move_vector(fd, vector, count, at, true);
+}
 
 i64 sys_lseek(i32 fd, i64 offset, u32 whence) {
     struct file *f = file_at(fd);
@@ -136,27 +143,58 @@ static i64 send(struct file *out, struct file *in, u64 *position, u64 n, u8 *pag
     return (i64)done;
 }
 
+/* Each offset is the file's own position (user pointer 0), or one that the caller keeps. */
+static i64 send_between(struct file *out, u64 out_at, struct file *in, u64 in_at, u64 n) {
+    u64 from = in->position, own = out->position;
+
+    if ((in_at && copy_in(&from, in_at, sizeof from)) || (out_at && copy_in(&out->position, out_at, sizeof own)))
+        return -EFAULT;
+    u8 *page = page_alloc();
+    if (!page)
+        return -ENOMEM;
+    i64 sent = send(out, in, &from, MIN(n, MAX_TRANSFER), page);
+    page_put(physical(page));
+    u64 to = out->position;
+    if (out_at)
+        out->position = own;
+    if (!in_at)
+        in->position = from;
+    if ((in_at && copy_out(in_at, &from, sizeof from)) || (out_at && copy_out(out_at, &to, sizeof to)))
+        return -EFAULT;
+    return sent;
+}
+
 i64 sys_sendfile(i32 out_fd, i32 in_fd, u64 offset, u64 n) {
     struct file *out = file_at(out_fd), *in = file_at(in_fd);
-    u64 position;
 
     if (!out || !in || !writable(out) || !readable(in))
         return -EBADF;
     if (!is_regular(in->inode) || !out->ops->write)
         return -EINVAL;
-    position = in->position;
-    if (offset && copy_in(&position, offset, sizeof position))
-        return -EFAULT;
-    u8 *page = page_alloc();
-    if (!page)
-        return -ENOMEM;
-    i64 sent = send(out, in, &position, MIN(n, MAX_TRANSFER), page);
-    page_put(physical(page));
-    if (!offset)
-        in->position = position;
-    else if (copy_out(offset, &position, sizeof position))
-        return -EFAULT;
-    return sent;
+    return send_between(out, 0, in, offset, n);
+}
+
+i64 sys_copy_file_range(i32 in_fd, u64 in_offset, i32 out_fd, u64 out_offset, u64 n, u32 flags) {
+    struct file *out = file_at(out_fd), *in = file_at(in_fd);
+
+    if (!out || !in || !writable(out) || !readable(in) || out->flags & O_APPEND)
+        return -EBADF;
+    if (!is_regular(in->inode) || !is_regular(out->inode) || in->inode == out->inode || flags)
+        return -EINVAL;
+    return send_between(out, out_offset, in, in_offset, n);
+}
+
+/* Memory is given when it is written; all there is to do is the size. */
+i64 sys_fallocate(i32 fd, u32 mode, i64 offset, i64 n) {
+    struct file *f = file_at(fd);
+
+    if (!f || !writable(f))
+        return -EBADF;
+    if (offset < 0 || n <= 0)
+        return -EINVAL;
+    if (mode || !is_regular(f->inode))
+        return mode ? -EOPNOTSUPP : -ENODEV;
+    return (u64)(offset + n) > f->inode->size ? inode_truncate(f->inode, (u64)(offset + n)) : 0;
 }
 
 i64 sys_ftruncate(i32 fd, i64 size) {

@@ -6,16 +6,14 @@
 #include "syscalls.h"
 #include "vm.h"
 
+#define MMAP_MIN (16 * PAGE_SIZE)     /* vm.mmap_min_addr: so that NULL stays a mistake */
 #define PROTS (PROT_READ | PROT_WRITE | PROT_EXEC)
 
 static struct mm *mine(void) { return current->process->mm; }
 static bool in_user(u64 at, u64 size) { return size <= USER_TOP && at <= USER_TOP - size; }
 
-static int check_rights(u64 at, u64 size, u32 prot, bool shared) {
-    int error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, shared);
-
-    (void)at, (void)size;
-    return error;
+static int check_rights(u32 prot, bool shared) {
+    return plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, shared);
 }
 
 static int check_file(const struct file *f, u32 prot, bool shared) {
@@ -34,14 +32,14 @@ static i64 pick_address(u64 at, u64 size, u32 flags) {
             return -EINVAL;
         if (!in_user(at, size))
             return -ENOMEM;
-        if (at < PAGE_SIZE * 16)
-            return -EPERM;              /* vm.mmap_min_addr */
+        if (at < MMAP_MIN)
+            return -EPERM;
         if (flags & MAP_FIXED_NOREPLACE && !vma_is_free(mm, at, at + size))
             return -EEXIST;
         return (i64)at;
     }
     at = ROUND_UP(at, PAGE_SIZE);
-    if (at >= PAGE_SIZE * 16 && in_user(at, size) && vma_is_free(mm, at, at + size))
+    if (at >= MMAP_MIN && in_user(at, size) && vma_is_free(mm, at, at + size))
         return (i64)at;
     at = vma_gap(mm, size);
     return at ? (i64)at : -ENOMEM;
@@ -55,10 +53,9 @@ static int make_executable(u64 at, u64 size, u32 prot) {
     return error ? error : vma_protect(mm, at, at + size, prot);
 }
 
-static int populate(u64 at, u64 size, u32 prot) {
+static void populate(u64 at, u64 size, u32 prot) {
     for (u64 va = at; va < at + size; va += PAGE_SIZE)
         user_page(mine(), va, prot & PROT_WRITE ? ACCESS_WRITE : ACCESS_READ);
-    return 0;
 }
 
 i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
@@ -80,7 +77,7 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     } else if (!(flags & MAP_NORESERVE) && prot & PROT_WRITE && size >> PAGE_SHIFT > pages_total()) {
         return -ENOMEM;                 /* more than there ever was */
     }
-    if ((error = check_rights(at, size, prot, shared)))
+    if ((error = check_rights(prot, shared)))
         return error;
     i64 where = pick_address(at, size, flags);
     if (where < 0)
@@ -92,7 +89,7 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     if (!error && exec && (error = make_executable(at, size, prot & PROTS)))
         vma_remove(mm, at, at + size);
     if (!error && flags & MAP_POPULATE)
-        error = populate(at, size, prot);
+        populate(at, size, prot);
     return error ? error : where;
 }
 
@@ -117,10 +114,10 @@ i64 sys_mprotect(u64 at, u64 size, u32 prot) {
     struct vma *v = vma_find(mm, at);
     if (!v || v->start > at)
         return -ENOMEM;
-    if ((error = check_rights(at, size, prot, v->shared)))
+    if ((error = check_rights(prot, v->shared)))
         return error;
     if (prot & PROT_EXEC && !(v->prot & PROT_EXEC)) {
-        if ((error = vma_protect(mm, at, at + size, prot & ~(u32)(PROT_EXEC | PROT_WRITE) ? PROT_READ : PROT_READ)))
+        if ((error = vma_protect(mm, at, at + size, PROT_READ)))      /* nobody writes while it is looked at */
             return error;
         return make_executable(at, size, prot);
     }

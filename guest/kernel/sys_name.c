@@ -231,46 +231,42 @@ static i64 put_entry(u64 to, u64 room, const struct inode *i, u64 cookie, const 
     return copy_out(to, &e, size) ? -EFAULT : (i64)size;
 }
 
-/* Positions: 0 = ".", 1 = "..", then each name's cookie plus one. */
-static i64 put_at(struct file *f, u64 to, u64 room, bool *end) {
-    struct inode *directory = f->inode;
-    const struct dirent *d = directory->first;
-    i64 n;
+/* Positions: 0 = ".", 1 = "..", then each name's cookie plus one.  Bytes written; what did not fit is left for the next call. */
+static i64 put_dots(struct file *f, u64 to, u64 size) {
+    u64 done = 0;
 
-    if (f->position < 2) {
+    while (f->position < 2) {
         bool self = f->position == 0;
-        n = put_entry(to, room, self ? directory : directory->parent, f->position + 1, self ? "." : "..");
-        f->position += n > 0;
-        return n;
+        i64 n = put_entry(to + done, size - done, self ? f->inode : f->inode->parent, f->position + 1, self ? "." : "..");
+        if (n <= 0)
+            return n ? n : (i64)done;
+        f->position++;
+        done += (u64)n;
     }
-    while (d && d->cookie + 1 < f->position)
-        d = d->next;
-    *end = !d;
-    if (!d)
-        return 0;
-    n = put_entry(to, room, d->inode, d->cookie + 2, d->name);
-    if (n > 0)
-        f->position = d->cookie + 2;
-    return n;
+    return (i64)done;
 }
 
 i64 sys_getdents64(i32 fd, u64 to, u64 size) {
     struct file *f = file_at(fd);
-    u64 done = 0;
-    bool end = false;
+    const struct dirent *d;
 
     if (!f)
         return -EBADF;
     if (!is_directory(f->inode))
         return -ENOTDIR;
-    for (;;) {
-        i64 n = put_at(f, to + done, size - done, &end);
-        if (n < 0)
-            return done ? (i64)done : n;
-        if (n == 0)
-            return done || end ? (i64)done : -EINVAL;   /* not even one fits */
-        done += (u64)n;
+    i64 done = put_dots(f, to, size);
+    if (done < 0 || f->position < 2)
+        return done ? done : -EINVAL;           /* not even one fits */
+    for (d = f->inode->first; d && d->cookie + 1 < f->position; d = d->next)
+        ;
+    for (; d; d = d->next) {
+        i64 n = put_entry(to + (u64)done, size - (u64)done, d->inode, d->cookie + 2, d->name);
+        if (n <= 0)
+            return done ? done : n ? n : -EINVAL;
+        f->position = d->cookie + 2;
+        done += n;
     }
+    return done;
 }
 
 static i64 go_to(struct inode *i) {

@@ -78,12 +78,43 @@ i64 sys_tgkill(i32 pid, i32 tid, u32 signal) {
     return pid <= 0 || tid <= 0 ? -EINVAL : send(pid == current->process->pid && tid == current->tid, signal);
 }
 
-i64 sys_alarm(u32 seconds) {
-    struct task *t = current;
-    u64 now = now_ns(), left = t->alarm > now ? t->alarm - now : 0;
+/* The one timer there is: alarm() and ITIMER_REAL are two views of it. */
+static u64 left_ns(u64 now) { return current->alarm > now ? current->alarm - now : 0; }
 
-    t->alarm = seconds ? now + seconds * NS_PER_S : 0;
-    t->alarm_interval = 0;
-    plat_timer(t->alarm ? cycles_of_ns(t->alarm) : 0);
+static void set_alarm(u64 now, u64 after, u64 interval) {
+    current->alarm = after ? now + after : 0;
+    current->alarm_interval = interval;
+    plat_timer(current->alarm ? cycles_of_ns(current->alarm) : 0);
+}
+
+i64 sys_alarm(u32 seconds) {
+    u64 now = now_ns(), left = left_ns(now);
+
+    set_alarm(now, seconds * NS_PER_S, 0);
     return (i64)((left + NS_PER_S - 1) / NS_PER_S);
+}
+
+struct itimer { struct timeval interval, value; };
+
+static struct timeval timeval_of(u64 ns) { return (struct timeval){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S / 1000)}; }
+static u64 ns_of(struct timeval t) { return (u64)t.sec * NS_PER_S + (u64)t.usec * 1000; }
+static bool valid(struct timeval t) { return t.sec >= 0 && t.sec < 1L << 32 && t.usec >= 0 && t.usec < 1000000; }
+
+i64 sys_getitimer(u32 which, u64 to) {
+    struct itimer t = {timeval_of(current->alarm_interval), timeval_of(left_ns(now_ns()))};
+
+    return which ? -EINVAL : copy_out(to, &t, sizeof t);        /* ITIMER_REAL only */
+}
+
+i64 sys_setitimer(u32 which, u64 new, u64 old) {
+    struct itimer t = {{0, 0}, {0, 0}};
+
+    if (which || (new && copy_in(&t, new, sizeof t)))
+        return which ? -EINVAL : -EFAULT;
+    if (!valid(t.interval) || !valid(t.value))
+        return -EINVAL;
+    if (old && sys_getitimer(which, old))
+        return -EFAULT;
+    set_alarm(now_ns(), ns_of(t.value), ns_of(t.interval));
+    return 0;
 }

@@ -150,13 +150,10 @@ static int pick_time(u64 *time, struct timespec wanted, u64 now) {
     return 0;
 }
 
-i64 sys_utimensat(i32 dirfd, u64 path, u64 times, u32 flags) {
-    struct timespec t[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
+static int set_times(i32 dirfd, u64 path, const struct timespec t[2], u32 flags) {
     struct inode *i;
-    int error = times ? copy_in(t, times, sizeof t) : 0;
+    int error = 0;
 
-    if (error)
-        return error;
     if (path) {
         error = path_find(dirfd, path, flags, &i);
     } else if (!file_at(dirfd)) {
@@ -174,6 +171,34 @@ i64 sys_utimensat(i32 dirfd, u64 path, u64 times, u32 flags) {
     i->ctime = now;
     inode_put(i);
     return error;
+}
+
+i64 sys_utimensat(i32 dirfd, u64 path, u64 times, u32 flags) {
+    struct timespec t[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
+
+    return times && copy_in(t, times, sizeof t) ? -EFAULT : set_times(dirfd, path, t, flags);
+}
+
+i64 sys_utimes(u64 path, u64 times) {
+    struct timeval v[2];
+    struct timespec t[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
+
+    if (times && copy_in(v, times, sizeof v))
+        return -EFAULT;
+    for (int k = 0; times && k < 2; k++)
+        t[k] = (struct timespec){v[k].sec, v[k].usec * 1000};
+    return set_times(AT_FDCWD, path, t, 0);
+}
+
+i64 sys_utime(u64 path, u64 times) {
+    i64 seconds[2];
+    struct timespec t[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
+
+    if (times && copy_in(seconds, times, sizeof seconds))
+        return -EFAULT;
+    for (int k = 0; times && k < 2; k++)
+        t[k] = (struct timespec){seconds[k], 0};
+    return set_times(AT_FDCWD, path, t, 0);
 }
 
 static i64 give_statfs(u64 to) {

@@ -297,6 +297,16 @@ static void memory(void) {
     CALL(SYS_sendfile, out, fd, NULL, 100);
     CALL(SYS_sendfile, out, fd, NULL, 100);
     show_stat("copy");
+    u64 from = 2, to = 5;
+    CALL(SYS_copy_file_range, fd, &from, out, &to, 4, 0);
+    CHECK(from == 6 && to == 9);
+    CALL(SYS_pread64, out, buffer, 20, 0);
+    buffer[10] = 0;
+    print("%s\n", buffer);
+    CALL(SYS_fallocate, out, 0, 0, 100);
+    CALL(SYS_fallocate, fd, 0, 0, 100);
+    CALL(SYS_fallocate, out, 0, 0, 0);
+    show_stat("copy");
 }
 
 static volatile i32 handled;
@@ -379,6 +389,14 @@ static void rest(void) {
     CALL(SYS_poll, p, 2, 0);
     CHECK(p[0].revents == 1 && p[1].revents == 32);
     syscall(SYS_close, zero);
+    struct { i64 every[2], value[2]; } timer = {{0, 0}, {100, 0}}, left;
+    CALL(SYS_setitimer, 0, &timer, NULL);
+    CALL(SYS_getitimer, 0, &left);
+    CHECK(left.value[0] == 99 || left.value[0] == 100);
+    CHECK(syscall(SYS_alarm, 0) == 100);
+    CALL(SYS_alarm, 0);
+    CALL(SYS_close_range, 3, ~0U, 0);
+    CALL(SYS_close, 3);
     CALL(9999);
 }
 
