@@ -150,6 +150,7 @@ class Engine:
             self._flush_page = lib.tlb_flush_page_x86_64
             self._drop_code = lib.tb_invalidate_phys_range_x86_64
             self._flags = lib.helper_cc_compute_all_x86_64
+            self._fp_status, self._mxcsr_status = lib.update_fp_status_x86_64, lib.update_mxcsr_status_x86_64
         except AttributeError as error:
             raise UnicornMismatch(f"libunicorn exports no {error}") from error
         self._flush_slots.argtypes = [ptr, ctypes.c_uint16]
@@ -157,6 +158,7 @@ class Engine:
         self._drop_code.argtypes = [ptr, u64, u64]
         self._flags.argtypes = [u64, u64, u64, ctypes.c_int]
         self._flags.restype = u64
+        self._fp_status.argtypes = self._mxcsr_status.argtypes = [ptr]
         for call in (self._flush_slots, self._flush_page, self._drop_code):
             call.restype = None
 
@@ -366,6 +368,11 @@ class Engine:
         q = self.q
         result: int = self._flags(q[_CC_DST], q[_CC_SRC], q[_CC_SRC2], self.d[_CC_OP])
         return result & 0x8D5
+
+    def update_fpu(self) -> None:
+        """Have TCG take its rounding modes from the control words that Python has written."""
+        self._fp_status(self.state)
+        self._mxcsr_status(self.state)
 
     # ---- what TCG has cached ----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from .cpu import EFLAGS, FLAT_CODE64, RAX, RBX, RIP, RSP, Cpu
 from .devices import Devices
 from .engine import Engine
 from .exceptions import deliver
-from .faults import TripleFault, Unimplemented
+from .faults import DB, TripleFault, Unimplemented
 from .memory import APIC_PAGE, NOTHING, Memory
 from .report import describe
 from .snapshot import restore, save

@@ -148,4 +148,5 @@ def forget_inner_segments(cpu: Cpu, cpl: int) -> None:
             continue
         segment = cpu.segment(number)
         if segment.access & 0x1C != 0x1C and segment.dpl < cpl:  # conforming code may stay
-            cpu.set_segment(number, Segment(0, 0, 0, UNUSABLE))
+            # The selector goes; processors keep the base, and with it what a kernel reaches through GS.
+            cpu.set_segment(number, Segment(0, segment.base, segment.limit, UNUSABLE))

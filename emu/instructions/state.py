@@ -1,0 +1,125 @@
+"""CPUID, RDMSR and WRMSR, XGETBV and XSETBV, and the XSAVE family."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .. import msr, xsave
+from ..cpu import RAX, RBX, RCX, RDX
+from ..cpuid import XSAVE_COMPONENTS, cpuid
+from ..events import Kind
+from ..faults import GP, NM, UD
+from ..table import instruction
+
+if TYPE_CHECKING:
+    from ..cpu import Cpu
+    from ..decode import Insn
+
+_U32: Final = 0xFFFFFFFF
+_OSXSAVE, _TS = 1 << 18, 1 << 3
+
+
+def _wide(cpu: Cpu) -> int:
+    return (cpu.q[RDX] & _U32) << 32 | cpu.q[RAX] & _U32
+
+
+def _put_wide(cpu: Cpu, value: int) -> None:
+    cpu.q[RAX], cpu.q[RDX] = value & _U32, value >> 32
+
+
+@instruction("cpuid")
+def cpuid_instruction(cpu: Cpu, insn: Insn) -> None:
+    """CPUID."""
+    q = cpu.q
+    leaf, subleaf = q[RAX] & _U32, q[RCX] & _U32
+    cpu.event(Kind.CPUID, leaf, subleaf, cost=cpu.costs.cpuid)
+    q[RAX], q[RBX], q[RCX], q[RDX] = cpuid(cpu, leaf, subleaf)
+    cpu.next(insn)
+
+
+@instruction("rdmsr")
+def rdmsr(cpu: Cpu, insn: Insn) -> None:
+    """RDMSR."""
+    cpu.require_ring0()
+    number = cpu.q[RCX] & _U32
+    value = msr.read(cpu, number)
+    _put_wide(cpu, value)
+    cpu.next(insn)
+    cpu.event(Kind.MSR, number, 0, value, cost=cpu.costs.msr)
+
+
+@instruction("wrmsr")
+def wrmsr(cpu: Cpu, insn: Insn) -> None:
+    """WRMSR."""
+    cpu.require_ring0()
+    number, value = cpu.q[RCX] & _U32, _wide(cpu)
+    msr.write(cpu, number, value)
+    cpu.next(insn)
+    cpu.event(Kind.MSR, number, 1, value, cost=cpu.costs.msr)
+
+
+def _require_xsave(cpu: Cpu) -> None:
+    if not cpu.cr4 & _OSXSAVE:
+        raise UD
+
+
+@instruction("xgetbv")
+def xgetbv(cpu: Cpu, insn: Insn) -> None:
+    """XGETBV: XCR0, or with ECX = 1 what of it is in use."""
+    _require_xsave(cpu)
+    which = cpu.q[RCX] & _U32
+    if which > 1:
+        raise GP(0)
+    _put_wide(cpu, cpu.xcr0 & xsave.in_use(cpu) if which else cpu.xcr0)
+    cpu.next(insn)
+
+
+@instruction("xsetbv")
+def xsetbv(cpu: Cpu, insn: Insn) -> None:
+    """XSETBV: XCR0 must keep x87, and name nothing that is not there."""
+    _require_xsave(cpu)
+    value = _wide(cpu)
+    if cpu.cpl or cpu.q[RCX] & _U32 or not value & xsave.X87 or value & ~XSAVE_COMPONENTS:
+        raise GP(0)
+    cpu.xcr0 = value
+    cpu.next(insn)
+
+
+def _area(cpu: Cpu, insn: Insn) -> int:
+    """Check what all of the family check, and give the area's linear address."""
+    _require_xsave(cpu)
+    if cpu.cr0 & _TS:
+        raise NM
+    (memory,) = insn.operands
+    if memory.kind != "mem":
+        raise UD
+    if insn.mnemonic in {"xsaves", "xrstors"}:
+        cpu.require_ring0()
+    address = cpu.operand_address(insn, memory)
+    if address & 63:
+        raise GP(0)
+    return address
+
+
+@instruction("xsave", "xsaveopt", "xsavec", "xsaves")
+def xsave_family(cpu: Cpu, insn: Insn) -> None:
+    """XSAVE, XSAVEOPT, XSAVEC, XSAVES."""
+    address = _area(cpu, insn)
+    name = insn.mnemonic
+    allowed = cpu.xcr0 | (cpu.xss if name == "xsaves" else 0)
+    compact = name in {"xsavec", "xsaves"}
+    xsave.save(cpu, address, _wide(cpu) & allowed, compact=compact, optimise=name == "xsaveopt")
+    cpu.next(insn)
+
+
+@instruction("xrstor", "xrstors")
+def xrstor_family(cpu: Cpu, insn: Insn) -> None:
+    """XRSTOR, XRSTORS: PKRU is component 9, so this too is a way to write it."""
+    address = _area(cpu, insn)
+    supervisor = insn.mnemonic == "xrstors"
+    allowed = cpu.xcr0 | (cpu.xss if supervisor else 0)
+    old = cpu.pkru
+    xsave.restore(cpu, address, _wide(cpu) & allowed, supervisor=supervisor)
+    cpu.next(insn)
+    if cpu.pkru != old:
+        cpu.event(Kind.WRPKRU, old, cpu.pkru, cost=cpu.costs.wrpkru)
