@@ -10,7 +10,7 @@ A cached translation keeps nine attribute bits; everything else (CR0.WP, SMEP, S
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 READ: Final = 1
@@ -68,7 +68,7 @@ def key_denied(context: Context, index: int) -> int:
     return WRITE if no_write & key else 0
 
 
-@cache
+@lru_cache(maxsize=4096)
 def table(context: Context) -> bytes:
     """Give the rights of every attribute index.  Bits 2:0 are what may be cached: WRITE only with D; bits 6:4 all."""
     out = bytearray(1 << INDEX_BITS)

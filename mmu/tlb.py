@@ -12,7 +12,8 @@ from typing import Final
 from .rights import G
 from .walk import LEVEL_SHIFT
 
-CAPACITY: Final = 1 << 16
+CAPACITY: Final = 1 << 16  # of one PCID; a page is 4 KiB here, so 256 MiB
+KEPT: Final = 64  # PCIDs that hold translations
 _SPANS: Final = {2: 1 << 9, 3: 1 << 18}
 _PAGES: Final = tuple(_SPANS.values())
 
@@ -70,14 +71,24 @@ class Tlb:
         self._spaces: dict[int, Space] = {0: Space()}
         self.current = self._spaces[0]
         self.shared = Space()
+        self._kept = {0: None}  # least recently selected first
 
     def select(self, pcid: int) -> None:
-        """Make `pcid` current."""
+        """Make `pcid` current; the PCID selected longest ago loses its translations when too many have some."""
+        if pcid == self.pcid:
+            return
         self.pcid = pcid
         space = self._spaces.get(pcid)
         if space is None:
             space = self._spaces[pcid] = Space()
         self.current = space
+        kept = self._kept
+        kept.pop(pcid, None)
+        kept[pcid] = None
+        if len(kept) > KEPT:
+            oldest = next(iter(kept))
+            del kept[oldest]
+            self._spaces[oldest].clear()  # but not its `large`: whoever asked before may still hold fractions
 
     def insert(self, vpn: int, entry: int, *, use_global: bool) -> None:
         """Keep a translation."""

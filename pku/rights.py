@@ -6,10 +6,10 @@ supervisor pages, WD counts only with CR0.WP.  Instruction fetches are never ref
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 
-@cache
+@lru_cache(maxsize=4096)
 def denied(register: int, *, user: bool, wp: bool) -> tuple[int, int]:
     """Give (keys that may not be accessed, keys that may not be written) as 16-bit masks.
 

@@ -6,7 +6,8 @@
     XRSTOR   0F AE /5 with a memory operand      (REX.W and prefixes before it do not matter)
     XRSTORS  0F C7 /3 with a memory operand      (ring 0 only, but container kernels at ring 0 exist)
 
-At every byte offset, and across the border of neighbouring pages: a jump may land anywhere.
+At every byte offset, and across the border of neighbouring pages: a jump may land anywhere.  A page that becomes executable is
+scanned together with its executable neighbours, or a sequence that spans their border goes unseen.
 """
 
 from __future__ import annotations

@@ -1,0 +1,183 @@
+"""The TLB beside a model that keeps a plain list of translations (SDM "Invalidation of TLBs …")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from paracell.mmu import tlb
+from paracell.mmu.rights import G
+from paracell.mmu.tlb import Tlb
+from paracell.mmu.walk import LEVEL_SHIFT
+
+if TYPE_CHECKING:
+    import pytest
+
+SPAN = {1: 1, 2: 512, 3: 512 * 512}
+# Few pages, near each other and near the borders of large pages, so that they meet.
+VPNS = st.sampled_from([0, 1, 511, 512, 513, 1024, 512 * 512 - 1, 512 * 512, 512 * 512 + 1, (1 << 52) - 1])
+PCIDS = st.sampled_from([0, 1, 4095])
+
+
+def entry(frame: int, level: int = 1, *, g: bool = False) -> int:
+    return frame << 12 | level << LEVEL_SHIFT | (G if g else 0)
+
+
+def lookup(cache: Tlb, vpn: int) -> int | None:
+    found = cache.current.get(vpn)
+    return cache.shared.get(vpn) if found is None else found
+
+
+class Kept(NamedTuple):
+    """A translation as the model keeps it; `pcid` is None for a global one."""
+
+    pcid: int | None
+    vpn: int
+    entry: int
+    level: int
+
+    def maps(self, vpn: int) -> bool:
+        return vpn // SPAN[self.level] == self.vpn // SPAN[self.level]
+
+
+class Comparison(RuleBasedStateMachine):
+    """An invalidation must drop what the manual says.  It may drop more only where a large page has been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tlb = Tlb()
+        self.pcid = 0
+        self.kept: list[Kept] = []
+        self.large: list[Kept] = []
+
+    @rule(pcid=PCIDS)
+    def select(self, pcid: int) -> None:
+        self.tlb.select(pcid)
+        self.pcid = pcid
+
+    @rule(vpn=VPNS, level=st.sampled_from([1, 1, 2, 3]), frame=st.integers(1, 9), g=st.booleans(), use_global=st.booleans())
+    def insert(self, vpn: int, level: int, frame: int, g: bool, use_global: bool) -> None:
+        value = entry(frame, level, g=g)
+        self.tlb.insert(vpn, value, use_global=use_global)
+        new = Kept(None if g and use_global else self.pcid, vpn, value, level)
+        self.kept = [k for k in self.kept if (k.pcid, k.vpn) != (new.pcid, new.vpn)] + [new]
+        if level > 1:
+            self.large.append(new)
+
+    def drop(self, vpn: int, pcids: set[int | None]) -> bool:
+        def swept(k: Kept) -> bool:
+            return any(page.pcid == k.pcid and page.maps(vpn) and page.maps(k.vpn) for page in self.large)
+
+        must = [k for k in self.kept if k.pcid in pcids and k.maps(vpn)]
+        may = [k for k in self.kept if k.pcid in pcids and swept(k)]
+        present = self.held()
+        assert not any((k.pcid, k.vpn) in present for k in must)
+        self.kept = [k for k in self.kept if k not in must and (k not in may or (k.pcid, k.vpn) in present)]
+        return any(k.level > 1 for k in must)
+
+    @rule(vpn=VPNS)
+    def invlpg(self, vpn: int) -> None:
+        was_large = self.tlb.invalidate(vpn)
+        assert was_large or not self.drop(vpn, {self.pcid, None})
+        if was_large:
+            self.drop(vpn, {self.pcid, None})
+
+    @rule(vpn=VPNS, pcid=PCIDS)
+    def invpcid_address(self, vpn: int, pcid: int) -> None:
+        self.tlb.invalidate(vpn, pcid)
+        self.drop(vpn, {pcid})
+
+    @rule()
+    def mov_cr3(self) -> None:
+        self.tlb.flush_current()
+        self.kept = [k for k in self.kept if k.pcid != self.pcid]
+
+    @rule(pcid=PCIDS)
+    def invpcid_context(self, pcid: int) -> None:
+        self.tlb.flush_pcid(pcid)
+        self.kept = [k for k in self.kept if k.pcid != pcid]
+
+    @rule()
+    def invpcid_all(self) -> None:
+        self.tlb.flush_all()
+        self.kept = []
+
+    @rule()
+    def invpcid_but_global(self) -> None:
+        self.tlb.flush_nonglobal()
+        self.kept = [k for k in self.kept if k.pcid is None]
+
+    def held(self) -> dict[tuple[int | None, int], int]:
+        """Give what the TLB holds, by going through its PCIDs."""
+        out: dict[tuple[int | None, int], int] = {(None, vpn): e for vpn, e in self.tlb.shared.items()}
+        for pcid in (0, 1, 4095):
+            self.tlb.select(pcid)
+            out |= {(pcid, vpn): e for vpn, e in self.tlb.current.items()}
+        self.tlb.select(self.pcid)
+        return out
+
+    @invariant()
+    def holds_what_the_model_holds(self) -> None:
+        assert self.held() == {(k.pcid, k.vpn): k.entry for k in self.kept}
+
+
+Comparison.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestComparison = Comparison.TestCase
+
+
+def test_a_stale_translation_stays_until_it_is_invalidated() -> None:
+    cache = Tlb()
+    cache.insert(5, entry(7), use_global=True)
+    cache.invalidate(6)
+    assert lookup(cache, 5) == entry(7)
+    cache.invalidate(5)
+    assert lookup(cache, 5) is None
+
+
+def test_invlpg_drops_every_fraction_of_a_large_page_and_tells_so() -> None:
+    cache = Tlb()
+    for vpn in (512, 600, 1023, 1024):
+        cache.insert(vpn, entry(vpn, 2), use_global=True)
+    assert cache.invalidate(777) is True
+    assert [lookup(cache, vpn) for vpn in (512, 600, 1023)] == [None] * 3
+    assert lookup(cache, 1024) == entry(1024, 2)
+    assert cache.invalidate(777) is False
+
+
+def test_global_pages_outlive_a_change_of_address_space() -> None:
+    cache = Tlb()
+    cache.insert(1, entry(1), use_global=True)
+    cache.insert(2, entry(2, g=True), use_global=True)
+    cache.select(3)
+    cache.flush_current()
+    assert (lookup(cache, 1), lookup(cache, 2)) == (None, entry(2, g=True))
+    cache.select(0)
+    assert lookup(cache, 1) == entry(1)
+
+
+def test_the_oldest_translation_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tlb, "CAPACITY", 3)
+    cache = Tlb()
+    for vpn in range(5):
+        cache.insert(vpn, entry(vpn), use_global=False)
+    assert list(cache.current) == [2, 3, 4]
+
+
+def test_the_address_space_unused_longest_loses_its_translations() -> None:
+    cache = Tlb()
+    for pcid in range(tlb.KEPT):
+        cache.select(pcid)
+        cache.insert(9, entry(pcid, 2), use_global=False)
+    cache.select(0)
+    cache.select(tlb.KEPT)
+    held = []
+    for pcid in (0, 2):
+        cache.select(pcid)
+        held.append(lookup(cache, 9))
+    cache.select(1)
+    assert held == [entry(0, 2), entry(2, 2)]
+    assert lookup(cache, 9) is None
+    assert cache.invalidate(9) is True  # whoever holds fractions of that page is still told
