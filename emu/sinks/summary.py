@@ -1,0 +1,58 @@
+"""The summary: each kind of event, how often, and what it cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..events import Kind
+
+if TYPE_CHECKING:
+    from ..events import Event
+
+
+class Line(NamedTuple):
+    """One line of the summary: a kind of event by a mover, how often, virtual cycles, share of the cycles spent on events."""
+
+    event: str
+    count: int
+    cycles: int
+    share: float
+
+
+class Summary:
+    """Counts events.
+
+    Attributes:
+        syscalls: how often each system-call number came, by SYSCALL or by a gate.
+
+    """
+
+    def __init__(self) -> None:
+        self._count: Counter[Kind] = Counter()
+        self._cycles: Counter[Kind] = Counter()
+        self.syscalls: Counter[int] = Counter()
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        kind = event.kind
+        self._count[kind] += 1
+        self._cycles[kind] += event.cost
+        if kind in _CALLS:
+            self.syscalls[event.data[0]] += 1
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def count(self, kind: Kind) -> int:
+        """Tell how often a kind of event came."""
+        return self._count[kind]
+
+    def lines(self) -> list[Line]:
+        """Give the table, most expensive first."""
+        total = sum(self._cycles.values()) or 1
+        rows = [Line(k.name.lower(), n, self._cycles[k], self._cycles[k] / total) for k, n in self._count.items()]
+        return sorted(rows, key=lambda line: (-line.cycles, -line.count, line.event))
+
+
+_CALLS = frozenset({Kind.SYSCALL, Kind.GATE_ENTER})
