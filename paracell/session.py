@@ -71,7 +71,8 @@ def run_machine(job: Job, outputs: Outputs) -> Stop:
         if trace is not None or outputs.stats:
             from .observers import Observers
 
-            observers = Observers(machine, job, trace, stats=outputs.stats)
+            suffix = Path(outputs.trace).suffix if outputs.trace else ""
+            observers = Observers(machine, job, trace, suffix=suffix, stats=outputs.stats)
             stop = _run(machine, console)
             observers.finish(console.before_output)
         else:
