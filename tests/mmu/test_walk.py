@@ -66,6 +66,26 @@ def test_rights_are_those_that_every_level_gives() -> None:
     ]
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    ("flip", "expected"), [(0, READ | WRITE | EXEC), (RW, READ | EXEC), (US, 0), (XD, READ | WRITE)]
+)
+@pytest.mark.parametrize("quick", [True, False])
+def test_any_level_can_take_a_right_away(level: int, flip: int, expected: int, quick: bool) -> None:
+    tables = Tables()
+    tables.put(GVA, 1, PAGE | OPEN | D)
+    for above in LEVELS:
+        tables.put(GVA, above, tables.get(GVA, above) | A)
+    tables.put(GVA, level, tables.get(GVA, level) ^ flip)
+    allowed = 0
+    for need in (READ, WRITE, EXEC):
+        trail: list[int] | None = None if quick else []
+        if walk(tables.ram, tables.paging(), GVA, need, rights.table(USER), trail) >= 0:
+            allowed |= need
+    assert allowed == expected
+    assert tables.ram.writes == []
+
+
 # ---- accessed and dirty (SDM "Accessed and Dirty Flags") --------------------------------------------------------------
 
 
@@ -150,14 +170,17 @@ def test_a_reserved_bit_below_weighs_more_than_rights_above(tables: Tables) -> N
     assert walk(tables.ram, tables.paging(maxphyaddr=40), GVA, READ, rights.table(USER)) == -2
 
 
-def test_a_table_outside_memory_reads_as_ones() -> None:
-    tables = Tables()
-    tables.put(GVA, 4, 1 << 40 | OPEN)
+@pytest.mark.parametrize("level", [4, 3, 2])
+def test_a_table_just_outside_memory_reads_as_ones(tables: Tables, level: int) -> None:
+    for above in LEVELS:
+        tables.put(GVA, above, tables.get(GVA, above) | A)
+    tables.put(GVA, level, tables.ram.low | OPEN | A)
     trail: list[int] = []
     paging = tables.paging(maxphyaddr=46)
     assert walk(tables.ram, paging, GVA, READ, rights.table(USER), trail) == -2
-    assert trail[3] == (1 << 64) - 1
-    assert walk(tables.ram, paging._replace(root=1 << 40), GVA, READ, rights.table(USER)) == -2
+    assert trail[-1] == (1 << 64) - 1
+    assert walk(tables.ram, paging, GVA, READ, rights.table(USER)) == -2
+    assert walk(tables.ram, paging._replace(root=tables.ram.low), GVA, READ, rights.table(USER)) == -2
 
 
 # ---- error codes (SDM "Page-Fault Exceptions") ------------------------------------------------------------------------

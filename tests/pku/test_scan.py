@@ -84,6 +84,10 @@ def test_borders_between_neighbours_hide_nothing(code: bytes, cuts: set[int]) ->
     assert list(scan_pages(pages)) == plain(code)
 
 
+def test_a_sequence_may_span_three_pages() -> None:
+    assert list(scan_pages([(0, b"\x0f"), (1, b"\x01"), (2, b"\xef")])) == [Hit(0, "wrpkru")]
+
+
 def test_pages_apart_are_no_neighbours() -> None:
     assert list(scan_pages([(0x1000, b"\x90\x0f\x01"), (0x2000, b"\xef")])) == []
     assert list(scan_pages([(0x1000, b"\x90\x0f\x01"), (0x1003, b"\xef")])) == [Hit(0x1001, "wrpkru")]
