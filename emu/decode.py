@@ -246,6 +246,7 @@ _USER: Final = re.compile(rb"[\xf1\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc
 _ALWAYS: Final = frozenset({"sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"})
 _STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for size in "bwd")
 _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
+_ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud")
 _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 
@@ -270,6 +271,8 @@ def tricky_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, p
     for at, _size, mnemonic, _text in _disassembler(mode).disasm_lite(code, address):
         if mnemonic in wanted:
             yield at
+        if mnemonic.startswith(_ENDS):
+            return
 
 
 _BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)

@@ -117,6 +117,7 @@ class Engine:
         q: the live CPU state as 64-bit words (``q[0..15]`` general registers in x86 order, ``q[16]`` RIP).
         d: the same bytes as 32-bit words.
         raw: the same bytes.
+        blank: nothing has been translated since all code was dropped.
 
     """
 
@@ -133,6 +134,7 @@ class Engine:
         layout.verify(self._write_register, self.raw)
         self._views: dict[int, memoryview] = {}
         self._parked = 0
+        self.blank = True
 
     def _declare(self) -> None:
         lib, ptr, u64 = self._lib, ctypes.c_void_p, ctypes.c_uint64
@@ -391,6 +393,7 @@ class Engine:
     def drop_all_code(self) -> None:
         """Forget all translated code, as after a new hook."""
         self._ctl(_CTL_TB_FLUSH)
+        self.blank = True
 
     def close(self) -> None:
         """Free the engine; the views are dead afterwards."""

@@ -174,7 +174,7 @@ class Machine:
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
         count = self._count()
-        error = self.engine.run(cpu.q[RIP], count)
+        error = traps.run(count)
         if count:
             self._sync_clock()
         if cpu.failure is not None:

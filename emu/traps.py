@@ -292,6 +292,18 @@ class Traps:
             return
         deliver(cpu, Fault(vector, cpu.d[_ERROR_CODE] if vector in _WITH_ERROR else None))
 
+    def run(self, count: int = 0) -> int:
+        """Let TCG run from RIP; Unicorn's error code.
+
+        Unicorn tells of no block that nothing ran before; so the first one after all code was dropped is looked through here.
+        """
+        cpu = self.cpu
+        engine, rip = cpu.engine, cpu.q[RIP]
+        if engine.blank:
+            self._inspect(rip + (0 if cpu.code64 else cpu.segments[CS].base) & _U64, 256)
+            engine.blank = False
+        return engine.run(rip, count)
+
     def _inspect(self, pc: int, size: int) -> None:
         cpu = self.cpu
         code = self.code_at(pc - (0 if cpu.code64 else cpu.segments[CS].base), size)

@@ -24,7 +24,7 @@ def run(world: World, code: str, *, ring: int = 0) -> Traps:
     traps = Traps(world.cpu)
     cpu = world.cpu
     while not cpu.halted:
-        error = cpu.engine.run(cpu.q[RIP])
+        error = traps.run()
         if cpu.failure is not None:
             raise cpu.failure
         if cpu.translation.fault is not None:
