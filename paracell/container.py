@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from .guest import shipped
+from .guest.elf import parse
 from .guest.files import read_regular
 from .guest.multiboot import Module
 from .guest.program import check_program
@@ -19,7 +20,9 @@ from .guest.rootfs import PATH, Rootfs, init_block
 from .problem import NOT_EXECUTABLE, NOT_FOUND, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from .guest.elf import Symbol
 
 NATIVE: Final = "native.elf"
 HOST: Final = "paracell-host.elf"
@@ -33,13 +36,13 @@ class Container:
     Attributes:
         image: the kernel image that the machine starts.
         modules: what the boot loader puts beside it, in order.
-        programs: (name, bytes) of the ELF files whose symbols a trace may want, the first program among them.
+        symbols: names of ELF files that run beside the image, each with a function that gives its symbols.
 
     """
 
     image: Path
     modules: tuple[Module, ...]
-    programs: tuple[tuple[str, bytes], ...]
+    symbols: tuple[tuple[str, Callable[[], tuple[Symbol, ...]]], ...]
 
 
 def prepare(
@@ -61,17 +64,17 @@ def prepare(
     variables = {"PATH": PATH, "HOME": "/"}
     variables |= dict(v.split("=", 1) for v in environment)
     path, data = _place(rootfs, program, variables["PATH"])
-    check_program(data, path if root is None else f"{root}:{path}", memory)
+    elf = check_program(data, path if root is None else f"{root}:{path}", memory)
     block = init_block([path, *arguments], [f"{k}={v}" for k, v in variables.items()])
     modules = [Module("rootfs", rootfs.to_tar()), Module("init", block)]
     image = shipped.image(NATIVE)
-    programs = [(posixpath.basename(path), data)]
+    symbols = [(posixpath.basename(path), elf.symbols)]
     if runtime == "paracell":
         image = shipped.image(HOST)
         kernel = read_regular(shipped.image(KERNEL))
         modules.insert(0, Module("kernel", kernel))
-        programs.append(("kernel", kernel))
-    return Container(image, tuple(modules), tuple(programs))
+        symbols.append((KERNEL, parse(kernel, KERNEL).symbols))
+    return Container(image, tuple(modules), tuple(symbols))
 
 
 def _place(rootfs: Rootfs, program: str, search: str) -> tuple[str, bytes]:

@@ -1,83 +1,130 @@
-"""What listens while the machine runs: the trace and the table of `--stats`."""
+"""What watches a run: the trace, and the table that ends it."""
 
 from __future__ import annotations
 
+import struct
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .emu.events import Who
+from .emu.events import Kind, Who
 from .emu.sinks import open_trace
 from .emu.sinks.summary import Summary
+from .guest import syscalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import IO
 
     from .emu.cpu import Cpu
+    from .emu.events import Event
     from .emu.machine import Machine
-    from .session import Job
 
-_COUNTERS = ("sites found", "sites rewritten", "calls by the slow path", "calls by the gate")
+_ENOSYS: Final = -38 & (1 << 64) - 1
+_CALLS: Final = frozenset({Kind.SYSCALL, Kind.GATE_ENTER})
+_RETURNS: Final = frozenset({Kind.SYSRET, Kind.GATE_EXIT})
+_KERNEL_KEY: Final = 1  # the protection key of the container kernel's pages
+
+
+class Sites(NamedTuple):
+    """What became of a program's SYSCALL instructions: the container kernel's ``xgate_stats``."""
+
+    found: int
+    rewritten: int
+    slow_calls: int
+    gate_calls: int
+
+
+class Missing:
+    """Collects the numbers of the system calls that returned ENOSYS.
+
+    Attributes:
+        numbers: in the order of their first call.
+
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, None] = {}
+        self._last = 0
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if event.kind in _CALLS:
+            self._last = event.data[0]
+        elif event.kind in _RETURNS and event.data[0] == _ENOSYS:
+            self.numbers[self._last] = None
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def who_is_paracell(cpu: Cpu) -> Who:
+    """Tell who runs in a ParaCell container: the host at ring 0, above it the one whose keys PKRU holds."""
+    if cpu.cpl == 0:
+        return Who.HOST
+    return Who.USER if cpu.pkru >> 2 * _KERNEL_KEY & 1 else Who.KERNEL
 
 
 class Observers:
-    """The sinks of one run."""
+    """The sinks of one run.
 
-    def __init__(self, machine: Machine, job: Job, trace: str | None, *, suffix: str, stats: bool) -> None:
-        from .guest.elf import parse
+    Attributes:
+        trace: the sink that writes a trace, or None.
+        summary: what is counted for the table, or None.
 
-        for name, data in job.programs:
-            machine.symbols.add(name, parse(data, name).symbols)
+    """
+
+    def __init__(self, machine: Machine, trace: tuple[str, IO[bytes]] | None, *, stats: bool) -> None:
         self._machine = machine
-        self._file = Path(trace).open("wb") if trace else None  # noqa: SIM115  (closed by `finish`)
-        self._trace = open_trace(suffix, self._file, machine.symbols) if self._file else None
-        self._summary = Summary() if stats else None
-        if any(name == "kernel" for name, _ in job.programs):
-            machine.cpu.who_is = _with_keys
-        for sink in (self._trace, self._summary):
-            if sink is not None:
-                machine.add_sink(sink)
+        self._missing = Missing()
+        self.trace = open_trace(*trace, machine.symbols) if trace else None
+        self.summary = Summary() if stats else None
+        if self.trace:
+            machine.add_sink(self.trace)
+        if self.summary:
+            machine.add_sink(self.summary)
+            machine.add_sink(self._missing)
 
-    def finish(self, wipe: Callable[[], None]) -> None:
-        """End the trace and print the table."""
-        if self._trace is not None and self._file is not None:
-            self._trace.close()
-            self._file.close()
-        if self._summary is not None:
-            wipe()
-            self._print(self._summary)
-
-    def _print(self, summary: Summary) -> None:
-        from rich.console import Console
-        from rich.table import Table
-
-        console = Console(file=sys.stderr, highlight=False, width=None if sys.stderr.isatty() else 100)
-        table = Table("event", "count", "virtual cycles", "share", box=None, pad_edge=False)
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for line in summary.lines():
-            table.add_row(line.event, f"{line.count:,}", f"{line.cycles:,}", f"{line.share:.1%}")
-        console.print(table)
-        for text in self._gate_lines():
-            console.print(text)
-
-    def _gate_lines(self) -> list[str]:
-        """Read what the gates' own counters say, from the container kernel's memory by their symbol."""
-        address = self._machine.symbols.address("xgate_stats")
-        if address is None:
-            return []
-        walk = self._machine.cpu.translation.explain(address, 1, user=False)
-        if walk.physical is None:
-            return []
-        memory = self._machine.memory
-        values = [memory.read64(walk.physical + 8 * i) for i in range(len(_COUNTERS))]
-        return [f"{name}: {value:,}" for name, value in zip(_COUNTERS, values, strict=True)]
+    def finish(self) -> None:
+        """End the trace, and print the table on stderr."""
+        if self.trace:
+            self.trace.close()
+        if self.summary:
+            _print(self.summary, list(self._missing.numbers), _sites(self._machine))
 
 
-def _with_keys(cpu: Cpu) -> Who:
-    """Tell who runs where the container kernel is at ring 3: the one whose PKRU opens the kernel's key 1."""
-    if cpu.cpl == 0:
-        return Who.HOST
-    return Who.USER if cpu.pkru >> 2 & 1 else Who.KERNEL
+def _sites(machine: Machine) -> Sites | None:
+    """Read the container kernel's counters, by symbol, through the tables that the machine stopped with."""
+    from .mmu.rights import READ
+
+    address = machine.symbols.address("xgate_stats")
+    if address is None:
+        return None
+    walk = machine.cpu.translation.explain(address, READ, user=False)
+    leaf = walk.steps[-1].entry if walk.steps else 0
+    if not leaf & 1:
+        return None
+    frame = walk.frame if walk.frame is not None else int(leaf) & 0xFFFFFFFFFF000
+    return Sites(*struct.unpack("<4Q", machine.memory.read(frame | address & 0xFFF, 32)))
 
 
+def _print(summary: Summary, missing: list[int], sites: Sites | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True, highlight=False)
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("event")
+    for column in ("count", "cycles", "share"):
+        table.add_column(column, justify="right")
+    for line in summary.lines():
+        name = line.event.replace("_", " ")
+        table.add_row(name, f"{line.count:,}", f"{line.cycles:,}", f"{line.share:.1%}")
+    console.print(table)
+    if sites:
+        console.print(
+            f"system-call sites: {sites.rewritten:,} of {sites.found:,} rewritten; "
+            f"{sites.gate_calls:,} calls through the gate, {sites.slow_calls:,} by the slow path"
+        )
+    for number in missing:
+        console.print(f"not implemented: {syscalls.name(number)} ({number})")
+    sys.stderr.flush()

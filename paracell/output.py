@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import tempfile
 from contextlib import contextmanager, suppress
@@ -10,38 +12,69 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
+
+    from _typeshed import ReadableBuffer
+
+
+class Output(io.FileIO):
+    """An unbuffered file whose errors name the path that the user gave, and whose writes are complete."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        super().__init__(descriptor, "wb")
+        self._path = path
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of `data`."""
+        view: memoryview[Any] = memoryview(data).cast("B")
+        size = len(view)
+        with _naming(self._path):
+            while view:
+                view = view[super().write(view) :]
+        return size
 
 
 @contextmanager
-def whole_file(path: str) -> Iterator[str]:
-    """Give the name of a new file beside `path` that takes its place when the block ends well, and is gone when it does not.
+def whole_file(path: str) -> Iterator[Output]:
+    """Open a new file beside `path` that takes its place when the block ends well, and is gone when it does not.
 
-    A device or pipe is written directly: nothing can be renamed over it.  `OSError` at once if the place cannot be written.
+    A device or pipe is written directly: nothing can be renamed over it.
+
+    Raises:
+        OSError: at once if the place cannot be written, later if the disk is full; it carries `path`.
+
     """
     target = Path(path)
     if target.exists() and not target.is_file():
-        with open(os.open(path, os.O_WRONLY), "wb"):  # noqa: PTH123 -- os.open refuses a directory by its name
-            yield path
+        with Output(os.open(path, os.O_WRONLY | os.O_CLOEXEC), path) as file:
+            yield file
         return
     if target.is_symlink():
         target = target.resolve()
     if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(13, os.strerror(13), path)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    with _naming(path):
+        descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        handle, part = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    try:
-        os.close(handle)
-        yield part
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(part).chmod(0o666 & ~umask)
-        Path(part).replace(target)
-    except OSError as error:
-        if error.filename == part:
-            raise OSError(error.errno, error.strerror, path) from error
-        raise
+        with Output(descriptor, path) as file:
+            yield file
+            os.fchmod(descriptor, 0o666 & ~_umask())
+        with _naming(path):
+            Path(part).replace(target)
     finally:
         with suppress(FileNotFoundError):
             Path(part).unlink()
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -15,9 +15,11 @@ from .problem import FAILED, SIGINT, Problem
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import IO
 
     from .emu.machine import Machine, Stop
+    from .guest.elf import Symbol
     from .guest.image import Image
     from .guest.multiboot import Module
 
@@ -42,7 +44,8 @@ class Job:
         modules: what stands beside it.
         cmdline: its options.
         memory: bytes of RAM.
-        programs: (name, bytes) of further ELF files whose symbols a trace may want.
+        symbols: names of further ELF files, each with a function that gives its symbols.
+        paracell: whether the image is the ParaCell host.
 
     """
 
@@ -50,7 +53,8 @@ class Job:
     modules: Sequence[Module]
     cmdline: str
     memory: int
-    programs: Sequence[tuple[str, bytes]] = ()
+    symbols: Sequence[tuple[str, Callable[[], Iterable[Symbol]]]] = ()
+    paracell: bool = False
 
 
 def run_machine(job: Job, outputs: Outputs) -> Stop:
@@ -58,29 +62,39 @@ def run_machine(job: Job, outputs: Outputs) -> Stop:
 
     The outputs are opened before the machine starts: a path that cannot be written costs no run.
     """
-    if outputs.trace and not outputs.trace.endswith(_TRACES):
-        raise Problem(f"a trace is .jsonl or .pftrace: {outputs.trace}")
     with ExitStack() as stack:
-        snapshot = stack.enter_context(whole_file(outputs.snapshot)) if outputs.snapshot else None
-        trace = stack.enter_context(whole_file(outputs.trace)) if outputs.trace else None
+        snapshot = _open(stack, outputs.snapshot)
+        trace = _open(stack, outputs.trace, _TRACES)
         from .emu.machine import Machine
 
         console = Console()
         machine = Machine(job.memory, console)
         machine.load(job.image, job.cmdline, job.modules)
-        if trace is not None or outputs.stats:
-            from .observers import Observers
+        for name, symbols in job.symbols:
+            machine.symbols.add(name, symbols)
+        if trace or outputs.stats:
+            from .observers import Observers, who_is_paracell
 
-            suffix = Path(outputs.trace).suffix if outputs.trace else ""
-            observers = Observers(machine, job, trace, suffix=suffix, stats=outputs.stats)
+            if job.paracell:
+                machine.cpu.who_is = who_is_paracell
+            traced = (PurePath(outputs.trace or "").suffix, trace) if trace else None
+            observers = Observers(machine, traced, stats=outputs.stats)
             stop = _run(machine, console)
-            observers.finish(console.before_output)
+            observers.finish()
         else:
             stop = _run(machine, console)
-        if snapshot is not None:
-            with Path(snapshot).open("wb") as file:
-                machine.save(file)
+        if snapshot:
+            machine.save(snapshot)
     return stop
+
+
+def _open(stack: ExitStack, path: str | None, suffixes: tuple[str, ...] = ()) -> IO[bytes] | None:
+    """Open an output for writing; it takes its place when `stack` ends well."""
+    if path is None:
+        return None
+    if suffixes and PurePath(path).suffix not in suffixes:
+        raise Problem(f"a trace is {' or '.join(suffixes)}: {path}")
+    return stack.enter_context(whole_file(path))
 
 
 def _run(machine: Machine, console: Console) -> Stop:

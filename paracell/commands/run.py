@@ -49,5 +49,7 @@ def command(
     container = prepare(runtime, program, arguments, environment, rootfs, memory)
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
     line = f"tty={terminals()} {append}".strip()  # the kernel's option: which streams are terminals
-    job = Job(image.load(container.image), container.modules, line, memory, container.programs)
+    job = Job(
+        image.load(container.image), container.modules, line, memory, container.symbols, paracell=runtime == "paracell"
+    )
     return exit_status(run_machine(job, outputs), shifted=False)

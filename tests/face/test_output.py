@@ -12,11 +12,11 @@ from paracell.output import whole_file
 
 def test_appears_whole(tmp_path: Path) -> None:
     target = tmp_path / "trace.jsonl"
-    with whole_file(str(target)) as part:
-        Path(part).write_bytes(b"new")
+    with whole_file(str(target)) as file:
+        file.write(b"ne")
+        file.write(b"w")
         assert not target.exists()
-        assert Path(part).parent == tmp_path
-        assert part.endswith(".jsonl")
+        assert len(list(tmp_path.iterdir())) == 1
     assert target.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["trace.jsonl"]
     assert target.stat().st_mode & 0o777 == 0o666 & ~current_umask()
@@ -31,8 +31,14 @@ def current_umask() -> int:
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "trace"
     target.write_bytes(b"old")
-    with pytest.raises(IsADirectoryError), whole_file(str(target)) as part:
-        tmp_path.write_bytes(Path(part).write_bytes(b"half").to_bytes())
+
+    def spoil() -> None:
+        with whole_file(str(target)) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        spoil()
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["trace"]
 
@@ -47,17 +53,28 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
 
 
 def test_devices_are_written_directly() -> None:
-    with whole_file("/dev/null") as part:
-        assert part == "/dev/null"
+    out, into = os.pipe()
+    with whole_file(f"/dev/fd/{into}") as file:
+        file.write(b"straight")
+        assert os.read(out, 100) == b"straight"
+    os.close(out)
+    os.close(into)
 
 
 def test_a_link_keeps_pointing(tmp_path: Path) -> None:
     (tmp_path / "real").touch()
     (tmp_path / "link").symlink_to("real")
-    with whole_file(str(tmp_path / "link")) as part:
-        Path(part).write_bytes(b"x")
+    with whole_file(str(tmp_path / "link")) as file:
+        file.write(b"x")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"x"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_device_is_named() -> None:
+    with pytest.raises(OSError) as caught, whole_file("/dev/full") as file:
+        file.write(b"x")
+    assert caught.value.filename == "/dev/full"
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
@@ -69,7 +86,7 @@ from paracell.problem import explain
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    with whole_file(sys.argv[1]) as part, open(part, "wb", buffering=0) as file:
+    with whole_file(sys.argv[1]) as file:
         while True:
             file.write(bytes(1000))
 except OSError as error:
@@ -78,5 +95,5 @@ except OSError as error:
     target = tmp_path / "trace"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script, target], capture_output=True, text=True, check=True, cwd=root)
-    assert "File too large" in done.stdout
+    assert done.stdout == f"File too large: {target}\n"
     assert list(tmp_path.iterdir()) == []
