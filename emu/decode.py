@@ -240,10 +240,13 @@ def _memory(found: Any, o: Any) -> Operand:
 
 
 # POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID read TCG's tables; IN and OUT check no permission.
-# A string of INS or OUTS would be a call for each element.
-_KERNEL: Final = re.compile(rb"[\x9d\x9c\xf1]|\x0f[\x00-\x03\xc7]|\xf3[\x40-\x4f\x66\x67]*[\x6c-\x6f]", re.DOTALL)
+# A string of INS or OUTS would be a call for each element.  A null SS at ring 1 takes TCG to ring 0.
+_KERNEL: Final = re.compile(
+    rb"[\x9d\x9c\xf1]|\x0f[\x00-\x03\xb2\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]|\xf3[\x40-\x4f\x66\x67]*[\x6c-\x6f]",
+    re.DOTALL,
+)
 _USER: Final = re.compile(rb"[\xf1\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
-_ALWAYS: Final = frozenset({"sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"})
+_ALWAYS: Final = frozenset({"lss", "sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"})
 _STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for size in "bwd")
 _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud")
@@ -268,8 +271,8 @@ def tricky_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, p
         wanted |= _PUSHF
     if not pattern.search(code):
         return
-    for at, _size, mnemonic, _text in _disassembler(mode).disasm_lite(code, address):
-        if mnemonic in wanted:
+    for at, _size, mnemonic, text in _disassembler(mode).disasm_lite(code, address):
+        if mnemonic in wanted or (mnemonic == "mov" and text.startswith("ss,")):
             yield at
         if mnemonic.startswith(_ENDS):
             return
