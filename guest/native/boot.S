@@ -16,10 +16,10 @@
         .code32
         .align 4
 header: .long 0x1badb002, HEADER_FLAGS, -(0x1badb002 + HEADER_FLAGS)
-        .long header, 0x100000, load_end, bss_end, boot_start
+        .long header, 0x100000, load_end, bss_end, _start
 
-        .globl boot_start
-boot_start:
+        .globl _start
+_start:
         cld
         lea     boot_pml4, %edi                 /* level 4: the three regions above */
         lea     boot_direct, %eax

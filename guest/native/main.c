@@ -8,9 +8,9 @@ void native_main(struct multiboot *info) {
     static struct bootinfo boot;
 
     segments_init();
+    pic_init();                 /* before the UART may interrupt: an 8259 that is set up forgets the edge */
     uart_init();
     memory_init();
-    pic_init();
     timer_init();
     read_boot_information((struct multiboot *)((u64)info + DIRECT_MAP), &boot);
     kernel_main(&boot);

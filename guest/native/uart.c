@@ -8,7 +8,6 @@
 #define COM2 0x2f8
 #define DATA 0
 #define IER 1
-#define IIR 2                   /* read */
 #define FCR 2                   /* write */
 #define LCR 3
 #define MCR 4
@@ -17,9 +16,7 @@
 #define LSR_DR 0x01
 #define LSR_THRE 0x20
 #define MSR_DCD 0x80
-#define IIR_FULL 0x04           /* at least as many bytes as the trigger level */
 #define FIFO 16
-#define TRIGGER 14
 
 static void init(u16 port) {
     outb(port + IER, 0);
@@ -27,7 +24,7 @@ static void init(u16 port) {
     outb(port + DATA, 1);
     outb(port + IER, 0);
     outb(port + LCR, 3);
-    outb(port + FCR, 0xc7);     /* FIFO on, empty, trigger at 14 */
+    outb(port + FCR, 0x07);     /* FIFO on, empty, an interrupt for each byte */
     outb(port + MCR, 0x0b);     /* DTR, RTS, OUT2: interrupts reach the 8259 */
 }
 

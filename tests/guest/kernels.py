@@ -1,4 +1,4 @@
-"""Run a program in a container on the native kernel, on whatever machine is at hand."""
+"""Run a program in a container on the native kernel, on QEMU or on our own machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import frozen
 
+from paracell.emu.machine import Machine, Reason
 from paracell.guest import shipped
+from paracell.guest.image import load
+from paracell.guest.multiboot import Module
 from paracell.guest.rootfs import init_block
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-system-x86_64 is not 
 STATUS_BITS = 127  # QEMU's exit device shifts the status left by one, and a process keeps eight bits
 
 
+MACHINES = [pytest.param("qemu", marks=[needs_qemu, pytest.mark.qemu]), "emulator"]
+MEMORY = 256 << 20
+
+
 @frozen
 class Outcome:
     """How a container ended: its status modulo 128, what it wrote, and what it or its kernel complained about."""
@@ -30,6 +37,27 @@ class Outcome:
     status: int
     out: bytes
     err: bytes
+
+
+class Typed:
+    """A console with all of its input there from the beginning."""
+
+    def __init__(self, typed: bytes) -> None:
+        self._left = typed
+        self.ended = not typed
+        self.sent = (bytearray(), bytearray())
+
+    def write(self, stream: int, data: bytes) -> None:
+        self.sent[stream].extend(data)
+
+    def read(self, count: int) -> bytes:
+        data, self._left = self._left[:count], self._left[count:]
+        self.ended = not self._left
+        return data
+
+    def wait(self, seconds: float | None) -> bool:
+        del seconds
+        return True
 
 
 def tar_of(files: Mapping[str, bytes]) -> bytes:
@@ -47,30 +75,51 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def run(folder: Path, rootfs: bytes, argv: Sequence[str], env: Sequence[str] = (), options: str = "") -> Outcome:
-    """Boot the native kernel with a root file system and run a program in it; `folder` takes the files that this needs."""
+def run(
+    machine: str,
+    folder: Path,
+    rootfs: bytes,
+    argv: Sequence[str],
+    *,
+    env: Sequence[str] = (),
+    options: str = "",
+    typed: bytes = b"",
+) -> Outcome:
+    """Boot the native kernel with a root file system and run a program in it.
+
+    `folder` takes the files that QEMU needs; `typed` is for our own machine only, since QEMU knows no end of input.
+    """
+    block = init_block(argv, env)
+    if machine == "qemu":
+        assert not typed
+        return _run_on_qemu(folder, rootfs, block, options)
+    console = Typed(typed)
+    ours = Machine(MEMORY, console)
+    ours.load(load(shipped.image("native.elf")), options, [Module("rootfs", rootfs), Module("init", block)])
+    stop = ours.run()
+    assert stop.reason is Reason.EXIT, "\n".join(stop.report)
+    return Outcome(stop.value & STATUS_BITS, *map(bytes, console.sent))
+
+
+def _run_on_qemu(folder: Path, rootfs: bytes, block: bytes, options: str) -> Outcome:
     assert QEMU is not None
     (folder / "rootfs").write_bytes(rootfs)
-    (folder / "init").write_bytes(init_block(argv, env))
+    (folder / "init").write_bytes(block)
     out, err = folder / "out", folder / "err"
-    command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", "256", "-kernel", str(shipped.image("native.elf"))]
-    command += [
-        "-initrd",
-        f"{folder / 'rootfs'},{folder / 'init'}",
-        "-append",
-        options,
-        "-display",
-        "none",
-        "-no-reboot",
-    ]
+    command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY >> 20), "-display", "none", "-no-reboot"]
+    command += ["-kernel", str(shipped.image("native.elf")), "-append", options]
+    command += ["-initrd", f"{folder / 'rootfs'},{folder / 'init'}"]
     command += ["-serial", f"file:{out}", "-serial", f"file:{err}", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     status = subprocess.run(command, check=False, timeout=300, stdin=subprocess.DEVNULL).returncode
     assert status & 1, f"the kernel never reached its exit: {err.read_bytes()!r}"
     return Outcome(status >> 1, out.read_bytes(), err.read_bytes())
 
 
-def run_shipped(folder: Path, name: str, *arguments: str, options: str = "") -> Outcome:
+def run_shipped(
+    machine: str, folder: Path, name: str, *arguments: str, options: str = "", typed: bytes = b""
+) -> Outcome:
     """Run one of our own programs, alone in its file system."""
     path = shipped.program(name)
     assert path is not None
-    return run(folder, tar_of({f"bin/{name}": path.read_bytes()}), [f"/bin/{name}", *arguments], options=options)
+    rootfs = tar_of({f"bin/{name}": path.read_bytes()})
+    return run(machine, folder, rootfs, [f"/bin/{name}", *arguments], options=options, typed=typed)

@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from .kernels import needs_qemu, run
+from .kernels import MACHINES, run
 
 BUSYBOX = Path(shutil.which("busybox") or "/bin/busybox")
 ENV = ("PATH=/bin", "TZ=UTC")
 WHEN = 1_000_000_000
 
 pytestmark = [
-    needs_qemu,
-    pytest.mark.qemu,
     pytest.mark.skipif(not BUSYBOX.is_file(), reason="busybox-static is not installed"),
 ]
 
@@ -65,6 +63,7 @@ def _plain(listing: bytes) -> bytes:
     return b"\n".join(line for line in lines if not line.startswith(b"total "))
 
 
+@pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize(
     "command",
     [
@@ -98,10 +97,10 @@ def _plain(listing: bytes) -> bytes:
         "no-such-applet",
     ],
 )
-def test_applet(tree: tuple[Path, bytes], tmp_path: Path, command: str) -> None:
+def test_applet(machine: str, tree: tuple[Path, bytes], tmp_path: Path, command: str) -> None:
     root, tar = tree
     arguments = command.split()
-    ours = run(tmp_path, tar, ["/bin/busybox", *arguments], ENV)
+    ours = run(machine, tmp_path, tar, ["/bin/busybox", *arguments], env=ENV)
     real = subprocess.run(
         ["/bin/busybox", *arguments], executable=BUSYBOX, cwd=root, env=dict(e.split("=") for e in ENV),
         stdin=subprocess.DEVNULL, capture_output=True, check=False,

@@ -7,50 +7,56 @@ import pytest
 
 from paracell.guest import shipped
 
-from .kernels import STATUS_BITS, needs_qemu, run, run_shipped, tar_of
+from .kernels import MACHINES, STATUS_BITS, run, run_shipped, tar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [needs_qemu, pytest.mark.qemu]
+on_each_machine = pytest.mark.parametrize("machine", MACHINES)
 
 
-def test_hello(tmp_path: Path) -> None:
-    ran = run_shipped(tmp_path, "hello", "one", "two words")
+@on_each_machine
+def test_hello(machine: str, tmp_path: Path) -> None:
+    ran = run_shipped(machine, tmp_path, "hello", "one", "two words")
     lines = ran.out.decode().splitlines()
     assert (ran.status, ran.err) == (0, b"")
     assert lines[:2] == ["Hello from a container.", "I am process 1, on Linux 6.1.0-paracell (x86_64)."]
     assert lines[-2:] == ["argument 1: one", "argument 2: two words"]
 
 
-def test_system_calls_as_on_linux(tmp_path: Path) -> None:
+@on_each_machine
+def test_system_calls_as_on_linux(machine: str, tmp_path: Path) -> None:
     program = shipped.program("syscalls")
     folder = tmp_path / "host"
     folder.mkdir()
     real = subprocess.run([program], cwd=folder, capture_output=True, check=False)
-    ours = run_shipped(tmp_path, "syscalls")
+    ours = run_shipped(machine, tmp_path, "syscalls")
     assert ours.out.decode().splitlines() == real.stdout.decode().splitlines()
     assert ours.status == real.returncode == 42
 
 
+@on_each_machine
 @pytest.mark.parametrize("address", [0, 0xFFFF888000000000, 0xFFFFFFFF80100000, 0x7FFFFFFFF000, 1 << 47])
-def test_bad_read_is_sigsegv(tmp_path: Path, address: int) -> None:
-    ran = run_shipped(tmp_path, "segv", str(address))
+def test_bad_read_is_sigsegv(machine: str, tmp_path: Path, address: int) -> None:
+    ran = run_shipped(machine, tmp_path, "segv", str(address))
     assert ran.status == 139 & STATUS_BITS
     assert b"paracell: segv[1]: SIGSEGV at 0x" in ran.err
     assert ran.out.startswith(b"reading ")
 
 
-def test_spin_and_null_end(tmp_path: Path) -> None:
-    assert run_shipped(tmp_path, "spin", "100000").out == b"100000\n"
-    assert run_shipped(tmp_path, "null", "10000").status == 0
+@on_each_machine
+def test_spin_and_null_end(machine: str, tmp_path: Path) -> None:
+    assert run_shipped(machine, tmp_path, "spin", "100000").out == b"100000\n"
+    assert run_shipped(machine, tmp_path, "null", "10000").status == 0
 
 
-def test_same_run_same_bytes(tmp_path: Path) -> None:
-    assert run_shipped(tmp_path, "hello") == run_shipped(tmp_path, "hello")
+@on_each_machine
+def test_same_run_same_bytes(machine: str, tmp_path: Path) -> None:
+    assert run_shipped(machine, tmp_path, "hello") == run_shipped(machine, tmp_path, "hello")
 
 
+@on_each_machine
 @pytest.mark.parametrize(
     ("program", "status", "message"),
     [
@@ -59,8 +65,10 @@ def test_same_run_same_bytes(tmp_path: Path) -> None:
         (b"\x7fELF\x02\x01\x01" + bytes(57), 126, b"cannot run /bin/it: no static x86-64 program"),
     ],
 )
-def test_what_is_no_program(tmp_path: Path, program: bytes | None, status: int, message: bytes) -> None:
-    ran = run(tmp_path, tar_of({"bin/it": program} if program is not None else {"bin/other": b""}), ["/bin/it"])
+def test_what_is_no_program(machine: str, tmp_path: Path, program: bytes | None, status: int, message: bytes) -> None:
+    ran = run(
+        machine, tmp_path, tar_of({"bin/it": program} if program is not None else {"bin/other": b""}), ["/bin/it"]
+    )
     assert (ran.status, ran.err) == (status & STATUS_BITS, b"paracell: " + message + b"\n")
 
 
@@ -76,6 +84,7 @@ def _fifo(tar: bytes) -> bytes:
     return tar[:512] + bytes(header) + tar[1024:]
 
 
+@on_each_machine
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -88,7 +97,38 @@ def _fifo(tar: bytes) -> bytes:
         (lambda t: t[512:], b"a name whose directory is missing, at offset 0"),
     ],
 )
-def test_malformed_rootfs(tmp_path: Path, spoil: Callable[[bytes], bytes], message: bytes) -> None:
-    ran = run(tmp_path, spoil(tar_of({"bin/it": bytes(3000)})), ["/bin/it"])
+def test_malformed_rootfs(machine: str, tmp_path: Path, spoil: Callable[[bytes], bytes], message: bytes) -> None:
+    ran = run(machine, tmp_path, spoil(tar_of({"bin/it": bytes(3000)})), ["/bin/it"])
     assert (ran.status, ran.out) == (125, b"")
     assert ran.err == b"paracell: rootfs: " + message + b" of the archive\n"
+
+
+def test_input_and_its_end(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 40  # 3 among them: no terminal, so no Ctrl-C
+    ran = run_shipped("emulator", tmp_path, "echoin", typed=data)
+    assert (ran.status, ran.out, ran.err) == (0, data, b"10240 bytes\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "out"),
+    [
+        (b"ab\x7fc\n\x04", b"ab\b \bc\r\nac\r\n"),  # erase
+        (b"junk\x15x\r\x04", b"junk" + b"\b \b" * 4 + b"x\r\nx\r\n"),  # kill; return is a newline
+        (b"half\x04\x04", b"halfhalf"),  # the first end-of-file gives what was typed
+        (b"\t\x01\n\x04", b"\t^A\r\n\t\x01\r\n"),  # control characters are shown
+    ],
+)
+def test_terminal_line(tmp_path: Path, typed: bytes, out: bytes) -> None:
+    ran = run_shipped("emulator", tmp_path, "echoin", options="tty=7", typed=typed)
+    assert (ran.status, ran.out) == (0, out)
+
+
+@pytest.mark.parametrize(("key", "status", "shown"), [(b"\x03", 130, b"x^C"), (b"\x1c", 131, b"x^\\")])
+def test_keys_that_kill(tmp_path: Path, key: bytes, status: int, shown: bytes) -> None:
+    ran = run_shipped("emulator", tmp_path, "echoin", options="tty=7", typed=b"x" + key)
+    assert (ran.status, ran.out) == (status & STATUS_BITS, shown)
+
+
+def test_ctrl_c_ends_a_loop(tmp_path: Path) -> None:
+    ran = run_shipped("emulator", tmp_path, "spin", options="tty=7", typed=b"\x03")
+    assert (ran.status, ran.out) == (130 & STATUS_BITS, b"^C")
