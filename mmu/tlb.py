@@ -16,6 +16,8 @@ CAPACITY: Final = 1 << 16  # of one PCID; a page is 4 KiB here, so 256 MiB
 KEPT: Final = 64  # PCIDs that hold translations
 _SPANS: Final = {2: 1 << 9, 3: 1 << 18}
 _PAGES: Final = tuple(_SPANS.values())
+_SIZE: Final = 7 << LEVEL_SHIFT
+_SMALL: Final = 1 << LEVEL_SHIFT
 
 
 class Space(dict[int, int]):
@@ -92,7 +94,11 @@ class Tlb:
 
     def insert(self, vpn: int, entry: int, *, use_global: bool) -> None:
         """Keep a translation."""
-        (self.shared if use_global and entry & G else self.current).keep(vpn, entry)
+        space = self.shared if use_global and entry & G else self.current
+        if entry & _SIZE == _SMALL and len(space) < CAPACITY:
+            space[vpn] = entry
+        else:
+            space.keep(vpn, entry)
 
     def invalidate(self, vpn: int, pcid: int | None = None) -> bool:
         """Drop the page that holds `vpn`: in the current PCID and among the global pages, or in `pcid` alone.

@@ -96,6 +96,7 @@ def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int) -> tuple[int, ...]:
     return tuple(masks)
 
 
+_LEVEL4: Final = Mode.LEVEL4  # reading a member off the class takes 0.1 µs
 _LEVELS4: Final = ((4, 39), (3, 30), (2, 21), (1, 12))
 _LEVELS_PAE: Final = ((2, 21), (1, 12))
 
@@ -120,7 +121,7 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
     words, low = memory.words, memory.low
     levels: tuple[tuple[int, int], ...] = _LEVELS4
     pte: int
-    if mode is Mode.LEVEL4 and trail is None:
+    if mode is _LEVEL4 and trail is None:
         # The usual case in one expression that only reads: four tables, all accessed before.  Anything else is the loop's.
         used = masks[0]
         if (
