@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from . import __version__
-from .problem import FAILED, SIGINT, SIGPIPE, explain
+from .problem import FAILED, SIGNALLED, explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,17 +57,21 @@ def paracell() -> None:
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit status; what goes wrong is one line on stderr."""
     try:
-        status = paracell.main(list(arguments), prog_name="paracell", standalone_mode=False)
+        # Not paracell.main(): it turns a broken pipe into an exit of its own.
+        with paracell.make_context("paracell", list(arguments)) as context:
+            status = paracell.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (try {context.command_path} --help)" if context else ""
+        where = getattr(error, "ctx", None)
+        hint = f" (try {where.command_path} --help)" if where else ""
         return _say(error.format_message().replace("\n", " ") + hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return SIGINT
+        return SIGNALLED + signal.SIGINT
     except BrokenPipeError:
         _forget_stdout()
-        return SIGPIPE
+        return SIGNALLED + signal.SIGPIPE
     except Exception as error:
         problem = explain(error)
         if problem is None:

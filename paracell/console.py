@@ -88,20 +88,22 @@ def unedited(descriptor: int = 0) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop`, from another thread, on SIGINT, SIGTERM or SIGHUP while the block runs.
+def interruptible(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call `stop`, from another thread, on SIGINT, SIGTERM or SIGHUP while the block runs; gives the list of their numbers.
 
     Python runs its signal handlers between two bytecodes of the main thread, and a guest in a tight loop lets none pass; but the C
-    half of the handler writes to a pipe at once, and a thread can wait for that.
+    half of the handler writes the number to a pipe at once, and a thread can wait for that.
     """
+    caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield caught
         return
     out, into = os.pipe()
     os.set_blocking(into, False)
 
     def watch() -> None:
-        while os.read(out, 1) not in (b"", b"\0"):
+        while number := os.read(out, 1)[0]:
+            caught.append(number)
             stop()
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -110,7 +112,7 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
     old = signal.set_wakeup_fd(into, warn_on_full_buffer=False)
     thread.start()
     try:
-        yield
+        yield caught
     finally:
         signal.set_wakeup_fd(old)
         for number, handler in zip(signals, before, strict=True):

@@ -118,7 +118,7 @@ def _print(summary: Summary, missing: list[int], sites: Sites | None) -> None:
         table.add_column(column, justify="right")
     for line in summary.lines():
         name = line.event.replace("_", " ")
-        table.add_row(name, f"{line.count:,}", f"{line.cycles:,}", f"{line.share:.1%}")
+        table.add_row(name, f"{line.times:,}", f"{line.cycles:,}", f"{line.share:.1%}")
     console.print(table)
     if sites:
         console.print(

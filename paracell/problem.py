@@ -22,8 +22,7 @@ BAD_INPUT: Final = 2
 FAILED: Final = 125
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
-SIGINT: Final = 130
-SIGPIPE: Final = 141
+SIGNALLED: Final = 128
 
 
 class Problem(Exception):

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from .console import Console, interruptible, unedited
 from .output import whole_file
-from .problem import FAILED, SIGINT, Problem
+from .problem import FAILED, SIGNALLED, Problem
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -57,7 +57,15 @@ class Job:
     paracell: bool = False
 
 
-def run_machine(job: Job, outputs: Outputs) -> Stop:
+@frozen
+class Outcome:
+    """How the machine stopped, and the signal that made us stop it, or None."""
+
+    stop: Stop
+    signal: int | None
+
+
+def run_machine(job: Job, outputs: Outputs) -> Outcome:
     """Boot an image and run it to its end.
 
     The outputs are opened before the machine starts: a path that cannot be written costs no run.
@@ -79,13 +87,13 @@ def run_machine(job: Job, outputs: Outputs) -> Stop:
                 machine.cpu.who_is = who_is_paracell
             traced = (PurePath(outputs.trace or "").suffix, trace) if trace else None
             observers = Observers(machine, traced, stats=outputs.stats)
-            stop = _run(machine, console)
+            outcome = _run(machine, console)
             observers.finish()
         else:
-            stop = _run(machine, console)
+            outcome = _run(machine, console)
         if snapshot:
             machine.save(snapshot)
-    return stop
+    return outcome
 
 
 def _open(stack: ExitStack, path: str | None, suffixes: tuple[str, ...] = ()) -> IO[bytes] | None:
@@ -97,29 +105,31 @@ def _open(stack: ExitStack, path: str | None, suffixes: tuple[str, ...] = ()) ->
     return stack.enter_context(whole_file(path))
 
 
-def _run(machine: Machine, console: Console) -> Stop:
+def _run(machine: Machine, console: Console) -> Outcome:
     with Progress(lambda: f"{machine.clock.cycles / 2.5e9:.3f} s of its time") as progress:
         console.before_output = progress.wipe
-        with unedited(), interruptible(machine.interrupt):
-            return machine.run()
+        with unedited(), interruptible(machine.interrupt) as caught:
+            stop = machine.run()
+    return Outcome(stop, caught[0] if caught else None)
 
 
-def exit_status(stop: Stop, *, shifted: bool) -> int:
+def exit_status(outcome: Outcome, *, shifted: bool) -> int:
     """Give the command's status for how the machine ended, and tell on stderr if the guest did not end it.
 
     Args:
-        stop: how it ended.
+        outcome: how it ended.
         shifted: as under QEMU's isa-debug-exit, ``value << 1 | 1``; else the value itself.
 
     """
     from .emu.machine import Reason
 
+    stop = outcome.stop
     if stop.reason is Reason.EXIT:
         return stop.status if shifted else stop.value & 0xFF
     if stop.reason is Reason.SHUTDOWN:
         return 0
-    if stop.reason is Reason.INTERRUPTED:
-        return SIGINT
+    if outcome.signal is not None:
+        return SIGNALLED + outcome.signal
     lines = [f"paracell: the machine stopped: {stop.reason}", *stop.report]
     sys.stderr.write("\n".join(lines) + "\n")
     return FAILED

@@ -72,9 +72,10 @@ def test_output_is_whole_and_announced() -> None:
 def test_a_signal_stops_the_machine_from_another_thread(number: signal.Signals) -> None:
     stopped = threading.Event()
     before = signal.getsignal(number)
-    with interruptible(stopped.set):
+    with interruptible(stopped.set) as caught:
         os.kill(os.getpid(), number)
         assert stopped.wait(10)
+    assert caught == [number]
     assert signal.getsignal(number) is before
 
 
