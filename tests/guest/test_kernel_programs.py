@@ -132,3 +132,10 @@ def test_keys_that_kill(tmp_path: Path, key: bytes, status: int, shown: bytes) -
 def test_ctrl_c_ends_a_loop(tmp_path: Path) -> None:
     ran = run_shipped("emulator", tmp_path, "spin", options="tty=7", typed=b"\x03")
     assert (ran.status, ran.out) == (130 & STATUS_BITS, b"^C")
+
+
+@on_each_machine
+def test_out_of_memory_kills(machine: str, tmp_path: Path) -> None:
+    ran = run_shipped(machine, tmp_path, "touch", "300")
+    assert ran.status == 137 & STATUS_BITS
+    assert ran.err == b"paracell: touch[1]: out of memory\n"
