@@ -63,8 +63,7 @@ def cpuid(cpu: Cpu, leaf: int, subleaf: int) -> Leaf:
     """Give (EAX, EBX, ECX, EDX); a basic leaf above the last one answers as the last one does."""
     if leaf & 0x80000000:
         return _extended(cpu, leaf)
-    if leaf > MAX_BASIC:
-        leaf = MAX_BASIC
+    leaf = min(leaf, MAX_BASIC)
     if leaf == 0:
         return MAX_BASIC, 0x756E6547, 0x6C65746E, 0x49656E69
     if leaf == 1:

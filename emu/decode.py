@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins  # noqa: TC003  (attrs reads the annotation)
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -85,10 +86,10 @@ class Insn:
     opsize: int
     address_size: int
     rep: bool
-    bytes: bytes
+    bytes: builtins.bytes
 
     @classmethod
-    def plain(cls, mnemonic: str, code: bytes) -> Insn:
+    def plain(cls, mnemonic: str, code: builtins.bytes) -> Insn:
         """Make an instruction without operands."""
         return cls(mnemonic, len(code), (), 64, 8, rep=False, bytes=code)
 
@@ -246,7 +247,9 @@ _KERNEL: Final = re.compile(
     re.DOTALL,
 )
 _USER: Final = re.compile(rb"[\xf1\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
-_ALWAYS: Final = frozenset({"lss", "sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"})
+_ALWAYS: Final = frozenset(
+    {"lss", "sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"}
+)
 _STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for size in "bwd")
 _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud")

@@ -92,6 +92,12 @@ def fault_offset(engine: Engine) -> int:
     return engine.calibrate(fill, _PROGRAMS, _SCRATCH, wanted, seen)
 
 
+def check_fault(address: int, page: int) -> None:
+    """Check that what `fault_offset`'s place holds is on the page that the fill was asked for."""
+    if address >> 12 != page >> 12:
+        raise UnicornMismatch(f"fault address {address:#x} is not on page {page:#x}")
+
+
 _SCRATCH: Final = 0xF000_0000  # in the hole below 4 GiB, which no RAM fills
 # mov rax,[rdi]; mov [rdi],rax; add [rdi],eax; movups xmm0,[rdi]; jmp rdi
 _PROGRAMS: Final = ("488b07", "488907", "0107", "0f1007", "ffe7")

@@ -143,9 +143,11 @@ class Machine:
         """Run until the guest ends or cannot go on; `Stop` says which."""
         cpu = self.cpu
         self._stop = None
+        stop: Stop | None = None
         try:
-            while self._stop is None:
+            while stop is None:
                 self._round()
+                stop = self._stop
         except TripleFault as error:
             return Stop(Reason.TRIPLE_FAULT, 0, (str(error), *describe(self)))
         except Unimplemented as error:
@@ -154,7 +156,7 @@ class Machine:
             self._sync_clock()
             self._counted = self.engine.counter[0]
             cpu.failure = None
-        return self._stop
+        return stop
 
     def interrupt(self) -> None:
         """Ask `run` to return soon; may be called from another thread."""
@@ -196,9 +198,6 @@ class Machine:
         elif traps.tricky:
             traps.tricky = False
             traps.execute()
-            if cpu.failure is not None:
-                failure, cpu.failure = cpu.failure, None
-                raise failure
         elif error:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:

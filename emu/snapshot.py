@@ -1,4 +1,4 @@
-"""A machine in a file: state as JSON, then the pages that are not zero, compressed.
+r"""A machine in a file: state as JSON, then the pages that are not zero, compressed.
 
 ::
 

@@ -115,7 +115,11 @@ class Translation:
         self._globals = bool(cr4 & CR4.PGE.mask)
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
         self.tlb.select(pcid)
-        flags = cr0 & CR0.WP.mask, cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask), efer & EFER.NXE.mask
+        flags = (
+            cr0 & CR0.WP.mask,
+            cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask),
+            efer & EFER.NXE.mask,
+        )
         self._base = self._bases.setdefault((mode, pcid, *flags), len(self._bases))
         self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
         self.forget_code()
@@ -197,8 +201,7 @@ class Translation:
                 entry = self._walk(gva, need)
                 if entry < 0:
                     address = ctypes.c_uint64.from_address(pointer + self._address_offset).value
-                    if address >> 12 != vpn:
-                        raise layout.UnicornMismatch(f"fault address {address:#x} is not on page {gva:#x}")
+                    layout.check_fault(address, gva)
                     self.fault = (address, need)
                     return False
             perms = table[entry & INDEX_MASK] & 7
@@ -321,7 +324,9 @@ class Translation:
             trail: list[int] = []
             walk(self.memory, paging, gva, need, rights.table(context), trail)
             index = attributes(trail)
-        return PF(int(error_code(paging, context, need, result, index)), gva, partial(self._explain, gva, need, context))
+        return PF(
+            int(error_code(paging, context, need, result, index)), gva, partial(self._explain, gva, need, context)
+        )
 
     # ---- invalidation -----------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Final
 
 _SIGNATURE, _ID, _RAM_SIZE, _PROCESSORS = 0, 1, 3, 5
 

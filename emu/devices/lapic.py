@@ -117,11 +117,14 @@ class Lapic:
             if value & 0xFFF33000:
                 return False
             self._registers[_ICR2] = value >> 32
-        elif value >> 32 or (register in {_EOI, _ESR} and value) or (register == _TPR and value >> 8):
-            return False
-        elif register in _LVT_MASK and value & ~(_LVT_MASK[register] & ~0x1000):
-            return False
-        elif (register == _SELF and value >> 8) or (register == _SVR and value & ~0x11FF):
+        elif (
+            value >> 32
+            or (register in {_EOI, _ESR} and value)
+            or (register == _TPR and value >> 8)
+            or (register in _LVT_MASK and value & ~(_LVT_MASK[register] & ~0x1000))
+            or (register == _SELF and value >> 8)
+            or (register == _SVR and value & ~0x11FF)
+        ):
             return False
         self._write(register, value & 0xFFFFFFFF)
         return True

@@ -2,4 +2,16 @@
 
 from . import control, debug, descriptor, flags, ports, protection, returns, state, syscall, time, transfer
 
-__all__ = ["control", "debug", "descriptor", "flags", "ports", "protection", "returns", "state", "syscall", "time", "transfer"]
+__all__ = [
+    "control",
+    "debug",
+    "descriptor",
+    "flags",
+    "ports",
+    "protection",
+    "returns",
+    "state",
+    "syscall",
+    "time",
+    "transfer",
+]

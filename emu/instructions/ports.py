@@ -102,8 +102,10 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
             last = cpu.devices.port_read(port, size)
             cpu.write(address, size, last)
         # Progress is visible after each element: a fault in the middle restarts where it was.
-        cpu.q[register] = cpu.q[register] + step & mask | cpu.q[register] & ~mask if insn.address_size != 4 else (
-            cpu.q[register] + step & _U32
+        cpu.q[register] = (
+            cpu.q[register] + step & mask | cpu.q[register] & ~mask
+            if insn.address_size != 4
+            else (cpu.q[register] + step & _U32)
         )
         if insn.rep:
             cpu.q[RCX] = cpu.q[RCX] - 1 & mask

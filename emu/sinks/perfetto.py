@@ -75,5 +75,3 @@ class Perfetto:
             self._event(self._last, self._running, TrackEvent.TYPE_SLICE_END)
             self._running = None
         self._file.write(self._builder.serialize())
-
-

@@ -15,7 +15,7 @@ class Line(NamedTuple):
     """One line of the summary: a kind of event by a mover, how often, virtual cycles, share of the cycles spent on events."""
 
     event: str
-    count: int
+    times: int
     cycles: int
     share: float
 
@@ -52,7 +52,7 @@ class Summary:
         """Give the table, most expensive first."""
         total = sum(self._cycles.values()) or 1
         rows = [Line(k.name.lower(), n, self._cycles[k], self._cycles[k] / total) for k, n in self._count.items()]
-        return sorted(rows, key=lambda line: (-line.cycles, -line.count, line.event))
+        return sorted(rows, key=lambda line: (-line.cycles, -line.times, line.event))
 
 
 _CALLS = frozenset({Kind.SYSCALL, Kind.GATE_ENTER})

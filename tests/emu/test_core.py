@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from paracell.emu import layout
 from paracell.emu.cpu import RAX, RBX, RCX, RDX, RIP
 from paracell.emu.engine import Engine
+from paracell.emu.faults import PF
 from paracell.emu.layout import UnicornMismatch
 from paracell.emu.memory import Memory, OutOfRange
 from paracell.emu.traps import Traps
@@ -64,8 +66,6 @@ def test_wrpkru_moves_between_slots_and_rights_follow() -> None:
 
 
 def test_a_denied_key_faults_with_the_pk_bit() -> None:
-    from paracell.emu.faults import PF
-
     world = World()
     cpu = world.cpu
     cpu.set_cr4(cpu.cr4 | PKE)
