@@ -28,6 +28,7 @@ def test_hello(machine: str, tmp_path: Path) -> None:
 @on_each_machine
 def test_system_calls_as_on_linux(machine: str, tmp_path: Path) -> None:
     program = shipped.program("syscalls")
+    assert program is not None
     folder = tmp_path / "host"
     folder.mkdir()
     real = subprocess.run([program], cwd=folder, capture_output=True, check=False)
