@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+LOAD = 0x100000
+FLAGS = 0x10003
+
+
+def image(path: Path, code: str) -> Path:
+    """A flat multiboot image: the header with its address fields, then 32-bit code."""
+    start = LOAD + 32
+    fields = struct.pack("<5I", LOAD, LOAD, 0, 0, start)
+    path.write_bytes(
+        struct.pack("<III", 0x1BADB002, FLAGS, -(0x1BADB002 + FLAGS) % (1 << 32)) + fields + bytes.fromhex(code)
+    )
+    return path
+
+
+def boot(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "paracell", "boot", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, env=ENVIRONMENT, timeout=60)
+
+
+# mov edx,0x3f8; mov al,'h'; out dx,al; mov al,'i'; out dx,al; mov edx,0x2f8; mov al,'!'; out dx,al
+HI = "ba f8 03 00 00 b0 68 ee b0 69 ee ba f8 02 00 00 b0 21 ee"
+
+
+def test_serial_lines_and_the_exit_port(tmp_path: Path) -> None:
+    done = boot(image(tmp_path / "hi", HI + "b8 03 00 00 00 e7 f4"))  # mov eax,3; out 0xf4,eax
+    assert (done.returncode, done.stdout, done.stderr) == (3 << 1 | 1, b"hi", b"!")
+
+
+def test_the_boot_information_is_where_ebx_says(tmp_path: Path) -> None:
+    # cmp eax,0x2badb002; jne out; mov ecx,[ebx+16]; mov eax,[ecx+3]; sub eax,'k=v\0'; out: out 0xf4,eax
+    code = "3d 02 b0 ad 2b 75 0b 8b 4b 10 8b 41 03 2d 6b 3d 76 00 e7 f4"
+    assert boot(image(tmp_path / "hi", code), "--append", "k=v").returncode == 1
+
+
+def test_a_module(tmp_path: Path) -> None:
+    (tmp_path / "module").write_bytes(b"\x2a")
+    # mov ecx,[ebx+24]; mov ecx,[ecx]; movzx eax,byte [ecx]; out 0xf4,eax
+    code = "8b 4b 18 8b 09 0f b6 01 e7 f4"
+    assert boot(image(tmp_path / "hi", code), "--module", tmp_path / "module").returncode == 42 << 1 | 1
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("0f 0b", b"triple fault"),  # ud2, and no IDT
+        ("fa f4", b"halted"),  # cli; hlt
+    ],
+)
+def test_a_guest_that_does_not_end_by_itself_is_described(tmp_path: Path, code: str, what: bytes) -> None:
+    done = boot(image(tmp_path / "bad", code))
+    assert done.returncode == 125
+    assert done.stdout == b""
+    assert what in done.stderr.splitlines()[0]
+    assert b"EIP" in done.stderr or b"RIP" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_memory_is_as_large_as_asked(tmp_path: Path) -> None:
+    # mov eax,[ebx+8]; shr eax,10; out 0xf4,eax: MiB above the first
+    code = "8b 43 08 c1 e8 0a e7 f4"
+    assert boot(image(tmp_path / "m", code), "--memory", "16M").returncode == 15 << 1 | 1
