@@ -264,7 +264,8 @@ class Machine:
             traps.look()
 
     def _exit(self, reason: str, value: int) -> None:
-        self._stop = Stop(Reason(reason), value)
+        if self._stop is None:  # the rest of the block still runs, and may end the machine again
+            self._stop = Stop(Reason(reason), value)
         self.engine.stop_after_block()
 
     def _apic_read(self, _engine: int, offset: int, size: int, _user: object) -> int:

@@ -71,3 +71,10 @@ def test_memory_is_as_large_as_asked(tmp_path: Path) -> None:
     # mov eax,[ebx+8]; shr eax,10; out 0xf4,eax: MiB above the first
     code = "8b 43 08 c1 e8 0a e7 f4"
     assert boot(image(tmp_path / "m", code), "--memory", "16M").returncode == 15 << 1 | 1
+
+
+def test_the_first_end_counts(tmp_path: Path) -> None:
+    """A guest that goes on to the next way of ending, in the same straight line of code, changes nothing."""
+    # mov eax,1; out 0xf4,eax; mov edx,0x8900; then each letter of Shutdown: mov al,letter; out dx,al
+    code = "b8 01 00 00 00 e7 f4 ba 00 89 00 00" + "".join(f"b0 {letter:02x} ee" for letter in b"Shutdown")
+    assert boot(image(tmp_path / "end", code)).returncode == 3
