@@ -232,7 +232,7 @@ class Translation:
         paging = self.paging
         mode = paging.mode
         if mode is _LEVEL4:
-            if (gva + (1 << 47) & (1 << 64) - 1) >> 48:
+            if 0x7FFF_FFFF_FFFF < gva < 0xFFFF_8000_0000_0000:
                 return -4
         elif not mode:
             return gva & 0xFFFFF000 | 0x20F

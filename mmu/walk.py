@@ -32,6 +32,8 @@ FRAME_SHIFT: Final = 12
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
 _USED: Final = _P | _A
 _PAGE: Final = 1 << LEVEL_SHIFT
+# W, U, D and G of an attribute index, by these bits of an entry: they stand alike, further apart.
+_LOW_INDEX: Final = bytes((e & 6) >> 1 | (e & 0x40) >> 3 | (e & 0x100) >> 4 for e in range(0x147))
 
 
 class Memory(Protocol):
@@ -39,7 +41,7 @@ class Memory(Protocol):
 
     @property
     def words(self) -> Any:
-        """RAM as 64-bit words, ``words[address >> 3]``."""
+        """RAM as 64-bit words, ``words[address >> 3]``; zero or ``IndexError`` where there is none."""
 
     @property
     def low(self) -> int:
@@ -68,7 +70,7 @@ class Paging(NamedTuple):
         mode: the paging mode.
         root: physical address of the top table.
         reserved: reserved bits by level, ``[level]`` for a table entry and ``[level + 4]`` for a page;
-            ``[0]`` all bits that matter to an entry which names a table at any level.
+            ``[0]`` those of any level, and the page size bit.
         fetch_bit: the error code reports fetches (EFER.NXE with PAE, or CR4.SMEP).
         pse: CR4.PSE, for 32-bit paging.
         pdptes: the four PDPTE registers of PAE paging.
@@ -92,7 +94,7 @@ def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int) -> tuple[int, ...]:
             masks[level + 4 * large] = reserved(
                 level, large=large and level in {2, 3}, nxe=nxe, maxphyaddr=maxphyaddr, pae=pae
             )
-    masks[0] = _P | _A | _PS | masks[2] | masks[3] | masks[4]
+    masks[0] = _PS | masks[1] | masks[2] | masks[3] | masks[4]
     return tuple(masks)
 
 
@@ -117,39 +119,51 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
         bits: ``-1`` not present, ``-2`` reserved bit, ``-3`` rights.
 
     """
-    mode, at, masks, _, _, pdptes = paging
-    words, low = memory.words, memory.low
-    levels: tuple[tuple[int, int], ...] = _LEVELS4
-    pte: int
-    if mode is _LEVEL4 and trail is None:
-        # The usual case in one expression that only reads: four tables, all accessed before.  Anything else is the loop's.
-        used = masks[0]
-        if (
-            at < low
-            and (pml4e := words[at + (gva >> 36 & 0xFF8) >> 3]) & used == _USED
-            and (to := pml4e & FRAME) < low
-            and (pdpte := words[to + (gva >> 27 & 0xFF8) >> 3]) & used == _USED
-            and (to := pdpte & FRAME) < low
-            and (pde := words[to + (gva >> 18 & 0xFF8) >> 3]) & used == _USED
-            and (to := pde & FRAME) < low
-            and (pte := words[to + (gva >> 9 & 0xFF8) >> 3]) & used == _USED
-        ):
-            index: int = (
-                (pml4e & pdpte & pde & pte & 6) >> 1
-                | (0 if (pml4e | pdpte | pde | pte) >> 63 else 4)
-                | (pte & 0x40) >> 3
-                | (pte & 0x100) >> 4
-                | pte >> 54 & 0x1E0
-            )
+    mode, root, masks, _, _, pdptes = paging
+    if mode is not _LEVEL4:
+        if mode is Mode.BITS32:
+            return _walk32(memory, paging, gva, need, table, trail)
+        register = pdptes[gva >> 30 & 3]
+        if not register & _P:
+            return -1
+        return _descend(memory, masks, register & FRAME, _LEVELS_PAE, gva, need, table, trail)
+    if trail is None:
+        # The usual case at once, by reading alone: four tables, all accessed before.  Anything else goes level by level.
+        words = memory.words
+        pte = 0
+        try:
+            pml4e = words[root + (gva >> 36 & 0xFF8) >> 3]
+            pdpte = words[(pml4e & FRAME) + (gva >> 27 & 0xFF8) >> 3]
+            pde = words[(pdpte & FRAME) + (gva >> 18 & 0xFF8) >> 3]
+            pte = words[(pde & FRAME) + (gva >> 9 & 0xFF8) >> 3]
+        except IndexError:
+            every = some = 0
+        else:
+            every = pml4e & pdpte & pde & pte
+            some = pml4e | pdpte | pde | pte
+        if every & _USED == _USED and not some & masks[0]:
+            index = _LOW_INDEX[every & 6 | pte & 0x140]
+            if some >> 59:
+                index |= pte >> 54 & 0x1E0 | (0 if some >> 63 else 4)
+            else:
+                index |= 4
             if table[index] & need:
                 return pte & FRAME | _PAGE | index
-    elif mode is Mode.PAE:
-        entry = pdptes[gva >> 30 & 3]
-        if not entry & 1:
-            return -1
-        at, levels = entry & FRAME, _LEVELS_PAE
-    elif mode is Mode.BITS32:
-        return _walk32(memory, paging, gva, need, table, trail)
+    return _descend(memory, masks, root, _LEVELS4, gva, need, table, trail)
+
+
+def _descend(
+    memory: Memory,
+    masks: tuple[int, ...],
+    at: int,
+    levels: tuple[tuple[int, int], ...],
+    gva: int,
+    need: int,
+    table: bytes,
+    trail: list[int] | None,
+) -> int:
+    """Go down the `levels`, 8-byte entries each, from the table at `at`."""
+    words, low = memory.words, memory.low
     both, xd = 6, 0
     for level, shift in levels:
         at += (gva >> shift & 511) << 3
@@ -166,7 +180,7 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
             index = both >> 1 | (0 if xd >> 63 else 4) | (entry & 0x40) >> 3 | (entry & 256) >> 4 | entry >> 54 & 0x1E0
             if not table[index] >> 4 & need:
                 return -3
-            put = 96 if need == 2 else 32
+            put = _A | _D if need == WRITE else _A
             if entry & put != put:
                 memory.write64(at, entry | put)
                 if need == WRITE:
