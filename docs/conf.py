@@ -12,5 +12,6 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+suppress_warnings = ["ref.python"]  # two rooms may each have a Memory: types in signatures then point to neither
 default_role = "code"
 napoleon_use_ivar = True  # attributes are listed once, in the docstring
