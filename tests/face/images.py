@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import struct
 
-CODE = bytes.fromhex("b83c0000 00bf07000000 0f05".replace(" ", ""))  # mov eax,60; mov edi,7; syscall
+CODE = bytes.fromhex("b83c000000 bf07000000 0f05")  # mov eax,60; mov edi,7; syscall
 
 
 def static_program(
-    *, bits: int = 64, machine: int = 62, interpreter: bool = False, memsz: int = len(CODE), vaddr: int = 0x400000
+    code: bytes = CODE,
+    *,
+    bits: int = 64,
+    machine: int = 62,
+    interpreter: bool = False,
+    memsz: int | None = None,
+    vaddr: int = 0x400000,
 ) -> bytes:
-    """A static executable that exits with status 7, unless the arguments spoil it."""
+    """A static executable that exits with status 7, unless the arguments say or spoil something."""
     kinds = (1, 3) if interpreter else (1,)
     header, size = (64, 56) if bits == 64 else (52, 32)
     at = header + size * len(kinds)
@@ -19,9 +25,9 @@ def static_program(
     start = vaddr + at
     out += struct.pack(form, 2, machine, 1, start % (1 << bits), header, 0, 0, header, size, len(kinds), 0, 0, 0)
     for kind in kinds:
-        where = at, start % (1 << bits), start % (1 << bits), len(CODE), memsz
+        where = at, start % (1 << bits), start % (1 << bits), len(code), len(code) if memsz is None else memsz
         if bits == 64:
             out += struct.pack("<IIQQQQQQ", kind, 5, *where, 4096)
         else:
             out += struct.pack("<IIIIIIII", kind, *where, 5, 4096)
-    return out + CODE
+    return out + code

@@ -14,7 +14,7 @@ import pytest
 
 from paracell.guest.shipped import IMAGES
 
-from .images import static_program
+from .images import CODE, static_program
 
 ROOT = Path(__file__).parents[2]
 BUSYBOX = shutil.which("busybox")
@@ -56,6 +56,17 @@ def test_exit_status_and_signals(tmp_path: Path, runtime: str) -> None:
     crashed = run("run", "--runtime", runtime, "segv")
     assert crashed.returncode == 128 + signal.SIGSEGV
     assert b"SIGSEGV" in crashed.stderr
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_statistics_name_what_is_missing_once(tmp_path: Path, runtime: str) -> None:
+    program = tmp_path / "prog"
+    twice = bytes.fromhex("b8a9010000 0f05") * 2  # mov eax,425 (io_uring_setup); syscall
+    program.write_bytes(static_program(twice + CODE))
+    program.chmod(0o755)
+    done = run("run", "--runtime", runtime, "--stats", program)
+    assert done.returncode == 7
+    assert done.stderr.count(b"not implemented: io_uring_setup (425)") == 1
 
 
 @needs_busybox
