@@ -113,7 +113,6 @@ _RENAMED: Final = {
 def _in_out(code: bytes, mode: int) -> Insn | None:
     """IN and OUT without Capstone."""
     wide = code[:1] == b"\x66"
-    at = 1 if wide or mode == 16 else 0
     body = code[1:] if wide else code
     if not body:
         return None

@@ -183,12 +183,10 @@ class Machine:
             failure, cpu.failure = cpu.failure, None
             raise failure
         translation = cpu.translation
-        if self._stored:
-            self._stored = False
-            self.traps.step_over_store()
-        elif translation.fault is not None:
-            (address, need), translation.fault = translation.fault, None
-            deliver(cpu, translation.page_fault(address, need))
+        stored, self._stored = self._stored, False
+        fault, translation.fault = translation.fault, None
+        if fault is not None and traps.is_own(*fault):
+            deliver(cpu, translation.page_fault(*fault))
             traps.after()
         elif cpu.breakpoints.hits:
             hits, cpu.breakpoints.hits = cpu.breakpoints.hits, 0
@@ -196,9 +194,10 @@ class Machine:
             deliver(cpu, DB(hits))
             traps.after()
         elif traps.tricky:
-            traps.tricky = False
             traps.execute()
-        elif error:
+        elif stored:
+            traps.step_over_store()
+        elif error and fault is None:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:
             traps.after()

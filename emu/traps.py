@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
+from ..mmu.rights import EXEC
 from . import instructions as _instructions  # noqa: F401  (registers the handlers)
 from . import layout
 from .cpu import CS, RAX, RCX, RIP, Cpu
@@ -299,10 +300,22 @@ class Traps:
         """
         cpu = self.cpu
         engine, rip = cpu.engine, cpu.q[RIP]
+        self.tricky = False
         if engine.blank:
             self._inspect(rip + (0 if cpu.code64 else cpu.segments[CS].base) & _U64, 256)
             engine.blank = False
         return engine.run(rip, count)
+
+    def is_own(self, address: int, need: int) -> bool:
+        """Tell whether a refused fill was the guest's own doing.
+
+        When the counting hook goes, Unicorn looks up the address of everything that was counted: fetches that nobody made.
+        """
+        if need != EXEC:
+            return True
+        cpu = self.cpu
+        linear = cpu.q[RIP] + (0 if cpu.code64 else cpu.segments[CS].base)
+        return 0 <= address - linear < 16
 
     def _inspect(self, pc: int, size: int) -> None:
         cpu = self.cpu

@@ -45,7 +45,7 @@ class Uart:
         self._send, self._receive, self._ended, self._changed = send, receive, ended, changed
         self._fifo = bytearray()
         self._divisor, self._ier, self._lcr, self._mcr, self._scratch, self._fcr = 1, 0, 3, 8, 0, 0
-        self._thr_interrupt = False
+        self._thr_interrupt = self._told_end = False
 
     def _fill(self) -> None:
         if not self._mcr & _LOOP and len(self._fifo) < _FIFO:
@@ -83,13 +83,18 @@ class Uart:
         if self._mcr & _LOOP:
             return (self._mcr & 2) << 3 | (self._mcr & 1) << 5 | (self._mcr & 0xC) << 4
         self._fill()
-        return _DSR | _CTS | (0 if self._ended() and not self._fifo else _DCD)
+        hung_up = self._ended() and not self._fifo
+        self._told_end |= hung_up
+        self._changed()
+        return _DSR | _CTS | (0 if hung_up else _DCD)
 
     def _cause(self) -> int:
         if self._ier & 1 and self._fifo:
             return 4
         if self._ier & 2 and self._thr_interrupt:
             return 2
+        if self._ier & 8 and not self._told_end and self._ended() and not self._fifo:
+            return 0  # modem status: DCD has fallen
         return 1
 
     def write(self, port: int, _size: int, value: int) -> None:
@@ -103,8 +108,7 @@ class Uart:
                 self._fifo.append(value)
             else:
                 self._send(bytes((value,)))
-            self._thr_interrupt = True
-            self._changed()
+            self._transmitted()
         elif offset == 1:
             self._thr_interrupt = bool(value & 2)
             self._ier = value & 0xF
@@ -125,13 +129,17 @@ class Uart:
         if self._lcr & _DLAB or self._mcr & _LOOP:
             return False
         self._send(data)
-        self._thr_interrupt = True
-        self._changed()
+        self._transmitted()
         return True
+
+    def _transmitted(self) -> None:
+        self._thr_interrupt = True
+        if self._ier & 2:
+            self._changed()
 
     def line(self) -> bool:
         """Tell whether it wants an interrupt (MCR.OUT2 lets it through)."""
-        if self._ier & 1 and not self._fifo:
+        if self._ier & 9 and not self._fifo:
             self._fill()
         return bool(self._mcr & 8) and self._cause() != 1
 
@@ -143,7 +151,7 @@ class Uart:
         """Give its state."""
         return {
             "fifo": list(self._fifo), "divisor": self._divisor, "ier": self._ier, "lcr": self._lcr, "mcr": self._mcr,
-            "scratch": self._scratch, "fcr": self._fcr, "thr": self._thr_interrupt,
+            "scratch": self._scratch, "fcr": self._fcr, "thr": self._thr_interrupt, "end": self._told_end,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -151,3 +159,4 @@ class Uart:
         self._fifo = bytearray(state["fifo"])
         self._divisor, self._ier, self._lcr, self._mcr = state["divisor"], state["ier"], state["lcr"], state["mcr"]
         self._scratch, self._fcr, self._thr_interrupt = state["scratch"], state["fcr"], state["thr"]
+        self._told_end = state["end"]
