@@ -50,7 +50,6 @@ def _table(rows: list[Row]) -> str:
     for r in rows:
         ratio = "-" if r.ratio is None else f"{r.ratio:.2f}"
         reached = {True: "yes", False: "no", None: "-"}[r.reached]
-        lines.append(
-            f"{r.name:<{width}}  {ratio:>7}  {'≥' if r.at_least else '≤'} {r.bound:>5.1f}  {reached:<7}  {r.note}"
-        )
+        bound = "" if r.bound is None else f"{'≥' if r.at_least else '≤'} {r.bound:.1f}"
+        lines.append(f"{r.name:<{width}}  {ratio:>7}  {bound:>7}  {reached:<7}  {r.note}")
     return "\n".join(lines)
