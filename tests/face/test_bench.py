@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from paracell.bench.floor import Bare, function
+from paracell.bench.rows import Row, Table, Unmeasured, _compare, _slope
+from paracell.commands import bench
+from paracell.emu.cpu import RCX, RDI, RSI
+from paracell.guest import image, shipped
+
+
+@pytest.fixture(scope="module")
+def bare() -> Bare:
+    return Bare()
+
+
+def test_the_bare_loops_run_to_their_ends(bare: Bare) -> None:
+    q = bare.engine.q
+    assert bare.two_traps(100) > 0
+    assert q[RCX] == 0
+    loops = image.load(shipped.image("bench.elf"))
+    assert bare.loop(function(loops, "bench_straight"), 1000) > 0
+    assert q[RDI] == 0
+    assert bare.refill(function(loops, "bench_touch"), 512, 2) > 0
+    assert (q[RSI], q[RDI]) == (0, 0x200000 + 512 * 4096)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "bound", "at_least", "reached"),
+    [
+        (0.9, 0.9, True, True),
+        (0.8, 0.9, True, False),
+        (3.0, 3.0, False, True),
+        (3.1, 3.0, False, False),
+        (None, 1.0, True, None),
+        (1.0, None, True, None),
+    ],
+)
+def test_reached(ratio: float | None, bound: float | None, at_least: bool, reached: bool | None) -> None:
+    assert Row("r", ratio, bound, at_least, "").reached is reached
+
+
+def test_ratios_are_medians_of_rounds() -> None:
+    times = iter([9.0, 9.0] + [2.0, 1.0] * 6 + [100.0, 1.0])
+    pair = _compare(lambda: next(times), lambda: next(times))
+    assert (pair.ours, pair.floor, pair.ratio) == (2.0, 1.0, 2.0)
+
+
+def test_a_slope_leaves_out_what_every_run_costs() -> None:
+    assert _slope(lambda n: 5.0 + n * 0.25, 2, 42) == pytest.approx(0.25)
+    with pytest.raises(Unmeasured):
+        _slope(lambda _n: 1.0, 1, 2)
+
+
+def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row("a", 2.0, 3.0, False, "x"), Row("b", None, 3.0, False, "no QEMU"), Row("c", 4.0, 3.0, False, "y")]
+    monkeypatch.setattr(Table, "rows", lambda _table: iter(rows))
+    assert bench.command.callback is not None
+    assert bench.command.callback(as_json=True) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(r["name"], r["ratio"], r["bound"], r["reached"]) for r in found] == [
+        ("a", 2.0, 3.0, True),
+        ("b", None, 3.0, None),
+        ("c", 4.0, 3.0, False),
+    ]
+    rows.pop()
+    assert bench.command.callback(as_json=False) == 0
+    assert "no QEMU" in capsys.readouterr().out
