@@ -108,7 +108,12 @@ DECLARED: Final = (
     ),
     Image("paracell-host.elf", ("guest/host/*.[cS]",), "guest/host/host.ld", ("guest/host",)),
     Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe",)),
-    Image("permute.elf", ("guest/probe/permute/*.[cS]",), "guest/probe/permute/permute.ld", ("guest/probe/permute",)),
+    Image(
+        "permute.elf",
+        ("guest/probe/permute/*.c", *(f"guest/probe/{f}" for f in ("boot.S", "access.S", "machine.c", "console.c"))),
+        "guest/probe/probe.ld",
+        ("guest/probe", "guest/probe/permute"),
+    ),
     Image("bench.elf", ("guest/bench/*.[cS]",), "guest/bench/bench.ld"),
     *_each("programs", "guest/programs/*.c", _LIBRARY, includes=_INCLUDE),
     *_each("attacks", "guest/attacks/*.c", _LIBRARY, includes=(*_INCLUDE, "guest/attacks")),

@@ -1,7 +1,8 @@
 /* One access, in ring 0 or 3, and the way back whatever happens.
  *
  * attempt_frame(frame, address, value): IRETQ to the stub that the frame names; every exception, and the INT $0x20 that
- * ends a stub, comes to `common`, which records what happened and returns to the caller of attempt_frame. */
+ * ends a stub, comes to `common`, which records what happened and returns to the caller of attempt_frame.  An interrupt
+ * gate leaves RFLAGS.AC as it was: C does not mind. */
 
         .text
         .globl  attempt_frame
@@ -57,11 +58,7 @@ common: mov     %rax, outcome + 24      /* struct outcome */
         pop     outcome + 8
         mov     (%rsp), %rax
         mov     %rax, outcome + 16
-        mov     %cr2, %rax
-        mov     %rax, outcome + 32
         mov     saved_rsp, %rsp
-        pushq   $2                      /* an interrupt gate leaves AC as it was */
-        popfq
         pop     %r15
         pop     %r14
         pop     %r13
@@ -71,9 +68,9 @@ common: mov     %rax, outcome + 24      /* struct outcome */
         ret
 
         .bss
-        .balign 16
-saved_rsp:
-        .skip   16
+        .balign 4096                    /* a frame that crosses a page is slow on an emulator */
         .globl  access_stack_top
         .skip   4096
 access_stack_top:
+saved_rsp:
+        .skip   8

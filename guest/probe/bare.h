@@ -48,7 +48,7 @@ typedef unsigned long u64;
 enum kind { READ, WRITE, EXECUTE, IMPLICIT_READ, IMPLICIT_WRITE };
 
 struct outcome {                /* filled in by access.S */
-    u64 vector, error, rip, value, cr2;
+    u64 vector, error, rip, value;
 };
 
 /* machine.c */
@@ -60,6 +60,7 @@ void set_pkrs(u32 pkrs);
 void flush(void);
 u64 *top_table(void);
 void attempt(enum kind kind, int user, int ac, u64 address, u32 value);
+u64 fault_address(void);                        /* CR2 */
 int rip_is_right(enum kind kind, int user, u64 address);
 __attribute__((noreturn)) void leave(u32 status);
 

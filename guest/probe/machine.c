@@ -162,6 +162,12 @@ void attempt(enum kind kind, int user, int ac, u64 address, u32 value) {
         asm volatile("mov %0, %%fs" :: "r"(0));
 }
 
+u64 fault_address(void) {
+    u64 cr2;
+    asm volatile("mov %%cr2, %0" : "=r"(cr2));
+    return cr2;
+}
+
 /* A fault is at the instruction itself, and INT returns behind it. */
 int rip_is_right(enum kind kind, int user, u64 address) {
     u64 at = stub(kind, user);

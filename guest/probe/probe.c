@@ -188,8 +188,8 @@ static void check(enum kind kind, int user, u64 address, struct cell *cell, u32 
     if (!rip_is_right(kind, user, address))
         say_wrong('p', outcome.rip);
     /* The accessed bit of a descriptor may be written with its byte, its half or all of it. */
-    if (outcome.vector == VECTOR_PF && (outcome.cr2 ^ address) & (kind == IMPLICIT_WRITE ? ~7UL : ~0UL))
-        say_wrong('c', outcome.cr2);
+    if (outcome.vector == VECTOR_PF && (fault_address() ^ address) & (kind == IMPLICIT_WRITE ? ~7UL : ~0UL))
+        say_wrong('c', fault_address());
     cell->descriptors[1] &= ~ACCESSED;
 }
 
