@@ -90,6 +90,9 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
     return tuple(Image(f"{folder}/{p.stem}", (p.as_posix(), *more), "", includes, PROGRAM) for p in found)
 
 
+# The host is a native kernel below the container kernel: it takes the processor's set-up and the devices from there.
+_SHARED: Final = ("boot.S", "entry.S", "segments.c", "interrupts.c", "timer.c", "uart.c")
+_SLOTS: Final = ("-DDIRECT_SLOT=288", "-DIMAGE_SLOT=511")
 _LIBRARY: Final = "guest/programs/lib/*.[cS]"
 _INCLUDE: Final = ("guest/include",)
 
@@ -106,7 +109,13 @@ DECLARED: Final = (
         "pku/xgate/kernel.ld",
         ("guest/kernel", "pku/xgate", "guest/host"),
     ),
-    Image("paracell-host.elf", ("guest/host/*.[cS]",), "guest/host/host.ld", ("guest/host",)),
+    Image(
+        "paracell-host.elf",
+        ("guest/host/*.c", "guest/kernel/print.c", "guest/kernel/string.c", *(f"guest/native/{f}" for f in _SHARED)),
+        "guest/host/host.ld",
+        ("guest/host", "guest/native", "guest/kernel", "pku/xgate"),
+        (*KERNEL, "-DDIRECT_MAP=0xffff900000000000UL", "-DKERNEL_BASE=0xffffffffc0000000UL", *_SLOTS),
+    ),
     Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe",)),
     Image(
         "permute.elf",

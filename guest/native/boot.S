@@ -12,6 +12,11 @@
 #define EFER         0xc0000080
 #define EFER_NXE_LME_SCE 0x901
 
+#ifndef DIRECT_SLOT             /* of level 4, and of level 3: the ParaCell host has others */
+#define DIRECT_SLOT 273
+#define IMAGE_SLOT 510
+#endif
+
         .section .boot, "awx"
         .code32
         .align 4
@@ -24,7 +29,7 @@ _start:
         lea     boot_pml4, %edi                 /* level 4: the three regions above */
         lea     boot_direct, %eax
         or      $3, %eax
-        mov     %eax, 273 * 8(%edi)
+        mov     %eax, DIRECT_SLOT * 8(%edi)
         lea     boot_low, %eax
         or      $3, %eax
         mov     %eax, (%edi)
@@ -32,7 +37,7 @@ _start:
         or      $3, %eax
         mov     %eax, 511 * 8(%edi)
         movl    $0x83, boot_low                 /* level 3: present, writable, 1 GiB */
-        movl    $0x83, boot_high + 510 * 8
+        movl    $0x83, boot_high + IMAGE_SLOT * 8
 
         lea     boot_direct, %edi
         xor     %ecx, %ecx

@@ -22,8 +22,11 @@
 #define MSR_FS_BASE 0xc0000100
 #define MSR_GS_BASE 0xc0000101
 
+/* The ParaCell host, which shares these files, has its own (guest/host/layout.h). */
+#ifndef DIRECT_MAP
 #define DIRECT_MAP 0xffff888000000000UL
 #define KERNEL_BASE 0xffffffff80000000UL
+#endif
 
 struct cpuid { u32 a, b, c, d; };
 

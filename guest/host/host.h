@@ -1,0 +1,69 @@
+/* The ParaCell host: what its files share. */
+#ifndef HOST_H
+#define HOST_H
+
+#include "abi.h"
+#include "kernel.h"
+#include "native.h"
+#include "x86.h"
+
+#define USER_END 0x00007ffffffff000UL
+#define MAX_SPACES 64
+#define PTE_P 1UL
+#define PTE_W 2UL
+#define PTE_U 4UL
+#define PTE_A 0x20UL
+#define PTE_D 0x40UL
+#define PTE_NX (1UL << 63)
+#define PTE_FRAME 0x000ffffffffff000UL
+#define PTE_KEY(k) ((u64)(k) << 59)
+
+/* One container.  There is one processor, so there is one set of registers: the trapframe at hand. */
+struct container {
+    u64 pages;                  /* guest-physical pages it may use */
+    u64 *bound;                 /* host-physical address of each, 0 = not bound yet (bind.c) */
+    u64 *space[MAX_SPACES];     /* top-level tables, by handle - 1; NULL = free */
+    u64 current;                /* the handle in CR3 */
+    u64 waiting;                /* interrupts held back: bit n is VEC_IRQ0 + n */
+    int key;                    /* of the container kernel's memory; 0 only if option off=keys */
+    struct gk_header header;
+};
+
+extern struct container container;      /* the one that runs */
+
+static inline void *host(u64 physical) { return (void *)(physical + DIRECT_MAP); }
+static inline u64 host_physical(const void *p) { return (u64)p - DIRECT_MAP; }
+static inline u32 rdpkru(void) {
+    u32 value, zero;
+    asm volatile("rdpkru" : "=a"(value), "=d"(zero) : "c"(0));
+    return value;
+}
+static inline void wrpkru(u32 value) { asm volatile("wrpkru" :: "a"(value), "c"(0), "d"(0) : "memory"); }
+
+/* pages.c: whole pages of host memory, zeroed, never given back while the container lives. */
+void pages_init(u64 from, u64 to);
+void *page_take(void);
+u64 pages_left(void);
+
+/* tables.c: page tables.  All of a container's spaces share the upper half. */
+void tables_init(void);
+u64 *space_create(void);
+void leave_space(void);                         /* into tables that map no container user */
+u64 *entry_of(u64 *top, u64 va);                /* the leaf entry, its tables made if missing */
+void map_kernel_page(u64 va, u64 hpa, u64 rights);
+
+/* bind.c: guest-physical to host-physical. */
+u64 bind(u64 gpa);                              /* the page's host address, bound now if need be; 0 = out of range */
+void bind_to(u64 gpa, u64 hpa);
+bool bind_on_touch(u64 va);                     /* a fault in the container kernel's direct map */
+void *kernel_memory(u64 va, u64 size);          /* container-kernel memory within one page, for the host; NULL = not its own */
+bool copy_from_kernel(void *to, u64 va, u64 size);
+
+/* load.c, trap.c, hypercall.c */
+void container_load(const struct multiboot *, struct trapframe *start);
+void inject(struct trapframe *, u64 vector, u64 error, u64 address);
+void hypercall(struct trapframe *);
+void kill_container(const char *why, u64 detail) __attribute__((noreturn));
+bool in_container_kernel(const struct trapframe *, u32 pkru);
+
+#endif

@@ -1,0 +1,134 @@
+/* What the container kernel asks for, each request checked.  A bad one ends that container alone. */
+#include "errno.h"
+#include "host.h"
+
+#define USER_CS 0x23
+#define USER_SS 0x1b
+#define FLAGS_FREE 0x240dd5UL           /* arithmetic, TF, DF, AC, ID */
+#define PTE_ALLOWED (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX | PTE_FRAME | 0xe00)
+
+void sleep_until_interrupt(void);
+
+static u64 *space_of(u64 handle) {
+    if (!handle || handle > MAX_SPACES || !container.space[handle - 1])
+        kill_container("no such address space", handle);
+    return container.space[handle - 1];
+}
+
+static i64 as_create(void) {
+    for (int i = 0; i < MAX_SPACES; i++)
+        if (!container.space[i]) {
+            container.space[i] = space_create();
+            return i + 1;
+        }
+    return -ENOMEM;
+}
+
+static i64 as_switch(u64 handle) {
+    u64 *top = space_of(handle);
+
+    container.current = handle;
+    write_cr3(host_physical(top));
+    return 0;
+}
+
+static i64 as_destroy(u64 handle) {
+    space_of(handle);
+    if (handle == container.current)
+        leave_space();
+    container.space[handle - 1] = NULL;         /* its tables stay: nothing is given back yet */
+    return 0;
+}
+
+/* The request is copied before it is checked, so that it cannot change in between. */
+static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
+    static u64 wanted[HC_LIMIT];
+    u64 *top = space_of(handle);
+
+    if (count > HC_LIMIT || va & PAGE_MASK || va >= USER_END || count > (USER_END - va) >> PAGE_SHIFT)
+        kill_container("a mapping outside container user's half", va);
+    if (!copy_from_kernel(wanted, entries, count * 8))
+        kill_container("page-table entries that are not its own", entries);
+    for (u64 i = 0; i < count; i++, va += PAGE_SIZE) {
+        u64 *slot = entry_of(top, va), old = *slot, entry = wanted[i], now = 0;
+        if (entry & PTE_P) {
+            u64 hpa = bind(entry & PTE_FRAME);
+            if (!hpa || entry & ~PTE_ALLOWED || !(entry & PTE_U))
+                kill_container("a page-table entry that it may not have", entry);
+            now = hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX)) | PTE_A | PTE_D;
+        }
+        *slot = now;
+        if (old & PTE_P && old != now && handle == container.current)
+            invlpg(va);
+    }
+    return 0;
+}
+
+/* Back to container user: every register comes from a frame in the container kernel's memory. */
+static void back_to_user(struct trapframe *tf, u64 at) {
+    struct xgate_vcpu *v = kernel_memory((u64)container.header.vcpu, sizeof *v);
+
+    if (!copy_from_kernel(tf, at, sizeof *tf) || !v)
+        kill_container("a frame that is not its own", at);
+    if (tf->rip >= USER_END)
+        tf->rip = 0;            /* nothing is mapped there: its program gets the fault */
+    tf->cs = USER_CS;
+    tf->ss = USER_SS;
+    tf->rflags = (tf->rflags & FLAGS_FREE) | 0x202;
+    tf->vector = 0;
+    v->interrupts = 1;
+    v->pending = 0;
+    wrpkru(PKRU_USER);
+    if (container.waiting) {
+        u64 irq = (u64)__builtin_ctzl(container.waiting);
+        container.waiting &= container.waiting - 1;
+        inject(tf, VEC_IRQ0 + irq, 0, 0);
+    }
+}
+
+static u64 wait(void) {
+    while (!container.waiting)
+        sleep_until_interrupt();
+    u64 irq = (u64)__builtin_ctzl(container.waiting);
+    container.waiting &= container.waiting - 1;
+    return VEC_IRQ0 + irq;
+}
+
+static i64 console(u64 number, u64 stream, u64 va, u64 count) {
+    i64 total = 0;
+
+    while (count) {
+        u64 part = MIN(count, PAGE_SIZE - (va & PAGE_MASK));
+        u8 *memory = kernel_memory(va, part);
+        if (!memory)
+            kill_container("console bytes that are not its own", va);
+        if (number == HC_CONSOLE_READ) {
+            i64 got = plat_console_read(memory, part);
+            return total && got <= 0 ? total : got;
+        }
+        plat_console_write((int)stream, memory, part);
+        va += part;
+        count -= part;
+        total += (i64)part;
+    }
+    return total;
+}
+
+void hypercall(struct trapframe *tf) {
+    switch (tf->rax) {
+    case HC_AS_CREATE:     tf->rax = (u64)as_create(); break;
+    case HC_AS_DESTROY:    tf->rax = (u64)as_destroy(tf->rdi); break;
+    case HC_AS_SWITCH:     tf->rax = (u64)as_switch(tf->rdi); break;
+    case HC_PTE_SET:       tf->rax = (u64)pte_set(tf->rdi, tf->rsi, tf->rdx, tf->r10); break;
+    case HC_RETURN:        back_to_user(tf, tf->rdi); break;
+    case HC_TIMER:         plat_timer(tf->rdi); tf->rax = 0; break;
+    case HC_WAIT:          tf->rax = wait(); break;
+    case HC_CONSOLE_WRITE: tf->rax = (u64)console(HC_CONSOLE_WRITE, tf->rdi, tf->rsi, tf->rdx); break;
+    case HC_CONSOLE_READ:  tf->rax = (u64)console(HC_CONSOLE_READ, 0, tf->rdi, tf->rsi); break;
+    case HC_EXIT:
+        plat_exit((int)tf->rdi & 0xff);
+    case HC_HZ:            tf->rax = plat_cycles_per_second(); break;
+    default:
+        kill_container("no such hypercall", tf->rax);
+    }
+}

@@ -1,0 +1,129 @@
+/* Put the container kernel and its modules into guest-physical memory, and prepare its first instruction.
+ * Source: ELF-64 Object File Format; Multiboot Specification 0.6.96, "Boot information format". */
+#include "host.h"
+
+struct multiboot {
+    u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr;
+} __attribute__((packed));
+
+struct module { u32 start, end, string, reserved; };
+
+struct elf {
+    u8 ident[16];
+    u16 type, machine;
+    u32 version;
+    u64 entry, phoff, shoff;
+    u32 flags;
+    u16 ehsize, phentsize, phnum;
+} __attribute__((packed));
+
+struct segment { u32 type, flags; u64 offset, vaddr, paddr, filesz, memsz, align; };
+
+#define PT_LOAD 1
+#define PF_X 1
+#define PF_W 2
+#define USER_CS 0x23
+#define USER_SS 0x1b
+#define RESERVE 64              /* pages kept for tables that the formula below forgets */
+
+static bool option_is(const char *line, const char *word) {
+    for (u64 n = 0; *line; line += n) {
+        while (*line == ' ')
+            line++;
+        for (n = 0; line[n] && line[n] != ' ' && line[n] == word[n];)
+            n++;
+        if (n && !word[n] && (!line[n] || line[n] == ' '))
+            return true;
+        while (line[n] && line[n] != ' ')
+            n++;
+    }
+    return false;
+}
+
+static u64 rights_of(u32 flags) {
+    if (flags & PF_X)
+        return 0;
+    return flags & PF_W ? PTE_W | PTE_D | PTE_NX : PTE_NX;
+}
+
+/* Copy one segment to its guest-physical place and map it where it was linked. */
+static u64 load_segment(const u8 *image, const struct segment *s) {
+    u64 from = ROUND_DOWN(s->vaddr, PAGE_SIZE), to = ROUND_UP(s->vaddr + s->memsz, PAGE_SIZE);
+
+    for (u64 va = from; va < to; va += PAGE_SIZE) {
+        u64 hpa = bind(va - GK_BASE);
+        if (!hpa)
+            kill_container("the container kernel does not fit into its memory", va);
+        map_kernel_page(va, hpa, rights_of(s->flags) | PTE_KEY(container.key));
+    }
+    for (u64 i = 0; i < s->filesz; i++)
+        *(u8 *)kernel_memory(s->vaddr + i, 1) = image[s->offset + i];
+    return to - GK_BASE;
+}
+
+/* A module's pages become guest-physical memory as they are. */
+static u64 place_module(const struct module *m, u64 gpa) {
+    for (u64 at = 0; at < m->end - m->start; at += PAGE_SIZE)
+        bind_to(gpa + at, m->start + at);
+    return gpa + ROUND_UP(m->end - m->start, PAGE_SIZE);
+}
+
+/* Positive controls: take one defence out of the gate. */
+static void take_out(int defence) {
+    u64 at = (u64)container.header.defences[defence];
+
+    for (u64 i = 0; i < container.header.defence_sizes[defence]; i++)
+        *(u8 *)kernel_memory(at + i, 1) = 0x90;
+}
+
+void container_load(const struct multiboot *info, struct trapframe *start) {
+    const struct module *modules = host(info->mods_addr);
+    const char *line = info->flags & 4 ? host(info->cmdline) : "";
+    struct gk_boot *boot;
+
+    if (info->mods_count < 3)
+        kill_container("boot: three modules are wanted: kernel, rootfs, init; there are", info->mods_count);
+    container.key = option_is(line, "off=keys") ? 0 : KEY_KERNEL;
+    /* Each page costs itself, eight bytes here and eight in a table. */
+    u64 left = pages_left();
+    container.pages = left - left / 128 - RESERVE;
+    container.bound = page_take();
+    for (u64 i = PAGE_SIZE; i < container.pages * 8; i += PAGE_SIZE)
+        page_take();            /* in order, so the array is contiguous */
+
+    const u8 *image = host(modules[0].start);
+    const struct elf *elf = (const struct elf *)image;
+    const struct segment *segments = (const struct segment *)(image + elf->phoff);
+    u64 end = 0;
+    for (int i = 0; i < elf->phnum; i++)
+        if (segments[i].type == PT_LOAD)
+            end = MAX(end, load_segment(image, &segments[i]));
+    if (!copy_from_kernel(&container.header, GK_BASE + GK_LOAD, sizeof container.header) ||
+        container.header.magic != GK_MAGIC)
+        kill_container("boot: module 0 is no container kernel", 0);
+
+    u64 scratch = (u64)container.header.scratch;
+    map_kernel_page(scratch, bind(scratch - GK_BASE), PTE_W | PTE_D | PTE_NX);
+
+    u64 rootfs = end, init = place_module(&modules[1], rootfs), boot_page = place_module(&modules[2], init);
+    boot = host(bind(boot_page));
+    boot->memory = container.pages << PAGE_SHIFT;
+    boot->free_start = boot_page + PAGE_SIZE;
+    boot->rootfs = rootfs;
+    boot->rootfs_size = modules[1].end - modules[1].start;
+    boot->init = init;
+    boot->init_size = modules[2].end - modules[2].start;
+    boot->hwcap = cpuid(1, 0).d;
+    for (u64 i = 0; i < sizeof boot->cmdline - 1 && line[i]; i++)
+        boot->cmdline[i] = line[i];
+    if (option_is(line, "off=check")) {
+        take_out(0);
+        take_out(1);
+    }
+    if (option_is(line, "off=stack"))
+        take_out(2);
+
+    *start = (struct trapframe){.rip = container.header.entry, .rdi = GK_DIRECT + boot_page, .rflags = 0x202};
+    start->cs = USER_CS;
+    start->ss = USER_SS;
+}

@@ -1,0 +1,67 @@
+/* The host's first C code. */
+#include "host.h"
+
+#define CR4_PKE (1UL << 22)
+#define FIRST_MIB 0x100000UL
+
+struct container container;
+
+extern char kernel_end[];
+
+struct multiboot_head { u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr; };
+struct module_end { u32 start, end, string, reserved; };
+
+static u8 stack[16384] __attribute__((aligned(16)));
+
+static void features(void) {
+    struct cpuid seven = cpuid(7, 0);
+    u64 cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT;
+
+    if (!(seven.c & 1u << 3))
+        kill_container("this processor has no protection keys", 0);
+    if (seven.b & 1u << 0) cr4 |= CR4_FSGSBASE;
+    if (seven.b & 1u << 7) cr4 |= CR4_SMEP;
+    if (seven.b & 1u << 20) cr4 |= CR4_SMAP;
+    if (seven.c & 1u << 2) cr4 |= CR4_UMIP;
+    write_cr4(cr4 | CR4_PKE);
+    write_cr0((read_cr0() | CR0_MP) & ~CR0_EM);
+    wrpkru(PKRU_KERNEL);
+}
+
+/* Host memory begins behind the last module. */
+static void memory(const struct multiboot_head *info) {
+    u64 from = (u64)kernel_end - KERNEL_BASE;
+    const struct module_end *modules = host(info->mods_addr);
+
+    for (u32 i = 0; i < info->mods_count; i++)
+        from = MAX(from, (u64)modules[i].end);
+    from = MAX(from, ROUND_UP((u64)info->mods_addr + 4096, 4096) > FIRST_MIB ? (u64)info->mods_addr + 4096 : 0);
+    pages_init(from, FIRST_MIB + (u64)info->mem_upper * 1024);
+}
+
+void native_main(struct multiboot *physical) {
+    struct trapframe start;
+    const struct multiboot_head *info = host((u64)physical);
+
+    segments_init();
+    pic_init();
+    uart_init();
+    memory(info);
+    features();
+    tables_init();
+    timer_init();
+    plat_set_kstack(stack + sizeof stack);
+    container_load((const struct multiboot *)info, &start);
+    plat_enter_user(&start);
+}
+
+void plat_exit(int status) {
+    outl(0xf4, (u32)status);
+    for (;;)
+        asm volatile("cli; hlt");
+}
+
+void kill_container(const char *why, u64 detail) {
+    print("the container is killed: %s (%lx)", why, detail);
+    plat_exit(125);
+}

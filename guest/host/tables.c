@@ -1,0 +1,60 @@
+/* Page tables: the host owns every one of them.
+ *
+ *   level 4  0..255    the space's own: container user
+ *            273       shared: the container kernel's direct map, a page at a time as it is bound
+ *            288       shared: the host's direct map
+ *            511       shared: both kernels' images
+ */
+#include "host.h"
+
+#define TABLE (PTE_P | PTE_W | PTE_U | PTE_A)
+
+extern u64 boot_pml4[];                         /* physical: .boot is not relocated */
+
+static u64 *template;
+
+/* Start from the boot code's tables, without the identity mapping.  Entries of the upper levels
+ * let user accesses through; the leaves decide. */
+void tables_init(void) {
+    template = page_take();
+    u64 *boot = host((u64)boot_pml4), *image = page_take();
+
+    for (int i = 256; i < 512; i++)
+        template[i] = boot[i];
+    u64 *old = host(boot[511] & PTE_FRAME);
+    for (int i = 0; i < 512; i++)
+        image[i] = old[i];
+    template[511] = host_physical(image) | TABLE;
+    write_cr3(host_physical(template));
+}
+
+u64 *space_create(void) {
+    u64 *top = page_take();
+
+    for (int i = 256; i < 512; i++)
+        top[i] = template[i];
+    return top;
+}
+
+void leave_space(void) {
+    container.current = 0;
+    write_cr3(host_physical(template));
+}
+
+u64 *entry_of(u64 *top, u64 va) {
+    u64 *table = top;
+
+    for (int shift = 39; shift > 12; shift -= 9) {
+        u64 *entry = &table[va >> shift & 511];
+        if (!(*entry & PTE_P))
+            *entry = host_physical(page_take()) | TABLE;
+        table = host(*entry & PTE_FRAME);
+    }
+    return &table[va >> 12 & 511];
+}
+
+/* The container kernel's half is the same in every space.  Its level-4 entries are made
+ * before the first space is, so a leaf added later is seen in all of them. */
+void map_kernel_page(u64 va, u64 hpa, u64 rights) {
+    *entry_of(template, va) = hpa | PTE_P | PTE_U | PTE_A | rights;
+}

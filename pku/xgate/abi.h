@@ -1,0 +1,68 @@
+/* What the ParaCell host and the container kernel agree on.
+ *
+ * Both kernels' and the program's pages are in one address space:
+ *
+ *   0x0000000000000000  container user     key 0
+ *   0xffff888000000000  container kernel   key 1: its direct map of guest-physical memory
+ *   0xffff900000000000  host               supervisor: its direct map of host-physical memory
+ *   0xffffffff80000000  container kernel   key 1: its image, the gate in it
+ *   0xffffffffc0000000  host               supervisor: its image
+ */
+#ifndef XGATE_ABI_H
+#define XGATE_ABI_H
+
+#define GK_DIRECT 0xffff888000000000
+#define GK_BASE   0xffffffff80000000
+#define GK_LOAD   0x100000              /* guest-physical, and where the header stands */
+#define GK_MAGIC  0x314b47656c6c6543    /* "CellGK1" */
+
+#define KEY_KERNEL 1
+#define PKRU_KERNEL 0x0
+#define PKRU_USER   0xc                 /* AD and WD of key 1 */
+
+/* Hypercalls: SYSCALL in the container kernel, with its rights.  Number in RAX,
+ * arguments in RDI, RSI, RDX, R10, R8; the result in RAX, negative is an error. */
+#define HC_AS_CREATE     0
+#define HC_AS_DESTROY    1      /* as */
+#define HC_AS_SWITCH     2      /* as */
+#define HC_PTE_SET       3      /* as, va, entries, count */
+#define HC_RETURN        4      /* trapframe: back to container user */
+#define HC_TIMER         5      /* deadline */
+#define HC_WAIT          6      /* → the vector that came */
+#define HC_CONSOLE_WRITE 7      /* stream, from, count */
+#define HC_CONSOLE_READ  8      /* to, count */
+#define HC_EXIT          9      /* status */
+#define HC_HZ           10
+#define HC_COUNT        11
+#define HC_LIMIT        512     /* entries in one PTE_SET */
+
+#ifndef __ASSEMBLER__
+#include "types.h"
+
+/* What the gate needs of its processor, in key-protected memory at a fixed address. */
+struct xgate_vcpu {
+    u64 stack;                  /* where the next entry from container user begins */
+    u64 user_rsp;
+    u64 interrupts;             /* virtual IF */
+    u64 pending;                /* the host holds an interrupt back until the way out */
+};
+
+/* At the start of the image: where things are. */
+struct gk_header {
+    u64 magic, entry, event_entry;
+    u64 text_start, text_end;
+    struct xgate_vcpu *vcpu;
+    u8 *scratch;                /* the one page of the image that container user may write */
+    u8 *defences[3];            /* instructions that option off=… takes out: two checks, the stack */
+    u64 defence_sizes[3];
+};
+
+/* What the container kernel finds in RDI when it starts. */
+struct gk_boot {
+    u64 memory, free_start;     /* guest-physical bytes */
+    u64 rootfs, rootfs_size, init, init_size;   /* guest-physical */
+    u64 hwcap;
+    char cmdline[1024];
+};
+#endif
+#endif

@@ -1,0 +1,132 @@
+/* The platform layer of a ParaCell container: what the kernel asks, as hypercalls. */
+#include "errno.h"
+#include "linux.h"
+#include "options.h"
+#include "vm.h"
+#include "xgate.h"
+
+struct xgate_stats xgate_stats;
+
+/* What an attack is after; nothing reads it. */
+volatile u64 gk_secret[512] __attribute__((aligned(4096))) = {0x5ec2e7c0ffee0001};
+
+static u64 hz, hwcap;
+static const char *options;
+
+static i64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d) {
+    register u64 r10 asm("r10") = d;
+    i64 result;
+
+    asm volatile("syscall"
+                 : "=a"(result)
+                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                 : "rcx", "r11", "memory");
+    return result;
+}
+
+static bool starts(const char *at, const char *word) {
+    while (*word)
+        if (*at++ != *word++)
+            return false;
+    return true;
+}
+
+bool defence_is_off(const char *name) {
+    for (const char *at = options; *at; at++) {
+        char behind = 0;
+        if ((at != options && at[-1] != ' ') || !starts(at, "off=") || !starts(at + 4, name))
+            continue;
+        behind = at[4 + strlen(name)];
+        if (!behind || behind == ' ')
+            return true;
+    }
+    return false;
+}
+
+void xgate_main(struct gk_boot *boot) {
+    static struct bootinfo info;
+
+    options = boot->cmdline;
+    hwcap = boot->hwcap;
+    hz = (u64)hypercall(HC_HZ, 0, 0, 0, 0);
+    info.memory = boot->memory;
+    info.free_start = boot->free_start;
+    info.rootfs = (struct blob){direct(boot->rootfs), boot->rootfs_size};
+    info.init = (struct blob){direct(boot->init), boot->init_size};
+    info.cmdline = boot->cmdline;
+    kernel_main(&info);
+}
+
+/* An event that the host put on our stack: a raw SYSCALL, an exception, an interrupt. */
+void xgate_event(struct trapframe *tf, u64 address) {
+    if (tf->vector == VEC_SYSCALL)
+        xgate_stats.slow_calls++;
+    trap(tf, address);
+}
+
+void plat_set_kstack(void *top) { xgate_vcpu.stack = (u64)top; }
+
+void plat_set_fsbase(u64 base) { asm volatile("wrfsbase %0" :: "r"(base)); }
+void plat_set_gsbase(u64 base) { asm volatile("wrgsbase %0" :: "r"(base)); }
+u64 plat_get_fsbase(void) { u64 v; asm volatile("rdfsbase %0" : "=r"(v)); return v; }
+u64 plat_get_gsbase(void) { u64 v; asm volatile("rdgsbase %0" : "=r"(v)); return v; }
+u64 plat_hwcap(void) { return hwcap; }
+
+u64 plat_as_create(pte_t *root) {
+    (void)root;                 /* never loaded: the host has its own tables */
+    i64 handle = hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+    return handle > 0 ? (u64)handle : 0;
+}
+
+void plat_as_destroy(u64 as) { hypercall(HC_AS_DESTROY, as, 0, 0, 0); }
+void plat_as_switch(u64 as) { hypercall(HC_AS_SWITCH, as, 0, 0, 0); }
+
+void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale) {
+    (void)stale;                /* the host sees what was there */
+    for (u64 n; count; count -= n, entries += n, va += n * PAGE_SIZE) {
+        n = MIN(count, (u64)HC_LIMIT);
+        hypercall(HC_PTE_SET, as, va, (u64)entries, n);
+    }
+}
+
+u64 plat_cycles(void) {
+    u32 low, high;
+    asm volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (u64)high << 32 | low;
+}
+
+u64 plat_cycles_per_second(void) { return hz; }
+void plat_timer(u64 deadline) { hypercall(HC_TIMER, deadline, 0, 0, 0); }
+
+void plat_wait(void) {
+    struct trapframe tf = {.vector = (u64)hypercall(HC_WAIT, 0, 0, 0, 0)};
+    trap(&tf, 0);
+}
+
+void plat_console_write(int stream, const u8 *from, u64 count) {
+    hypercall(HC_CONSOLE_WRITE, (u64)stream, (u64)from, count, 0);
+}
+
+i64 plat_console_read(u8 *to, u64 count) { return hypercall(HC_CONSOLE_READ, (u64)to, count, 0, 0); }
+
+void plat_exit(int status) {
+    hypercall(HC_EXIT, (u64)status, 0, 0, 0);
+    for (;;)
+        ;
+}
+
+/* W^X, and no page that somebody else may still write. */
+int plat_check_protection(bool write, bool exec, bool shared) {
+    return exec && (write || shared) && !defence_is_off("scan") ? -EACCES : 0;
+}
+
+int plat_make_executable(u64 as, u64 va, u64 npages) {
+    u64 size = npages * PAGE_SIZE;
+
+    (void)as;
+    rewrite_init(va, size);
+    if (!defence_is_off("scan") && !scan(va, size))
+        return -EACCES;
+    rewrite(va, size);
+    return 0;
+}

@@ -1,0 +1,170 @@
+/* System-call sites of a program become ways into the gate, where an address is certainly an instruction.
+ *
+ *   mov $nr, %eax       b8 .. .. .. ..        jmp stub       e9 .. .. .. ..
+ *   syscall             0f 05            →    syscall        0f 05
+ *
+ * The SYSCALL stays, so a jump straight to it still works, by the slow path.  Certain is what is
+ * reached from the beginning of a function, one instruction after another; where functions begin
+ * is told by the table in PT_GNU_EH_FRAME, which a stripped program keeps.
+ *
+ * Source: Linux Standard Base, "Exception Frames"; System V ABI, "Program Header".
+ */
+#include "linux.h"
+#include "process.h"
+#include "vm.h"
+#include "xgate.h"
+
+#define PT_GNU_EH_FRAME 0x6474e550
+#define STUB_SIZE 32
+
+/* One bit a byte of text: an instruction begins here. */
+static u8 *marks;
+static u64 marks_va, marks_size;
+
+u8 *text_byte(u64 va) {
+    static u64 page;
+    static u8 *bytes;
+
+    if (ROUND_DOWN(va, PAGE_SIZE) != page || !bytes) {
+        bytes = text_page(va);
+        page = ROUND_DOWN(va, PAGE_SIZE);
+    }
+    return bytes ? bytes + (va & PAGE_MASK) : NULL;
+}
+
+u64 user_word(u64 va, u32 size) {
+    u64 value = 0;
+    return copy_in(&value, va, size) ? 0 : value;
+}
+
+bool is_instruction(u64 va) {
+    u64 at = va - marks_va;
+    return marks && at < marks_size && marks[at / 8] >> (at & 7) & 1;
+}
+
+/* Walk from the beginning of a function to its end.  What cannot be decoded ends the certainty. */
+static void mark_function(u64 va, u64 size) {
+    u8 code[16];
+
+    for (u64 end = va + size; va < end && va - marks_va < marks_size;) {
+        u64 left = MIN(end - va, 15UL);
+        for (u64 i = 0; i < left; i++) {
+            const u8 *byte = va + i - marks_va < marks_size ? text_byte(va + i) : NULL;
+            if (!byte)
+                return;
+            code[i] = *byte;
+        }
+        u32 n = instruction_length(code, left);
+        if (!n)
+            return;
+        marks[(va - marks_va) / 8] |= (u8)(1 << ((va - marks_va) & 7));
+        va += n;
+    }
+}
+
+/* The table: version 1, encodings 1b (pcrel sdata4), 03 (udata4), 3b (datarel sdata4), then pairs (function, its FDE). */
+static void mark_functions(u64 table) {
+    if (user_word(table, 4) != 0x3b031b01)
+        return;
+    u64 count = user_word(table + 8, 4);
+    for (u64 i = 0; i < count; i++) {
+        u64 at = table + 12 + 8 * i;
+        u64 function = table + (u64)(i64)(i32)user_word(at, 4), fde = table + (u64)(i64)(i32)user_word(at + 4, 4);
+        u64 size = user_word(fde + 12, 4);      /* length, CIE pointer, begin, range */
+        if (function - marks_va < marks_size)
+            mark_function(function, size);
+    }
+}
+
+/* The program's headers stand at the beginning of its first mapping. */
+static u64 find_table(void) {
+    u64 base = current->process->mm->first ? current->process->mm->first->start : 0, phoff, first = ~0UL, table = 0;
+
+    if (!base || user_word(base, 4) != 0x464c457f)
+        return 0;
+    phoff = base + user_word(base + 32, 8);
+    u64 count = user_word(base + 56, 2);
+    for (u64 i = 0; i < count; i++) {
+        u64 type = user_word(phoff + 56 * i, 4), va = user_word(phoff + 56 * i + 16, 8);
+        if (type == 1)
+            first = MIN(first, ROUND_DOWN(va, PAGE_SIZE));
+        if (type == PT_GNU_EH_FRAME)
+            table = va;
+    }
+    return table ? table - first + base : 0;
+}
+
+void rewrite_init(u64 va, u64 size) {
+    static u8 space[1 << 20];   /* 8 MiB of text */
+    u64 table = find_table();
+
+    marks = NULL;
+    if (!table || size / 8 > sizeof space)
+        return;
+    marks = space;
+    marks_va = va;
+    marks_size = size;
+    memset(space, 0, size / 8);
+    mark_functions(table);
+}
+
+/* Where `bytes` of stubs can be reached by a 32-bit jump: just below the program. */
+static u64 stub_space(u64 bytes) {
+    struct mm *mm = current->process->mm;
+    u64 size = ROUND_UP(bytes, PAGE_SIZE), top = mm->first->start;
+
+    for (u64 at = top - size - PAGE_SIZE; top > size + 17 * PAGE_SIZE && at > 16 * PAGE_SIZE; at -= size)
+        if (vma_is_free(mm, at, at + size))
+            return vma_add(mm, at, at + size, PROT_READ | PROT_EXEC, false, NULL, 0) ? 0 : at;
+    return 0;
+}
+
+static void put(u64 va, const u8 *bytes, u64 n) {
+    for (u64 i = 0; i < n; i++)
+        *text_byte(va + i) = bytes[i];
+}
+
+static void write_stub(u64 stub, u32 number, u64 back) {
+    u64 entry = (u64)xgate_entry;
+    i32 distance = (i32)(back - (stub + 12));
+    u8 code[25] = {0xb8, 0, 0, 0, 0, 0x48, 0x8d, 0x0d, 0, 0, 0, 0, 0x49, 0xbb};
+
+    memcpy(code + 1, &number, 4);               /* mov $nr, %eax */
+    memcpy(code + 8, &distance, 4);             /* lea back(%rip), %rcx */
+    memcpy(code + 14, &entry, 8);               /* movabs $xgate_entry, %r11 */
+    code[22] = 0x41, code[23] = 0xff, code[24] = 0xe3;  /* jmp *%r11 */
+    put(stub, code, sizeof code);
+}
+
+static bool site_at(u64 va, u64 end) {
+    return va + 1 < end && *text_byte(va) == 0x0f && *text_byte(va + 1) == 0x05;
+}
+
+static bool rewritable(u64 va, u64 start) {
+    return va - 5 >= start && va - 5 < va && is_instruction(va) && is_instruction(va - 5) && *text_byte(va - 5) == 0xb8;
+}
+
+void rewrite(u64 va, u64 size) {
+    u64 count = 0, end = va + size;
+
+    for (u64 at = va; at < end; at++)
+        if (site_at(at, end)) {
+            xgate_stats.found++;
+            count += marks && rewritable(at, va);
+        }
+    u64 stub = count ? stub_space(count * STUB_SIZE) : 0;
+    if (!stub)
+        return;
+    for (u64 at = va; at < end; at++) {
+        if (!site_at(at, end) || !rewritable(at, va))
+            continue;
+        u32 number = (u32)user_word(at - 4, 4);
+        i32 distance = (i32)(stub - at);
+        u8 jump[5] = {0xe9};
+        write_stub(stub, number, at + 2);
+        memcpy(jump + 1, &distance, 4);
+        put(at - 5, jump, sizeof jump);
+        xgate_stats.rewritten++;
+        stub += STUB_SIZE;
+    }
+}

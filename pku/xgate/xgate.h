@@ -1,0 +1,31 @@
+/* What the files of the ParaCell platform share. */
+#ifndef XGATE_H
+#define XGATE_H
+
+#include "abi.h"
+#include "kernel.h"
+
+/* Read by symbol from outside, in this order. */
+struct xgate_stats { u64 found, rewritten, slow_calls, gate_calls; };
+extern struct xgate_stats xgate_stats;
+extern struct xgate_vcpu xgate_vcpu;
+extern char xgate_entry[];
+
+bool defence_is_off(const char *name);          /* option off=NAME, for positive controls */
+
+/* decode.c: the length of the instruction at `code`, at most `left` bytes long; 0 = not known. */
+u32 instruction_length(const u8 *code, u64 left);
+
+/* scan.c: is there a WRPKRU, XRSTOR or XRSTORS at any byte of [va, va + size), or across its borders?
+ * Those that are certainly instructions become UD2; another one is a refusal. */
+bool scan(u64 va, u64 size);
+
+/* rewrite.c */
+void rewrite_init(u64 va, u64 size);            /* note what is certainly an instruction */
+bool is_instruction(u64 va);
+void rewrite(u64 va, u64 size);
+
+u8 *text_byte(u64 va);                          /* one byte of the program's text; NULL if there is none */
+u64 user_word(u64 va, u32 size);                /* a little-endian word of the program, 0 if unreadable */
+
+#endif
