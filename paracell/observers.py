@@ -6,9 +6,11 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .emu.events import Kind, Who
+from .emu.cpu import RAX
+from .emu.events import Kind
 from .emu.sinks import open_trace
 from .emu.sinks.summary import Summary
+from .gates import Gates, peek, who_is
 from .guest import syscalls
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _ENOSYS: Final = -38 & (1 << 64) - 1
 _CALLS: Final = frozenset({Kind.SYSCALL, Kind.GATE_ENTER})
 _RETURNS: Final = frozenset({Kind.SYSRET, Kind.GATE_EXIT})
-_KERNEL_KEY: Final = 1  # the protection key of the container kernel's pages
+_USER_LIMIT: Final = 1 << 47
 
 
 class Sites(NamedTuple):
@@ -41,26 +43,24 @@ class Missing:
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cpu: Cpu) -> None:
         self.numbers: dict[int, None] = {}
-        self._last = 0
+        self._cpu = cpu
+        self._last: int | None = None
 
     def emit(self, event: Event) -> None:
-        """Take one event."""
-        if event.kind in _CALLS:
+        """Take one event.  A call by ParaCell's slow path returns by the host's IRET, with the result in RAX."""
+        kind = event.kind
+        if kind in _CALLS:
             self._last = event.data[0]
-        elif event.kind in _RETURNS and event.data[0] == _ENOSYS:
-            self.numbers[self._last] = None
+        elif self._last is not None and (kind in _RETURNS or (kind is Kind.IRET and event.data[0] < _USER_LIMIT)):
+            result = self._cpu.q[RAX] if kind is Kind.IRET else event.data[0]
+            if result == _ENOSYS:
+                self.numbers[self._last] = None
+            self._last = None
 
     def close(self) -> None:
         """Nothing is left to do."""
-
-
-def who_is_paracell(cpu: Cpu) -> Who:
-    """Tell who runs in a ParaCell container: the host at ring 0, above it the one whose keys PKRU holds."""
-    if cpu.cpl == 0:
-        return Who.HOST
-    return Who.USER if cpu.pkru >> 2 * _KERNEL_KEY & 1 else Who.KERNEL
 
 
 class Observers:
@@ -72,9 +72,9 @@ class Observers:
 
     """
 
-    def __init__(self, machine: Machine, trace: tuple[str, IO[bytes]] | None, *, stats: bool) -> None:
+    def __init__(self, machine: Machine, trace: tuple[str, IO[bytes]] | None, *, stats: bool, paracell: bool) -> None:
         self._machine = machine
-        self._missing = Missing()
+        self._missing = Missing(machine.cpu)
         self.trace = open_trace(*trace, machine.symbols) if trace else None
         self.summary = Summary() if stats else None
         if self.trace:
@@ -82,6 +82,9 @@ class Observers:
         if self.summary:
             machine.add_sink(self.summary)
             machine.add_sink(self._missing)
+        if paracell and machine.cpu.emit is not None:
+            machine.cpu.who_is = who_is
+            machine.cpu.emit = Gates(machine, machine.cpu.emit).emit
 
     def finish(self) -> None:
         """End the trace, and print the table on stderr."""
@@ -93,17 +96,8 @@ class Observers:
 
 def _sites(machine: Machine) -> Sites | None:
     """Read the container kernel's counters, by symbol, through the tables that the machine stopped with."""
-    from .mmu.rights import READ
-
-    address = machine.symbols.address("xgate_stats")
-    if address is None:
-        return None
-    walk = machine.cpu.translation.explain(address, READ, user=False)
-    leaf = walk.steps[-1].entry if walk.steps else 0
-    if not leaf & 1:
-        return None
-    frame = walk.frame if walk.frame is not None else int(leaf) & 0xFFFFFFFFFF000
-    return Sites(*struct.unpack("<4Q", machine.memory.read(frame | address & 0xFFF, 32)))
+    address = peek(machine, "xgate_stats")
+    return None if address is None else Sites(*struct.unpack("<4Q", machine.memory.read(address, 32)))
 
 
 def _print(summary: Summary, missing: list[int], sites: Sites | None) -> None:
@@ -123,7 +117,8 @@ def _print(summary: Summary, missing: list[int], sites: Sites | None) -> None:
     if sites:
         console.print(
             f"system-call sites: {sites.rewritten:,} of {sites.found:,} rewritten; "
-            f"{sites.gate_calls:,} calls through the gate, {sites.slow_calls:,} by the slow path"
+            f"{sites.gate_calls:,} calls through the gate, {sites.slow_calls:,} by the slow path",
+            soft_wrap=True,
         )
     for number in missing:
         console.print(f"not implemented: {syscalls.name(number)} ({number})")

@@ -81,12 +81,10 @@ def run_machine(job: Job, outputs: Outputs) -> Outcome:
         for name, symbols in job.symbols:
             machine.symbols.add(name, symbols)
         if trace or outputs.stats:
-            from .observers import Observers, who_is_paracell
+            from .observers import Observers
 
-            if job.paracell:
-                machine.cpu.who_is = who_is_paracell
             traced = (PurePath(outputs.trace or "").suffix, trace) if trace else None
-            observers = Observers(machine, traced, stats=outputs.stats)
+            observers = Observers(machine, traced, stats=outputs.stats, paracell=job.paracell)
             outcome = _run(machine, console)
             observers.finish()
         else:
