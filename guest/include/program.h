@@ -27,8 +27,16 @@ enum {
     SYS_tgkill = 234, SYS_newfstatat = 262, SYS_utimensat = 280, SYS_fallocate = 285, SYS_prlimit64 = 302, SYS_getrandom = 318, SYS_copy_file_range = 326, SYS_statx = 332, SYS_close_range = 436,
 };
 
-/* syscall.S: up to six arguments */
-i64 syscall(i64 number, ...);
+/* A system call of up to six arguments; the number is a constant. */
+#define syscall(...) SYSCALL_(__VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define SYSCALL_(number, a, b, c, d, e, f, ...) ({                              \
+    register i64 r10 asm("r10") = (i64)(d), r8 asm("r8") = (i64)(e), r9 asm("r9") = (i64)(f); \
+    i64 result;                                                                 \
+    asm volatile("mov %1, %%eax; syscall"                                       \
+                 : "=a"(result)                                                 \
+                 : "i"(number), "D"((i64)(a)), "S"((i64)(b)), "d"((i64)(c)), "r"(r10), "r"(r8), "r"(r9) \
+                 : "rcx", "r11", "memory");                                     \
+    result; })
 
 /* string.c */
 u64 strlen(const char *);

@@ -4,17 +4,13 @@
  *   syscall             0f 05            →    syscall        0f 05
  *
  * The SYSCALL stays, so a jump straight to it still works, by the slow path.  Certain is what is
- * reached from the beginning of a function, one instruction after another; where functions begin
- * is told by the table in PT_GNU_EH_FRAME, which a stripped program keeps.
- *
- * Source: Linux Standard Base, "Exception Frames"; System V ABI, "Program Header".
+ * reached from the beginning of a function, one instruction after another (functions.c).
  */
 #include "linux.h"
 #include "process.h"
 #include "vm.h"
 #include "xgate.h"
 
-#define PT_GNU_EH_FRAME 0x6474e550
 #define STUB_SIZE 32
 
 /* One bit a byte of text: an instruction begins here. */
@@ -62,50 +58,17 @@ static void mark_function(u64 va, u64 size) {
     }
 }
 
-/* The table: version 1, encodings 1b (pcrel sdata4), 03 (udata4), 3b (datarel sdata4), then pairs (function, its FDE). */
-static void mark_functions(u64 table) {
-    if (user_word(table, 4) != 0x3b031b01)
-        return;
-    u64 count = user_word(table + 8, 4);
-    for (u64 i = 0; i < count; i++) {
-        u64 at = table + 12 + 8 * i;
-        u64 function = table + (u64)(i64)(i32)user_word(at, 4), fde = table + (u64)(i64)(i32)user_word(at + 4, 4);
-        u64 size = user_word(fde + 12, 4);      /* length, CIE pointer, begin, range */
-        if (function - marks_va < marks_size)
-            mark_function(function, size);
-    }
-}
-
-/* The program's headers stand at the beginning of its first mapping. */
-static u64 find_table(void) {
-    u64 base = current->process->mm->first ? current->process->mm->first->start : 0, phoff, first = ~0UL, table = 0;
-
-    if (!base || user_word(base, 4) != 0x464c457f)
-        return 0;
-    phoff = base + user_word(base + 32, 8);
-    u64 count = user_word(base + 56, 2);
-    for (u64 i = 0; i < count; i++) {
-        u64 type = user_word(phoff + 56 * i, 4), va = user_word(phoff + 56 * i + 16, 8);
-        if (type == 1)
-            first = MIN(first, ROUND_DOWN(va, PAGE_SIZE));
-        if (type == PT_GNU_EH_FRAME)
-            table = va;
-    }
-    return table ? table - first + base : 0;
-}
-
 void rewrite_init(u64 va, u64 size) {
     static u8 space[1 << 20];   /* 8 MiB of text */
-    u64 table = find_table();
 
     marks = NULL;
-    if (!table || size / 8 > sizeof space)
+    if (size / 8 > sizeof space)
         return;
     marks = space;
     marks_va = va;
     marks_size = size;
     memset(space, 0, size / 8);
-    mark_functions(table);
+    functions_of_program(mark_function);
 }
 
 /* Where `bytes` of stubs can be reached by a 32-bit jump: just below the program. */

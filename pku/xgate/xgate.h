@@ -20,6 +20,9 @@ u32 instruction_length(const u8 *code, u64 left);
  * Those that are certainly instructions become UD2; another one is a refusal. */
 bool scan(u64 va, u64 size);
 
+/* functions.c: call `tell` with each function of the program. */
+void functions_of_program(void (*tell)(u64 va, u64 size));
+
 /* rewrite.c */
 void rewrite_init(u64 va, u64 size);            /* note what is certainly an instruction */
 bool is_instruction(u64 va);
