@@ -12,7 +12,7 @@
 #define FLAG_TF (1UL << 8)
 
 bool in_container_kernel(const struct trapframe *tf, u32 pkru) {
-    return pkru == PKRU_KERNEL && tf->rip >= container.header.text_start && tf->rip < container.header.text_end;
+    return pkru == PKRU_KERNEL && tf->rip != container.header.refused && tf->rip >= container.header.text_start && tf->rip < container.header.text_end;
 }
 
 static struct xgate_vcpu *vcpu(void) {

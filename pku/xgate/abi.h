@@ -51,6 +51,7 @@ struct xgate_vcpu {
 struct gk_header {
     u64 magic, entry, event_entry;
     u64 text_start, text_end;
+    u64 refused;                /* the gate ends here with #UD whatever rights somebody gave himself */
     struct xgate_vcpu *vcpu;
     u8 *scratch;                /* the one page of the image that container user may write */
     u8 *defences[3];            /* instructions that option off=… takes out: two checks, the stack */

@@ -149,6 +149,7 @@ _start:
 gk_header:
         .quad   GK_MAGIC, _start, gk_event_entry
         .quad   kernel_text, kernel_rodata
+        .quad   xgate_refused
         .quad   xgate_vcpu, xgate_scratch
         .quad   xgate_enter_check, xgate_exit_check, xgate_stack
         .quad   6, 6, 8

@@ -8,7 +8,7 @@
 struct xgate_stats xgate_stats;
 
 /* What an attack is after; nothing reads it. */
-volatile u64 gk_secret[512] __attribute__((aligned(4096))) = {0x5ec2e7c0ffee0001};
+__attribute__((used, retain)) volatile u64 gk_secret[512] __attribute__((aligned(4096))) = {0x5ec2e7c0ffee0001};
 
 static u64 hz, hwcap;
 static const char *options;
