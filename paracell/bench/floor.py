@@ -68,7 +68,7 @@ class Bare:
         d[hflags] = d[hflags] & ~SLOT_BITS | _LONG_MODE | SLOTS[0][0]
 
     def time(self, code: bytes, **registers: int) -> float:
-        """Run `code`, then HLT, with these of ``rcx rdi rsi`` set; seconds."""
+        """Run `code`, then HLT, with these of ``rcx rdi rsi`` set; seconds of processor time."""
         ctypes.memmove(self._base + _CODE, code + _HLT, len(code) + 1)
         self.engine.drop_all_code()
         q = self.engine.q
@@ -79,9 +79,9 @@ class Bare:
         ctypes.memmove(self._base + _CODE - 16, _HLT, 1)
         q[RSP] = _STACK
         q[RIP] = _CODE
-        start = time.perf_counter()
+        start = time.thread_time()
         self.engine.run(_CODE)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     def two_traps(self, count: int) -> float:
         """Seconds for one pair of traps that only step RIP."""
