@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _MEMORY_5: Final = b"[\\x28-\\x2f\\x68-\\x6f\\xa8-\\xaf]"
 _MEMORY_3: Final = b"[\\x18-\\x1f\\x58-\\x5f\\x98-\\x9f]"
-_PATTERN: Final = re.compile(b"(?=(\\x0f\\x01\\xef|\\x0f\\xae" + _MEMORY_5 + b"|\\x0f\\xc7" + _MEMORY_3 + b"))", re.DOTALL)
+_PATTERN: Final = re.compile(
+    b"(?=(\\x0f\\x01\\xef|\\x0f\\xae" + _MEMORY_5 + b"|\\x0f\\xc7" + _MEMORY_3 + b"))", re.DOTALL
+)
 _NAMES: Final = {0x01: "wrpkru", 0xAE: "xrstor", 0xC7: "xrstors"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
+
 from paracell.emu.devices import NoConsole
 from paracell.emu.machine import Machine, Reason
 from paracell.guest import image, shipped

@@ -58,7 +58,13 @@ class Comparison(RuleBasedStateMachine):
         self.tlb.select(pcid)
         self.pcid = pcid
 
-    @rule(vpn=VPNS, level=st.sampled_from([1, 1, 2, 3]), frame=st.integers(1, 9), g=st.booleans(), use_global=st.booleans())
+    @rule(
+        vpn=VPNS,
+        level=st.sampled_from([1, 1, 2, 3]),
+        frame=st.integers(1, 9),
+        g=st.booleans(),
+        use_global=st.booleans(),
+    )
     def insert(self, vpn: int, level: int, frame: int, g: bool, use_global: bool) -> None:
         value = entry(frame, level, g=g)
         self.tlb.insert(vpn, value, use_global=use_global)

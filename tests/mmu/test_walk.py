@@ -235,7 +235,9 @@ def test_a_fetch_is_told_only_where_fetches_can_be_refused(tables: Tables) -> No
     key=st.integers(0, 15),
     cached=st.sampled_from([0, G]),
 )
-def test_a_page_of_any_size_translates_every_address_in_it(gva: int, size: int, frame: int, key: int, cached: int) -> None:
+def test_a_page_of_any_size_translates_every_address_in_it(
+    gva: int, size: int, frame: int, key: int, cached: int
+) -> None:
     shift = 12 + 9 * (size - 1)
     physical = (frame << 12) >> shift << shift
     tables = Tables()

@@ -9,7 +9,11 @@ from paracell.mmu.entry import Entry, Entry32
 from paracell.mmu.registers import CR0, CR4, DR7, EFER, RFLAGS, PFErr
 from paracell.mmu.word import Bits, Word
 
-WORDS = [Entry, Entry32, *(w for w in vars(registers).values() if isinstance(w, type) and issubclass(w, Word) and w is not Word)]
+WORDS = [
+    Entry,
+    Entry32,
+    *(w for w in vars(registers).values() if isinstance(w, type) and issubclass(w, Word) and w is not Word),
+]
 
 
 def test_a_field_read_from_the_class_is_its_declaration() -> None:
