@@ -70,7 +70,9 @@ static void back_to_user(struct trapframe *tf, u64 at) {
 
     if (!copy_from_kernel(tf, at, sizeof *tf) || !v)
         kill_container("a frame that is not its own", at);
-    if (tf->rip >= USER_END)
+    /* An interrupt may have come in the gate, before the kernel's rights or after: RIP may be anywhere,
+     * for keys and the page tables guard memory, not jumps.  But IRET must not fault here in ring 0. */
+    if (tf->rip >> 47 && tf->rip >> 47 != 0x1ffff)
         tf->rip = 0;            /* nothing is mapped there: its program gets the fault */
     tf->cs = USER_CS;
     tf->ss = USER_SS;

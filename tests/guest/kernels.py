@@ -1,4 +1,4 @@
-"""Run a program in a container on the native kernel, on QEMU or on our own machine."""
+"""Run a program in a container, on the native kernel or under ParaCell, on QEMU or on our own machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-system-x86_64 is not 
 STATUS_BITS = 127  # QEMU's exit device shifts the status left by one, and a process keeps eight bits
 
 
-MACHINES = [pytest.param("qemu", marks=[needs_qemu, pytest.mark.qemu]), "emulator"]
+_QEMU_MARKS = [needs_qemu, pytest.mark.qemu]
+MACHINES = [
+    pytest.param("qemu", marks=_QEMU_MARKS),
+    "emulator",
+    pytest.param("qemu-paracell", marks=_QEMU_MARKS),
+    "emulator-paracell",
+]
 MEMORY = 256 << 20
 
 
@@ -85,30 +91,33 @@ def run(
     options: str = "",
     typed: bytes = b"",
 ) -> Outcome:
-    """Boot the native kernel with a root file system and run a program in it.
+    """Boot a kernel with a root file system and run a program in it.
 
     `folder` takes the files that QEMU needs; `typed` is for our own machine only, since QEMU knows no end of input.
     """
-    block = init_block(argv, env)
-    if machine == "qemu":
+    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block(argv, env))]
+    if machine.endswith("paracell"):
+        kernel = shipped.image("paracell-kernel.elf").read_bytes()
+        image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
+    if machine.startswith("qemu"):
         assert not typed
-        return _run_on_qemu(folder, rootfs, block, options)
+        return _run_on_qemu(folder, image, modules, options)
     console = Typed(typed)
     ours = Machine(MEMORY, console)
-    ours.load(load(shipped.image("native.elf")), options, [Module("rootfs", rootfs), Module("init", block)])
+    ours.load(load(shipped.image(image)), options, modules)
     stop = ours.run()
     assert stop.reason is Reason.EXIT, "\n".join(stop.report)
     return Outcome(stop.value & STATUS_BITS, *map(bytes, console.sent))
 
 
-def _run_on_qemu(folder: Path, rootfs: bytes, block: bytes, options: str) -> Outcome:
+def _run_on_qemu(folder: Path, image: str, modules: Sequence[Module], options: str) -> Outcome:
     assert QEMU is not None
-    (folder / "rootfs").write_bytes(rootfs)
-    (folder / "init").write_bytes(block)
+    for module in modules:
+        (folder / module.name).write_bytes(module.data)
     out, err = folder / "out", folder / "err"
     command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY >> 20), "-display", "none", "-no-reboot"]
-    command += ["-kernel", str(shipped.image("native.elf")), "-append", options]
-    command += ["-initrd", f"{folder / 'rootfs'},{folder / 'init'}"]
+    command += ["-kernel", str(shipped.image(image)), "-append", options]
+    command += ["-initrd", ",".join(str(folder / module.name) for module in modules)]
     command += ["-serial", f"file:{out}", "-serial", f"file:{err}", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     status = subprocess.run(command, check=False, timeout=300, stdin=subprocess.DEVNULL).returncode
     assert status & 1, f"the kernel never reached its exit: {err.read_bytes()!r}"
