@@ -254,7 +254,10 @@ class Cpu(LinearAccess):
             self.iopl = flags >> 12 & 3
             self.engine.drop_all_code()
         self.cpl = cpl
-        if (old.access ^ code.access) & 0x6000 or old.base != code.base:
+        # From 64-bit code to 64-bit code no mode changes: the usual case.
+        if not (code.access & 0x2000 and d[_HFLAGS] & _HF_CS64) and (
+            (old.access ^ code.access) & 0x6000 or old.base != code.base
+        ):
             self._derive_mode()
         self.translation.switch()
 
@@ -348,7 +351,7 @@ class Cpu(LinearAccess):
     def set_pkrs(self, value: int) -> None:
         """Store IA32_PKRS."""
         self.pkrs = value
-        self.translation.switch()
+        self.translation.switch_supervisor_keys()
 
     @property
     def cr8(self) -> int:

@@ -88,6 +88,8 @@ class Translation:
         self._base = 0
         self._families: dict[tuple[int, int, int], dict[int, int]] = {}
         self._family: dict[int, int] = {}
+        self._modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → family, while the rest stays
+        self._q = engine.q
         self._d = engine.d
         self._refused = -1
         self.where: dict[int, int] = {}
@@ -121,6 +123,7 @@ class Translation:
             efer & EFER.NXE.mask,
         )
         self._base = self._bases.setdefault((mode, pcid, *flags), len(self._bases))
+        self._modes = {}
         self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
         self.forget_code()
         self.switch()
@@ -139,24 +142,35 @@ class Translation:
     def switch(self) -> None:
         """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
         cpu = self.cpu
-        mode = 3 if cpu.cpl == 3 else self.engine.q[_EFLAGS] & _AC
-        key = (self._base, mode, cpu.pkrs)
-        family = self._families.get(key)
+        mode = 3 if cpu.cpl == 3 else self._q[_EFLAGS] & _AC
+        family = self._modes.get(mode)
         if family is None:
-            family = self._families[key] = {}
+            family = self._modes[mode] = self._families.setdefault((self._base, mode, cpu.pkrs), {})
         self._family = family
-        self.switch_keys(cpu.pkru)
+        number = family.get(cpu.pkru)
+        if number is None or number == _SMAP_SLOT:
+            self.switch_keys(cpu.pkru)
+        elif number != self._now:
+            self._enter(number)
+
+    def switch_supervisor_keys(self) -> None:
+        """The same where PKRS has changed."""
+        self._modes = {}
+        self.switch()
 
     def switch_keys(self, pkru: int) -> None:
         """The same where only PKRU has changed: the way through a gate."""
         number = self._family.get(pkru)
-        if number is None or (number == _SMAP_SLOT and self.engine.q[_EFLAGS] & _AC):
+        if number is None or (number == _SMAP_SLOT and self._q[_EFLAGS] & _AC):
             number = self._assign(pkru)
         if number != self._now:
-            self._before, self._now = self._now, number
-            self._table = self._slots[number].table
-            d = self._d
-            d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
+            self._enter(number)
+
+    def _enter(self, number: int) -> None:
+        self._before, self._now = self._now, number
+        self._table = self._slots[number].table
+        d = self._d
+        d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
 
     def _assign(self, pkru: int) -> int:
         """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""

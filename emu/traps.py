@@ -82,8 +82,8 @@ class Traps:
         self.limit = 0
         cpu.memory.on_stale = self.look
         self._hooked: dict[int, int] = {}
-        self._syscall = Insn.plain("syscall", b"\x0f\x05")
-        self._sysenter = Insn.plain("sysenter", b"\x0f\x34")
+        self._syscall = HANDLERS["syscall"], Insn.plain("syscall", b"\x0f\x05")
+        self._sysenter = HANDLERS["sysenter"], Insn.plain("sysenter", b"\x0f\x34")
         self._cpuid = Insn.plain("cpuid", b"\x0f\xa2")
         cpu.engine.install(
             interrupt=self.on_interrupt,
@@ -126,24 +126,25 @@ class Traps:
 
     def on_syscall(self, _engine: int, _user: Any) -> None:
         """SYSCALL: TCG adds the instruction's length to RIP when we return."""
-        self._hooked_instruction(self._syscall)
+        self._hooked_instruction(*self._syscall)
 
     def on_sysenter(self, _engine: int, _user: Any) -> None:
         """SYSENTER, the same way."""
-        self._hooked_instruction(self._sysenter)
+        self._hooked_instruction(*self._sysenter)
 
-    def _hooked_instruction(self, insn: Insn) -> None:
+    def _hooked_instruction(self, handler: Handler, insn: Insn) -> None:
         cpu = self.cpu
         try:
             try:
-                HANDLERS[insn.mnemonic](cpu, insn)
+                handler(cpu, insn)
             except Fault as fault:
                 deliver(cpu, fault)
             if self._clock.cycles >= self.limit:
                 self.after()
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
-        self._q[RIP] = self._q[RIP] - insn.length & _U64
+            cpu.keep(error)
+        q = self._q
+        q[RIP] = q[RIP] - 2 & _U64  # both have two bytes
 
     def on_cpuid(self, _engine: int, _user: Any) -> int:
         """CPUID: runs inside a block, so nothing may be delivered here; RIP moves on by itself."""
