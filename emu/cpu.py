@@ -261,6 +261,23 @@ class Cpu(LinearAccess):
             self._derive_mode()
         self.translation.switch()
 
+    def load_pair_keeping_flags(self, code: Segment, stack: Segment, cpl: int, clear: int) -> None:
+        """The same where flags are only cleared, and no lazy one among them: TCG's own state of those stays."""
+        segments, d = self.segments, self.d
+        old = segments[CS]
+        segments[CS], segments[SS] = code, stack
+        d[_CS_AT] = code.selector
+        d[_SS_AT] = stack.selector
+        self.q[_EFLAGS] &= ~clear
+        if clear & _DF:
+            d[_DF_AT] = 1
+        self.cpl = cpl
+        if not (code.access & 0x2000 and d[_HFLAGS] & _HF_CS64) and (
+            (old.access ^ code.access) & 0x6000 or old.base != code.base
+        ):
+            self._derive_mode()
+        self.translation.switch()
+
     def keep(self, error: BaseException) -> None:
         """Keep an exception of a callback for the run loop, and stop TCG."""
         if self.failure is None:

@@ -27,6 +27,7 @@ _SYSRET_FLAGS: Final = 0x3C7FD7
 _U64: Final = (1 << 64) - 1
 _U32: Final = 0xFFFFFFFF
 
+_LAZY: Final = 0x38D5  # the arithmetic flags, which TCG keeps lazily, and IOPL, which it never sees
 Pair = tuple[Segment, Segment]
 _PAIRS: dict[tuple[int, int, int, bool], Pair] = {}
 _ENTRY: dict[int, Pair] = {}  # STAR → what SYSCALL loads
@@ -69,10 +70,13 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     q[RCX] = q[RIP] + insn.length & _U64
     q[R11] = flags
     q[RIP] = msr.get(LSTAR, 0)
-    star = msr.get(STAR, 0)
+    star, mask = msr.get(STAR, 0), msr.get(SFMASK, 0)
     code, stack = _ENTRY.get(star) or _entry(star)
     cpu.shadow = False
-    cpu.load_pair(code, stack, 0, flags & ~msr.get(SFMASK, 0))
+    if mask & _LAZY:
+        cpu.load_pair(code, stack, 0, flags & ~mask)
+    else:
+        cpu.load_pair_keeping_flags(code, stack, 0, mask | _RF)
 
 
 @instruction("sysret", "sysretq")
