@@ -162,20 +162,17 @@ class Rootfs:
 
 
 def init_block(argv: Sequence[str], environment: Sequence[str]) -> bytes:
-    """Give the container kernel its first program: arguments, then variables, each ended by NUL, each list by an empty string.
+    """Give the container kernel its first program: how many arguments and variables, in decimal, then each; all ended by NUL.
 
     Raises:
-        BadRootfs: a string is empty, which the format cannot say, or holds a NUL.
+        BadRootfs: a string holds a NUL.
 
     """
-    out = b""
-    for strings in (argv, environment):
-        for string in map(os.fsencode, strings):
-            if not string or b"\0" in string:
-                raise BadRootfs("init block", "an empty argument cannot be passed to the first program yet")
-            out += string + b"\0"
-        out += b"\0"
-    return out
+    strings = [str(len(argv)), str(len(environment)), *argv, *environment]
+    encoded = [os.fsencode(s) for s in strings]
+    if any(b"\0" in s for s in encoded):
+        raise BadRootfs("init block", "an argument or a variable holds a NUL")
+    return b"".join(s + b"\0" for s in encoded)
 
 
 def _normal(name: str) -> str:

@@ -18,33 +18,42 @@
 
 struct strings { char **list; u64 count; };
 
-/* The strings from `*at` up to an empty one. */
-static struct strings read_list(struct blob init, u64 *at) {
-    struct strings s = {NULL, 0};
-    u64 end = *at;
+/* The init block: how many arguments and how many variables there are, in decimal, then all of them, each string ended by NUL. */
+static const char *next_string(struct blob init, u64 *at) {
+    const char *s = (const char *)init.data + *at;
+    u64 n = *at < init.size ? strnlen(s, init.size - *at) : 0;
 
-    while (end < init.size && init.data[end]) {
-        u64 n = strnlen((char *)init.data + end, init.size - end);
-        if (end + n == init.size)
-            break;
-        end += n + 1;
-        s.count++;
-    }
-    if (end >= init.size || init.data[end] || !(s.list = kmalloc((s.count + 1) * sizeof *s.list))) {
+    if (*at + n >= init.size) {
         print("the list of arguments is malformed");
         plat_exit(BAD_INIT);
     }
-    for (u64 i = 0; i < s.count; i++) {
-        s.list[i] = (char *)init.data + *at;
-        *at += strlen(s.list[i]) + 1;
+    *at += n + 1;
+    return s;
+}
+
+static u64 next_count(struct blob init, u64 *at) {
+    u64 count = 0;
+
+    for (const char *s = next_string(init, at); *s >= '0' && *s <= '9' && count < init.size; s++)
+        count = count * 10 + (u64)(*s - '0');
+    return MIN(count, init.size);
+}
+
+static struct strings read_list(struct blob init, u64 *at, u64 count) {
+    struct strings s = {kmalloc((count + 1) * sizeof *s.list), count};
+
+    if (!s.list) {
+        print("too many arguments");
+        plat_exit(BAD_INIT);
     }
-    *at += 1;
+    for (u64 i = 0; i < count; i++)
+        s.list[i] = (char *)next_string(init, at);
     return s;
 }
 
 static void run_first(struct blob init) {
-    u64 at = 0;
-    struct strings argv = read_list(init, &at), envp = read_list(init, &at);
+    u64 at = 0, arguments = next_count(init, &at), variables = next_count(init, &at);
+    struct strings argv = read_list(init, &at, arguments), envp = read_list(init, &at, variables);
 
     if (!argv.count) {
         print("no program to run");

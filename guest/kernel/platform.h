@@ -28,7 +28,7 @@ struct bootinfo {
     u64 memory;                 /* bytes of (guest-)physical memory, from 0 */
     u64 free_start;             /* first physical byte not used by kernel image or modules */
     struct blob rootfs;         /* ustar/GNU tar, addressable by the kernel */
-    struct blob init;           /* argv\0…\0\0 env\0…\0\0 */
+    struct blob init;           /* ARGC\0 ENVC\0 argv\0… env\0… */
     const char *cmdline;
 };
 

@@ -154,6 +154,6 @@ def test_fuzz_tar(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None
 
 
 def test_init_block() -> None:
-    assert init_block(["/bin/a", "ä"], ["K=V"]) == b"/bin/a\0\xc3\xa4\0\0K=V\0\0"
-    with pytest.raises(BadRootfs, match="empty argument"):
-        init_block(["/bin/a", ""], [])
+    assert init_block(["/bin/a", "ä", ""], ["K=V"]) == b"3\x001\0/bin/a\0\xc3\xa4\0\0K=V\0"
+    with pytest.raises(BadRootfs, match="holds a NUL"):
+        init_block(["/bin/a", "b\0"], [])
