@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .faults import GP, SS
 
 if TYPE_CHECKING:
+    from .breakpoints import Breakpoints
     from .engine import Engine
     from .memory import Memory
     from .translation import Translation
@@ -25,6 +26,7 @@ class LinearAccess:
     Every method raises `Fault`: #PF with its error code, or #GP (#SS when `stack`) for a non-canonical address.
     """
 
+    breakpoints: Breakpoints
     engine: Engine
     memory: Memory
     translation: Translation
@@ -60,6 +62,8 @@ class LinearAccess:
         """
         if self.efer & 0x400:
             self._canonical(gva, size, stack=stack)
+        if self.breakpoints.watching and not system:
+            self.breakpoints.touch(gva, size, write=False)
         if (gva & _LAST) + size <= _PAGE:
             pa = self.translation.locate(gva, write=False, system=system, user=user)
             if self.memory.is_ram(pa):
@@ -76,6 +80,8 @@ class LinearAccess:
         size = len(data)
         if self.efer & 0x400:
             self._canonical(gva, size, stack=stack)
+        if self.breakpoints.watching and not system:
+            self.breakpoints.touch(gva, size, write=True)
         memory = self.memory
         if (gva & _LAST) + size <= _PAGE:
             pa = self.translation.locate(gva, write=True, system=system, user=user)

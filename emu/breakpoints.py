@@ -1,46 +1,67 @@
 """Hardware breakpoints: DR0–DR3 under DR7 (SDM "Debug Registers", "Debug Exceptions").
 
-An instruction breakpoint is a fault before its instruction, unless RFLAGS.RF is set; a data breakpoint is a trap after it.
-TCG tells of a data access while the instruction runs and can stop only between blocks; so while a data breakpoint is
-set, the run loop counts instructions, which makes every instruction a place to stop.
+An instruction breakpoint is a fault before its instruction, unless RFLAGS.RF is set; a data or I/O breakpoint is a trap after
+it.  TCG tells of a data access while the instruction runs and can stop only between blocks; so while such a breakpoint is
+set, the run loop lets TCG run one instruction at a time, and what was met meanwhile is delivered between two.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..mmu.registers import CR4
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .cpu import Cpu
 
 _LENGTH: Final = (1, 2, 8, 4)
 _EXECUTE, _WRITE, _PORT, _ACCESS = range(4)
 _RF: Final = 1 << 16
+_WIDEST: Final = 64  # bytes that one access of TCG's may touch
+
+
+class _Point(NamedTuple):
+    """One enabled breakpoint: [first, end) in linear memory or in I/O space."""
+
+    bit: int
+    kind: int
+    first: int
+    end: int
 
 
 class Breakpoints:
     """The hooks that stand for the debug registers.
 
     Attributes:
-        data: a data breakpoint is set.
-        hits: DR6 bits of breakpoints that were met and not yet delivered.
+        watching: a data or I/O breakpoint is set.
+        hits: DR6 bits of data and I/O breakpoints that were met; they trap after the instruction, or, where that loads SS,
+            after the next one.
+        before: DR6 bits of instruction breakpoints at RIP.
+        inhibited: the linear address of an instruction after a load of SS, which no instruction breakpoint stops; or -1.
+        on_hit: called when `hits` is no longer 0.
 
     """
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
         self._hooks: list[int] = []
-        self._set: tuple[tuple[int, int, int, int], ...] = ()
-        self.data = False
-        self.hits = 0
+        self._set: list[_Point] = []
+        self.watching = False
+        self.hits = self.before = 0
+        self.inhibited = -1
+        self.on_hit: Callable[[], None] = lambda: None
 
     def update(self) -> None:
         """Follow the debug registers after MOV to DR."""
         dr = self._cpu.dr
-        wanted = tuple(
-            (i, dr[i], dr[7] >> 16 + 4 * i & 3, _LENGTH[dr[7] >> 18 + 4 * i & 3])
-            for i in range(4)
-            if dr[7] >> 2 * i & 3
-        )
+        wanted = []
+        for i in range(4):
+            kind, length = dr[7] >> 16 + 4 * i & 3, _LENGTH[dr[7] >> 18 + 4 * i & 3]
+            first = dr[i] & -length
+            if dr[7] >> 2 * i & 3:
+                wanted.append(_Point(1 << i, kind, first, first + length))
         if wanted == self._set:
             return
         engine = self._cpu.engine
@@ -48,32 +69,52 @@ class Breakpoints:
             engine.unhook(hook)
         self._hooks.clear()
         self._set = wanted
-        self.data = any(kind in {_WRITE, _ACCESS} for _, _, kind, _ in wanted)
-        for number, address, kind, length in wanted:
-            if kind == _EXECUTE:
-                self._hooks.append(engine.hook_code(address, self._on_code(number)))
-            elif kind != _PORT:
-                begin = address & -length
-                callback = self._on_data(number)
-                self._hooks.append(engine.hook_data(begin - 7, begin + length - 1, callback, read=kind == _ACCESS))
+        self.inhibited = -1
+        self.watching = any(point.kind != _EXECUTE for point in wanted)
+        for point in wanted:
+            if point.kind == _EXECUTE:
+                self._hooks.append(engine.hook_code(point.first, self._on_code(point.bit)))
+            elif point.kind != _PORT:
+                # From early on, so that a wide access from below is seen.
+                first = max(point.first - _WIDEST + 1, 0)
+                self._hooks.append(engine.hook_data(first, point.end - 1, self._on_data, read=point.kind == _ACCESS))
         engine.drop_all_code()
         engine.stop()
 
-    def _on_code(self, number: int) -> Any:
-        def hit(*_: Any) -> None:
-            if not self._cpu.system_flags & _RF:
-                self.hits |= 1 << number
+    def touch(self, address: int, size: int, *, write: bool) -> None:
+        """Compare a data access with the breakpoints."""
+        for point in self._set:
+            wanted = point.kind == _ACCESS or (write and point.kind == _WRITE)
+            if wanted and address < point.end and point.first < address + size:
+                self._hit(point.bit)
+
+    def touch_port(self, port: int, size: int) -> None:
+        """Compare an access to I/O space with the breakpoints: they need CR4.DE."""
+        for point in self._set:
+            if point.kind == _PORT and self._cpu.cr4 & CR4.DE.mask and port < point.end and point.first < port + size:
+                self._hit(point.bit)
+
+    def take(self) -> int:
+        """Give `hits` to a #DB."""
+        hits, self.hits = self.hits, 0
+        return hits
+
+    def _hit(self, bit: int) -> None:
+        self.hits |= bit
+        self.on_hit()
+
+    def _on_code(self, bit: int) -> Any:
+        def hit(_engine: int, address: int, _size: int, _user: Any) -> None:
+            if address == self.inhibited:
+                self.inhibited = -1
+            elif not self._cpu.system_flags & _RF:
+                self.before |= bit
                 self._cpu.engine.stop()
 
         return hit
 
-    def _on_data(self, number: int) -> Any:
-        def hit(_engine: int, _kind: int, address: int, size: int, _value: int, _user: Any) -> None:
-            # The hook's range begins early, so that a wide access from below is seen: does it really touch the bytes?
-            index, start, _, length = next(b for b in self._set if b[0] == number)
-            start &= -length
-            if address < start + length and start < address + size:
-                self.hits |= 1 << index
-                self._cpu.engine.stop()
+    def _on_data(self, _engine: int, kind: int, address: int, size: int, _value: int, _user: Any) -> None:
+        self.touch(address, size, write=kind == _UC_MEM_WRITE)
 
-        return hit
+
+_UC_MEM_WRITE: Final = 17

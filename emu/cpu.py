@@ -382,6 +382,12 @@ class Cpu(LinearAccess):
         rip = self.q[RIP] + insn.length
         self.q[RIP] = rip if self.d[_HFLAGS] & _HF_CS64 else rip & 0xFFFFFFFF
 
+    def hold_off(self) -> None:
+        """Keep interrupts and debug exceptions from the instruction at RIP (SDM "… When Switching Stacks")."""
+        self.shadow = True
+        base = 0 if self.code64 else self.segments[CS].base
+        self.breakpoints.inhibited = self.q[RIP] + base & (1 << 64) - 1
+
     def operand_address(self, insn: Insn, mem: Mem) -> int:
         """Give the linear address of a memory operand."""
         q = self.q

@@ -128,6 +128,7 @@ class Engine:
         self._ctl(_CTL_USE_EXITS, ctypes.c_int(1))
         self._find_state()
         layout.verify(self._write_register, self.raw)
+        layout.forbid_random(self.raw)
         self._views: dict[int, memoryview] = {}
         self._parked = 0
         self.blank = True

@@ -22,6 +22,7 @@ _DOUBLE: Final = 8
 _RF: Final = 1 << 16
 _GD: Final = 1 << 13  # in DR7
 _BD: Final = 1 << 13  # in DR6
+_B0_TO_B3: Final = 15
 _U64: Final = (1 << 64) - 1
 
 
@@ -30,12 +31,13 @@ def deliver(cpu: Cpu, fault: Fault) -> None:
     chain = [fault]
     cpu.shadow = False
     cpu.halted = False
+    cpu.breakpoints.hits = 0  # the instruction did not complete
     while True:
         rf = _RF
         if fault.address is not None:
             cpu.cr2 = fault.address
         if isinstance(fault, DB):
-            cpu.dr[6] |= fault.dr6
+            cpu.dr[6] = cpu.dr[6] & ~_B0_TO_B3 | fault.dr6
             cpu.dr[7] &= ~_GD
             # Of the debug exceptions only general detect is a fault that marks RF (SDM "Instruction-Breakpoint …").
             rf = _RF if fault.dr6 & _BD else 0

@@ -104,6 +104,8 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     """
     quick, words = cpu.translation.quick, cpu.memory.words
     base, limit = cpu.idtr
+    if cpu.breakpoints.watching:
+        return False
     at = vector * 16
     place = quick(base + at, 16, READ, system=True)
     if place < 0 or place & 7 or at + 15 > limit:

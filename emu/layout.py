@@ -35,7 +35,9 @@ XMM: Final = 824  # 64 bytes each
 ERROR_CODE: Final = 0x1508
 EXCEPTION_IS_INT: Final = 0x150C
 OLD_EXCEPTION: Final = 0x1578
-SIZE: Final = 0x1600
+VENDOR: Final = 0x15F0  # cpuid_vendor1 … 3, cpuid_version, then the feature words, 8 bytes each
+FEATURES_1_ECX: Final = 0x1608
+SIZE: Final = 0x1680
 
 # Unicorn's register numbers, in the order of the encodings RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15.
 GENERAL_REGISTERS: Final = (35, 38, 40, 37, 44, 36, 43, 39, 106, 107, 108, 109, 110, 111, 112, 113)
@@ -71,6 +73,16 @@ def verify(write: Callable[[int, bytes], None], raw: memoryview) -> None:
         expect(f"ST{i}", _REG_ST0 + i, bytes(range(i + 1, i + 11)), FPREGS + 16 * i)
 
 
+def forbid_random(raw: memoryview) -> None:
+    """Take RDRAND and RDSEED away from TCG: CPUID does not offer them, for runs repeat; so they are #UD."""
+    if bytes(raw[VENDOR : VENDOR + 12]) != b"GenuineIntel":
+        raise UnicornMismatch(f"the vendor is not {VENDOR:#x} bytes into the CPU state")
+    (word,) = struct.unpack_from("<Q", raw, FEATURES_1_ECX)
+    if word & _KNOWN_1_ECX != _KNOWN_1_ECX:
+        raise UnicornMismatch(f"CPUID.1:ECX is not {FEATURES_1_ECX:#x} bytes into the CPU state")
+    struct.pack_into("<Q", raw, FEATURES_1_ECX, word & ~_RDRAND)
+
+
 def fault_offset(engine: Engine) -> int:
     """Find where, beside the TLB entry on Unicorn's stack, a refused fill keeps its exact address.
 
@@ -98,6 +110,8 @@ def check_fault(address: int, page: int) -> None:
         raise UnicornMismatch(f"fault address {address:#x} is not on page {page:#x}")
 
 
+_RDRAND: Final = 1 << 30
+_KNOWN_1_ECX: Final = _RDRAND | 0x2D82203  # SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES
 _SCRATCH: Final = 0xF000_0000  # in the hole below 4 GiB, which no RAM fills
 # mov rax,[rdi]; mov [rdi],rax; add [rdi],eax; movups xmm0,[rdi]; jmp rdi
 _PROGRAMS: Final = ("488b07", "488907", "0107", "0f1007", "ffe7")

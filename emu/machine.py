@@ -176,6 +176,9 @@ class Machine:
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
         count = self._count()
+        shadow = cpu.shadow
+        if cpu.breakpoints.watching:
+            cpu.shadow = False  # one instruction now runs, and with it the shadow of the one before ends
         error = traps.run(count)
         if count:
             self._sync_clock()
@@ -188,10 +191,9 @@ class Machine:
         if fault is not None and traps.is_own(*fault):
             deliver(cpu, translation.page_fault(*fault))
             traps.after()
-        elif cpu.breakpoints.hits:
-            hits, cpu.breakpoints.hits = cpu.breakpoints.hits, 0
-            traps.tricky = False
-            deliver(cpu, DB(hits))
+        elif cpu.breakpoints.before:
+            before, cpu.breakpoints.before = cpu.breakpoints.before, 0
+            deliver(cpu, DB(before))
             traps.after()
         elif traps.tricky:
             traps.execute()
@@ -200,6 +202,8 @@ class Machine:
         elif error and fault is None:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:
+            if cpu.breakpoints.watching and not self.engine.counter[0]:
+                cpu.shadow = shadow  # a new block was looked through: nothing has run yet
             traps.after()
 
     def _count(self) -> int:
@@ -209,12 +213,14 @@ class Machine:
         depend on real time: so then, and only then, retired instructions are counted, one cycle each.
         """
         deadline = self.traps.deadline
-        watched = self.cpu.breakpoints.data
+        watched = self.cpu.breakpoints.watching
         exact = watched or (deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF))
         if exact != self._exact:
             self._exact = self.traps.exact = exact
             self.engine.drop_all_code()
         self._counted = 0
+        if watched:
+            return 1
         return max(deadline - self.clock.cycles, 1) if exact else 0
 
     def _sync_clock(self) -> None:

@@ -111,7 +111,6 @@ def _load_pages(machine: Machine, pages: list[int], file: IO[bytes]) -> None:
 def _load_cpu(cpu: Cpu, header: dict[str, Any]) -> None:
     for (begin, end), text in zip(_TCG, header["tcg"], strict=True):
         cpu.engine.raw[begin:end] = bytes.fromhex(text)
-    cpu.d[layout.HFLAGS >> 2] = cpu.d[layout.HFLAGS >> 2]
     for name, value in header["cpu"].items():
         setattr(cpu, name, value)
     cpu.msr = dict(header["msr"])
@@ -121,3 +120,4 @@ def _load_cpu(cpu: Cpu, header: dict[str, Any]) -> None:
     cpu.segments[:] = segments[:6]
     cpu.ldtr, cpu.tr = segments[6:]
     cpu.sync_control()
+    cpu.breakpoints.update()

@@ -39,6 +39,7 @@ _TF: Final = 1 << 8
 _IF: Final = 1 << 9
 _RF: Final = 1 << 16
 _TF_RF: Final = _TF | _RF
+_BS: Final = 1 << 14  # in DR6
 _U64: Final = (1 << 64) - 1
 _EFLAGS: Final = layout.EFLAGS >> 3
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
@@ -80,7 +81,7 @@ class Traps:
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
         self._where, self._ram = cpu.translation.where, cpu.memory.ram
         self.limit = 0
-        cpu.memory.on_stale = self.look
+        cpu.memory.on_stale = cpu.breakpoints.on_hit = self.look
         self._hooked: dict[int, int] = {}
         self._syscall = HANDLERS["syscall"], Insn.plain("syscall", b"\x0f\x05")
         self._sysenter = HANDLERS["sysenter"], Insn.plain("sysenter", b"\x0f\x34")
@@ -136,6 +137,8 @@ class Traps:
         cpu = self.cpu
         try:
             try:
+                if self.stepping:
+                    self._end_stepping()
                 handler(cpu, insn)
             except Fault as fault:
                 deliver(cpu, fault)
@@ -159,6 +162,8 @@ class Traps:
         """IN where CPL ≤ IOPL; elsewhere the instruction has a hook of its own, for TCG checks no permission."""
         cpu = self.cpu
         try:
+            if cpu.breakpoints.watching:
+                cpu.breakpoints.touch_port(port, size)
             value: int = cpu.devices.port_read(port, size)
             cpu.event(Kind.PORT, port, 0, value, cost=cpu.costs.port)
             self._leave_block()
@@ -171,6 +176,8 @@ class Traps:
         """OUT, the same way."""
         cpu = self.cpu
         try:
+            if cpu.breakpoints.watching:
+                cpu.breakpoints.touch_port(port, size)
             cpu.event(Kind.PORT, port, 1, value, cost=cpu.costs.port)
             cpu.devices.port_write(port, size, value)
             self._leave_block()
@@ -246,11 +253,20 @@ class Traps:
     def _execute_flagged(self, handler: Handler, insn: Insn) -> None:
         """Run with RF or TF set: RF ends with the instruction, and TF traps after it."""
         cpu = self.cpu
-        stepping = cpu.q[_EFLAGS] & _TF and not self.stepping
+        self._end_stepping()
+        stepping = cpu.q[_EFLAGS] & _TF
         cpu.q[_EFLAGS] &= ~_RF
         handler(cpu, insn)
-        if stepping and not (insn.mnemonic in {"mov_to_sreg", "pop_sreg", "lss"} and cpu.shadow):
-            raise DB(1 << 14)
+        held_off = cpu.shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
+        if stepping and not held_off and insn.mnemonic != "int1":
+            raise DB(_BS | cpu.breakpoints.take())
+
+    def _end_stepping(self) -> None:
+        """Hide our own single step: its instruction is about to be run here, so that the shadow ends with it."""
+        if self.stepping:
+            self.stepping = False
+            self.cpu.q[_EFLAGS] &= ~_TF
+            self.cpu.shadow = False
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
         insn = decode(code, size)
@@ -269,6 +285,7 @@ class Traps:
     def _software_interrupt(self, vector: int) -> None:
         """INT n, INT3, INTO: TCG has moved RIP past the instruction."""
         cpu = self.cpu
+        self._end_stepping()
         after = cpu.q[RIP]
         length = 2
         if vector in {3, 4}:
@@ -283,14 +300,11 @@ class Traps:
 
     def _exception(self, vector: int) -> None:
         """Deliver an exception that TCG itself found: #DE, #DB of TF, #NM, #MF …."""
-        cpu = self.cpu
+        cpu, stepped = self.cpu, self.stepping
+        self._end_stepping()
         if vector == 1:
-            if self.stepping:
-                self.stepping = False
-                cpu.q[_EFLAGS] &= ~_TF
-                cpu.shadow = False
-                return
-            deliver(cpu, DB(1 << 14))
+            if not stepped:
+                deliver(cpu, DB(_BS | cpu.breakpoints.take()))
             return
         deliver(cpu, Fault(vector, cpu.d[_ERROR_CODE] if vector in _WITH_ERROR else None))
 
@@ -323,15 +337,19 @@ class Traps:
         code = self.code_at(pc - (0 if cpu.code64 else cpu.segments[CS].base), size)
         popf = cpu.translation.ac_moves
         sites = tricky_sites(code, pc, cpu.translation.code_size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf)
-        fresh = [site for site in sites if site not in self._hooked]
-        if not fresh:
+        for site in sites:
+            self._hook(site)
+
+    def _hook(self, site: int) -> None:
+        """Have Python run the instruction at linear address `site`."""
+        if site in self._hooked:
             return
-        for site in fresh:
-            self._hooked[site] = cpu.engine.hook_code(site, self.on_tricky)
-        pa = cpu.translation.fetch(pc)
+        cpu = self.cpu
+        self._hooked[site] = cpu.engine.hook_code(site, self.on_tricky)
+        pa = cpu.translation.fetch(site)
         if pa is not None:
             offset = cpu.memory.ram_offset(pa)
-            cpu.engine.drop_code(offset, offset + size)
+            cpu.engine.drop_code(offset, offset + 1)
         cpu.engine.stop()
 
     # ---- after each event -------------------------------------------------------------------------------------
@@ -357,6 +375,8 @@ class Traps:
         cpu = self.cpu
         if cpu.clock.cycles >= self.deadline:
             self.service()
+        if cpu.breakpoints.hits and not cpu.shadow:
+            deliver(cpu, DB(cpu.breakpoints.take()))
         if self.interrupt_pending or self.nmi_pending:
             self.take_interrupt()
         if cpu.memory.stale:
@@ -390,8 +410,10 @@ class Traps:
     def _step_out_of_shadow(self) -> None:
         """Run exactly one more instruction before interrupts are looked at: TCG's own single step does it."""
         cpu = self.cpu
-        if self.stepping:
+        if self.stepping or cpu.q[_EFLAGS] & _TF:
             return
+        if self.code_at(cpu.q[RIP], 2).removeprefix(b"\x66")[:1] == b"\x9c":
+            self._hook(cpu.q[RIP] + (0 if cpu.code64 else cpu.segments[CS].base) & _U64)  # PUSHF would show our TF
         self.stepping = True
         cpu.q[_EFLAGS] |= _TF
 

@@ -221,8 +221,9 @@ def mov_to_sreg(cpu: Cpu, insn: Insn) -> None:
     if target.number == CS:
         raise UD
     load_segment(cpu, target.number, cpu.get(insn, source) & 0xFFFF)
-    cpu.shadow = target.number == SS
     cpu.next(insn)
+    if target.number == SS:
+        cpu.hold_off()
 
 
 @instruction("mov_from_sreg")
@@ -248,8 +249,9 @@ def pop_sreg(cpu: Cpu, insn: Insn) -> None:
     selector = cpu.read((rsp & mask) + cpu.segment_base(SS), size, stack=True) & 0xFFFF
     load_segment(cpu, number, selector)
     cpu.q[RSP] = rsp & ~mask | (rsp + size) & mask
-    cpu.shadow = number == SS
     cpu.next(insn)
+    if number == SS:
+        cpu.hold_off()
 
 
 @instruction("les", "lss", "lds", "lfs", "lgs")

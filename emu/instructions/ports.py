@@ -39,6 +39,8 @@ def port_in(cpu: Cpu, insn: Insn) -> None:
     data, source = insn.operands
     port = source.value if source.kind == "imm" else cpu.q[RDX] & 0xFFFF
     check_port(cpu, port, data.size)
+    if cpu.breakpoints.watching:
+        cpu.breakpoints.touch_port(port, data.size)
     value = cpu.devices.port_read(port, data.size)
     cpu.put(insn, data, value)
     cpu.next(insn)
@@ -51,6 +53,8 @@ def port_out(cpu: Cpu, insn: Insn) -> None:
     target, data = insn.operands
     port = target.value if target.kind == "imm" else cpu.q[RDX] & 0xFFFF
     check_port(cpu, port, data.size)
+    if cpu.breakpoints.watching:
+        cpu.breakpoints.touch_port(port, data.size)
     value = cpu.get(insn, data)
     cpu.next(insn)
     cpu.event(Kind.PORT, port, 1, value, cost=cpu.costs.port)
@@ -90,10 +94,13 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
     segment = next((o.segment for o in insn.operands if o.kind == "mem"), 3) if out else ES
     base = cpu.segment_base(segment)
     last = 0
-    if out and size == 1 and step == 1 and count > 1:
+    watching = cpu.breakpoints.watching
+    if out and size == 1 and step == 1 and count > 1 and not watching:
         count = _block(cpu, port, base, count, mask)
     while count:
         address = base + (cpu.q[register] & mask)
+        if watching:
+            cpu.breakpoints.touch_port(port, size)
         if out:
             last = cpu.read(address, size)
             cpu.devices.port_write(port, size, last)
@@ -110,5 +117,7 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
         if insn.rep:
             cpu.q[RCX] = cpu.q[RCX] - 1 & mask
         count -= 1
+        if count and cpu.breakpoints.hits:
+            return  # a breakpoint traps after each element
     cpu.next(insn)
     cpu.event(Kind.PORT, port, int(out), last, cost=cpu.costs.port)

@@ -113,7 +113,7 @@ def _return_quickly(cpu: Cpu) -> bool:
     quick, words, q = cpu.translation.quick, cpu.memory.words, cpu.q
     place = quick(q[RSP], 40, READ)
     base, limit = cpu.gdtr
-    if place < 0 or base & 7:
+    if place < 0 or base & 7 or cpu.breakpoints.watching:
         return False
     rip, cs, image, rsp, ss = _FRAME.unpack_from(cpu.memory.ram, place)
     cs &= 0xFFFF

@@ -177,8 +177,12 @@ def _inner_call(cpu: Cpu, gate: CallGate, code: Segment, cpl: int, back: int) ->
 
 @instruction("int1")
 def int1(cpu: Cpu, insn: Insn) -> None:
-    """INT1: a #DB that leaves DR6 alone and asks no gate for its DPL."""
+    """INT1: a #DB of its own that asks no gate for its DPL; in DR6 it shows only what a load of SS before it held back."""
     before = cpu.q[RIP]
+    hits = cpu.breakpoints.take()
+    if hits:
+        cpu.dr[6] = cpu.dr[6] & ~0xF | hits
+    cpu.shadow = False
     cpu.next(insn)
     cpu.event(Kind.EXCEPTION, 1, 0, 0, cost=cpu.costs.exception)
     try:

@@ -23,6 +23,8 @@ from paracell.emu.table import HANDLERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paracell.emu.machine import Machine
+
 GDT, IDT, TSS_AT, CODE, STACK0, STACK3 = 0x8000, 0x9000, 0xB000, 0x10000, 0x20000, 0x30000
 SUPERVISOR, UNMAPPED, NONCANONICAL = 0x200000, 0x400000, 1 << 47
 
@@ -36,14 +38,18 @@ assert instructions.__all__
 
 
 class World:
-    """One processor; `long` is 64-bit mode with paging, else 32-bit protected mode without."""
+    """One processor, of its own or of `machine`; `long` is 64-bit mode with paging, else 32-bit protected mode without."""
 
-    def __init__(self, *, long: bool = True) -> None:
+    def __init__(self, *, long: bool = True, machine: Machine | None = None) -> None:
         self.long = long
-        engine = Engine()
-        self.memory = Memory(16 << 20)
-        self.memory.attach(engine)
-        self.cpu = cpu = Cpu(engine, self.memory, Clock())
+        if machine is not None:
+            self.memory, self.cpu = machine.memory, machine.cpu
+        else:
+            engine = Engine()
+            self.memory = Memory(16 << 20)
+            self.memory.attach(engine)
+            self.cpu = Cpu(engine, self.memory, Clock())
+        cpu = self.cpu
         code = CODE64 if long else CODE32
         for selector, raw in (
             (KERNEL_CS, code), (KERNEL_SS, DATA), (KERNEL_CS32, CODE32),
