@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .events import Event, Who
     from .memory import Memory
+    from .ways import Back, Door, Way
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R8, R9, R10, R11, R12, R13, R14, R15 = range(8, 16)
@@ -100,6 +101,9 @@ class Cpu(LinearAccess):
         q: TCG's live state as 64-bit words: ``q[RAX]`` … ``q[R15]``, ``q[RIP]``.
         cpl: the guest's privilege level, 0 to 3.
         emit: takes each `Event`, or None when nobody listens.
+        way_in, way_out: SYSCALL and SYSRET as they were worked out the last time.
+        doors: gates of the IDT, by vector, with bit 8 set for INT n.
+        backs: IRETQ, by CS and SS in the frame.
 
     """
 
@@ -109,6 +113,10 @@ class Cpu(LinearAccess):
         self.clock = clock
         self.q = engine.q
         self.d = engine.d
+        self.way_in: Way | None = None
+        self.way_out: Way | None = None
+        self.doors: dict[int, Door] = {}
+        self.backs: dict[int, Back] = {}
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
@@ -154,7 +162,7 @@ class Cpu(LinearAccess):
         word = q[_EFLAGS] & ~(_ARITHMETIC | _DF | _IOPL) | self.iopl << 12
         if d[_DF_AT] != 1:
             word |= _DF
-        return word | (q[_CC_SRC] & _ARITHMETIC if d[_CC_OP] == 1 else self.engine.flags())
+        return word | (q[_CC_SRC] if d[_CC_OP] == 1 else self.engine.flags()) & _ARITHMETIC
 
     @rflags.setter
     def rflags(self, value: int) -> None:
@@ -166,7 +174,7 @@ class Cpu(LinearAccess):
         q[_EFLAGS] = value & _SYSTEM_FLAGS | 2
         if self.iopl != value >> 12 & 3:
             self.iopl = value >> 12 & 3
-            self.engine.drop_all_code()  # which of POPF, PUSHF, CLI and STI need a hook depends on IOPL
+            self._iopl_changed()
         if (before ^ value) & _AC:
             self.translation.switch()
 
@@ -234,6 +242,7 @@ class Cpu(LinearAccess):
         remode = (old.access ^ segment.access) & 0x6000 or old.base != segment.base
         if remode:
             self._derive_mode()
+            self.translation.forget_code()
         if remode or cpl != self.cpl:
             self.cpl = cpl
             self.translation.switch()
@@ -252,31 +261,25 @@ class Cpu(LinearAccess):
         q[_EFLAGS] = flags & _SYSTEM_FLAGS | 2
         if self.iopl != flags >> 12 & 3:
             self.iopl = flags >> 12 & 3
-            self.engine.drop_all_code()
+            self._iopl_changed()
         self.cpl = cpl
         # From 64-bit code to 64-bit code no mode changes: the usual case.
         if not (code.access & 0x2000 and d[_HFLAGS] & _HF_CS64) and (
             (old.access ^ code.access) & 0x6000 or old.base != code.base
         ):
             self._derive_mode()
+            self.translation.forget_code()
         self.translation.switch()
 
-    def load_pair_keeping_flags(self, code: Segment, stack: Segment, cpl: int, clear: int) -> None:
-        """The same where flags are only cleared, and no lazy one among them: TCG's own state of those stays."""
-        segments, d = self.segments, self.d
-        old = segments[CS]
-        segments[CS], segments[SS] = code, stack
-        d[_CS_AT] = code.selector
-        d[_SS_AT] = stack.selector
-        self.q[_EFLAGS] &= ~clear
-        if clear & _DF:
-            d[_DF_AT] = 1
-        self.cpl = cpl
-        if not (code.access & 0x2000 and d[_HFLAGS] & _HF_CS64) and (
-            (old.access ^ code.access) & 0x6000 or old.base != code.base
-        ):
-            self._derive_mode()
-        self.translation.switch()
+    def _iopl_changed(self) -> None:
+        self.forget_ways()
+        self.engine.drop_all_code()  # which of POPF, PUSHF, CLI and STI need a hook depends on IOPL
+
+    def forget_ways(self) -> None:
+        """Something has changed that crossings were worked out from."""
+        self.way_in = self.way_out = None
+        self.doors.clear()
+        self.backs.clear()
 
     def keep(self, error: BaseException) -> None:
         """Keep an exception of a callback for the run loop, and stop TCG."""
@@ -319,9 +322,10 @@ class Cpu(LinearAccess):
         if self.cr4 & _CR4_OSFXSR:
             flags |= _HF_OSFXSR
         hflags = self.d[_HFLAGS]
-        self.d[_HFLAGS] = hflags & ~_HF_OURS | flags
-        self.translation.code_size = 64 if flags & _HF_CS64 else (32 if flags & _HF_CS32 else 16)
-        self.translation.forget_code()
+        if hflags & _HF_OURS != flags:
+            self.d[_HFLAGS] = hflags & ~_HF_OURS | flags
+            self.translation.code_size = 64 if flags & _HF_CS64 else (32 if flags & _HF_CS32 else 16)
+            self.translation.forget_code()
         self._tcg_segment(CS, self.segments[CS])
         for number in (ES, SS, DS):  # their bases count outside 64-bit mode only
             kept = self.segments[number]

@@ -26,7 +26,6 @@ class Fault(Exception):
     """
 
     def __init__(self, vector: int, error: int | None = None, address: int | None = None) -> None:
-        super().__init__(vector, error, address)
         self.vector = vector
         self.error = error
         self.address = address
@@ -103,7 +102,7 @@ class PF(Fault):
     """
 
     def __init__(self, error: int, address: int, explain: Callable[[], Walk]) -> None:
-        super().__init__(14, error, address)
+        self.vector, self.error, self.address = 14, error, address  # not by `super`: faults are many
         self.explain = explain
 
 

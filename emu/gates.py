@@ -21,11 +21,12 @@ from ..mmu.rights import READ, WRITE
 from .cpu import CS, RIP, RSP, SS, Segment
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
 from .segments import canonical, descriptor_address, mark_accessed, null_stack, parse, stack_segment
+from .ways import Door, end, origin, through
 
 if TYPE_CHECKING:
     from .cpu import Cpu
 
-_TF, _IF, _NT, _RF, _VM = 1 << 8, 1 << 9, 1 << 14, 1 << 16, 1 << 17
+_TF, _IF, _NT, _RF, _VM, _AC = 1 << 8, 1 << 9, 1 << 14, 1 << 16, 1 << 17, 1 << 18
 _LMA: Final = 1 << 10
 _TASK_GATE: Final = 5
 _GATES32: Final = frozenset({_TASK_GATE, 6, 7, 14, 15})
@@ -64,6 +65,9 @@ def enter(cpu: Cpu, vector: int, error: int | None, *, rf: int, external: int, s
     RFLAGS that are pushed.
     """
     if cpu.efer & _LMA:
+        door = cpu.doors.get(vector | software << 8)
+        if door is not None and through(cpu, door, error, rf):
+            return
         if not _enter_quickly(cpu, vector, error, rf, software=software):
             _enter64(cpu, vector, error, rf, external, software=software)
     else:
@@ -110,25 +114,28 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     place = quick(base + at, 16, READ, system=True)
     if place < 0 or place & 7 or at + 15 > limit:
         return False
-    low, high = words[place >> 3], words[(place >> 3) + 1]
+    gate_at = place >> 3
+    low, high = words[gate_at], words[gate_at + 1]
     selector = low >> 16 & 0xFFFC
     base, limit = cpu.gdtr
     place = quick(base + selector, 8, READ, system=True)
     if place < 0 or place & 7 or selector & 4 or selector + 7 > limit:
         return False
-    old = cpu.cpl
-    entry = _entry(low, high, words[place >> 3], old)
+    old, code_at, start = cpu.cpl, place >> 3, origin(cpu)
+    entry = _entry(low, high, words[code_at], old)
     if entry is None or (software and entry.dpl < old):
         return False
     target, ist, clear, code, cpl, _ = entry
     q = cpu.q
     rsp = top = q[RSP]
+    stack_at, kept = 0, b""
     if ist or cpl < old:
         at = 28 + 8 * ist if ist else 4 + 8 * cpl
         place = quick(cpu.tr.base + at, 8, READ, system=True)
         if place < 0 or at + 7 > cpu.tr.limit:
             return False
-        top = int.from_bytes(cpu.memory.ram[place : place + 8], "little")
+        stack_at, kept = place, cpu.memory.ram[place : place + 8]
+        top = int.from_bytes(kept, "little")
     old_code, old_stack, flags = cpu.segments[CS], cpu.segment(SS), cpu.rflags
     size = 40 if error is None else 48
     top = (top & ~15) - size
@@ -151,6 +158,9 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     cpu.memory.written(place, size)
     q[RSP] = top
     q[RIP] = target
+    if not flags & _AC:
+        known = gate_at, low, high, code_at, words[code_at], stack_at, kept
+        cpu.doors[vector | software << 8] = Door(start, end(cpu), gate(low, high), *known, cpl != old, cpl)
     return True
 
 

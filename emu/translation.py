@@ -10,7 +10,6 @@ besides the tables: PCID, privilege, keys.  Each slot holds one context; going b
 
 from __future__ import annotations
 
-import ctypes
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +18,8 @@ from ..mmu.entry import reserved_pdpte
 from ..mmu.explain import Walk, look
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
-from ..mmu.tlb import Tlb
-from ..mmu.walk import INDEX_MASK, Mode, Paging, attributes, error_code, reserved_bits, walk
+from ..mmu.tlb import CAPACITY, Tlb
+from ..mmu.walk import INDEX_MASK, LEVEL_SHIFT, Mode, Paging, attributes, error_code, reserved_bits, walk
 from ..pku.rights import denied
 from . import layout
 from .engine import FETCH, SLOT_BITS, SLOTS
@@ -37,6 +36,9 @@ _HFLAGS: Final = layout.HFLAGS >> 2
 _EFLAGS: Final = layout.EFLAGS >> 3
 _AC: Final = 1 << 18
 _LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
+_LOW_HALF: Final = 1 << 47
+_SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
+_SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
 _SMAP_SLOT: Final = 2
 _NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
@@ -156,6 +158,7 @@ class Translation:
     def switch_supervisor_keys(self) -> None:
         """The same where PKRS has changed."""
         self._modes = {}
+        self.cpu.forget_ways()
         self.switch()
 
     def switch_keys(self, pkru: int) -> None:
@@ -163,8 +166,22 @@ class Translation:
         number = self._family.get(pkru)
         if number is None or (number == _SMAP_SLOT and self._q[_EFLAGS] & _AC):
             number = self._assign(pkru)
+        if number != self._now:  # as `_enter`, without a call
+            self._before, self._now = self._now, number
+            self._table = self._slots[number].table
+            d = self._d
+            d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
+
+    def here(self) -> tuple[int, bytes, dict[int, int]]:
+        """Give the current context, for `go`."""
+        return self._now, self._table, self._family
+
+    def go(self, number: int, table: bytes, family: dict[int, int]) -> None:
+        """Take a context that `here` gave; TCG's hflags are the caller's.  `Cpu.forget_ways` says when it no longer holds."""
         if number != self._now:
-            self._enter(number)
+            self._before, self._now = self._now, number
+            self._table = table
+        self._family = family
 
     def _enter(self, number: int) -> None:
         self._before, self._now = self._now, number
@@ -178,6 +195,7 @@ class Translation:
         if number == _SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
             number = self._before
         slot = self._slots[number]
+        self.cpu.forget_ways()
         if slot.family is not None:
             slot.family.pop(slot.pkru, None)
             self.engine.flush_slots(SLOTS[number][1])
@@ -212,9 +230,19 @@ class Translation:
                 entry = tlb.shared.get(vpn)
             table = self._table
             if entry is None or not table[entry & INDEX_MASK] & need:
-                entry = self._walk(gva, need)
+                if self.cpu.emit is None and self.paging.mode is _LEVEL4 and gva < _LOW_HALF:
+                    # As `_walk`, written out for what most misses are.
+                    entry = walk(self.memory, self.paging, gva, need, table)
+                    if entry < 0:
+                        self._refused = entry
+                    elif entry & _SMALL_GLOBAL == _SMALL and len(tlb.current) < CAPACITY:
+                        tlb.current[vpn] = entry
+                    else:
+                        tlb.insert(vpn, entry, use_global=self._globals)
+                else:
+                    entry = self._walk(gva, need)
                 if entry < 0:
-                    address = ctypes.c_uint64.from_address(pointer + self._address_offset).value
+                    address = self.engine.entry(pointer + self._address_offset)[0]
                     layout.check_fault(address, gva)
                     self.fault = (address, need)
                     return False
@@ -302,6 +330,17 @@ class Translation:
             return -1
         return pa
 
+    def reach(self, gva: int, size: int, need: int, table: bytes) -> int:
+        """As `quick`, with the rights of another context."""
+        vpn, at = gva >> 12, gva & 0xFFF
+        entry = self.tlb.current.get(vpn)
+        if entry is None:
+            entry = self.tlb.shared.get(vpn) if self._globals else None
+            if entry is None:
+                return -1
+        pa = entry & ~0xFFF | at
+        return pa if at + size <= 0x1000 and pa < self.memory.low and table[entry & INDEX_MASK] & need else -1
+
     def _lookup(self, gva: int, need: int, table: bytes) -> int:
         vpn = gva >> 12
         entry = self.tlb.current.get(vpn)
@@ -359,6 +398,7 @@ class Translation:
 
     def forget_code(self) -> None:
         """Forget where trapped instructions are: a translation, or what a code segment means, has changed."""
+        self.cpu.forget_ways()
         self.where.clear()
         self.where_pages.clear()
 
@@ -369,6 +409,8 @@ class Translation:
         else:
             if gva >> 12 in self.where_pages:
                 self.forget_code()
+            else:
+                self.cpu.forget_ways()
             self.engine.flush_page(gva)
 
     def invpcid(self, kind: int, pcid: int, gva: int) -> None:

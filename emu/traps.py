@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from .table import Handler
 
+_SYSCALL, _CPUID = Insn.plain("syscall", b"\x0f\x05"), Insn.plain("cpuid", b"\x0f\xa2")
 _OLD_EXCEPTION: Final = layout.OLD_EXCEPTION >> 2
 _IS_INT: Final = layout.EXCEPTION_IS_INT >> 2
 _ERROR_CODE: Final = layout.ERROR_CODE >> 2
@@ -83,9 +84,7 @@ class Traps:
         self.limit = 0
         cpu.memory.on_stale = cpu.breakpoints.on_hit = self.look
         self._hooked: dict[int, int] = {}
-        self._syscall = HANDLERS["syscall"], Insn.plain("syscall", b"\x0f\x05")
-        self._sysenter = HANDLERS["sysenter"], Insn.plain("sysenter", b"\x0f\x34")
-        self._cpuid = Insn.plain("cpuid", b"\x0f\xa2")
+        self._syscall = HANDLERS["syscall"]
         cpu.engine.install(
             interrupt=self.on_interrupt,
             invalid=self.on_invalid,
@@ -119,27 +118,32 @@ class Traps:
 
     def on_invalid(self, _engine: int, _user: Any) -> bool:
         """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD."""
+        # As `execute`, written out for the usual case: this is where a gate's WRPKRU comes by.
+        q, cpu = self._q, self.cpu
         try:
-            self.execute()
+            pa = self._where.get(q[RIP])
+            found = self._decoded.get(self._ram[pa : pa + 15]) if pa is not None else None
+            if found is None or q[_EFLAGS] & _TF_RF:
+                self.execute()
+                return True
+            try:
+                found[0](cpu, found[1])
+            except Fault as fault:
+                deliver(cpu, fault)
+            if self._clock.cycles >= self.limit:
+                self.after()
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
+            cpu.keep(error)
         return True
 
     def on_syscall(self, _engine: int, _user: Any) -> None:
         """SYSCALL: TCG adds the instruction's length to RIP when we return."""
-        self._hooked_instruction(*self._syscall)
-
-    def on_sysenter(self, _engine: int, _user: Any) -> None:
-        """SYSENTER, the same way."""
-        self._hooked_instruction(*self._sysenter)
-
-    def _hooked_instruction(self, handler: Handler, insn: Insn) -> None:
         cpu = self.cpu
         try:
+            if self.stepping:
+                self._end_stepping()
             try:
-                if self.stepping:
-                    self._end_stepping()
-                handler(cpu, insn)
+                self._syscall(cpu, _SYSCALL)
             except Fault as fault:
                 deliver(cpu, fault)
             if self._clock.cycles >= self.limit:
@@ -147,12 +151,21 @@ class Traps:
         except BaseException as error:  # noqa: BLE001
             cpu.keep(error)
         q = self._q
-        q[RIP] = q[RIP] - 2 & _U64  # both have two bytes
+        q[RIP] = q[RIP] - 2 & _U64
+
+    def on_sysenter(self, _engine: int, _user: Any) -> None:
+        """SYSENTER, the same way."""
+        cpu = self.cpu
+        try:
+            self.execute()
+        except BaseException as error:  # noqa: BLE001
+            cpu.keep(error)
+        cpu.q[RIP] = cpu.q[RIP] - 2 & _U64
 
     def on_cpuid(self, _engine: int, _user: Any) -> int:
         """CPUID: runs inside a block, so nothing may be delivered here; RIP moves on by itself."""
         try:
-            HANDLERS["cpuid"](self.cpu, self._cpuid)
+            HANDLERS["cpuid"](self.cpu, _CPUID)
             self.cpu.q[RIP] -= 2
         except BaseException as error:  # noqa: BLE001
             self.cpu.keep(error)

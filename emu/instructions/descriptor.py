@@ -60,8 +60,10 @@ def load_table(cpu: Cpu, insn: Insn) -> None:
     table = Table(base, int.from_bytes(raw[:2], "little"))
     if insn.mnemonic == "lgdt":
         cpu.gdtr = table
+        cpu.forget_ways()
     else:
         cpu.idtr = table
+        cpu.forget_ways()
     cpu.next(insn)
 
 
@@ -102,6 +104,7 @@ def ltr(cpu: Cpu, insn: Insn) -> None:
     wanted = frozenset({_TSS}) if cpu.long_mode else frozenset({_TSS16, _TSS})
     segment, at = _system_segment(cpu, selector, wanted)
     cpu.write_system(at + 5, 1, (segment.access | _BUSY) & 0xFF)
+    cpu.forget_ways()
     cpu.tr = Segment(selector, segment.base, segment.limit, segment.access | _BUSY)
     cpu.next(insn)
 
@@ -221,6 +224,7 @@ def mov_to_sreg(cpu: Cpu, insn: Insn) -> None:
     if target.number == CS:
         raise UD
     load_segment(cpu, target.number, cpu.get(insn, source) & 0xFFFF)
+    cpu.shadow = False
     cpu.next(insn)
     if target.number == SS:
         cpu.hold_off()
@@ -249,6 +253,7 @@ def pop_sreg(cpu: Cpu, insn: Insn) -> None:
     selector = cpu.read((rsp & mask) + cpu.segment_base(SS), size, stack=True) & 0xFFFF
     load_segment(cpu, number, selector)
     cpu.q[RSP] = rsp & ~mask | (rsp + size) & mask
+    cpu.shadow = False
     cpu.next(insn)
     if number == SS:
         cpu.hold_off()

@@ -25,12 +25,13 @@ def wrpkru(cpu: Cpu, insn: Insn) -> None:
     q = cpu.q
     if (q[RCX] | q[RDX]) & _U32:
         raise GP(0)
-    old, cpu.pkru = cpu.pkru, q[RAX] & _U32
+    old = cpu.pkru
+    cpu.pkru = new = q[RAX] & _U32
     if cpu.emit is None:
         cpu.clock.cycles += cpu.costs.wrpkru
     else:
-        cpu.event(Kind.WRPKRU, old, cpu.pkru, cost=cpu.costs.wrpkru)
-    cpu.translation.switch_keys(cpu.pkru)
+        cpu.event(Kind.WRPKRU, old, new, cost=cpu.costs.wrpkru)
+    cpu.translation.switch_keys(new)
     q[RIP] += insn.length
 
 

@@ -13,6 +13,7 @@ from ..faults import GP, Unimplemented
 from ..gates import check_stack_room
 from ..segments import check_target, forget_inner_segments, null_stack, parse, return_code, stack_segment
 from ..table import instruction
+from ..ways import RARE, Back, back, end, origin
 from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
@@ -118,13 +119,20 @@ def _return_quickly(cpu: Cpu) -> bool:
     rip, cs, image, rsp, ss = _FRAME.unpack_from(cpu.memory.ram, place)
     cs &= 0xFFFF
     ss &= 0xFFFF
+    old = cpu.cpl
+    known = cpu.backs.get(cs << 16 | ss)
+    if known is not None and back(cpu, known, rip, image, rsp):
+        if cs & 3 != old:
+            forget_inner_segments(cpu, cs & 3)
+        return True
+    start = origin(cpu)
     at, stack_at = cs & 0xFFFC, ss & 0xFFFC  # with TI kept: an LDT's selector fails the alignment
     place = quick(base + at, 8, READ, system=True)
     stack_place = quick(base + stack_at, 8, READ, system=True) if stack_at else 0
     if (place | stack_place) & 7 or place < 0 or stack_place < 0 or at + 7 > limit or stack_at + 7 > limit:
         return False
-    old = cpu.cpl
-    landing = _landing(cs, words[place >> 3], ss, words[stack_place >> 3] if stack_at else 0, old)
+    raw, stack_raw = words[place >> 3], words[stack_place >> 3] if stack_at else 0
+    landing = _landing(cs, raw, ss, stack_raw, old)
     if landing is None or (rip + (1 << 47) & _U64) >> 48:
         return False
     flags = _returned_flags(cpu, image, 8)
@@ -135,6 +143,8 @@ def _return_quickly(cpu: Cpu) -> bool:
     q[RSP] = rsp
     if cs & 3 != old:
         forget_inner_segments(cpu, cs & 3)
+    if not (old or flags & RARE):
+        cpu.backs[cs << 16 | ss] = Back(start, end(cpu), place >> 3, raw, stack_place >> 3, stack_raw, cs & 3)
     return True
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .. import layout
 from ..cpu import GS, R11, RAX, RCX, RDI, RDX, RIP, RSI, RSP, SS, Segment
 from ..events import Kind
 from ..faults import GP, UD
 from ..segments import canonical
 from ..table import instruction
+from ..ways import Way, end, origin
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
@@ -27,11 +29,15 @@ _SYSRET_FLAGS: Final = 0x3C7FD7
 _U64: Final = (1 << 64) - 1
 _U32: Final = 0xFFFFFFFF
 
-_LAZY: Final = 0x38D5  # the arithmetic flags, which TCG keeps lazily, and IOPL, which it never sees
+_ARITHMETIC, _DF, _AC, _IOPL = 0x8D5, 1 << 10, 1 << 18, 3 << 12
+_LAZY: Final = _ARITHMETIC | _IOPL  # what TCG keeps lazily, and what it never sees
+_OTHERS: Final = ~(_LAZY | _DF | _RF)
+_RARE: Final = ~(_ARITHMETIC | _IF | 2)
+_EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
+_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
+_CS_AT, _SS_AT = layout.SEGMENTS + 24 >> 2, layout.SEGMENTS + 48 >> 2
 Pair = tuple[Segment, Segment]
 _PAIRS: dict[tuple[int, int, int, bool], Pair] = {}
-_ENTRY: dict[int, Pair] = {}  # STAR → what SYSCALL loads
-_EXIT: dict[int, Pair] = {}  # STAR → what SYSRET loads with a 64-bit operand
 
 
 def flat_pair(cs: int, ss: int, dpl: int, *, long: bool) -> Pair:
@@ -45,21 +51,39 @@ def flat_pair(cs: int, ss: int, dpl: int, *, long: bool) -> Pair:
     return found
 
 
-def _entry(star: int) -> Pair:
-    selector = star >> 32 & 0xFFFF
-    pair = _ENTRY[star] = flat_pair(selector & 0xFFFC, selector + 8, 0, long=True)
-    return pair
-
-
-def _exit(star: int) -> Pair:
-    selector = star >> 48
-    pair = _EXIT[star] = flat_pair(selector + 16 | 3, selector + 8 | 3, 3, long=True)
-    return pair
-
-
 @instruction("syscall")
 def syscall(cpu: Cpu, insn: Insn) -> None:
     """SYSCALL: to LSTAR at ring 0; #UD outside 64-bit mode, as on Intel."""
+    q, d, way, segments = cpu.q, cpu.d, cpu.way_in, cpu.segments
+    if way is None:
+        _work_out_syscall(cpu, insn)
+        return
+    (hflags, code_from), (code, stack, after, slot, table, family), target, keep = way
+    if d[_HFLAGS] != hflags or segments[1] is not code_from:
+        _work_out_syscall(cpu, insn)
+        return
+    cost = cpu.costs.syscall
+    cpu.clock.cycles += cost
+    if cpu.emit is not None:
+        cpu.emit_event(Kind.SYSCALL, cost, (q[RAX], q[RDI], q[RSI], q[RDX]))
+    flags = q[_EFLAGS]
+    lazy = (q[_CC_SRC] if d[_CC_OP] == 1 else cpu.engine.flags()) & _ARITHMETIC
+    q[R11] = flags & _OTHERS | lazy | cpu.iopl << 12 | (0 if d[_DF_AT] == 1 else _DF)
+    q[RCX] = q[RIP] + 2 & _U64
+    q[RIP] = target
+    q[_EFLAGS] = flags & keep
+    d[_DF_AT] = 1
+    d[_CS_AT] = code.selector
+    d[_SS_AT] = stack.selector
+    d[_HFLAGS] = after
+    segments[1] = code
+    segments[2] = stack
+    cpu.cpl = 0
+    cpu.shadow = False
+    cpu.translation.go(slot, table, family)
+
+
+def _work_out_syscall(cpu: Cpu, insn: Insn) -> None:
     if cpu.efer & _LMA_SCE != _LMA_SCE or not cpu.segments[1].access & _L:
         raise UD
     q, msr = cpu.q, cpu.msr
@@ -71,17 +95,46 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     q[R11] = flags
     q[RIP] = msr.get(LSTAR, 0)
     star, mask = msr.get(STAR, 0), msr.get(SFMASK, 0)
-    code, stack = _ENTRY.get(star) or _entry(star)
+    selector = star >> 32 & 0xFFFF
+    start = origin(cpu)
     cpu.shadow = False
-    if mask & _LAZY:
-        cpu.load_pair(code, stack, 0, flags & ~mask)
-    else:
-        cpu.load_pair_keeping_flags(code, stack, 0, mask | _RF)
+    cpu.load_pair(*flat_pair(selector & 0xFFFC, selector + 8, 0, long=True), 0, flags & ~mask)
+    # Only with such a mask is the way the same whatever the flags: it clears DF and AC, and leaves those that TCG keeps lazily.
+    if mask & (_DF | _AC | _ARITHMETIC) == _DF | _AC:
+        cpu.way_in = Way(start, end(cpu), q[RIP], ~(mask | _RF))
 
 
 @instruction("sysret", "sysretq")
 def sysret(cpu: Cpu, insn: Insn) -> None:
     """SYSRET: to ring 3; a non-canonical RCX is #GP at ring 0, as on Intel."""
+    q, d, way, segments = cpu.q, cpu.d, cpu.way_out, cpu.segments
+    flags, target = q[R11], q[RCX]
+    if way is None or insn.opsize != 64 or flags & _RARE or target >> 47:
+        _work_out_sysret(cpu, insn)
+        return
+    (hflags, code_from), (code, stack, after, slot, table, family), _, _ = way
+    if d[_HFLAGS] != hflags or segments[1] is not code_from:
+        _work_out_sysret(cpu, insn)
+        return
+    cost = cpu.costs.sysret
+    cpu.clock.cycles += cost
+    if cpu.emit is not None:
+        cpu.emit_event(Kind.SYSRET, cost, (q[RAX],))
+    q[RIP] = target
+    q[_CC_SRC] = flags & _ARITHMETIC
+    d[_CC_OP] = d[_DF_AT] = 1
+    q[_EFLAGS] = flags & _IF | 2
+    d[_CS_AT] = code.selector
+    d[_SS_AT] = stack.selector
+    d[_HFLAGS] = after
+    segments[1] = code
+    segments[2] = stack
+    cpu.cpl = 3
+    cpu.shadow = False
+    cpu.translation.go(slot, table, family)
+
+
+def _work_out_sysret(cpu: Cpu, insn: Insn) -> None:
     if cpu.efer & _LMA_SCE != _LMA_SCE or not cpu.segments[1].access & _L:
         raise UD
     if cpu.cpl:
@@ -92,7 +145,8 @@ def sysret(cpu: Cpu, insn: Insn) -> None:
     if long:
         if (target + (1 << 47) & _U64) >> 48:
             raise GP(0)
-        code, stack = _EXIT.get(star) or _exit(star)
+        selector = star >> 48
+        code, stack = flat_pair(selector + 16 | 3, selector + 8 | 3, 3, long=True)
     else:
         target &= _U32
         selector = star >> 48
@@ -101,10 +155,13 @@ def sysret(cpu: Cpu, insn: Insn) -> None:
     if cpu.emit is not None:
         cpu.emit_event(Kind.SYSRET, cpu.costs.sysret, (q[RAX],))
     q[RIP] = target
+    start = origin(cpu)
     cpu.shadow = False
     cpu.load_pair(code, stack, 3, q[R11] & _SYSRET_FLAGS)
     if not long:
         cpu.set_segment(SS, stack)
+    elif not q[R11] & _RARE:
+        cpu.way_out = Way(start, end(cpu), 0, 0)
 
 
 @instruction("sysenter")

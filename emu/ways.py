@@ -1,0 +1,182 @@
+"""Crossings worked out once: SYSCALL, SYSRET, IDT gates and IRETQ between the same contexts are then a few stores.
+
+The instruction's whole operation is run the first time, and what it led to is kept.  It holds as long as what it was worked
+out from: TCG's mode and slot, the code segment and, where descriptors were read, their words are compared each time; a
+change of anything else (an MSR, a control register, a table register, a translation, IOPL, the context that a slot holds)
+has `Cpu.forget_ways` called.  Whatever is unusual (RFLAGS.AC, TF, NT …) goes the whole way, too.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..mmu.rights import WRITE
+from . import layout
+from .events import Kind
+
+if TYPE_CHECKING:
+    from .cpu import Cpu, Segment
+    from .gates import Gate
+
+_RSP, _RIP = 4, 16
+_EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
+_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
+_CS_AT, _SS_AT = layout.SEGMENTS + 24 >> 2, layout.SEGMENTS + 48 >> 2
+_ARITHMETIC, _IF, _DF, _IOPL, _RF, _AC = 0x8D5, 1 << 9, 1 << 10, 3 << 12, 1 << 16, 1 << 18
+RARE: Final = ~(_ARITHMETIC | _IF | _DF | _RF | 2)
+_FRAME: Final = struct.Struct("<5Q")
+_FRAME_AND_ERROR: Final = struct.Struct("<6Q")
+
+
+class Origin(NamedTuple):
+    """What a crossing was worked out from: TCG's hflags, which name the slot and so the whole context, and CS."""
+
+    hflags: int
+    code: Segment
+
+
+class End(NamedTuple):
+    """Where it led: CS, SS, TCG's hflags, and the translation context."""
+
+    code: Segment
+    stack: Segment
+    hflags: int
+    slot: int
+    table: bytes
+    family: dict[int, int]
+
+
+class Way(NamedTuple):
+    """SYSCALL or SYSRET.
+
+    Attributes:
+        target: RIP, for SYSCALL.
+        keep: the bits of EFLAGS that SYSCALL leaves.
+
+    """
+
+    start: Origin
+    end: End
+    target: int
+    keep: int
+
+
+class Door(NamedTuple):
+    """A gate of the IDT.
+
+    Attributes:
+        gate_at, low, high: the index in ``Memory.words`` and the words of the gate.
+        code_at, raw: those of the code descriptor.
+        stack_at, rsp: physical address and bytes of the TSS's stack pointer; ``rsp`` is empty where the stack stays.
+        inner: the privilege level, and with it SS, changes.
+
+    """
+
+    start: Origin
+    end: End
+    gate: Gate
+    gate_at: int
+    low: int
+    high: int
+    code_at: int
+    raw: int
+    stack_at: int
+    rsp: bytes
+    inner: bool
+    cpl: int
+
+
+class Back(NamedTuple):
+    """IRETQ to a pair of selectors, with their descriptors and where those are; ``stack_at`` is 0 for a null SS."""
+
+    start: Origin
+    end: End
+    code_at: int
+    raw: int
+    stack_at: int
+    stack_raw: int
+    cpl: int
+
+
+def origin(cpu: Cpu) -> Origin:
+    """Note where a crossing starts."""
+    return Origin(cpu.d[_HFLAGS], cpu.segments[1])
+
+
+def end(cpu: Cpu) -> End:
+    """Note where it has led."""
+    return End(cpu.segments[1], cpu.segments[2], cpu.d[_HFLAGS], *cpu.translation.here())
+
+
+def through(cpu: Cpu, door: Door, error: int | None, rf: int) -> bool:
+    """Go through a gate as before; do nothing, and say so, where anything differs."""
+    q, d = cpu.q, cpu.d
+    start, to, gate, gate_at, low, high, code_at, raw, stack_at, kept, inner, cpl = door
+    hflags, code_from = start
+    flags, words, rsp = q[_EFLAGS], cpu.memory.words, q[_RSP]
+    if (
+        d[_HFLAGS] != hflags or cpu.segments[1] is not code_from or flags & _AC
+        or words[gate_at] != low or words[gate_at + 1] != high or words[code_at] != raw
+    ):  # fmt: skip
+        return False
+    memory, top = cpu.memory, rsp
+    if kept:
+        if memory.ram[stack_at : stack_at + 8] != kept:
+            return False
+        top = int.from_bytes(kept, "little")
+    size = 40 if error is None else 48
+    top = (top & ~15) - size
+    code, stack, after, slot, table, family = to
+    place = cpu.translation.reach(top, size, WRITE, table)
+    if place < 0:
+        return False
+    lazy = (q[_CC_SRC] if d[_CC_OP] == 1 else cpu.engine.flags()) & _ARITHMETIC
+    image = flags & ~(_ARITHMETIC | _DF | _IOPL) | lazy | cpu.iopl << 12 | rf
+    if d[_DF_AT] != 1:
+        image |= _DF
+    if error is None:
+        _FRAME.pack_into(memory.ram, place, q[_RIP], d[_CS_AT], image, rsp, d[_SS_AT])
+    else:
+        _FRAME_AND_ERROR.pack_into(memory.ram, place, error, q[_RIP], d[_CS_AT], image, rsp, d[_SS_AT])
+    memory.written(place, size)
+    q[_RSP] = top
+    q[_RIP] = gate.target
+    q[_EFLAGS] = flags & ~gate.clear
+    segments = cpu.segments
+    segments[1] = code
+    d[_CS_AT] = code.selector
+    if inner:
+        segments[2] = stack
+        d[_SS_AT] = stack.selector
+        cpu.cpl = cpl
+    d[_HFLAGS] = after
+    cpu.translation.go(slot, table, family)
+    return True
+
+
+def back(cpu: Cpu, known: Back, rip: int, image: int, rsp: int) -> bool:
+    """IRETQ from ring 0 as before; do nothing, and say so, where anything differs."""
+    start, to, code_at, raw, stack_at, stack_raw, cpl = known
+    q, d, words = cpu.q, cpu.d, cpu.memory.words
+    hflags, code_from = start
+    if (
+        d[_HFLAGS] != hflags or cpu.segments[1] is not code_from
+        or image & RARE or rip >> 47 or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
+    ):  # fmt: skip
+        return False
+    cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
+    code, stack, after, slot, table, family = to
+    q[_RIP], q[_RSP] = rip, rsp
+    q[_CC_SRC] = image & _ARITHMETIC
+    d[_CC_OP] = 1
+    d[_DF_AT] = 0xFFFFFFFF if image & _DF else 1
+    q[_EFLAGS] = image & (_IF | _RF) | 2
+    segments = cpu.segments
+    segments[1], segments[2] = code, stack
+    d[_CS_AT], d[_SS_AT] = code.selector, stack.selector
+    d[_HFLAGS] = after
+    cpu.cpl = cpl
+    cpu.shadow = False
+    cpu.translation.go(slot, table, family)
+    return True

@@ -1,0 +1,332 @@
+"""Crossings worked out once against the same crossings worked out each time: two processors, one that forgets after every step."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paracell.emu import layout, msr
+from paracell.emu.cpu import R11, RAX, RCX, RDX, RSP
+from paracell.emu.exceptions import deliver
+from paracell.emu.faults import DB, GP, Fault, TripleFault
+from paracell.emu.gates import enter
+from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
+
+from .world import (
+    CODE,
+    CODE64,
+    DATA,
+    DPL3,
+    GDT,
+    HANDLER,
+    IDT,
+    KERNEL_CS,
+    KERNEL_SS,
+    STACK0,
+    STACK3,
+    TSS_AT,
+    USER_CS,
+    USER_SS,
+    World,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+FLAGS = [0x2, 0x202, 0x8D7, 0x402, 0x40202, 0x4002, 0x102, 0x10202, 0x3202, 0x200246]
+PAGES, OTHER_TSS = 0x4000, 0x1B000
+Step = tuple[str, int]
+STEPS: dict[str, Callable[[World, int], None]] = {}
+
+
+def step(function: Callable[[World, int], None]) -> Callable[[World, int], None]:
+    """Enter a step into the table under its name."""
+    STEPS[function.__name__] = function
+    return function
+
+
+@step
+def syscall(world: World, _n: int) -> None:
+    world.do("0f05")
+
+
+@step
+def sysret(world: World, n: int) -> None:
+    world.cpu.q[RCX] = CODE + n
+    world.cpu.q[R11] = FLAGS[n % len(FLAGS)]
+    world.do("480f07")
+
+
+@step
+def fault(world: World, n: int) -> None:
+    deliver(world.cpu, GP(8 * n))
+
+
+@step
+def trap(world: World, _n: int) -> None:
+    deliver(world.cpu, DB(1 << 14))
+
+
+@step
+def software(world: World, n: int) -> None:
+    enter(world.cpu, 0x80 if n & 1 else 3, None, rf=0, external=0, software=True)
+
+
+@step
+def iret(world: World, n: int) -> None:
+    pairs = (KERNEL_CS, KERNEL_SS), (USER_CS, USER_SS), (KERNEL_CS, 0)
+    cs, ss = pairs[n % 3]
+    cpu = world.cpu
+    cpu.q[RSP] = STACK0 - 0x400 - 8 * (n & 3)
+    frame = CODE + n, cs, FLAGS[n % len(FLAGS)], STACK3 if cs & 3 else STACK0, ss
+    world.memory.write(cpu.q[RSP], struct.pack("<5Q", *frame))
+    world.do("48cf")
+
+
+@step
+def flags(world: World, n: int) -> None:
+    world.cpu.rflags = FLAGS[n % len(FLAGS)]
+
+
+@step
+def lazy_flags(world: World, n: int) -> None:
+    cpu = world.cpu
+    cpu.d[layout.CC_OP >> 2] = 17  # a 64-bit SUB
+    cpu.q[layout.CC_DST >> 3], cpu.q[layout.CC_SRC >> 3] = n, 2 * n
+
+
+@step
+def registers(world: World, n: int) -> None:
+    which = (STAR, LSTAR, SFMASK)[n % 3]
+    values = {
+        STAR: (KERNEL_CS << 32 | (USER_SS - 8) << 48, 0x48 << 32 | 0x63 << 48),
+        LSTAR: (HANDLER, HANDLER + 0x40),
+        SFMASK: (0x47700, 0x44700, 0x700, 0x40400, 0x47FD5),
+    }[which]
+    msr.write(world.cpu, which, values[n // 3 % len(values)])
+
+
+@step
+def keys(world: World, n: int) -> None:
+    cpu = world.cpu
+    cpu.q[RAX], cpu.q[RCX], cpu.q[RDX] = (0, 0xC, 0x30, 0xFFFFFFFC)[n & 3], 0, 0
+    world.do("0f01ef")
+
+
+@step
+def supervisor_keys(world: World, n: int) -> None:
+    world.cpu.set_pkrs((0, 4)[n & 1])
+
+
+@step
+def gate_moves(world: World, n: int) -> None:
+    world.gate(13, target=HANDLER + 16 * n, kind=(0x8E, 0x8F, 0x0E)[n % 3], ist=n & 1)
+
+
+@step
+def gate_selector(world: World, n: int) -> None:
+    world.gate(1, selector=(KERNEL_CS, USER_CS, 0)[n % 3])
+
+
+@step
+def descriptor(world: World, n: int) -> None:
+    world.describe(KERNEL_CS, (CODE64, CODE64 | 4 << 40, CODE64 & ~(1 << 47))[n % 3])
+
+
+@step
+def user_descriptors(world: World, n: int) -> None:
+    world.describe(USER_SS & ~3, DATA | DPL3 if n & 1 else DATA)
+
+
+@step
+def task(world: World, n: int) -> None:
+    world.memory.write(TSS_AT + 4, struct.pack("<Q", STACK0 - 0x1000 * (n & 1)))
+
+
+@step
+def control(world: World, n: int) -> None:
+    world.cpu.set_cr4(0x20 | (1 << 22) | ((1 << 21) if n & 1 else 0) | ((1 << 24) if n & 2 else 0))
+
+
+@step
+def tables_move(world: World, n: int) -> None:
+    cpu = world.cpu
+    at = STACK0 - 0x2000
+    cpu.q[RAX] = at
+    world.memory.write(at, struct.pack("<HQ", (0xFFF, 0x2F)[n & 1], IDT if n & 2 else GDT))
+    world.do("0f0118" if n & 2 else "0f0110")
+
+
+@step
+def another_task(world: World, n: int) -> None:
+    """Map the page of the TSS elsewhere: there the ring-0 stack is another."""
+    at = OTHER_TSS if n & 1 else TSS_AT
+    world.memory.write(PAGES + 8 * (TSS_AT >> 12), struct.pack("<Q", at | 0x63))
+    if n & 2:
+        world.cpu.translation.invlpg(TSS_AT)
+
+
+def make() -> World:
+    """A world in which every step has something to do."""
+    world = World()
+    # Small pages for the first 2 MiB, all for the supervisor but ring 3's stack, so that SMAP lets the kernel work.
+    entries = [page << 12 | (0x67 if page << 12 == STACK3 - 4096 else 0x63) for page in range(512)]
+    world.memory.write(PAGES, struct.pack("<512Q", *entries))
+    world.memory.write(0x3000, struct.pack("<Q", PAGES | 0x27))
+    world.memory.write(OTHER_TSS + 4, struct.pack("<Q", STACK0 - 0x1000))
+    for vector, kind in ((1, 0x8E), (3, 0xEE), (8, 0x8E), (10, 0x8E), (11, 0x8E), (12, 0x8E), (13, 0x8E), (14, 0x8E)):
+        world.gate(vector, kind=kind)
+    world.gate(0x80, kind=0xEE)
+    world.memory.write(TSS_AT + 36, struct.pack("<Q", STACK0 - 0x800))
+    cpu = world.cpu
+    cpu.msr.update({STAR: KERNEL_CS << 32 | (USER_SS - 8) << 48, LSTAR: HANDLER, SFMASK: 0x47700})
+    cpu.set_cr4(0x20 | 1 << 22)
+    world.warm()
+    return world
+
+
+def state(world: World) -> dict[str, Any]:
+    """Everything that a crossing may change, and what may be done with memory there."""
+    cpu = world.cpu
+    translation = cpu.translation
+    return {
+        "registers": list(cpu.q[:17]),
+        "rflags": cpu.rflags,
+        "selectors": [cpu.d[layout.SEGMENTS + 24 * i >> 2] for i in range(6)],
+        "segments": [cpu.segment(i) for i in range(6)],
+        "levels": (cpu.cpl, cpu.iopl, cpu.pkru, cpu.pkrs, cpu.shadow, cpu.cr2, cpu.dr[6]),
+        "rights": translation.here()[1],
+        "context": translation.context(user=cpu.cpl == 3),
+        "mode": cpu.d[layout.HFLAGS >> 2] & ~0x1800003,  # but not which slot it is
+        "time": cpu.clock.cycles,
+        "stacks": cpu.memory.read(STACK0 - 0x3000, 0x3000),
+        "gdt": cpu.memory.read(GDT, 0x100),
+    }
+
+
+def outcome(world: World, name: str, n: int) -> str:
+    """Take one step; what went wrong."""
+    try:
+        STEPS[name](world, n)
+    except (Fault, TripleFault) as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[tuple[World, World]]:
+    made = make(), make()
+    yield made
+    for world in made:
+        world.cpu.engine.close()
+
+
+CROSSINGS = ["syscall", "sysret", "fault", "iret", "software", "trap"]
+ROUNDS: list[list[Step]] = [
+    [("iret", 1), ("syscall", 0), ("sysret", 0), ("fault", 0)],
+    [("iret", 13), ("syscall", 0)],  # with DF
+    [("iret", 22), ("syscall", 0)],  # with CF PF AF ZF SF OF
+    [("iret", 1), ("fault", 0)],
+    [("iret", 4), ("fault", 0)],  # with AC
+    [("iret", 10), ("software", 1), ("iret", 1), ("trap", 0)],
+    [("fault", 0), ("iret", 0)],
+    [("trap", 0), ("iret", 2)],
+]
+one_step = st.tuples(st.sampled_from(CROSSINGS) | st.sampled_from(sorted(STEPS)), st.integers(0, 15))
+
+
+def reset(world: World, clean: bytes) -> None:
+    """Back to the beginning."""
+    cpu = world.cpu
+    world.memory.write(0, clean)
+    cpu.gdtr, cpu.idtr = cpu.gdtr._replace(base=GDT, limit=0xFFF), cpu.idtr._replace(base=IDT, limit=0xFFF)
+    cpu.msr.update({STAR: KERNEL_CS << 32 | (USER_SS - 8) << 48, LSTAR: HANDLER, SFMASK: 0x47700})
+    cpu.rflags = 2
+    cpu.dr[6] = 0xFFFF0FF0
+    cpu.cr2 = cpu.clock.cycles = 0
+    cpu.shadow = False
+    for register in range(16):
+        cpu.q[register] = 0
+    cpu.set_pkru(0)
+    cpu.set_pkrs(0)
+    cpu.set_cr4(0x20 | 1 << 22)
+    world.at_ring(0)
+    cpu.translation.flush_all()
+    world.warm()
+
+
+def compare(worlds: tuple[World, World], steps: Sequence[Step]) -> None:
+    """Take the same steps in both worlds, from the beginning."""
+    quick, careful = worlds
+    clean = at_first(careful)
+    for world in worlds:
+        reset(world, clean)
+    for at, (name, n) in enumerate(steps):
+        careful.cpu.forget_ways()
+        assert outcome(quick, name, n) == outcome(careful, name, n), (steps, at)
+        mine, theirs = state(quick), state(careful)
+        if mine != theirs:
+            differing = [key for key in mine if mine[key] != theirs[key]]
+            shown = [(mine[k], theirs[k]) for k in differing if k not in {"stacks", "rights"}]
+            raise AssertionError((steps, at, differing, shown))
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps=st.lists(one_step, min_size=4, max_size=40))
+def test_a_crossing_leads_where_it_led(worlds: tuple[World, World], steps: list[Step]) -> None:
+    compare(worlds, steps)
+
+
+def rounds(of: int, part: int) -> Iterator[list[Step]]:
+    """Each round twice, one change of anything anywhere in the third, and another round: one part `of` so many."""
+    number = 0
+    for first in ROUNDS:
+        for second in ROUNDS:
+            for at in range(len(first) + 1):
+                for name in STEPS:
+                    for n in range(1 if name in CROSSINGS else 16):
+                        number += 1
+                        if number % of == part:
+                            yield [*first, *first, *first[:at], (name, n), *first[at:], *first, *second]
+
+
+def test_one_change_between_crossings(worlds: tuple[World, World]) -> None:
+    for steps in rounds(61, 7):
+        compare(worlds, steps)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("part", range(8))
+def test_every_change_between_crossings(worlds: tuple[World, World], part: int) -> None:
+    for steps in rounds(8, part):
+        compare(worlds, steps)
+
+
+_CLEAN: list[bytes] = []
+
+
+def at_first(world: World) -> bytes:
+    """The first 256 KiB as they were when the worlds were made."""
+    if not _CLEAN:
+        _CLEAN.append(world.memory.read(0, 0x40000))
+    return _CLEAN[0]
+
+
+def test_the_ways_are_taken(worlds: tuple[World, World]) -> None:
+    """Or else the comparison above would compare a thing with itself."""
+    quick, _ = worlds
+    reset(quick, at_first(quick))
+    cpu = quick.cpu
+    for _ in range(2):  # the first time, contexts get their slots
+        for name, n in (("syscall", 0), ("sysret", 0), ("fault", 0), ("iret", 1)):
+            if name != "iret":
+                quick.at_ring(0 if name == "sysret" else 3)
+            assert not outcome(quick, name, n)
+    assert cpu.way_in
+    assert cpu.way_out
+    assert 13 in cpu.doors
+    assert USER_CS << 16 | USER_SS in cpu.backs
