@@ -21,7 +21,7 @@ from ..mmu.rights import READ, WRITE
 from .cpu import CS, RIP, RSP, SS, Segment
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
 from .segments import canonical, descriptor_address, mark_accessed, null_stack, parse, stack_segment
-from .ways import Door, end, origin, through
+from .ways import end, origin, through
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -160,7 +160,7 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     q[RIP] = target
     if not flags & _AC:
         known = gate_at, low, high, code_at, words[code_at], stack_at, kept
-        cpu.doors[vector | software << 8] = Door(start, end(cpu), gate(low, high), *known, cpl != old, cpl)
+        cpu.doors[vector | software << 8] = start, end(cpu), gate(low, high), *known, cpl != old, cpl
     return True
 
 

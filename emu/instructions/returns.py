@@ -13,7 +13,7 @@ from ..faults import GP, Unimplemented
 from ..gates import check_stack_room
 from ..segments import check_target, forget_inner_segments, null_stack, parse, return_code, stack_segment
 from ..table import instruction
-from ..ways import RARE, Back, back, end, origin
+from ..ways import RARE, back, end, origin
 from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _return_quickly(cpu: Cpu) -> bool:
     if cs & 3 != old:
         forget_inner_segments(cpu, cs & 3)
     if not (old or flags & RARE):
-        cpu.backs[cs << 16 | ss] = Back(start, end(cpu), place >> 3, raw, stack_place >> 3, stack_raw, cs & 3)
+        cpu.backs[cs << 16 | ss] = start, end(cpu), place >> 3, raw, stack_place >> 3, stack_raw, cs & 3
     return True
 
 

@@ -13,7 +13,7 @@ from ..events import Kind
 from ..faults import GP, UD
 from ..segments import canonical
 from ..table import instruction
-from ..ways import Way, end, origin
+from ..ways import end, origin
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
@@ -58,7 +58,7 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     if way is None:
         _work_out_syscall(cpu, insn)
         return
-    (hflags, code_from), (code, stack, after, slot, table, family), target, keep = way
+    (hflags, code_from), (code, stack, cs, ss, after, slot, table, family), target, keep = way
     if d[_HFLAGS] != hflags or segments[1] is not code_from:
         _work_out_syscall(cpu, insn)
         return
@@ -73,8 +73,8 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     q[RIP] = target
     q[_EFLAGS] = flags & keep
     d[_DF_AT] = 1
-    d[_CS_AT] = code.selector
-    d[_SS_AT] = stack.selector
+    d[_CS_AT] = cs
+    d[_SS_AT] = ss
     d[_HFLAGS] = after
     segments[1] = code
     segments[2] = stack
@@ -101,7 +101,7 @@ def _work_out_syscall(cpu: Cpu, insn: Insn) -> None:
     cpu.load_pair(*flat_pair(selector & 0xFFFC, selector + 8, 0, long=True), 0, flags & ~mask)
     # Only with such a mask is the way the same whatever the flags: it clears DF and AC, and leaves those that TCG keeps lazily.
     if mask & (_DF | _AC | _ARITHMETIC) == _DF | _AC:
-        cpu.way_in = Way(start, end(cpu), q[RIP], ~(mask | _RF))
+        cpu.way_in = start, end(cpu), q[RIP], ~(mask | _RF)
 
 
 @instruction("sysret", "sysretq")
@@ -112,7 +112,7 @@ def sysret(cpu: Cpu, insn: Insn) -> None:
     if way is None or insn.opsize != 64 or flags & _RARE or target >> 47:
         _work_out_sysret(cpu, insn)
         return
-    (hflags, code_from), (code, stack, after, slot, table, family), _, _ = way
+    (hflags, code_from), (code, stack, cs, ss, after, slot, table, family), _, _ = way
     if d[_HFLAGS] != hflags or segments[1] is not code_from:
         _work_out_sysret(cpu, insn)
         return
@@ -124,8 +124,8 @@ def sysret(cpu: Cpu, insn: Insn) -> None:
     q[_CC_SRC] = flags & _ARITHMETIC
     d[_CC_OP] = d[_DF_AT] = 1
     q[_EFLAGS] = flags & _IF | 2
-    d[_CS_AT] = code.selector
-    d[_SS_AT] = stack.selector
+    d[_CS_AT] = cs
+    d[_SS_AT] = ss
     d[_HFLAGS] = after
     segments[1] = code
     segments[2] = stack
@@ -161,7 +161,7 @@ def _work_out_sysret(cpu: Cpu, insn: Insn) -> None:
     if not long:
         cpu.set_segment(SS, stack)
     elif not q[R11] & _RARE:
-        cpu.way_out = Way(start, end(cpu), 0, 0)
+        cpu.way_out = start, end(cpu), 0, 0
 
 
 @instruction("sysenter")
