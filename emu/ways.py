@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .cpu import Cpu, Segment
     from .gates import Gate
 
+_IRET: Final = Kind.IRET  # a member read off the class takes 0.1 µs
 _RSP, _RIP = 4, 16
 _EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
 _CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
@@ -110,7 +111,7 @@ def back(cpu: Cpu, known: Back, rip: int, image: int, rsp: int) -> bool:
         or image & RARE or rip >> 47 or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
     ):  # fmt: skip
         return False
-    cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
+    cpu.event(_IRET, rip, cost=cpu.costs.iret)
     code, stack, cs, ss, after, slot, table, family = to
     q[_RIP], q[_RSP] = rip, rsp
     q[_CC_SRC] = image & _ARITHMETIC

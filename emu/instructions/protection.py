@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
 
+_WRPKRU: Final = Kind.WRPKRU  # a member read off the class takes 0.1 µs
 _PKE: Final = 1 << 22
 _U32: Final = 0xFFFFFFFF
 
@@ -30,7 +31,7 @@ def wrpkru(cpu: Cpu, insn: Insn) -> None:
     if cpu.emit is None:
         cpu.clock.cycles += cpu.costs.wrpkru
     else:
-        cpu.event(Kind.WRPKRU, old, new, cost=cpu.costs.wrpkru)
+        cpu.event(_WRPKRU, old, new, cost=cpu.costs.wrpkru)
     cpu.translation.switch_keys(new)
     q[RIP] += insn.length
 

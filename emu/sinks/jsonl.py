@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 _BATCH: Final = 2048
 
 
-def _template(kind: Kind) -> str:
+def _template(kind: Kind, who: Who) -> str:
     fields = "".join(f',"{name}":%d' for name in FIELDS[kind])
-    return '{"at":%d,"cost":%d,"who":"%s","kind":"' + kind.name.lower() + '","rip":%d,"symbol":"%s"' + fields + "}\n"
+    return f'{{"at":%d,"cost":%d,"who":"{who.name.lower()}","kind":"{kind.name.lower()}",%s{fields}}}\n'
 
 
-_TEMPLATES: Final = [_template(kind) for kind in Kind]
-_WHO: Final = [who.name.lower() for who in Who]
+_TEMPLATES: Final = [[_template(kind, who) for who in Who] for kind in Kind]
 
 
 class JsonLines:
@@ -29,7 +28,7 @@ class JsonLines:
     def __init__(self, file: IO[bytes], name: Callable[[int], str]) -> None:
         self._file, self._name = file, name
         self._events: list[Event] = []
-        self._names: dict[int, str] = {}
+        self._places: dict[int, str] = {}
 
     def emit(self, event: Event) -> None:
         """Take one event."""
@@ -38,13 +37,13 @@ class JsonLines:
             self._flush()
 
     def _flush(self) -> None:
-        names, name = self._names, self._name
-        lines = []
+        places, lines = self._places, []
         for kind, at, cost, rip, who, data in self._events:
-            symbol = names.get(rip)
-            if symbol is None:
-                symbol = names[rip] = name(rip).replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(_TEMPLATES[kind] % (at, cost, _WHO[who], rip, symbol, *data))
+            place = places.get(rip)
+            if place is None:
+                symbol = self._name(rip).replace("\\", "\\\\").replace('"', '\\"')
+                place = places[rip] = f'"rip":{rip},"symbol":"{symbol}"'
+            lines.append(_TEMPLATES[kind][who] % (at, cost, place, *data))
         self._file.write("".join(lines).encode("utf-8", "replace"))
         self._events.clear()
 
