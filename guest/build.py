@@ -91,7 +91,7 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
 
 
 # The host is a native kernel below the container kernel: it takes the processor's set-up and the devices from there.
-_SHARED: Final = ("boot.S", "entry.S", "segments.c", "interrupts.c", "timer.c", "uart.c")
+_SHARED: Final = ("boot.S", "entry.S", "segments.c", "interrupts.c", "timer.c", "uart.c", "power.c")
 _SLOTS: Final = ("-DDIRECT_SLOT=288", "-DIMAGE_SLOT=511")
 _LIBRARY: Final = "guest/programs/lib/*.[cS]"
 _INCLUDE: Final = ("guest/include",)

@@ -55,11 +55,7 @@ void native_main(struct multiboot *physical) {
     plat_enter_user(&start);
 }
 
-void plat_exit(int status) {
-    outl(0xf4, (u32)status);
-    for (;;)
-        asm volatile("cli; hlt");
-}
+void plat_exit(int status) { power_off(status); }
 
 void kill_container(const char *why, u64 detail) {
     print("the container is killed: %s (%lx)", why, detail);

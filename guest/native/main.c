@@ -31,11 +31,7 @@ void sleep_until_interrupt(void);
 
 void plat_wait(void) { sleep_until_interrupt(); }
 
-void plat_exit(int status) {
-    outl(0xf4, (u32)status);
-    for (;;)
-        asm volatile("cli; hlt");
-}
+void plat_exit(int status) { power_off(status); }
 
 void plat_set_fsbase(u64 base) { wrmsr(MSR_FS_BASE, base); }
 void plat_set_gsbase(u64 base) { wrmsr(MSR_GS_BASE, base); }

@@ -12,6 +12,8 @@ void read_boot_information(const struct multiboot *, struct bootinfo *);
 void segments_init(void);       /* GDT, IDT, TSS, SYSCALL (segments.c) */
 void memory_init(void);         /* refine the kernel's mapping (memory.c) */
 void uart_init(void);           /* (uart.c) */
+void uart_drain(void);
+void power_off(int status) __attribute__((noreturn));   /* (power.c) */
 void pic_init(void);            /* (interrupts.c) */
 void pic_unmask(int line);
 void interrupt_done(u64 vector);

@@ -15,6 +15,7 @@
 #define MSR 6
 #define LSR_DR 0x01
 #define LSR_THRE 0x20
+#define LSR_TEMT 0x40           /* holding and shift register are empty */
 #define MSR_DCD 0x80
 #define FIFO 16
 
@@ -45,6 +46,12 @@ void plat_console_write(int stream, const u8 *from, u64 count) {
         from += n;
         count -= n;
     }
+}
+
+/* Wait until the last byte is on the wire: nothing leaves a machine that is off. */
+void uart_drain(void) {
+    while (!(inb(COM1 + LSR) & LSR_TEMT) || !(inb(COM2 + LSR) & LSR_TEMT))
+        ;
 }
 
 i64 plat_console_read(u8 *to, u64 count) {

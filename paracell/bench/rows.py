@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -14,14 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from ..container import prepare
+from ..container import Container, prepare
 from ..emu.machine import Machine, Reason
 from ..guest import image, shipped
 from ..guest.elf import BadImage
+from ..guest.multiboot import plan
+from . import bochs
 from .floor import Bare, function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import IO
 
     from ..guest.image import Image
     from ..guest.multiboot import Module
@@ -39,10 +43,20 @@ _RATES: Final = (
     "access permutations a second",
     "instructions a second, beside QEMU",
     "null syscalls a second, beside QEMU",
+    "instructions a second, beside Bochs",
+    "null syscalls a second, beside Bochs",
 )
 _QEMU: Final = (
     *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "128", "-display", "none", "-serial", "null"),
     *("-serial", "null", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
+)
+
+
+# What the image asks of a machine: an environment text as its first module.
+_ENVIRONMENT: Final = b"NR_CPUS=1\nMEMSIZE=512\nTEST_DEVICE=0\nBOOTLOADER=1\n"
+_QEMU_ACCESS: Final = (
+    *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512", "-display", "none", "-no-reboot"),
+    *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
 )
 
 
@@ -132,9 +146,10 @@ def _slope(run: Callable[[int], float], few: int, many: int) -> float:
 
 
 class Table:
-    """Measures row by row."""
+    """Measures row by row; `access` is the path of kvm-unit-tests' image, if it is to be run."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: str | None = None) -> None:
+        self._access = access
         self._bare = Bare()
         self._loops = image.load(shipped.image("bench.elf"))
 
@@ -147,12 +162,14 @@ class Table:
             ("TLB refill, full walk", 4.0, lambda: self._refill("walk")),
             ("TLB refill, Python TLB", 2.0, lambda: self._refill("global")),
             ("#PF delivered and returned from", 6.0, self._fault),
-            ("access permutations a second", 1.0, _permutations),
+            ("access permutations a second", 1.0, self._permutations),
             ("paracell run hello", 4.0, _start),
             ("the same events with --trace", 2.0, _trace),
             ("memory of a 1 GiB guest", 1.0, _resident),
-            ("instructions a second, beside QEMU", None, lambda: _beside_qemu("loop", 50_000_000)),
-            ("null syscalls a second, beside QEMU", None, lambda: _beside_qemu("null", 100_000)),
+            ("instructions a second, beside QEMU", None, lambda: _beside(_on_qemu, "loop", 50_000_000, 10)),
+            ("null syscalls a second, beside QEMU", None, lambda: _beside(_on_qemu, "null", 100_000, 10)),
+            ("instructions a second, beside Bochs", None, lambda: _beside(_on_bochs, "loop", 20_000_000, 1)),
+            ("null syscalls a second, beside Bochs", None, lambda: _beside(_on_bochs, "null", 100_000, 10)),
         )
         for name, bound, measure in measures:
             at_least = name in _RATES
@@ -189,36 +206,80 @@ class Table:
     def _fault(self) -> Pair:
         return _compare(lambda: self._turn("fault", 1, 20_000), self._two_traps)
 
+    def _permutations(self) -> Pair:
+        if self._access is not None:
+            return _access_cases(self._access)
+        path = shipped.image("permute.elf")
+        kernel = image.load(path)
+        return _compare(lambda: _run(kernel, "", 128 << 20), lambda: _qemu(path))
+
+
+def _access_cases(path: str) -> Pair:
+    """Seconds for one case of kvm-unit-tests' `access`, measured once: it takes minutes."""
+    _need_qemu()
+    with tempfile.TemporaryDirectory() as folder:
+        environment, console = Path(folder, "env"), Path(folder, "console")
+        environment.write_bytes(_ENVIRONMENT)
+        ours = [*_PARACELL, "boot", path, "--module", str(environment), "--memory", "512M"]
+        theirs = [*_QEMU_ACCESS, "-serial", f"file:{console}", "-kernel", path, "-initrd", str(environment)]
+        with console.open("wb") as file:
+            seconds = _timed(ours, ok=(1, 3), stdout=file)
+        here = seconds / _cases(console)
+        seconds = _timed(theirs, ok=(1, 3))
+        there = seconds / _cases(console)
+    return Pair(here, there, here / there)
+
+
+def _need_qemu() -> None:
+    if shutil.which(_QEMU[0]) is None:
+        raise Unmeasured("QEMU is not installed")
+
+
+def _cases(console: Path) -> int:
+    """Read from the image's summary how many cases it ran."""
+    found = re.findall(rb"(\d+) tests, \d+ failures", console.read_bytes())
+    if not found:
+        raise Unmeasured("the image printed no summary: it is not kvm-unit-tests' access_test")
+    return int(found[-1])
+
 
 def _qemu(kernel: Path, *more: str) -> float:
     """Seconds that QEMU's TCG needs for an image, its own start included."""
-    if shutil.which(_QEMU[0]) is None:
-        raise Unmeasured("QEMU is not installed")
+    _need_qemu()
     return _timed([*_QEMU, "-kernel", str(kernel), *more], ok=(1,))
 
 
-def _permutations() -> Pair:
-    path = shipped.image("permute.elf")
-    kernel = image.load(path)
-    return _compare(lambda: _run(kernel, "", 128 << 20), lambda: _qemu(path))
+def _on_qemu(container: Container, folder: Path) -> float:
+    files = [folder / module.name for module in container.modules]
+    for file, module in zip(files, container.modules, strict=True):
+        file.write_bytes(module.data)
+    return _qemu(container.image, "-initrd", ",".join(map(str, files)))
 
 
-def _beside_qemu(program: str, count: int) -> Pair:
-    """Seconds for one turn of a shipped program in the native container, here and on QEMU."""
+def _on_bochs(container: Container, folder: Path) -> float:
+    boot = plan(image.load(container.image), [(0, _MEMORY)], "", container.modules)
+    start = time.perf_counter()
+    try:
+        bochs.run(boot, _MEMORY >> 20, folder)
+    except bochs.BochsError as error:
+        raise Unmeasured(str(error)) from error
+    return time.perf_counter() - start
+
+
+def _beside(other: Callable[[Container, Path], float], program: str, count: int, more: int) -> Pair:
+    """Seconds for one turn of a shipped program in the native container, here and elsewhere, where it takes `more` times the turns."""
     with tempfile.TemporaryDirectory() as folder:
 
-        def run(turns: int, *, here: bool) -> float:
-            container = prepare("native", program, [str(turns)], [], None, _MEMORY)
-            if here:
-                return _run(image.load(container.image), "", _MEMORY, container.modules)
-            files = [Path(folder, module.name) for module in container.modules]
-            for file, module in zip(files, container.modules, strict=True):
-                file.write_bytes(module.data)
-            return _qemu(container.image, "-initrd", ",".join(map(str, files)))
+        def contained(turns: int) -> Container:
+            return prepare("native", program, [str(turns)], [], None, _MEMORY)
+
+        def here(turns: int) -> float:
+            container = contained(turns)
+            return _run(image.load(container.image), "", _MEMORY, container.modules)
 
         return _compare(
-            lambda: _slope(lambda n: run(n, here=True), 1, count),
-            lambda: _slope(lambda n: run(n, here=False), 1, 10 * count),
+            lambda: _slope(here, 1, count),
+            lambda: _slope(lambda n: other(contained(n), Path(folder)), 1, more * count),
         )
 
 
@@ -264,10 +325,17 @@ def _environment(**more: str) -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(Path(__file__).absolute().parents[2])} | more
 
 
-def _timed(command: Sequence[str], ok: Sequence[int] = (0,), environment: dict[str, str] | None = None) -> float:
+def _timed(
+    command: Sequence[str],
+    ok: Sequence[int] = (0,),
+    environment: dict[str, str] | None = None,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+) -> float:
     environment = environment or _environment()
     start = time.perf_counter()
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, check=False, env=environment
+    )
     seconds = time.perf_counter() - start
     if done.returncode not in ok:
         raise Unmeasured(done.stderr.decode(errors="replace").strip() or f"status {done.returncode}")

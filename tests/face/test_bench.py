@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from paracell.bench.floor import Bare, function
-from paracell.bench.rows import Row, Table, Unmeasured, _compare, _slope
+from paracell.bench.rows import Row, Table, Unmeasured, _cases, _compare, _slope
 from paracell.commands import bench
 from paracell.emu.cpu import RCX, RDI, RSI
 from paracell.guest import image, shipped
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +58,20 @@ def test_a_slope_leaves_out_what_every_run_costs() -> None:
         _slope(lambda _n: 1.0, 1, 2)
 
 
+def test_the_summary_of_access_is_found(tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    console.write_bytes(b"run\n....\n120 tests, 3 failures\nFAIL: 4-level\n")
+    assert _cases(console) == 120
+    console.write_bytes(b"hello\n")
+    with pytest.raises(Unmeasured, match="no summary"):
+        _cases(console)
+
+
 def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Row("a", 2.0, 3.0, False, "x"), Row("b", None, 3.0, False, "no QEMU"), Row("c", 4.0, 3.0, False, "y")]
     monkeypatch.setattr(Table, "rows", lambda _table: iter(rows))
     assert bench.command.callback is not None
-    assert bench.command.callback(as_json=True) == 1
+    assert bench.command.callback(as_json=True, access=None) == 1
     found = json.loads(capsys.readouterr().out)
     assert [(r["name"], r["ratio"], r["bound"], r["reached"]) for r in found] == [
         ("a", 2.0, 3.0, True),
@@ -66,5 +79,5 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         ("c", 4.0, 3.0, False),
     ]
     rows.pop()
-    assert bench.command.callback(as_json=False) == 0
+    assert bench.command.callback(as_json=False, access=None) == 0
     assert "no QEMU" in capsys.readouterr().out

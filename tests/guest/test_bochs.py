@@ -1,0 +1,51 @@
+"""The same images on Bochs, which executes one instruction after another and has protection keys: a third opinion."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paracell.bench import bochs
+from paracell.bench.bochs import BochsError
+from paracell.guest import shipped
+from paracell.guest.image import load
+from paracell.guest.multiboot import Module, plan
+from paracell.guest.rootfs import init_block
+
+from .kernels import run, tar_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEMORY = 64 << 20
+needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is not installed")
+
+
+@needs_bochs
+@pytest.mark.parametrize("machine", ["emulator", "emulator-paracell"])
+@pytest.mark.parametrize("name", ["hello", "syscalls"])
+def test_bochs_prints_what_we_print(machine: str, name: str, tmp_path: Path) -> None:
+    path = shipped.program(name)
+    assert path is not None
+    rootfs = tar_of({f"bin/{name}": path.read_bytes()})
+    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block([f"/bin/{name}"], []))]
+    if machine == "emulator-paracell":
+        kernel = shipped.image("paracell-kernel.elf").read_bytes()
+        image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
+    boot = plan(load(shipped.image(image)), [(0, MEMORY)], "", modules)
+    ours = run(machine, tmp_path, rootfs, [f"/bin/{name}"])
+    assert bochs.run(boot, MEMORY >> 20, tmp_path).encode() == ours.out
+
+
+def test_a_64_bit_image_is_refused() -> None:
+    boot = plan(load(shipped.image("native.elf")), [(0, MEMORY)])
+    with pytest.raises(ValueError, match="64-bit mode"):
+        bochs.rom(type(boot)(boot.pieces, boot.entry, boot.eax, boot.ebx, boot.esp, 0x1000, boot.end))
+
+
+def test_without_bochs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BochsError, match="not installed"):
+        bochs.run(plan(load(shipped.image("native.elf")), [(0, MEMORY)]), 64, tmp_path)
