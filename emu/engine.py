@@ -339,13 +339,18 @@ class Engine:
         # TCG takes the flags from its EFLAGS word when it starts, and keeps them lazily only while it runs.
         flags = (q[_CC_SRC] if d[_CC_OP] == 1 else self.flags()) & 0x8D5
         q[_EFLAGS] = q[_EFLAGS] & ~0xCD5 | flags | (0 if d[_DF] == 1 else 0x400)
+        if self._parked:  # `stop_after_block` came while nothing ran
+            self._unpark()
         self._begin.value = rip
         if count != self._count.value:
             self._count.value = count
         result: int = self._start(self._pointer, self._begin, _ZERO, _ZERO, self._count)
         if self._parked:
-            self._code_hooks[0], self._parked = self._parked, 0
+            self._unpark()
         return result
+
+    def _unpark(self) -> None:
+        self._code_hooks[0], self._parked = self._parked, 0
 
     def stop(self) -> None:
         """Leave `run` before the next instruction; for callbacks that come between two blocks."""
