@@ -101,7 +101,7 @@ def test_another_process_goes_on(runtime: str, enough: int, tmp_path: Path) -> N
     assert len(seen) > 100
 
 
-def test_a_snapshot_holds_what_is_not_zero(tmp_path: Path) -> None:
+def test_a_snapshot_holds_what_is_not_zero() -> None:
     machine = _machine("native", Typed(b""))
     machine.run()
     sizes = []
