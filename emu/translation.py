@@ -69,6 +69,10 @@ class Translation:
         fault: (address, need) of a fill that was refused and stopped TCG.
         code_size: 64, 32 or 16: how instruction bytes decode.
         where_pages: the linear pages that `where` speaks of.
+        slots: what each of the three holds.
+        now, before: the number of the slot in use, and of the one before it.
+        table: the rights of the context in use.
+        family: PKRU → slot, for contexts that differ from this one in PKRU alone.
         where: RIP → physical address of trapped instructions, until a translation changes.
 
     """
@@ -81,15 +85,15 @@ class Translation:
         self.paging = Paging(Mode.NONE, 0)
         self.fault: tuple[int, int] | None = None
         self.code_size = 32
-        self._slots = (Slot(), Slot(), Slot())
-        self._now = 0
-        self._before = 1
-        self._table = _IDENTITY
+        self.slots = (Slot(), Slot(), Slot())
+        self.now = 0
+        self.before = 1
+        self.table = _IDENTITY
         self._globals = False
         self._bases: dict[tuple[Any, ...], int] = {}
         self._base = 0
         self._families: dict[tuple[int, int, int], dict[int, int]] = {}
-        self._family: dict[int, int] = {}
+        self.family: dict[int, int] = {}
         self._modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → family, while the rest stays
         self._q = engine.q
         self._d = engine.d
@@ -148,11 +152,11 @@ class Translation:
         family = self._modes.get(mode)
         if family is None:
             family = self._modes[mode] = self._families.setdefault((self._base, mode, cpu.pkrs), {})
-        self._family = family
+        self.family = family
         number = family.get(cpu.pkru)
         if number is None or number == _SMAP_SLOT:
             self.switch_keys(cpu.pkru)
-        elif number != self._now:
+        elif number != self.now:
             self._enter(number)
 
     def switch_supervisor_keys(self) -> None:
@@ -163,59 +167,59 @@ class Translation:
 
     def switch_keys(self, pkru: int) -> None:
         """The same where only PKRU has changed: the way through a gate."""
-        number = self._family.get(pkru)
+        number = self.family.get(pkru)
         if number is None or (number == _SMAP_SLOT and self._q[_EFLAGS] & _AC):
             number = self._assign(pkru)
-        if number != self._now:  # as `_enter`, without a call
-            self._before, self._now = self._now, number
-            self._table = self._slots[number].table
+        if number != self.now:  # as `_enter`, without a call
+            self.before, self.now = self.now, number
+            self.table = self.slots[number].table
             d = self._d
             d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
 
     def here(self) -> tuple[int, bytes, dict[int, int]]:
         """Give the current context, for `go`."""
-        return self._now, self._table, self._family
+        return self.now, self.table, self.family
 
     def go(self, number: int, table: bytes, family: dict[int, int]) -> None:
         """Take a context that `here` gave; TCG's hflags are the caller's.  `Cpu.forget_ways` says when it no longer holds."""
-        if number != self._now:
-            self._before, self._now = self._now, number
-            self._table = table
-        self._family = family
+        if number != self.now:
+            self.before, self.now = self.now, number
+            self.table = table
+        self.family = family
 
     def _enter(self, number: int) -> None:
-        self._before, self._now = self._now, number
-        self._table = self._slots[number].table
+        self.before, self.now = self.now, number
+        self.table = self.slots[number].table
         d = self._d
         d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
 
     def _assign(self, pkru: int) -> int:
         """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
-        number = 3 - self._now - self._before
+        number = 3 - self.now - self.before
         if number == _SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
-            number = self._before
-        slot = self._slots[number]
+            number = self.before
+        slot = self.slots[number]
         self.cpu.forget_ways()
         if slot.family is not None:
             slot.family.pop(slot.pkru, None)
             self.engine.flush_slots(SLOTS[number][1])
-        old = self._family.get(pkru)
+        old = self.family.get(pkru)
         if old is not None:
-            self._slots[old].family = None
+            self.slots[old].family = None
             self.engine.flush_slots(SLOTS[old][1])
-        slot.family, slot.pkru = self._family, pkru
+        slot.family, slot.pkru = self.family, pkru
         slot.context = self.context(user=self.cpu.cpl == 3)
         slot.table = rights.table(slot.context) if self.paging.mode else _IDENTITY
         slot.system = None
-        self._family[pkru] = number
-        if number == self._now:
-            self._table = slot.table
+        self.family[pkru] = number
+        if number == self.now:
+            self.table = slot.table
         return number
 
     @property
     def ac_moves(self) -> bool:
         """The slot in use is the one that TCG leaves by itself when RFLAGS.AC is set."""
-        return self._now == _SMAP_SLOT
+        return self.now == _SMAP_SLOT
 
     # ---- misses -----------------------------------------------------------------------------------------------
 
@@ -228,7 +232,7 @@ class Translation:
             entry = tlb.current.get(vpn)
             if entry is None and self._globals:
                 entry = tlb.shared.get(vpn)
-            table = self._table
+            table = self.table
             if entry is None or not table[entry & INDEX_MASK] & need:
                 if self.cpu.emit is None and self.paging.mode is _LEVEL4 and gva < _LOW_HALF:
                     # As `_walk`, written out for what most misses are.
@@ -278,7 +282,7 @@ class Translation:
                 return -4
         elif not mode:
             return gva & 0xFFFFF000 | 0x20F
-        entry = walk(self.memory, paging, gva, need, table or self._table)
+        entry = walk(self.memory, paging, gva, need, table or self.table)
         cpu = self.cpu
         if entry < 0:
             self._refused = entry
@@ -300,7 +304,7 @@ class Translation:
             context = self.context(user=user)
             table = rights.table(context) if self.paging.mode else _IDENTITY
         else:
-            context, table = self._slots[self._now].context, self._table
+            context, table = self.slots[self.now].context, self.table
         entry = self._lookup(gva, need, table)
         if entry < 0:
             raise self.page_fault(gva, need, context)
@@ -320,10 +324,10 @@ class Translation:
             if entry is None:
                 return -1
         if system:
-            slot = self._slots[self._now]
+            slot = self.slots[self.now]
             table = slot.system or self._system_rights(slot)
         else:
-            table = self._table
+            table = self.table
         at = gva & 0xFFF
         pa = entry & ~0xFFF | at
         if at + size > 0x1000 or pa >= self.memory.low or not table[entry & INDEX_MASK] & need:
@@ -352,7 +356,7 @@ class Translation:
 
     def fetch(self, gva: int) -> int | None:
         """Give the physical address of an instruction byte, or None where it cannot be fetched from RAM."""
-        entry = self._lookup(gva, EXEC, self._table)
+        entry = self._lookup(gva, EXEC, self.table)
         if entry < 0:
             return None
         pa = entry & ~0xFFF | gva & 0xFFF
@@ -360,7 +364,7 @@ class Translation:
 
     def explain(self, gva: int, need: int, *, user: bool | None = None) -> Walk:
         """Walk once more, for a reader: the steps, and the entry and bit that decided."""
-        context = self._slots[self._now].context if user is None else self.context(user=user)
+        context = self.slots[self.now].context if user is None else self.context(user=user)
         return self._explain(gva, need, context)
 
     def _explain(self, gva: int, need: int, context: Context) -> Walk:
@@ -371,7 +375,7 @@ class Translation:
         paging = self.paging
         if paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
             return GP(0)
-        context = context or self._slots[self._now].context
+        context = context or self.slots[self.now].context
         result, index = self._refused, 0
         if result == -3 and (any(context.user_keys) or any(context.supervisor_keys)):
             trail: list[int] = []

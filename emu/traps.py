@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu.rights import EXEC
 from . import instructions as _instructions  # noqa: F401  (registers the handlers)
-from . import layout
+from . import layout, quick
 from .cpu import CS, RAX, RCX, RIP, Cpu
 from .decode import Insn, decode, tricky_sites
 from .events import Kind
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .table import Handler
 
-_SYSCALL, _CPUID = Insn.plain("syscall", b"\x0f\x05"), Insn.plain("cpuid", b"\x0f\xa2")
+_CPUID: Final = Insn.plain("cpuid", b"\x0f\xa2")
 _OLD_EXCEPTION: Final = layout.OLD_EXCEPTION >> 2
 _IS_INT: Final = layout.EXCEPTION_IS_INT >> 2
 _ERROR_CODE: Final = layout.ERROR_CODE >> 2
@@ -48,6 +48,9 @@ _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 _OWN_FAULTS: Final = frozenset(
     {"cmpxchg16b", "fxsave", "fxsave64", "fxrstor", "fxrstor64", "ldmxcsr", "movaps", "movdqa", "movapd"}
 )
+
+# INT1 is no single step; behind SYSCALL and SYSENTER TCG itself looks whether TF is still set.
+_OWN_STEP: Final = frozenset({"int1", "syscall", "sysenter"})
 
 
 class _Block(ctypes.Structure):
@@ -84,13 +87,12 @@ class Traps:
         self.limit = 0
         cpu.memory.on_stale = cpu.breakpoints.on_hit = self.look
         self._hooked: dict[int, int] = {}
-        self._syscall = HANDLERS["syscall"]
         cpu.engine.install(
             interrupt=self.on_interrupt,
-            invalid=self.on_invalid,
+            invalid=quick.invalid(cpu, self, self.on_invalid),
             fill=cpu.translation.fill,
-            syscall=self.on_syscall,
-            sysenter=self.on_sysenter,
+            syscall=quick.syscall(cpu, self, self.on_syscall),
+            sysenter=lambda *_: self.on_syscall(),
             cpuid=self.on_cpuid,
             port_in=self.on_in,
             port_out=self.on_out,
@@ -116,51 +118,22 @@ class Traps:
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             self.cpu.keep(error)
 
-    def on_invalid(self, _engine: int, _user: Any) -> bool:
-        """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD."""
-        # As `execute`, written out for the usual case: this is where a gate's WRPKRU comes by.
-        q, cpu = self._q, self.cpu
-        try:
-            pa = self._where.get(q[RIP])
-            found = self._decoded.get(self._ram[pa : pa + 15]) if pa is not None else None
-            if found is None or q[_EFLAGS] & _TF_RF:
-                self.execute()
-                return True
-            try:
-                found[0](cpu, found[1])
-            except Fault as fault:
-                deliver(cpu, fault)
-            if self._clock.cycles >= self.limit:
-                self.after()
-        except BaseException as error:  # noqa: BLE001
-            cpu.keep(error)
-        return True
-
-    def on_syscall(self, _engine: int, _user: Any) -> None:
-        """SYSCALL: TCG adds the instruction's length to RIP when we return."""
-        cpu = self.cpu
-        try:
-            if self.stepping:
-                self._end_stepping()
-            try:
-                self._syscall(cpu, _SYSCALL)
-            except Fault as fault:
-                deliver(cpu, fault)
-            if self._clock.cycles >= self.limit:
-                self.after()
-        except BaseException as error:  # noqa: BLE001
-            cpu.keep(error)
-        q = self._q
-        q[RIP] = q[RIP] - 2 & _U64
-
-    def on_sysenter(self, _engine: int, _user: Any) -> None:
-        """SYSENTER, the same way."""
-        cpu = self.cpu
+    def on_invalid(self) -> bool:
+        """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD; `quick` has the hot ones."""
         try:
             self.execute()
         except BaseException as error:  # noqa: BLE001
-            cpu.keep(error)
-        cpu.q[RIP] = cpu.q[RIP] - 2 & _U64
+            self.cpu.keep(error)
+        return True
+
+    def on_syscall(self) -> None:
+        """SYSCALL and SYSENTER, where `quick` knows no way: TCG adds the instruction's length to RIP when we return."""
+        q = self._q
+        try:
+            self.execute()
+        except BaseException as error:  # noqa: BLE001
+            self.cpu.keep(error)
+        q[RIP] = q[RIP] - 2 & _U64  # both have two bytes
 
     def on_cpuid(self, _engine: int, _user: Any) -> int:
         """CPUID: runs inside a block, so nothing may be delivered here; RIP moves on by itself."""
@@ -271,7 +244,7 @@ class Traps:
         cpu.q[_EFLAGS] &= ~_RF
         handler(cpu, insn)
         held_off = cpu.shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
-        if stepping and not held_off and insn.mnemonic != "int1":
+        if stepping and not held_off and insn.mnemonic not in _OWN_STEP:
             raise DB(_BS | cpu.breakpoints.take())
 
     def _end_stepping(self) -> None:

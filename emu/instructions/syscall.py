@@ -55,36 +55,6 @@ def flat_pair(cs: int, ss: int, dpl: int, *, long: bool) -> Pair:
 @instruction("syscall")
 def syscall(cpu: Cpu, insn: Insn) -> None:
     """SYSCALL: to LSTAR at ring 0; #UD outside 64-bit mode, as on Intel."""
-    q, d, way, segments = cpu.q, cpu.d, cpu.way_in, cpu.segments
-    if way is None:
-        _work_out_syscall(cpu, insn)
-        return
-    (hflags, code_from), (code, stack, cs, ss, after, slot, table, family), target, keep = way
-    if d[_HFLAGS] != hflags or segments[1] is not code_from:
-        _work_out_syscall(cpu, insn)
-        return
-    cost = cpu.costs.syscall
-    cpu.clock.cycles += cost
-    if cpu.emit is not None:
-        cpu.emit_event(_SYSCALL, cost, (q[RAX], q[RDI], q[RSI], q[RDX]))
-    flags = q[_EFLAGS]
-    lazy = (q[_CC_SRC] if d[_CC_OP] == 1 else cpu.engine.flags()) & _ARITHMETIC
-    q[R11] = flags & _OTHERS | lazy | cpu.iopl << 12 | (0 if d[_DF_AT] == 1 else _DF)
-    q[RCX] = q[RIP] + 2 & _U64
-    q[RIP] = target
-    q[_EFLAGS] = flags & keep
-    d[_DF_AT] = 1
-    d[_CS_AT] = cs
-    d[_SS_AT] = ss
-    d[_HFLAGS] = after
-    segments[1] = code
-    segments[2] = stack
-    cpu.cpl = 0
-    cpu.shadow = False
-    cpu.translation.go(slot, table, family)
-
-
-def _work_out_syscall(cpu: Cpu, insn: Insn) -> None:
     if cpu.efer & _LMA_SCE != _LMA_SCE or not cpu.segments[1].access & _L:
         raise UD
     q, msr = cpu.q, cpu.msr
@@ -108,34 +78,6 @@ def _work_out_syscall(cpu: Cpu, insn: Insn) -> None:
 @instruction("sysret", "sysretq")
 def sysret(cpu: Cpu, insn: Insn) -> None:
     """SYSRET: to ring 3; a non-canonical RCX is #GP at ring 0, as on Intel."""
-    q, d, way, segments = cpu.q, cpu.d, cpu.way_out, cpu.segments
-    flags, target = q[R11], q[RCX]
-    if way is None or insn.opsize != 64 or flags & _RARE or target >> 47:
-        _work_out_sysret(cpu, insn)
-        return
-    (hflags, code_from), (code, stack, cs, ss, after, slot, table, family), _, _ = way
-    if d[_HFLAGS] != hflags or segments[1] is not code_from:
-        _work_out_sysret(cpu, insn)
-        return
-    cost = cpu.costs.sysret
-    cpu.clock.cycles += cost
-    if cpu.emit is not None:
-        cpu.emit_event(_SYSRET, cost, (q[RAX],))
-    q[RIP] = target
-    q[_CC_SRC] = flags & _ARITHMETIC
-    d[_CC_OP] = d[_DF_AT] = 1
-    q[_EFLAGS] = flags & _IF | 2
-    d[_CS_AT] = cs
-    d[_SS_AT] = ss
-    d[_HFLAGS] = after
-    segments[1] = code
-    segments[2] = stack
-    cpu.cpl = 3
-    cpu.shadow = False
-    cpu.translation.go(slot, table, family)
-
-
-def _work_out_sysret(cpu: Cpu, insn: Insn) -> None:
     if cpu.efer & _LMA_SCE != _LMA_SCE or not cpu.segments[1].access & _L:
         raise UD
     if cpu.cpl:

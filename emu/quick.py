@@ -1,0 +1,151 @@
+"""The hottest traps, written out: WRPKRU, SYSCALL and SYSRET between contexts that have met before.
+
+A handler of the table reaches its processor through attributes and is found by its instruction's bytes.  These callbacks have
+everything they touch bound beforehand, which takes half the time; `ways` says what makes them right.  Whatever is not the
+usual case is left to `rest`, which goes the whole way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from . import layout
+from .engine import SLOT_BITS, SLOTS
+from .events import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .cpu import Cpu
+
+_EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
+_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
+_CS_AT, _SS_AT = layout.SEGMENTS + 24 >> 2, layout.SEGMENTS + 48 >> 2
+_RAX, _RCX, _RDX, _RSI, _RDI, _R11, _RIP = 0, 1, 2, 6, 7, 11, 16
+_TF, _IF, _DF, _RF, _AC = 1 << 8, 1 << 9, 1 << 10, 1 << 16, 1 << 18
+_ARITHMETIC, _IOPL = 0x8D5, 3 << 12
+_TF_RF: Final = _TF | _RF
+_OTHERS: Final = ~(_ARITHMETIC | _IOPL | _DF | _RF)
+_RARE: Final = ~(_ARITHMETIC | _IF | 2)
+_PKE: Final = 1 << 22
+_U32, _U64 = 0xFFFFFFFF, (1 << 64) - 1
+_WRPKRU, _SYSRETQ = b"\x0f\x01\xef", b"\x48\x0f\x07"
+_EVENTS: Final = Kind.WRPKRU, Kind.SYSCALL, Kind.SYSRET
+_SMAP_SLOT: Final = 2
+_NOT_SLOT: Final = _U32 & ~SLOT_BITS
+_SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
+
+
+class Attention(Protocol):
+    """What has its turn after an event: `after`, once the clock has come to `limit`."""
+
+    limit: int
+    stepping: bool
+
+    def after(self) -> None:
+        """Let devices and interrupts have their turn."""
+
+
+def syscall(cpu: Cpu, attention: Attention, rest: Callable[[], None]) -> Callable[[int, Any], None]:
+    """Make the callback for SYSCALL; TCG adds the instruction's two bytes to RIP when it returns."""
+    q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
+    lazy_flags = cpu.engine.flags
+    _, kind, _ = _EVENTS
+
+    def on_syscall(_engine: int, _user: Any) -> None:
+        way = cpu.way_in
+        if way is None or attention.stepping:
+            rest()
+            return
+        (hflags, code_from), (code, stack, cs, ss, after, slot, table, family), target, keep = way
+        if d[_HFLAGS] != hflags or segments[1] is not code_from:
+            rest()
+            return
+        try:
+            cost = cpu.costs.syscall
+            clock.cycles += cost
+            if cpu.emit is not None:
+                cpu.emit_event(kind, cost, (q[_RAX], q[_RDI], q[_RSI], q[_RDX]))
+            flags = q[_EFLAGS]
+            lazy = (q[_CC_SRC] if d[_CC_OP] == 1 else lazy_flags()) & _ARITHMETIC
+            q[_R11] = flags & _OTHERS | lazy | cpu.iopl << 12 | (0 if d[_DF_AT] == 1 else _DF)
+            q[_RCX] = q[_RIP] + 2 & _U64
+            q[_RIP] = target
+            q[_EFLAGS] = flags & keep
+            d[_DF_AT] = 1
+            d[_CS_AT], d[_SS_AT] = cs, ss
+            d[_HFLAGS] = after
+            segments[1], segments[2] = code, stack
+            cpu.cpl = 0
+            cpu.shadow = False
+            translation.go(slot, table, family)
+            if clock.cycles >= attention.limit:
+                attention.after()
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            cpu.keep(error)
+        q[_RIP] = q[_RIP] - 2 & _U64
+
+    return on_syscall
+
+
+def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callable[[int, Any], bool]:
+    """Make the callback for what TCG does not know: WRPKRU and SYSRET here, anything else by `rest`."""
+    q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
+    ram, where, slots = cpu.memory.ram, translation.where, translation.slots
+    wrpkru, _, sysret = _EVENTS
+
+    def on_invalid(_engine: int, _user: Any) -> bool:
+        rip, flags = q[_RIP], q[_EFLAGS]
+        place = where.get(rip)
+        if place is None or flags & _TF_RF:
+            return rest()
+        code = ram[place : place + 3]
+        try:
+            if code == _WRPKRU:
+                pkru = q[_RAX] & _U32
+                number = translation.family.get(pkru)
+                if (
+                    number is None or (number == _SMAP_SLOT and flags & _AC)
+                    or not cpu.cr4 & _PKE or (q[_RCX] | q[_RDX]) & _U32
+                ):  # fmt: skip
+                    return rest()
+                old, cpu.pkru = cpu.pkru, pkru
+                cost = cpu.costs.wrpkru
+                clock.cycles += cost
+                if cpu.emit is not None:
+                    cpu.emit_event(wrpkru, cost, (old, pkru))
+                if number != translation.now:
+                    translation.before, translation.now = translation.now, number
+                    translation.table = slots[number].table
+                    d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
+                q[_RIP] = rip + 3
+            elif code == _SYSRETQ:
+                way, flags, target = cpu.way_out, q[_R11], q[_RCX]
+                if way is None or flags & _RARE or target >> 47:
+                    return rest()
+                (hflags, code_from), (user, stack, cs, ss, after, slot, table, family), _, _ = way
+                if d[_HFLAGS] != hflags or segments[1] is not code_from:
+                    return rest()
+                cost = cpu.costs.sysret
+                clock.cycles += cost
+                if cpu.emit is not None:
+                    cpu.emit_event(sysret, cost, (q[_RAX],))
+                q[_RIP] = target
+                q[_CC_SRC] = flags & _ARITHMETIC
+                d[_CC_OP] = d[_DF_AT] = 1
+                q[_EFLAGS] = flags & _IF | 2
+                d[_CS_AT], d[_SS_AT] = cs, ss
+                d[_HFLAGS] = after
+                segments[1], segments[2] = user, stack
+                cpu.cpl = 3
+                cpu.shadow = False
+                translation.go(slot, table, family)
+            else:
+                return rest()
+            if clock.cycles >= attention.limit:
+                attention.after()
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            cpu.keep(error)
+        return True
+
+    return on_invalid
