@@ -17,6 +17,7 @@ from .cost import DEFAULT
 from .events import Event, Kind, Who
 from .faults import GP
 from .translation import Translation
+from .ways import bind_back, bind_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +129,7 @@ class Cpu(LinearAccess):
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
         self.reset()
+        self.through, self.back = bind_through(self), bind_back(self)
 
     def reset(self) -> None:
         """Put the state at what a multiboot loader leaves: 32-bit flat protected mode, paging off, ring 0."""

@@ -21,7 +21,7 @@ from ..mmu.rights import READ, WRITE
 from .cpu import CS, RIP, RSP, SS, Segment
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
 from .segments import canonical, descriptor_address, mark_accessed, null_stack, parse, stack_segment
-from .ways import end, origin, through
+from .ways import end, origin
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -66,7 +66,7 @@ def enter(cpu: Cpu, vector: int, error: int | None, *, rf: int, external: int, s
     """
     if cpu.efer & _LMA:
         door = cpu.doors.get(vector | software << 8)
-        if door is not None and through(cpu, door, error, rf):
+        if door is not None and cpu.through(door, error, rf):
             return
         if not _enter_quickly(cpu, vector, error, rf, software=software):
             _enter64(cpu, vector, error, rf, external, software=software)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from ..guest.multiboot import plan
+from . import quick
 from .clock import Clock
 from .cpu import EFLAGS, FLAT_CODE64, RAX, RBX, RIP, RSP, Cpu
 from .devices import Devices
@@ -94,6 +95,7 @@ class Machine:
         self.cpu.devices = self.devices
         self.cpu.sync_clock = self._sync_clock  # type: ignore[method-assign]
         self.traps = Traps(self.cpu)
+        self._page_fault = quick.page_fault(self.cpu)
         self.traps.pending = self.devices.pending
         self.traps.service = self._service
         self.devices.on_change = self._changed
@@ -189,7 +191,8 @@ class Machine:
         stored, self._stored = self._stored, False
         fault, translation.fault = translation.fault, None
         if fault is not None and traps.is_own(*fault):
-            deliver(cpu, translation.page_fault(*fault))
+            if not self._page_fault(*fault):
+                deliver(cpu, translation.page_fault(*fault))
             traps.after()
         elif cpu.breakpoints.before:
             before, cpu.breakpoints.before = cpu.breakpoints.before, 0

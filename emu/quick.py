@@ -1,4 +1,4 @@
-"""The hottest traps, written out: WRPKRU, SYSCALL and SYSRET between contexts that have met before.
+"""The hottest traps, written out: WRPKRU, SYSCALL, SYSRET and IRETQ between contexts that have met before.
 
 A handler of the table reaches its processor through attributes and is found by its instruction's bytes.  These callbacks have
 everything they touch bound beforehand, which takes half the time; `ways` says what makes them right.  Whatever is not the
@@ -7,11 +7,15 @@ usual case is left to `rest`, which goes the whole way.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..mmu.rights import READ
+from ..mmu.walk import NOT_PRESENT, RIGHTS, plain_error
 from . import layout
 from .engine import SLOT_BITS, SLOTS
 from .events import Kind
+from .segments import forget_inner_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 _EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
 _CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
 _CS_AT, _SS_AT = layout.SEGMENTS + 24 >> 2, layout.SEGMENTS + 48 >> 2
-_RAX, _RCX, _RDX, _RSI, _RDI, _R11, _RIP = 0, 1, 2, 6, 7, 11, 16
+_RAX, _RCX, _RDX, _RSP, _RSI, _RDI, _R11, _RIP = 0, 1, 2, 4, 6, 7, 11, 16
 _TF, _IF, _DF, _RF, _AC = 1 << 8, 1 << 9, 1 << 10, 1 << 16, 1 << 18
 _ARITHMETIC, _IOPL = 0x8D5, 3 << 12
 _TF_RF: Final = _TF | _RF
@@ -30,6 +34,11 @@ _RARE: Final = ~(_ARITHMETIC | _IF | 2)
 _PKE: Final = 1 << 22
 _U32, _U64 = 0xFFFFFFFF, (1 << 64) - 1
 _WRPKRU, _SYSRETQ = b"\x0f\x01\xef", b"\x48\x0f\x07"
+_IRETQ: Final = b"\x48\xcf"
+_FRAME: Final = struct.Struct("<5Q")
+_OLD_EXCEPTION, _IS_INT = layout.OLD_EXCEPTION >> 2, layout.EXCEPTION_IS_INT >> 2
+_TF_RF_NT: Final = _TF | _RF | 1 << 14
+_NO_KEYS: Final = ((0, 0), (0, 0))
 _EVENTS: Final = Kind.WRPKRU, Kind.SYSCALL, Kind.SYSRET
 _SMAP_SLOT: Final = 2
 _NOT_SLOT: Final = _U32 & ~SLOT_BITS
@@ -86,6 +95,70 @@ def syscall(cpu: Cpu, attention: Attention, rest: Callable[[], None]) -> Callabl
         q[_RIP] = q[_RIP] - 2 & _U64
 
     return on_syscall
+
+
+def interrupt(cpu: Cpu, attention: Attention, rest: Callable[[int], None]) -> Callable[[int, int, Any], None]:
+    """Make the callback for TCG's exceptions: an IRETQ that was seen before here, anything else by `rest`."""
+    q, d, translation, backs = cpu.q, cpu.d, cpu.translation, cpu.backs
+    ram, where, clock, breakpoints = cpu.memory.ram, translation.where, cpu.clock, cpu.breakpoints
+    reach, back, frame = translation.reach, cpu.back, _FRAME.unpack_from
+
+    def on_interrupt(_engine: int, vector: int, _user: Any) -> None:
+        if vector != 13 or d[_IS_INT]:
+            rest(vector)
+            return
+        place = where.get(q[_RIP])
+        if place is None or q[_EFLAGS] & _TF_RF_NT or breakpoints.watching or ram[place : place + 2] != _IRETQ:
+            rest(vector)
+            return
+        at = reach(q[_RSP], 40, READ, translation.table)
+        if at < 0:
+            rest(vector)
+            return
+        rip, cs, image, rsp, ss = frame(ram, at)
+        known = backs.get((cs & 0xFFFF) << 16 | ss & 0xFFFF)
+        try:
+            old = cpu.cpl
+            if known is None or not back(known, rip, image, rsp):
+                rest(vector)
+                return
+            d[_OLD_EXCEPTION] = _U32
+            cpu.nmi_blocked = False
+            if cpu.cpl != old:
+                forget_inner_segments(cpu, cpu.cpl)
+            if clock.cycles >= attention.limit:
+                attention.after()
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            cpu.keep(error)
+
+    return on_interrupt
+
+
+def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
+    """Make the delivery of a #PF that TCG met: through a gate that was gone through before, while nobody listens."""
+    translation, doors, through, clock, breakpoints = (
+        cpu.translation, cpu.doors, cpu.through, cpu.clock, cpu.breakpoints
+    )  # fmt: skip
+    slots = translation.slots
+
+    def deliver(address: int, need: int) -> bool:
+        """Deliver it; do nothing, and say so, where it is not the usual case."""
+        door, result = doors.get(14), translation.refused
+        if door is None or cpu.emit is not None or address >> 47:
+            return False
+        context = slots[translation.now].context
+        if result != NOT_PRESENT and (result != RIGHTS or context[4:] != _NO_KEYS):
+            return False
+        error = plain_error(need, result, user=context[0], fetch_bit=translation.paging.fetch_bit)
+        if not through(door, error, _RF):
+            return False
+        cpu.cr2 = address
+        cpu.shadow = False
+        breakpoints.hits = 0
+        clock.cycles += cpu.costs.exception
+        return True
+
+    return deliver
 
 
 def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callable[[int, Any], bool]:

@@ -19,7 +19,7 @@ from ..mmu.explain import Walk, look
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
 from ..mmu.tlb import CAPACITY, Tlb
-from ..mmu.walk import INDEX_MASK, LEVEL_SHIFT, Mode, Paging, attributes, error_code, reserved_bits, walk
+from ..mmu.walk import INDEX_MASK, LEVEL_SHIFT, RIGHTS, Mode, Paging, attributes, error_code, reserved_bits, walk
 from ..pku.rights import denied
 from . import layout
 from .engine import FETCH, SLOT_BITS, SLOTS
@@ -28,6 +28,8 @@ from .faults import GP, PF, Fault
 from .memory import APIC_PAGE, NOTHING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .cpu import Cpu
     from .engine import Engine
     from .memory import Memory
@@ -44,6 +46,7 @@ _SMAP_SLOT: Final = 2
 _NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
 _SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
 _IDENTITY: Final = bytes([0x77]) * 512
+NOT_CANONICAL: Final = -4  # beside what `walk` gives
 MAXPHYADDR: Final = 52
 
 
@@ -66,6 +69,7 @@ class Translation:
     Attributes:
         paging: mode, root and reserved bits now in force.
         tlb: the Python-side TLB.
+        refused: what `walk` gave when it last refused an access.
         fault: (address, need) of a fill that was refused and stopped TCG.
         code_size: 64, 32 or 16: how instruction bytes decode.
         where_pages: the linear pages that `where` speaks of.
@@ -97,7 +101,7 @@ class Translation:
         self._modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → family, while the rest stays
         self._q = engine.q
         self._d = engine.d
-        self._refused = -1
+        self.refused = -1
         self.where: dict[int, int] = {}
         self.where_pages: set[int] = set()
         self._address_offset = layout.fault_offset(engine)
@@ -223,55 +227,62 @@ class Translation:
 
     # ---- misses -----------------------------------------------------------------------------------------------
 
-    def fill(self, _engine: int, gva: int, kind: int, pointer: int, _user: Any) -> bool:
-        """Answer TCG's miss from the TLB or by a walk; False makes it a page fault."""
-        need = _NEED[kind]
-        try:
-            vpn = gva >> 12
-            tlb = self.tlb
-            entry = tlb.current.get(vpn)
-            if entry is None and self._globals:
-                entry = tlb.shared.get(vpn)
-            table = self.table
-            if entry is None or not table[entry & INDEX_MASK] & need:
-                if self.cpu.emit is None and self.paging.mode is _LEVEL4 and gva < _LOW_HALF:
-                    # As `_walk`, written out for what most misses are.
-                    entry = walk(self.memory, self.paging, gva, need, table)
-                    if entry < 0:
-                        self._refused = entry
-                    elif entry & _SMALL_GLOBAL == _SMALL and len(tlb.current) < CAPACITY:
-                        tlb.current[vpn] = entry
+    def bind_fill(self) -> Callable[[int, int, int, int, Any], bool]:
+        """Make the callback that answers TCG's misses, with all that it touches bound beforehand."""
+        cpu, memory, tlb, engine = self.cpu, self.memory, self.tlb, self.engine
+        dirty, code, low, shared = memory.dirty, memory.code, memory.low, tlb.shared
+        entry_at, offset = engine.entry, self._address_offset
+
+        def fill(_engine: int, gva: int, kind: int, pointer: int, _user: Any) -> bool:
+            """Answer a miss from the TLB or by a walk; False makes it a page fault."""
+            need = _NEED[kind]
+            try:
+                vpn = gva >> 12
+                current = tlb.current
+                entry = current.get(vpn)
+                if entry is None and self._globals:
+                    entry = shared.get(vpn)
+                table = self.table
+                if entry is None or not table[entry & INDEX_MASK] & need:
+                    if cpu.emit is None and self.paging[0] is _LEVEL4 and gva < _LOW_HALF:
+                        # As `_walk`, written out for what most misses are.
+                        entry = walk(memory, self.paging, gva, need, table)
+                        if entry < 0:
+                            self.refused = entry
+                        elif entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:
+                            current[vpn] = entry
+                        else:
+                            tlb.insert(vpn, entry, use_global=self._globals)
                     else:
-                        tlb.insert(vpn, entry, use_global=self._globals)
-                else:
-                    entry = self._walk(gva, need)
-                if entry < 0:
-                    address = self.engine.entry(pointer + self._address_offset)[0]
-                    layout.check_fault(address, gva)
-                    self.fault = (address, need)
-                    return False
-            perms = table[entry & INDEX_MASK] & 7
-            frame = entry >> 12
-            memory = self.memory
-            if perms & WRITE and frame not in memory.dirty:
-                if need == WRITE:
-                    memory.dirty.add(frame)
-                else:
-                    perms &= ~WRITE
-            if need == EXEC:
-                memory.code.add(frame)
-            elif frame not in memory.code:
-                perms &= ~EXEC
-            page = frame << 12
-            if page >= memory.low and not memory.is_ram(page) and page != APIC_PAGE:
-                page = NOTHING
-            view = self.engine.entry(pointer)
-            view[0] = page
-            view[1] = perms
-        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
-            self.cpu.keep(error)
-            return False
-        return True
+                        entry = self._walk(gva, need)
+                    if entry < 0:
+                        address = entry_at(pointer + offset)[0]
+                        layout.check_fault(address, gva)
+                        self.fault = (address, need)
+                        return False
+                perms = table[entry & INDEX_MASK] & 7
+                frame = entry >> 12
+                if perms & WRITE and frame not in dirty:
+                    if need == WRITE:
+                        dirty.add(frame)
+                    else:
+                        perms &= ~WRITE
+                if need == EXEC:
+                    code.add(frame)
+                elif frame not in code:
+                    perms &= ~EXEC
+                page = frame << 12
+                if page >= low and not memory.is_ram(page) and page != APIC_PAGE:
+                    page = NOTHING
+                view = entry_at(pointer)
+                view[0] = page
+                view[1] = perms
+            except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+                cpu.keep(error)
+                return False
+            return True
+
+        return fill
 
     def _walk(self, gva: int, need: int, table: bytes | None = None) -> int:
         """Walk and cache; negative where refused.  Non-canonical addresses are refused before any table is read."""
@@ -279,13 +290,13 @@ class Translation:
         mode = paging.mode
         if mode is _LEVEL4:
             if 0x7FFF_FFFF_FFFF < gva < 0xFFFF_8000_0000_0000:
-                return -4
+                return NOT_CANONICAL
         elif not mode:
             return gva & 0xFFFFF000 | 0x20F
         entry = walk(self.memory, paging, gva, need, table or self.table)
         cpu = self.cpu
         if entry < 0:
-            self._refused = entry
+            self.refused = entry
         else:
             self.tlb.insert(gva >> 12, entry, use_global=self._globals)
         if cpu.emit is not None:
@@ -376,8 +387,8 @@ class Translation:
         if paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
             return GP(0)
         context = context or self.slots[self.now].context
-        result, index = self._refused, 0
-        if result == -3 and (any(context.user_keys) or any(context.supervisor_keys)):
+        result, index = self.refused, 0
+        if result == RIGHTS and (any(context.user_keys) or any(context.supervisor_keys)):
             trail: list[int] = []
             walk(self.memory, paging, gva, need, rights.table(context), trail)
             index = attributes(trail)

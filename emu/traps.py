@@ -88,9 +88,9 @@ class Traps:
         cpu.memory.on_stale = cpu.breakpoints.on_hit = self.look
         self._hooked: dict[int, int] = {}
         cpu.engine.install(
-            interrupt=self.on_interrupt,
+            interrupt=quick.interrupt(cpu, self, self.on_interrupt),
             invalid=quick.invalid(cpu, self, self.on_invalid),
-            fill=cpu.translation.fill,
+            fill=cpu.translation.bind_fill(),
             syscall=quick.syscall(cpu, self, self.on_syscall),
             sysenter=lambda *_: self.on_syscall(),
             cpuid=self.on_cpuid,
@@ -101,7 +101,7 @@ class Traps:
 
     # ---- callbacks --------------------------------------------------------------------------------------------
 
-    def on_interrupt(self, _engine: int, vector: int, _user: Any) -> None:
+    def on_interrupt(self, vector: int) -> None:
         """Take TCG's exceptions and INT n; vector 13 is the trap of every privileged instruction."""
         try:
             d = self._d

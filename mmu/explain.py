@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from . import rights
 from .entry import LEVEL_NAMES, Entry, Entry32, reserved32
 from .rights import EXEC, READ, WRITE, Context
-from .walk import FRAME_SHIFT, Memory, Mode, Paging, attributes, error_code, walk
+from .walk import FRAME_SHIFT, NOT_PRESENT, RESERVED, Memory, Mode, Paging, attributes, error_code, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,9 +126,9 @@ def _decider(
         return 3, Entry.P.mask, "PDPTE.P is 0"
     level, _, entry = steps[-1]
     name = LEVEL_NAMES[level]
-    if result == -1:
+    if result == NOT_PRESENT:
         return level, Entry.P.mask, f"{name}.P is 0"
-    if result == -2:
+    if result == RESERVED:
         return level, *_reserved_reason(paging, steps[-1])
 
     def first(bit: int, *, value: bool, field: str) -> tuple[int, int, str]:

@@ -13,6 +13,7 @@ There is one walker, `walk`.  It is on the machine's hottest path, so it returns
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from . import rights
@@ -98,6 +99,7 @@ def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int) -> tuple[int, ...]:
     return tuple(masks)
 
 
+NOT_PRESENT, RESERVED, RIGHTS = -1, -2, -3  # why an access is refused
 _LEVEL4: Final = Mode.LEVEL4  # reading a member off the class takes 0.1 µs
 _LEVELS4: Final = ((4, 39), (3, 30), (2, 21), (1, 12))
 _LEVELS_PAE: Final = ((2, 21), (1, 12))
@@ -115,8 +117,7 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
         trail: takes (address, entry) of each level, flat, as they were read, if anybody wants them.
 
     Returns:
-        ``frame << 12 | level << 9 | attributes`` of the 4 KiB page, or the negated error code without the access's own
-        bits: ``-1`` not present, ``-2`` reserved bit, ``-3`` rights.
+        ``frame << 12 | level << 9 | attributes`` of the 4 KiB page, or `NOT_PRESENT`, `RESERVED` or `RIGHTS`, which are negative.
 
     """
     mode, root, masks, _, _, pdptes = paging
@@ -125,7 +126,7 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
             return _walk32(memory, paging, gva, need, table, trail)
         register = pdptes[gva >> 30 & 3]
         if not register & _P:
-            return -1
+            return NOT_PRESENT
         return _descend(memory, masks, register & FRAME, _LEVELS_PAE, gva, need, table, trail)
     if trail is None:
         # The usual case at once, by reading alone: four tables, all accessed before.  Anything else goes level by level.
@@ -171,15 +172,15 @@ def _descend(
         if trail is not None:
             trail += (at, entry)
         if not entry & 1:
-            return -1
+            return NOT_PRESENT
         both &= entry
         xd |= entry
         if level == 1 or (entry & _PS and level < 4):
             if entry & masks[level + 4]:
-                return -2
+                return RESERVED
             index = both >> 1 | (0 if xd >> 63 else 4) | (entry & 0x40) >> 3 | (entry & 256) >> 4 | entry >> 54 & 0x1E0
             if not table[index] >> 4 & need:
-                return -3
+                return RIGHTS
             put = _A | _D if need == WRITE else _A
             if entry & put != put:
                 memory.write64(at, entry | put)
@@ -190,7 +191,7 @@ def _descend(
             offset = (1 << shift) - 1
             return (entry & FRAME & ~offset | gva & offset & -4096) | level << LEVEL_SHIFT | index
         if entry & masks[level]:
-            return -2
+            return RESERVED
         if not entry & _A:
             memory.write64(at, entry | _A)
         at = entry & FRAME
@@ -215,15 +216,15 @@ def _walk32(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, t
         if trail is not None:
             trail += (at, entry)
         if not entry & 1:
-            return -1
+            return NOT_PRESENT
         both &= entry
         large = level == 2 and paging.pse and entry & _PS
         if level == 2 and entry & reserved32(entry, pse=paging.pse):
-            return -2
+            return RESERVED
         if large or level == 1:
             index = both >> 1 | rights.X | (entry & _D) >> 3 | (entry & 256) >> 4
             if not table[index] >> 4 & need:
-                return -3
+                return RIGHTS
             put = _A | _D if need == WRITE else _A
             if entry & put != put:
                 _write32(memory, at, entry | put)
@@ -239,18 +240,25 @@ def _walk32(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, t
     raise AssertionError("a walk ends at level 1")
 
 
-def error_code(paging: Paging, context: Context, need: int, result: int, index: int) -> PFErr:
-    """Give the page-fault error code (SDM "Page-Fault Exceptions")."""
-    code = 0 if result == -1 else _P
+@lru_cache(maxsize=64)
+def plain_error(need: int, result: int, *, user: bool, fetch_bit: bool) -> int:
+    """Give the error code but for PK: what was refused, why, and to whom (SDM "Page-Fault Exceptions")."""
+    code = 0 if result == NOT_PRESENT else _P
     if need == WRITE:
         code |= _W
-    if context.user:
+    if user:
         code |= _U
-    if need == EXEC and paging.fetch_bit:
+    if need == EXEC and fetch_bit:
         code |= _I
-    if result == -2:
+    if result == RESERVED:
         code |= _RSVD
-    if result == -3 and need != EXEC and rights.key_denied(context, index) & need:
+    return code
+
+
+def error_code(paging: Paging, context: Context, need: int, result: int, index: int) -> PFErr:
+    """Give the page-fault error code (SDM "Page-Fault Exceptions")."""
+    code = plain_error(need, result, user=context.user, fetch_bit=paging.fetch_bit)
+    if result == RIGHTS and need != EXEC and rights.key_denied(context, index) & need:
         code |= _PK
     return PFErr(code)
 

@@ -13,7 +13,7 @@ from ..faults import GP, Unimplemented
 from ..gates import check_stack_room
 from ..segments import check_target, forget_inner_segments, null_stack, parse, return_code, stack_segment
 from ..table import instruction
-from ..ways import RARE, back, end, origin
+from ..ways import RARE, end, origin
 from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _return_quickly(cpu: Cpu) -> bool:
     ss &= 0xFFFF
     old = cpu.cpl
     known = cpu.backs.get(cs << 16 | ss)
-    if known is not None and back(cpu, known, rip, image, rsp):
+    if known is not None and cpu.back(known, rip, image, rsp):
         if cs & 3 != old:
             forget_inner_segments(cpu, cs & 3)
         return True

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paracell.emu import layout, msr, quick
-from paracell.emu.cpu import R11, RAX, RCX, RDX, RIP, RSP
+from paracell.emu.cpu import DS, ES, R11, RAX, RCX, RDX, RIP, RSP
 from paracell.emu.exceptions import deliver
 from paracell.emu.faults import DB, GP, Fault, TripleFault
 from paracell.emu.gates import enter
 from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
 from paracell.emu.machine import Machine
+from paracell.emu.segments import parse
+from paracell.mmu.rights import EXEC, READ, WRITE
 
 from .world import (
     CODE,
@@ -30,6 +32,7 @@ from .world import (
     STACK0,
     STACK3,
     TSS_AT,
+    UNMAPPED,
     USER_CS,
     USER_SS,
     World,
@@ -39,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 FLAGS = [0x2, 0x202, 0x8D7, 0x402, 0x40202, 0x4002, 0x102, 0x10202, 0x3202, 0x200246]
-SYSCALL = "0f05"
-PAGES, OTHER_TSS = 0x4000, 0x1B000
+SYSCALL, IRETQ = "0f05", "48cf"
+PAGES, OTHER_TSS, RESERVED = 0x4000, 0x1B000, 0x1A000
 Step = tuple[str, int]
 STEPS: dict[str, Callable[[Trapped, int], None]] = {}
 
@@ -60,13 +63,28 @@ class Trapped(World):
         self.careful = careful
         cpu, traps = self.cpu, self.machine.traps
         self._syscall = quick.syscall(cpu, traps, traps.on_syscall)
+        self._interrupt = quick.interrupt(cpu, traps, traps.on_interrupt)
+        self._page_fault = quick.page_fault(cpu)
         self._invalid = quick.invalid(cpu, traps, traps.on_invalid)
+
+    def access(self, address: int, need: int) -> None:
+        """Touch memory as TCG's miss does."""
+        translation = self.cpu.translation
+        if translation._walk(address, need) < 0 and (self.careful or not self._page_fault(address, need)):
+            deliver(self.cpu, translation.page_fault(address, need))
 
     def trap(self, code: str) -> None:
         """Run an instruction as its trap does."""
         cpu, traps = self.cpu, self.machine.traps
+        if cpu.translation.fetch(cpu.q[RIP]) is None:
+            return  # nobody could have come here
         self.memory.write(cpu.q[RIP], bytes.fromhex(code))
-        if code != SYSCALL:
+        if code == IRETQ:
+            if self.careful:
+                traps.on_interrupt(13)
+            else:
+                self._interrupt(0, 13, None)
+        elif code != SYSCALL:
             if self.careful:
                 traps.on_invalid()
             else:
@@ -100,6 +118,12 @@ def fault(world: Trapped, n: int) -> None:
 
 
 @step
+def access(world: Trapped, n: int) -> None:
+    """Something that may be refused: nothing there, a supervisor page, a non-canonical address."""
+    world.access((UNMAPPED + 8, STACK0 - 16, 1 << 47, STACK3 - 8, RESERVED)[n % 5], (READ, WRITE, EXEC)[n // 5 % 3])
+
+
+@step
 def trap(world: Trapped, _n: int) -> None:
     deliver(world.cpu, DB(1 << 14))
 
@@ -117,7 +141,7 @@ def iret(world: Trapped, n: int) -> None:
     cpu.q[RSP] = STACK0 - 0x400 - 8 * (n & 3)
     frame = CODE + n, cs, FLAGS[n % len(FLAGS)], STACK3 if cs & 3 else STACK0, ss
     world.memory.write(cpu.q[RSP], struct.pack("<5Q", *frame))
-    world.do("48cf")
+    world.trap(IRETQ)
 
 
 @step
@@ -181,6 +205,13 @@ def task(world: Trapped, n: int) -> None:
 
 
 @step
+def data_segment(world: Trapped, _n: int) -> None:
+    """Load DS in ring 0, so that a return to ring 3 has something to null."""
+    if world.cpu.cpl == 0:
+        world.cpu.set_segment(DS, parse(KERNEL_SS, DATA))
+
+
+@step
 def control(world: Trapped, n: int) -> None:
     world.cpu.set_cr4(
         0x20 | (1 << 22) | (1 << 21 if n & 1 else 0) | (1 << 24 if n & 2 else 0)
@@ -208,8 +239,9 @@ def another_task(world: Trapped, n: int) -> None:
 def make(*, careful: bool) -> Trapped:
     """Make a world in which every step has something to do."""
     world = Trapped(careful=careful)
-    # Small pages for the first 2 MiB, all for the supervisor but ring 3's stack, so that SMAP lets the kernel work.
-    entries = [page << 12 | (0x67 if page << 12 in {STACK3 - 4096, CODE} else 0x63) for page in range(512)]
+    # Small pages for the first 2 MiB, all for the supervisor but two, so that SMAP lets the kernel work.
+    special = {STACK3 - 4096: 0x67 | 1 << 59, CODE: 0x67, RESERVED: 0x63 | 1 << 63}  # key 1; XD without EFER.NXE
+    entries = [page << 12 | special.get(page << 12, 0x63) for page in range(512)]
     world.memory.write(PAGES, struct.pack("<512Q", *entries))
     world.memory.write(0x3000, struct.pack("<Q", PAGES | 0x27))
     world.memory.write(OTHER_TSS + 4, struct.pack("<Q", STACK0 - 0x1000))
@@ -269,6 +301,9 @@ ROUNDS: list[list[Step]] = [
     [("iret", 4), ("fault", 0)],  # with AC
     [("iret", 10), ("software", 1), ("iret", 1), ("trap", 0)],
     [("fault", 0), ("iret", 0)],
+    [("iret", 1), ("access", 0), ("access", 4), ("iret", 1), ("access", 1)],
+    [("iret", 1), ("keys", 1), ("access", 3), ("keys", 0), ("iret", 1), ("keys", 1), ("syscall", 0), ("keys", 0)],
+    [("flags", 4), ("keys", 0), ("keys", 1), ("keys", 2), ("iret", 0), ("keys", 0)],
     [("trap", 0), ("iret", 2)],
 ]
 one_step = st.tuples(st.sampled_from(CROSSINGS) | st.sampled_from(sorted(STEPS)), st.integers(0, 15))
@@ -284,6 +319,8 @@ def reset(world: Trapped, clean: bytes) -> None:
     cpu.dr[6] = 0xFFFF0FF0
     cpu.cr2 = cpu.clock.cycles = 0
     cpu.shadow = False
+    for number in (DS, ES):  # a return to ring 3 nulls them
+        cpu.set_segment(number, parse(KERNEL_SS, DATA))
     for register in range(16):
         cpu.q[register] = 0
     cpu.set_pkru(0)
@@ -330,7 +367,7 @@ def rounds(of: int, part: int) -> Iterator[list[Step]]:
 
 
 def test_one_change_between_crossings(worlds: tuple[Trapped, Trapped]) -> None:
-    for steps in rounds(61, 7):
+    for steps in rounds(149, 7):
         compare(worlds, steps)
 
 
