@@ -93,7 +93,7 @@ def fault_offset(engine: Engine) -> int:
     seen: list[set[int]] = []
     wanted = 0x1234_5678_9ABD
 
-    def fill(_engine: int, page: int, _kind: int, entry: int, _user: object) -> bool:
+    def fill(_engine: int, page: int, _kind: int, entry: int) -> bool:
         if page == _SCRATCH:
             engine.entry(entry)[0:2] = memoryview(struct.pack("<QQ", _SCRATCH, 7)).cast("Q")
             return True

@@ -8,7 +8,7 @@ usual case is left to `rest`, which goes the whole way.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..mmu.rights import READ
 from ..mmu.walk import NOT_PRESENT, RIGHTS, plain_error
@@ -55,13 +55,13 @@ class Attention(Protocol):
         """Let devices and interrupts have their turn."""
 
 
-def syscall(cpu: Cpu, attention: Attention, rest: Callable[[], None]) -> Callable[[int, Any], None]:
+def syscall(cpu: Cpu, attention: Attention, rest: Callable[[], None]) -> Callable[[], None]:
     """Make the callback for SYSCALL; TCG adds the instruction's two bytes to RIP when it returns."""
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     lazy_flags = cpu.engine.flags
     _, kind, _ = _EVENTS
 
-    def on_syscall(_engine: int, _user: Any) -> None:
+    def on_syscall() -> None:
         way = cpu.way_in
         if way is None or attention.stepping:
             rest()
@@ -97,13 +97,13 @@ def syscall(cpu: Cpu, attention: Attention, rest: Callable[[], None]) -> Callabl
     return on_syscall
 
 
-def interrupt(cpu: Cpu, attention: Attention, rest: Callable[[int], None]) -> Callable[[int, int, Any], None]:
+def interrupt(cpu: Cpu, attention: Attention, rest: Callable[[int], None]) -> Callable[[int, int], None]:
     """Make the callback for TCG's exceptions: an IRETQ that was seen before here, anything else by `rest`."""
     q, d, translation, backs = cpu.q, cpu.d, cpu.translation, cpu.backs
     ram, where, clock, breakpoints = cpu.memory.ram, translation.where, cpu.clock, cpu.breakpoints
     reach, back, frame = translation.reach, cpu.back, _FRAME.unpack_from
 
-    def on_interrupt(_engine: int, vector: int, _user: Any) -> None:
+    def on_interrupt(_engine: int, vector: int) -> None:
         if vector != 13 or d[_IS_INT]:
             rest(vector)
             return
@@ -161,13 +161,13 @@ def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
     return deliver
 
 
-def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callable[[int, Any], bool]:
+def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callable[[], bool]:
     """Make the callback for what TCG does not know: WRPKRU and SYSRET here, anything else by `rest`."""
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     ram, where, slots = cpu.memory.ram, translation.where, translation.slots
     wrpkru, _, sysret = _EVENTS
 
-    def on_invalid(_engine: int, _user: Any) -> bool:
+    def on_invalid() -> bool:
         rip, flags = q[_RIP], q[_EFLAGS]
         place = where.get(rip)
         if place is None or flags & _TF_RF:

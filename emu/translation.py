@@ -227,13 +227,13 @@ class Translation:
 
     # ---- misses -----------------------------------------------------------------------------------------------
 
-    def bind_fill(self) -> Callable[[int, int, int, int, Any], bool]:
+    def bind_fill(self) -> Callable[[int, int, int, int], bool]:
         """Make the callback that answers TCG's misses, with all that it touches bound beforehand."""
         cpu, memory, tlb, engine = self.cpu, self.memory, self.tlb, self.engine
         dirty, code, low, shared = memory.dirty, memory.code, memory.low, tlb.shared
         entry_at, offset = engine.entry, self._address_offset
 
-        def fill(_engine: int, gva: int, kind: int, pointer: int, _user: Any) -> bool:
+        def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
             """Answer a miss from the TLB or by a walk; False makes it a page fault."""
             need = _NEED[kind]
             try:

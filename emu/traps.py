@@ -92,7 +92,7 @@ class Traps:
             invalid=quick.invalid(cpu, self, self.on_invalid),
             fill=cpu.translation.bind_fill(),
             syscall=quick.syscall(cpu, self, self.on_syscall),
-            sysenter=lambda *_: self.on_syscall(),
+            sysenter=self.on_syscall,
             cpuid=self.on_cpuid,
             port_in=self.on_in,
             port_out=self.on_out,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..emu import layout
 from ..emu.cpu import RCX, RDI, RIP, RSI, RSP
-from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine
+from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine, Prototypes
 
 if TYPE_CHECKING:
     from ..guest.elf import Symbol
@@ -22,6 +22,13 @@ _LONG_MODE: Final = 1 << 14 | 1 << 15
 _EXCEPTION: Final = layout.OLD_EXCEPTION >> 2
 _TRAPS: Final = bytes.fromhex("0f01ef 0f01ef ffc9 75f6 f4".replace(" ", ""))  # 1: wrpkru; wrpkru; dec ecx; jnz 1b; hlt
 _HLT: Final = b"\xf4"
+# Unicorn's own prototypes: handle first, the user's pointer last.
+_DOCUMENTED: Final = Prototypes(
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p),
+    ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_void_p),
+    ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p),
+)
 
 
 class Bare:
@@ -63,6 +70,7 @@ class Bare:
             port_in=lambda *_: 0,
             port_out=nothing,
             block=nothing,
+            prototypes=_DOCUMENTED,
         )
         hflags = layout.HFLAGS >> 2
         d[hflags] = d[hflags] & ~SLOT_BITS | _LONG_MODE | SLOTS[0][0]

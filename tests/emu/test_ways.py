@@ -83,17 +83,17 @@ class Trapped(World):
             if self.careful:
                 traps.on_interrupt(13)
             else:
-                self._interrupt(0, 13, None)
+                self._interrupt(0, 13)
         elif code != SYSCALL:
             if self.careful:
                 traps.on_invalid()
             else:
-                self._invalid(0, None)
+                self._invalid()
         else:
             if self.careful:
                 traps.on_syscall()
             else:
-                self._syscall(0, None)
+                self._syscall()
             cpu.q[RIP] += 2  # as TCG does
         if cpu.failure is not None:
             failure, cpu.failure = cpu.failure, None
