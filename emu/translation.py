@@ -19,7 +19,18 @@ from ..mmu.explain import Walk, look
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
 from ..mmu.tlb import CAPACITY, Tlb
-from ..mmu.walk import INDEX_MASK, LEVEL_SHIFT, RIGHTS, Mode, Paging, attributes, error_code, reserved_bits, walk
+from ..mmu.walk import (
+    INDEX_MASK,
+    LEVEL_SHIFT,
+    RIGHTS,
+    Mode,
+    Paging,
+    attributes,
+    error_code,
+    reserved_bits,
+    walk,
+    walker,
+)
 from ..pku.rights import denied
 from . import layout
 from .engine import FETCH, SLOT_BITS, SLOTS
@@ -87,6 +98,7 @@ class Translation:
         self.memory = memory
         self.tlb = Tlb()
         self.paging = Paging(Mode.NONE, 0)
+        self._walk4: Callable[[int, int, bytes], int] | None = None
         self.fault: tuple[int, int] | None = None
         self.code_size = 32
         self.slots = (Slot(), Slot(), Slot())
@@ -124,6 +136,7 @@ class Translation:
         fetch_bit = bool((nxe and cr4 & CR4.PAE.mask) or cr4 & CR4.SMEP.mask)
         masks = reserved_bits(mode, nxe=nxe, maxphyaddr=MAXPHYADDR) if mode else ()
         self.paging = Paging(mode, root, masks, fetch_bit, bool(cr4 & CR4.PSE.mask), cpu.pdptes)
+        self._walk4 = walker(self.memory, self.paging) if mode is _LEVEL4 else None
         self._globals = bool(cr4 & CR4.PGE.mask)
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
         self.tlb.select(pcid)
@@ -244,9 +257,10 @@ class Translation:
                     entry = shared.get(vpn)
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
-                    if cpu.emit is None and self.paging[0] is _LEVEL4 and gva < _LOW_HALF:
+                    walk4 = self._walk4
+                    if walk4 is not None and cpu.emit is None and gva < _LOW_HALF:
                         # As `_walk`, written out for what most misses are.
-                        entry = walk(memory, self.paging, gva, need, table)
+                        entry = walk4(gva, need, table)
                         if entry < 0:
                             self.refused = entry
                         elif entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:
@@ -293,7 +307,10 @@ class Translation:
                 return NOT_CANONICAL
         elif not mode:
             return gva & 0xFFFFF000 | 0x20F
-        entry = walk(self.memory, paging, gva, need, table or self.table)
+        if self._walk4 is not None:
+            entry = self._walk4(gva, need, table or self.table)
+        else:
+            entry = walk(self.memory, paging, gva, need, table or self.table)
         cpu = self.cpu
         if entry < 0:
             self.refused = entry

@@ -22,7 +22,7 @@ from .registers import PFErr
 from .rights import EXEC, INDEX_BITS, WRITE, Context
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _P, _W, _U, _RSVD, _I, _PK = 1, 2, 4, 8, 16, 32
 _A: Final = 1 << 5
@@ -129,28 +129,38 @@ def walk(memory: Memory, paging: Paging, gva: int, need: int, table: bytes, trai
             return NOT_PRESENT
         return _descend(memory, masks, register & FRAME, _LEVELS_PAE, gva, need, table, trail)
     if trail is None:
+        return walker(memory, paging)(gva, need, table)
+    return _descend(memory, masks, root, _LEVELS4, gva, need, table, trail)
+
+
+def walker(memory: Memory, paging: Paging) -> Callable[[int, int, bytes], int]:
+    """Make `walk` for one set of 4-level tables, with everything bound that stays: what a TLB calls."""
+    root, masks, words = paging.root, paging.reserved, memory.words
+    mask = masks[0]
+
+    def walk4(gva: int, need: int, table: bytes) -> int:
         # The usual case at once, by reading alone: four tables, all accessed before.  Anything else goes level by level.
-        words = memory.words
-        pte = 0
         try:
             pml4e = words[root + (gva >> 36 & 0xFF8) >> 3]
             pdpte = words[(pml4e & FRAME) + (gva >> 27 & 0xFF8) >> 3]
             pde = words[(pdpte & FRAME) + (gva >> 18 & 0xFF8) >> 3]
             pte = words[(pde & FRAME) + (gva >> 9 & 0xFF8) >> 3]
         except IndexError:
-            every = some = 0
-        else:
-            every = pml4e & pdpte & pde & pte
-            some = pml4e | pdpte | pde | pte
-        if every & _USED == _USED and not some & masks[0]:
+            return _descend(memory, masks, root, _LEVELS4, gva, need, table, None)
+        every = pml4e & pdpte & pde & pte
+        some = pml4e | pdpte | pde | pte
+        if every & _USED == _USED and not some & mask:
             index = _LOW_INDEX[every & 6 | pte & 0x140]
             if some >> 59:
                 index |= pte >> 54 & 0x1E0 | (0 if some >> 63 else 4)
             else:
                 index |= 4
             if table[index] & need:
-                return pte & FRAME | _PAGE | index
-    return _descend(memory, masks, root, _LEVELS4, gva, need, table, trail)
+                found: int = pte & FRAME | _PAGE | index
+                return found
+        return _descend(memory, masks, root, _LEVELS4, gva, need, table, None)
+
+    return walk4
 
 
 def _descend(
