@@ -166,6 +166,7 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     ram, where, slots = cpu.memory.ram, translation.where, translation.slots
     wrpkru, _, sysret = _EVENTS
+    not_slot, slot_flags = _NOT_SLOT, _SLOT_FLAGS
 
     def on_invalid() -> bool:
         rip, flags = q[_RIP], q[_EFLAGS]
@@ -182,15 +183,16 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
                     or not cpu.cr4 & _PKE or (q[_RCX] | q[_RDX]) & _U32
                 ):  # fmt: skip
                     return rest()
-                old, cpu.pkru = cpu.pkru, pkru
-                cost = cpu.costs.wrpkru
-                clock.cycles += cost
+                clock.cycles += cpu.costs.wrpkru
                 if cpu.emit is not None:
-                    cpu.emit_event(wrpkru, cost, (old, pkru))
-                if number != translation.now:
-                    translation.before, translation.now = translation.now, number
+                    cpu.emit_event(wrpkru, cpu.costs.wrpkru, (cpu.pkru, pkru))
+                cpu.pkru = pkru
+                now = translation.now
+                if number != now:
+                    translation.before = now
+                    translation.now = number
                     translation.table = slots[number].table
-                    d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
+                    d[_HFLAGS] = d[_HFLAGS] & not_slot | slot_flags[number]
                 q[_RIP] = rip + 3
             elif code == _SYSRETQ:
                 way, flags, target = cpu.way_out, q[_R11], q[_RCX]
