@@ -142,7 +142,7 @@ class Engine:
         handle = ctypes.c_void_p()
         self._check(self._lib.uc_open(_ARCH_X86, _MODE_64, ctypes.byref(handle)), "uc_open")
         self.handle: int = handle.value or 0
-        self._pointer, self._begin, self._count = handle, ctypes.c_uint64(), ctypes.c_size_t()
+        self._pointer, self._count, self._limit = handle, ctypes.c_size_t(), 0
         self._keep: list[Any] = []
         self._ctl(_CTL_TLB_TYPE, ctypes.c_int(1))
         self._ctl(_CTL_USE_EXITS, ctypes.c_int(1))
@@ -213,6 +213,7 @@ class Engine:
         finally:
             peek.close()
         self.state = self.cpu_state + layout.STATE
+        self._begin = ctypes.c_uint64.from_address(self.state + layout.RIP)
         self.flags = self._lazy_flags()
         block = (ctypes.c_char * layout.SIZE).from_address(self.state)
         self.raw = memoryview(block).cast("B")
@@ -356,9 +357,9 @@ class Engine:
         q[_EFLAGS] = q[_EFLAGS] & ~0xCD5 | flags | (0 if d[_DF] == 1 else 0x400)
         if self._parked:  # `stop_after_block` came while nothing ran
             self._unpark()
-        self._begin.value = rip
-        if count != self._count.value:
-            self._count.value = count
+        if count != self._limit:
+            self._limit = self._count.value = count
+        q[16] = rip  # where `_begin` lies
         result: int = self._start(self._pointer, self._begin, _ZERO, _ZERO, self._count)
         if self._parked:
             self._unpark()

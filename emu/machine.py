@@ -188,13 +188,15 @@ class Machine:
             failure, cpu.failure = cpu.failure, None
             raise failure
         translation = cpu.translation
-        stored, self._stored = self._stored, False
         fault, translation.fault = translation.fault, None
         if fault is not None and traps.is_own(*fault):
             if not self._page_fault(*fault):
                 deliver(cpu, translation.page_fault(*fault))
-            traps.after()
-        elif cpu.breakpoints.before:
+            if self.clock.cycles >= traps.limit:
+                traps.after()
+            return
+        stored, self._stored = self._stored, False
+        if cpu.breakpoints.before:
             before, cpu.breakpoints.before = cpu.breakpoints.before, 0
             deliver(cpu, DB(before))
             traps.after()
@@ -216,6 +218,9 @@ class Machine:
         depend on real time: so then, and only then, retired instructions are counted, one cycle each.
         """
         deadline = self.traps.deadline
+        if deadline == _NEVER and not self._exact and not self.cpu.breakpoints.watching:
+            self._counted = 0
+            return 0
         watched = self.cpu.breakpoints.watching
         exact = watched or (deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF))
         if exact != self._exact:

@@ -158,6 +158,10 @@ def walker(memory: Memory, paging: Paging) -> Callable[[int, int, bytes], int]:
             if table[index] & need:
                 found: int = pte & FRAME | _PAGE | index
                 return found
+        elif not pml4e & _P:
+            return NOT_PRESENT
+        elif not pte & _P and pml4e & pdpte & pde & _USED == _USED and not (pml4e | pdpte | pde) & mask:
+            return NOT_PRESENT  # behind three tables that were accessed before: what demand paging meets
         return _descend(memory, masks, root, _LEVELS4, gva, need, table, None)
 
     return walk4
