@@ -16,14 +16,15 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import itertools
-import os
 import struct
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
+from .callbacks import CODE, CPUID_INSN, EDGE, IN_INSN, LEAN, MEM, MMIO_READ, MMIO_WRITE, OUT_INSN, Prototypes
 from .layout import UnicornMismatch
+from .peek import find_pointed_at, read_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,34 +53,6 @@ _COUNT_MARK: Final = 0x5EA1C0DE
 _SERIAL: Final = itertools.count(1)
 
 
-# The four hottest leave out what nobody reads: arguments at the end, and all of the engine's handle but a byte.  Each that is
-# turned into a Python number takes 30 ns.
-class Prototypes(NamedTuple):
-    """How `ctypes` calls back: for exceptions, unknown instructions, misses, and instructions without operands."""
-
-    interrupt: Any
-    invalid: Any
-    fill: Any
-    insn: Any
-
-
-LEAN: Final = Prototypes(
-    ctypes.CFUNCTYPE(None, ctypes.c_ubyte, ctypes.c_uint32),
-    ctypes.CFUNCTYPE(ctypes.c_bool),
-    ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_ubyte, ctypes.c_uint64, ctypes.c_ubyte, ctypes.c_void_p),
-    ctypes.CFUNCTYPE(None),
-)
-IN_INSN = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p)
-OUT_INSN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p)
-CPUID_INSN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-EDGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-CODE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-MEM = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
-)
-MMIO_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p)
-MMIO_WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p)
-
 FETCH: Final = 18
 WRITE: Final = 17
 READ: Final = 16
@@ -103,25 +76,7 @@ def library_path() -> Path:
 
 
 _ZERO: Final = ctypes.c_uint64(0)
-
-
-class _Peek:
-    """Reads this process's memory at any address, without a crash where nothing is mapped.
-
-    ``write(2)`` from a bad address answers EFAULT; so a pipe is a safe way to look.
-    """
-
-    def __init__(self) -> None:
-        self._out, self._in = os.pipe()
-        self._libc = ctypes.CDLL(None)
-
-    def __call__(self, address: int, size: int) -> bytes:
-        got = self._libc.write(self._in, ctypes.c_void_p(address), ctypes.c_size_t(size))
-        return os.read(self._out, got) if got > 0 else b""
-
-    def close(self) -> None:
-        os.close(self._in)
-        os.close(self._out)
+_HANDLE_SIZE: Final = 8192  # of `uc_struct`, as far as we look
 
 
 class Engine:
@@ -198,20 +153,10 @@ class Engine:
         for number, mark in zip(layout.GENERAL_REGISTERS, marks, strict=True):
             self._write_register(number, struct.pack("<Q", mark))
         pattern = struct.pack("<16Q", *marks)
-        peek = _Peek()
-        try:
-            head = peek(self.handle, 4096)
-            for (pointer,) in struct.iter_unpack("<Q", head[: len(head) & ~7]):
-                if pointer < 4096 or pointer >> 47:
-                    continue
-                # Exactly there: other objects on the heap may happen to lie a little before the state, too.
-                if peek(pointer + layout.STATE, len(pattern)) == pattern:
-                    self.cpu_state = pointer
-                    break
-            else:
-                raise UnicornMismatch("the live CPU state was not found behind the engine's handle")
-        finally:
-            peek.close()
+        found = find_pointed_at(self.handle, pattern, layout.STATE)
+        if found is None:
+            raise UnicornMismatch("the live CPU state was not found behind the engine's handle")
+        self.cpu_state = found
         self.state = self.cpu_state + layout.STATE
         self._begin = ctypes.c_uint64.from_address(self.state + layout.RIP)
         self.flags = self._lazy_flags()
@@ -317,19 +262,12 @@ class Engine:
             raise UnicornMismatch("the exact address of a page fault was not found")
         return max(common)
 
-    def _look(self) -> bytes:
-        peek = _Peek()
-        try:
-            return b"".join(peek(self.handle + k, 512) for k in range(0, 8192, 512))
-        finally:
-            peek.close()
-
     def _find_code_hooks(self) -> None:
         """Find the head of Unicorn's list of hooks on code: what changes when the first one is added."""
         self.run(self.q[16])  # without a limit: the counting hook goes
-        before = self._look()
+        before = read_around(self.handle, _HANDLE_SIZE)
         hook = self._hook(_HOOK_CODE, CODE(lambda *_: None), begin=1, end=1)
-        after = self._look()
+        after = read_around(self.handle, _HANDLE_SIZE)
         places = [i for i in range(0, len(before), 8) if before[i : i + 8] != after[i : i + 8]]
         heads = [i for i in places if before[i : i + 8] == bytes(8) and after[i : i + 8] == after[i + 8 : i + 16]]
         self.unhook(hook)
@@ -340,7 +278,7 @@ class Engine:
 
     def _find_counter(self) -> None:
         """Find Unicorn's count of instructions: it stands beside the limit that the last `run` was given."""
-        head = self._look()
+        head = read_around(self.handle, _HANDLE_SIZE)
         at = head.find(struct.pack("<Q", _COUNT_MARK)) - 8
         if at < 0:
             raise UnicornMismatch("the counter of retired instructions was not found")

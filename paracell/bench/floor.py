@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..emu import layout
+from ..emu.callbacks import Prototypes
 from ..emu.cpu import RCX, RDI, RIP, RSI, RSP
-from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine, Prototypes
+from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine
 
 if TYPE_CHECKING:
     from ..guest.elf import Symbol
