@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..mmu.rights import READ
 from ..mmu.walk import NOT_PRESENT, RIGHTS, plain_error
 from . import layout
-from .engine import SLOT_BITS, SLOTS
+from .contexts import NOT_SLOT, SLOT_FLAGS, SMAP_SLOT
 from .events import Kind
 from .segments import forget_inner_segments
 
@@ -40,9 +40,6 @@ _OLD_EXCEPTION, _IS_INT = layout.OLD_EXCEPTION >> 2, layout.EXCEPTION_IS_INT >> 
 _TF_RF_NT: Final = _TF | _RF | 1 << 14
 _NO_KEYS: Final = ((0, 0), (0, 0))
 _EVENTS: Final = Kind.WRPKRU, Kind.SYSCALL, Kind.SYSRET
-_SMAP_SLOT: Final = 2
-_NOT_SLOT: Final = _U32 & ~SLOT_BITS
-_SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
 
 
 class Attention(Protocol):
@@ -166,7 +163,7 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     ram, where, slots = cpu.memory.ram, translation.where, translation.slots
     wrpkru, _, sysret = _EVENTS
-    not_slot, slot_flags = _NOT_SLOT, _SLOT_FLAGS
+    not_slot, slot_flags = NOT_SLOT, SLOT_FLAGS
 
     def on_invalid() -> bool:
         rip, flags = q[_RIP], q[_EFLAGS]
@@ -179,7 +176,7 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
                 pkru = q[_RAX] & _U32
                 number = translation.family.get(pkru)
                 if (
-                    number is None or (number == _SMAP_SLOT and flags & _AC)
+                    number is None or (number == SMAP_SLOT and flags & _AC)
                     or not cpu.cr4 & _PKE or (q[_RCX] | q[_RDX]) & _U32
                 ):  # fmt: skip
                     return rest()

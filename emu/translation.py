@@ -1,17 +1,9 @@
-"""Translation contexts: which rights TCG's three slots hold, and how a miss is filled.
-
-TCG has three translation slots, chosen by bits of ``hflags`` alone.  A *context* is everything that decides a translation
-besides the tables: PCID, privilege, keys.  Each slot holds one context; going back to one that has a slot costs nothing::
-
-    CPL 3, PKRU=user  ─┐      ┌ slot 0
-    CPL 3, PKRU=kernel ┼──────┼ slot 1     a fourth context takes the slot used least recently
-    CPL 0             ─┘      └ slot 2
-"""
+"""Linear memory: how a miss of TCG's is filled, how Python itself reaches it, and what an invalidation drops."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..mmu import rights
 from ..mmu.entry import reserved_pdpte
@@ -31,9 +23,8 @@ from ..mmu.walk import (
     walk,
     walker,
 )
-from ..pku.rights import denied
 from . import layout
-from .engine import FETCH, SLOT_BITS, SLOTS
+from .contexts import IDENTITY, Contexts, Slot
 from .events import Kind
 from .faults import GP, PF, Fault
 from .memory import APIC_PAGE, NOTHING
@@ -45,80 +36,40 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .memory import Memory
 
-_HFLAGS: Final = layout.HFLAGS >> 2
-_EFLAGS: Final = layout.EFLAGS >> 3
-_AC: Final = 1 << 18
 _LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
 _LOW_HALF: Final = 1 << 47
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
-_SMAP_SLOT: Final = 2
-_NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
-_SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
-_IDENTITY: Final = bytes([0x77]) * 512
 NOT_CANONICAL: Final = -4  # beside what `walk` gives
 MAXPHYADDR: Final = 52
 
 
-class Slot:
-    """What one TCG slot holds: the rights table of its context, and the family (PKRU → slot) that names it."""
-
-    __slots__ = ("context", "family", "pkru", "system", "table")
-
-    def __init__(self) -> None:
-        self.family: dict[int, int] | None = None
-        self.pkru = 0
-        self.table = _IDENTITY
-        self.context = Context(user=False)
-        self.system: bytes | None = None
-
-
-class Translation:
+class Translation(Contexts):
     """The processor's view of linear memory.
 
     Attributes:
-        paging: mode, root and reserved bits now in force.
         tlb: the Python-side TLB.
         refused: what `walk` gave when it last refused an access.
         fault: (address, need) of a fill that was refused and stopped TCG.
         code_size: 64, 32 or 16: how instruction bytes decode.
         where_pages: the linear pages that `where` speaks of.
-        slots: what each of the three holds.
-        now, before: the number of the slot in use, and of the one before it.
-        table: the rights of the context in use.
-        family: PKRU → slot, for contexts that differ from this one in PKRU alone.
         where: RIP → physical address of trapped instructions, until a translation changes.
 
     """
 
     def __init__(self, cpu: Cpu, engine: Engine, memory: Memory) -> None:
-        self.cpu = cpu
-        self.engine = engine
+        super().__init__(cpu, engine)
         self.memory = memory
         self.tlb = Tlb()
-        self.paging = Paging(Mode.NONE, 0)
         self._walk4: Callable[[int, int, bytes], int] | None = None
         self.fault: tuple[int, int] | None = None
         self.code_size = 32
-        self.slots = (Slot(), Slot(), Slot())
-        self.now = 0
-        self.before = 1
-        self.table = _IDENTITY
         self._globals = False
-        self._bases: dict[tuple[Any, ...], int] = {}
-        self._base = 0
-        self._families: dict[tuple[int, int, int], dict[int, int]] = {}
-        self.family: dict[int, int] = {}
-        self._modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → family, while the rest stays
-        self._q = engine.q
-        self._d = engine.d
         self.refused = -1
         self.where: dict[int, int] = {}
         self.where_pages: set[int] = set()
         self._address_offset = layout.fault_offset(engine)
-
-    # ---- which context ----------------------------------------------------------------------------------------
 
     def configure(self) -> None:
         """Recompute mode and root from CR0, CR3, CR4 and EFER; the context follows."""
@@ -145,98 +96,10 @@ class Translation:
             cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask),
             efer & EFER.NXE.mask,
         )
-        self._base = self._bases.setdefault((mode, pcid, *flags), len(self._bases))
-        self._modes = {}
+        self.select((mode, pcid, *flags))
         self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
         self.forget_code()
         self.switch()
-
-    def context(self, *, user: bool, system: bool = False) -> Context:
-        """Give the context of an access by the current mode (SDM "Access Rights")."""
-        cpu = self.cpu
-        cr4 = cpu.cr4
-        wp = bool(cpu.cr0 & CR0.WP.mask)
-        keys4 = self.paging.mode is Mode.LEVEL4
-        user_keys = denied(cpu.pkru, user=user, wp=wp) if keys4 and cr4 & CR4.PKE.mask else (0, 0)
-        supervisor_keys = denied(cpu.pkrs, user=False, wp=wp) if keys4 and cr4 & CR4.PKS.mask else (0, 0)
-        smap = bool(cr4 & CR4.SMAP.mask) and not user and (system or not self.engine.q[_EFLAGS] & _AC)
-        return Context(user, wp, bool(cr4 & CR4.SMEP.mask), smap, user_keys, supervisor_keys)
-
-    def switch(self) -> None:
-        """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
-        cpu = self.cpu
-        mode = 3 if cpu.cpl == 3 else self._q[_EFLAGS] & _AC
-        family = self._modes.get(mode)
-        if family is None:
-            family = self._modes[mode] = self._families.setdefault((self._base, mode, cpu.pkrs), {})
-        self.family = family
-        number = family.get(cpu.pkru)
-        if number is None or number == _SMAP_SLOT:
-            self.switch_keys(cpu.pkru)
-        elif number != self.now:
-            self._enter(number)
-
-    def switch_supervisor_keys(self) -> None:
-        """The same where PKRS has changed."""
-        self._modes = {}
-        self.cpu.forget_ways()
-        self.switch()
-
-    def switch_keys(self, pkru: int) -> None:
-        """The same where only PKRU has changed: the way through a gate."""
-        number = self.family.get(pkru)
-        if number is None or (number == _SMAP_SLOT and self._q[_EFLAGS] & _AC):
-            number = self._assign(pkru)
-        if number != self.now:  # as `_enter`, without a call
-            self.before, self.now = self.now, number
-            self.table = self.slots[number].table
-            d = self._d
-            d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
-
-    def here(self) -> tuple[int, bytes, dict[int, int]]:
-        """Give the current context, for `go`."""
-        return self.now, self.table, self.family
-
-    def go(self, number: int, table: bytes, family: dict[int, int]) -> None:
-        """Take a context that `here` gave; TCG's hflags are the caller's.  `Cpu.forget_ways` says when it no longer holds."""
-        if number != self.now:
-            self.before, self.now = self.now, number
-            self.table = table
-        self.family = family
-
-    def _enter(self, number: int) -> None:
-        self.before, self.now = self.now, number
-        self.table = self.slots[number].table
-        d = self._d
-        d[_HFLAGS] = d[_HFLAGS] & _NOT_SLOT | _SLOT_FLAGS[number]
-
-    def _assign(self, pkru: int) -> int:
-        """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
-        number = 3 - self.now - self.before
-        if number == _SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
-            number = self.before
-        slot = self.slots[number]
-        self.cpu.forget_ways()
-        if slot.family is not None:
-            slot.family.pop(slot.pkru, None)
-            self.engine.flush_slots(SLOTS[number][1])
-        old = self.family.get(pkru)
-        if old is not None:
-            self.slots[old].family = None
-            self.engine.flush_slots(SLOTS[old][1])
-        slot.family, slot.pkru = self.family, pkru
-        slot.context = self.context(user=self.cpu.cpl == 3)
-        slot.table = rights.table(slot.context) if self.paging.mode else _IDENTITY
-        slot.system = None
-        self.family[pkru] = number
-        if number == self.now:
-            self.table = slot.table
-        return number
-
-    @property
-    def ac_moves(self) -> bool:
-        """The slot in use is the one that TCG leaves by itself when RFLAGS.AC is set."""
-        return self.now == _SMAP_SLOT
 
     # ---- misses -----------------------------------------------------------------------------------------------
 
@@ -327,10 +190,10 @@ class Translation:
         need = WRITE if write else READ
         if system:
             context = self.context(user=False, system=True)
-            table = rights.table(context) if self.paging.mode else _IDENTITY
+            table = rights.table(context) if self.paging.mode else IDENTITY
         elif user is not None:
             context = self.context(user=user)
-            table = rights.table(context) if self.paging.mode else _IDENTITY
+            table = rights.table(context) if self.paging.mode else IDENTITY
         else:
             context, table = self.slots[self.now].context, self.table
         entry = self._lookup(gva, need, table)
@@ -341,7 +204,7 @@ class Translation:
     def _system_rights(self, slot: Slot) -> bytes:
         """Give the rights of implicit supervisor accesses: the same as long as the slot keeps its context."""
         context = self.context(user=False, system=True)
-        slot.system = rights.table(context) if self.paging.mode else _IDENTITY
+        slot.system = rights.table(context) if self.paging.mode else IDENTITY
         return slot.system
 
     def quick(self, gva: int, size: int, need: int, *, system: bool = False) -> int:
@@ -471,6 +334,3 @@ class Translation:
             if entry & 1 and entry & reserved_pdpte(MAXPHYADDR):
                 raise GP(0)
         self.cpu.pdptes = entries
-
-
-__all__ = ["FETCH", "Slot", "Translation"]

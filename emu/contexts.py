@@ -1,0 +1,167 @@
+"""Translation contexts, and which of them TCG's three slots hold.
+
+TCG has three translation slots, chosen by bits of ``hflags`` alone.  A *context* is everything that decides a translation
+besides the tables: PCID, privilege, keys.  Each slot holds one context; going back to one that has a slot costs nothing::
+
+    CPL 3, PKRU=user  ─┐      ┌ slot 0
+    CPL 3, PKRU=kernel ┼──────┼ slot 1     a fourth context takes the slot used least recently
+    CPL 0             ─┘      └ slot 2
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..mmu import rights
+from ..mmu.registers import CR0, CR4
+from ..mmu.rights import Context
+from ..mmu.walk import Mode, Paging
+from ..pku.rights import denied
+from . import layout
+from .engine import SLOT_BITS, SLOTS
+
+if TYPE_CHECKING:
+    from .cpu import Cpu
+    from .engine import Engine
+
+_HFLAGS: Final = layout.HFLAGS >> 2
+_EFLAGS: Final = layout.EFLAGS >> 3
+_AC: Final = 1 << 18
+SMAP_SLOT: Final = 2  # the one that TCG leaves by itself when RFLAGS.AC is set
+NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
+SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
+IDENTITY: Final = bytes([0x77]) * 512
+
+
+class Slot:
+    """What one TCG slot holds: the rights table of its context, and the family (PKRU → slot) that names it."""
+
+    __slots__ = ("context", "family", "pkru", "system", "table")
+
+    def __init__(self) -> None:
+        self.family: dict[int, int] | None = None
+        self.pkru = 0
+        self.table = IDENTITY
+        self.context = Context(user=False)
+        self.system: bytes | None = None
+
+
+class Contexts:
+    """The contexts of one processor.
+
+    Attributes:
+        paging: mode, root and reserved bits now in force.
+        slots: what each of the three holds.
+        now, before: the number of the slot in use, and of the one before it.
+        table: the rights of the context in use.
+        family: PKRU → slot, for contexts that differ from this one in PKRU alone.
+
+    """
+
+    def __init__(self, cpu: Cpu, engine: Engine) -> None:
+        self.cpu = cpu
+        self.engine = engine
+        self.paging = Paging(Mode.NONE, 0)
+        self.slots = (Slot(), Slot(), Slot())
+        self.now = 0
+        self.before = 1
+        self.table = IDENTITY
+        self.family: dict[int, int] = {}
+        self._bases: dict[tuple[Any, ...], int] = {}
+        self._base = 0
+        self._families: dict[tuple[int, int, int], dict[int, int]] = {}
+        self._modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → family, while the rest stays
+        self._q = engine.q
+        self._d = engine.d
+
+    def select(self, key: tuple[Any, ...]) -> None:
+        """Take note of everything that contexts depend on besides privilege and keys: mode, PCID, control bits."""
+        self._base = self._bases.setdefault(key, len(self._bases))
+        self._modes = {}
+
+    def context(self, *, user: bool, system: bool = False) -> Context:
+        """Give the context of an access by the current mode (SDM "Access Rights")."""
+        cpu = self.cpu
+        cr4 = cpu.cr4
+        wp = bool(cpu.cr0 & CR0.WP.mask)
+        keys4 = self.paging.mode is Mode.LEVEL4
+        user_keys = denied(cpu.pkru, user=user, wp=wp) if keys4 and cr4 & CR4.PKE.mask else (0, 0)
+        supervisor_keys = denied(cpu.pkrs, user=False, wp=wp) if keys4 and cr4 & CR4.PKS.mask else (0, 0)
+        smap = bool(cr4 & CR4.SMAP.mask) and not user and (system or not self.engine.q[_EFLAGS] & _AC)
+        return Context(user, wp, bool(cr4 & CR4.SMEP.mask), smap, user_keys, supervisor_keys)
+
+    def switch(self) -> None:
+        """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
+        cpu = self.cpu
+        mode = 3 if cpu.cpl == 3 else self._q[_EFLAGS] & _AC
+        family = self._modes.get(mode)
+        if family is None:
+            family = self._modes[mode] = self._families.setdefault((self._base, mode, cpu.pkrs), {})
+        self.family = family
+        number = family.get(cpu.pkru)
+        if number is None or number == SMAP_SLOT:
+            self.switch_keys(cpu.pkru)
+        elif number != self.now:
+            self._enter(number)
+
+    def switch_supervisor_keys(self) -> None:
+        """The same where PKRS has changed."""
+        self._modes = {}
+        self.cpu.forget_ways()
+        self.switch()
+
+    def switch_keys(self, pkru: int) -> None:
+        """The same where only PKRU has changed: the way through a gate."""
+        number = self.family.get(pkru)
+        if number is None or (number == SMAP_SLOT and self._q[_EFLAGS] & _AC):
+            number = self._assign(pkru)
+        if number != self.now:  # as `_enter`, without a call
+            self.before, self.now = self.now, number
+            self.table = self.slots[number].table
+            d = self._d
+            d[_HFLAGS] = d[_HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
+
+    def here(self) -> tuple[int, bytes, dict[int, int]]:
+        """Give the current context, for `go`."""
+        return self.now, self.table, self.family
+
+    def go(self, number: int, table: bytes, family: dict[int, int]) -> None:
+        """Take a context that `here` gave; TCG's hflags are the caller's.  `Cpu.forget_ways` says when it no longer holds."""
+        if number != self.now:
+            self.before, self.now = self.now, number
+            self.table = table
+        self.family = family
+
+    def _enter(self, number: int) -> None:
+        self.before, self.now = self.now, number
+        self.table = self.slots[number].table
+        d = self._d
+        d[_HFLAGS] = d[_HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
+
+    def _assign(self, pkru: int) -> int:
+        """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
+        number = 3 - self.now - self.before
+        if number == SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
+            number = self.before
+        slot = self.slots[number]
+        self.cpu.forget_ways()
+        if slot.family is not None:
+            slot.family.pop(slot.pkru, None)
+            self.engine.flush_slots(SLOTS[number][1])
+        old = self.family.get(pkru)
+        if old is not None:
+            self.slots[old].family = None
+            self.engine.flush_slots(SLOTS[old][1])
+        slot.family, slot.pkru = self.family, pkru
+        slot.context = self.context(user=self.cpu.cpl == 3)
+        slot.table = rights.table(slot.context) if self.paging.mode else IDENTITY
+        slot.system = None
+        self.family[pkru] = number
+        if number == self.now:
+            self.table = slot.table
+        return number
+
+    @property
+    def ac_moves(self) -> bool:
+        """The slot in use is the one that TCG leaves by itself when RFLAGS.AC is set."""
+        return self.now == SMAP_SLOT
