@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _CHUNK: Final = 1 << 16
+_AGAIN: Final = 0.05  # seconds
 
 
 class Console:
@@ -102,7 +103,14 @@ def interruptible(stop: Callable[[], None]) -> Iterator[list[int]]:
     os.set_blocking(into, False)
 
     def watch() -> None:
-        while number := os.read(out, 1)[0]:
+        while True:
+            # Again and again: a stop that comes just before TCG starts once more is lost.
+            if caught and not select.select([out], [], [], _AGAIN)[0]:
+                stop()
+                continue
+            number = os.read(out, 1)[0]
+            if not number:
+                return
             caught.append(number)
             stop()
 
