@@ -87,7 +87,7 @@ class Engine:
         d: the same bytes as 32-bit words.
         raw: the same bytes.
         flags: gives the six arithmetic flags, which TCG keeps lazily as an operation and its operands; other bits are garbage.
-        blank: nothing has been translated since all code was dropped.
+        blank: Unicorn has not told of a new block since the start, or since all code was dropped.
 
     """
 

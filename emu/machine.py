@@ -151,14 +151,18 @@ class Machine:
                 self._round()
                 stop = self._stop
         except TripleFault as error:
-            return Stop(Reason.TRIPLE_FAULT, 0, (str(error), *describe(self)))
+            return self._stuck(Reason.TRIPLE_FAULT, str(error))
         except Unimplemented as error:
-            return Stop(Reason.UNIMPLEMENTED, 0, (f"not implemented: {error}", *describe(self)))
+            return self._stuck(Reason.UNIMPLEMENTED, f"not implemented: {error}")
         finally:
             self._sync_clock()
             self._counted = self.engine.counter[0]
             cpu.failure = None
         return stop
+
+    def _stuck(self, reason: Reason, why: str) -> Stop:
+        """Give the end of a guest that cannot go on; it may have ended before, for the rest of a block still runs behind its OUT."""
+        return self._stop or Stop(reason, 0, (why, *describe(self)))
 
     def interrupt(self) -> None:
         """Ask `run` to return soon; may be called from another thread."""

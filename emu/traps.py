@@ -87,6 +87,7 @@ class Traps:
         self.limit = 0
         cpu.memory.on_stale = cpu.breakpoints.on_hit = self.look
         self._hooked: dict[int, int] = {}
+        self._plain: set[tuple[int, bytes]] = set()  # code met at hooked addresses that has no handler
         cpu.engine.install(
             interrupt=quick.interrupt(cpu, self, self.on_interrupt),
             invalid=quick.invalid(cpu, self, self.on_invalid),
@@ -178,15 +179,40 @@ class Traps:
     def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
         """Look through a newly translated block for instructions that need a hook."""
         try:
+            self.cpu.engine.blank = False
             entry = _Block.from_address(block)
             self._inspect(entry.pc, entry.size)
         except BaseException as error:  # noqa: BLE001
             self.cpu.keep(error)
 
     def on_tricky(self, _engine: int, _address: int, _size: int, _user: Any) -> None:
-        """Stop before a hooked instruction; the run loop runs it."""
-        self.tricky = True
-        self.cpu.engine.stop()
+        """Stop before a hooked instruction; the run loop runs it.
+
+        The hook is on an address: by now other code may stand there, which TCG runs rightly.
+        """
+        cpu = self.cpu
+        try:
+            if self._has_handler():
+                self.tricky = True
+                cpu.engine.stop()
+        except BaseException as error:  # noqa: BLE001
+            cpu.keep(error)
+
+    def _has_handler(self) -> bool:
+        """Tell whether the instruction at RIP is one that Python runs."""
+        rip = self._q[RIP]
+        place = self._where.get(rip)
+        found = self._decoded.get(self._ram[place : place + 15]) if place is not None else None
+        if found is not None:
+            return found[1].mnemonic in HANDLERS
+        size = self.cpu.translation.code_size
+        code = self.code_at(rip)
+        if (size, code) in self._plain:
+            return False
+        if decode(code, size).mnemonic in HANDLERS:
+            return True
+        self._plain.add((size, code))
+        return False
 
     # ---- work -------------------------------------------------------------------------------------------------
 
@@ -297,14 +323,14 @@ class Traps:
     def run(self, count: int = 0) -> int:
         """Let TCG run from RIP; Unicorn's error code.
 
-        Unicorn tells of no block that nothing ran before; so the first one after all code was dropped is looked through here.
+        Unicorn tells of no block before one has run to its end; until it has told of one, each that a run begins with is looked
+        through here, and `after` stops TCG at each trap.
         """
         cpu = self.cpu
         engine, rip = cpu.engine, cpu.q[RIP]
         self.tricky = False
         if engine.blank:
             self._inspect(rip + (0 if cpu.code64 else cpu.segments[CS].base) & _U64, 256)
-            engine.blank = False
         return engine.run(rip, count)
 
     def is_own(self, address: int, need: int) -> bool:
@@ -367,10 +393,13 @@ class Traps:
             self.take_interrupt()
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
+        if cpu.engine.blank:
+            cpu.engine.stop()
         armed = self.deadline != _NEVER and not self.exact
         if armed and cpu.q[_EFLAGS] & _IF and not cpu.shadow:
             cpu.engine.stop()  # the run loop goes on with a clock that can interrupt a loop without events
-        self.limit = 0 if armed or self.interrupt_pending or self.nmi_pending else self.deadline
+        waiting = armed or self.interrupt_pending or self.nmi_pending or cpu.engine.blank
+        self.limit = 0 if waiting else self.deadline
 
     def take_interrupt(self) -> None:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""

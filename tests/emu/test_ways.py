@@ -58,10 +58,11 @@ class Trapped(World):
     """A world with a machine's traps; the `careful` one goes the whole way each time."""
 
     def __init__(self, *, careful: bool) -> None:
-        self.machine = Machine(16 << 20)
-        super().__init__(machine=self.machine)
+        machine = Machine(16 << 20)
+        super().__init__(machine=machine)
+        self.traps = machine.traps
         self.careful = careful
-        cpu, traps = self.cpu, self.machine.traps
+        cpu, traps = self.cpu, self.traps
         self._syscall = quick.syscall(cpu, traps, traps.on_syscall)
         self._interrupt = quick.interrupt(cpu, traps, traps.on_interrupt)
         self._page_fault = quick.page_fault(cpu)
@@ -75,7 +76,7 @@ class Trapped(World):
 
     def trap(self, code: str) -> None:
         """Run an instruction as its trap does."""
-        cpu, traps = self.cpu, self.machine.traps
+        cpu, traps = self.cpu, self.traps
         if cpu.translation.fetch(cpu.q[RIP]) is None:
             return  # nobody could have come here
         self.memory.write(cpu.q[RIP], bytes.fromhex(code))

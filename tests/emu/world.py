@@ -41,7 +41,7 @@ class World:
     """One processor, of its own or of `machine`; `long` is 64-bit mode with paging, else 32-bit protected mode without."""
 
     def __init__(self, *, long: bool = True, machine: Machine | None = None) -> None:
-        self.long = long
+        self.long, self.machine = long, machine
         if machine is not None:
             self.memory, self.cpu = machine.memory, machine.cpu
         else:

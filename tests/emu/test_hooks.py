@@ -1,0 +1,92 @@
+"""Hooks on instructions that TCG runs untrapped but wrongly: they stand on addresses, and code comes and goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paracell.emu.cpu import RAX, RCX, RDI, RIP
+from paracell.emu.machine import Machine, Reason
+
+from .world import CODE, GDT, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = 0x50000
+SGDT = "0f010425 00000500"  # sgdt [DATA]
+EXIT = "e6f4"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    machine = Machine(16 << 20)
+    made = World(machine=machine)
+    made.memory.write(DATA, bytes(16))
+    yield made
+    machine.close()
+
+
+def run(world: World, code: str = "") -> None:
+    """Run `code` at CODE, or what stands there, to its exit."""
+    if code:
+        world.memory.write(CODE, bytes.fromhex(code + EXIT))
+    world.cpu.q[RIP] = CODE
+    assert world.machine is not None
+    assert world.machine.run().reason is Reason.EXIT
+
+
+def test_other_code_at_a_hooked_address(world: World) -> None:
+    run(world, SGDT)
+    assert int.from_bytes(world.memory.read(DATA + 2, 8), "little") == GDT
+    world.cpu.q[RCX] = 7
+    run(world, "4889c8")  # mov rax, rcx
+    assert world.cpu.q[RAX] == 7
+    world.memory.write(DATA, bytes(16))
+    run(world, "90" * 3 + SGDT)
+    run(world, SGDT)  # and back
+    assert int.from_bytes(world.memory.read(DATA + 2, 8), "little") == GDT
+
+
+def test_the_guest_replaces_a_hooked_instruction(world: World) -> None:
+    """The first turn runs SGDT, and then writes MOV RAX, RCX and NOPs over it."""
+    world.cpu.q[RCX] = 2
+    world.cpu.q[RDI] = int.from_bytes(bytes.fromhex("4889c8" + "90" * 5), "little")
+    code = SGDT + "48893c25 00000100" + "ffc9 75ec"  # 1: sgdt; mov [CODE], rdi; dec ecx; jnz 1b
+    run(world, code)
+    assert world.cpu.q[RAX] == 1
+    assert int.from_bytes(world.memory.read(DATA + 2, 8), "little") == GDT
+
+
+def test_an_instruction_that_once_faulted_is_not_taken_for_one_of_ours(world: World) -> None:
+    world.gate(13, target=0x12000)
+    world.memory.write(0x12000, bytes.fromhex("58 83042408 48cf"))  # drop the error code, step over 8 bytes
+    world.cpu.set_cr4(world.cpu.cr4 | 0x600)
+    world.memory.write(CODE + 0x100, bytes.fromhex("0f280425 01000500" + EXIT))  # movaps xmm0, [DATA + 1]: #GP
+    world.memory.write(CODE + 0x200, bytes.fromhex("0f280425 01000500"))
+    world.cpu.q[RIP] = CODE + 0x100
+    assert world.machine is not None
+    assert world.machine.run().reason is Reason.EXIT
+    run(world, SGDT)
+    run(world, "0f280425 00000500")  # aligned, where the hook stands
+
+
+def test_the_first_blocks_are_looked_through(world: World) -> None:
+    """Each begins behind a trap, before Unicorn has told of any block: CLI, then SGDT; a fault, then SGDT in its handler."""
+    run(world, "fa" + SGDT)
+    assert int.from_bytes(world.memory.read(DATA + 2, 8), "little") == GDT
+
+
+def test_the_first_block_of_a_handler_is_looked_through(world: World) -> None:
+    world.gate(14, target=0x12000)
+    world.memory.write(0x12000, bytes.fromhex(SGDT + EXIT))
+    run(world, "488b0425 00004000")  # mov rax, [4 MiB], which is not mapped
+    assert int.from_bytes(world.memory.read(DATA + 2, 8), "little") == GDT
+
+
+def test_what_stands_behind_the_end_does_not_change_it(world: World) -> None:
+    world.memory.write(CODE, bytes.fromhex(EXIT + "0f0b"))  # ud2, with no IDT to speak of
+    world.cpu.q[RIP] = CODE
+    assert world.machine is not None
+    assert world.machine.run().reason is Reason.EXIT
