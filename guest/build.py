@@ -99,13 +99,13 @@ _INCLUDE: Final = ("guest/include",)
 DECLARED: Final = (
     Image(
         "native.elf",
-        ("guest/kernel/*.c", "guest/native/*.[cS]"),
+        ("guest/kernel/*.[cS]", "guest/native/*.[cS]"),
         "guest/native/kernel.ld",
         ("guest/kernel", "guest/native"),
     ),
     Image(
         "paracell-kernel.elf",
-        ("guest/kernel/*.c", "pku/xgate/*.[cS]"),
+        ("guest/kernel/*.[cS]", "pku/xgate/*.[cS]"),
         "pku/xgate/kernel.ld",
         ("guest/kernel", "pku/xgate", "guest/host"),
     ),
@@ -125,6 +125,13 @@ DECLARED: Final = (
     ),
     Image("bench.elf", ("guest/bench/*.[cS]",), "guest/bench/bench.ld"),
     *_each("programs", "guest/programs/*.c", _LIBRARY, includes=_INCLUDE),
+    *_each(
+        "linux",
+        "guest/linux/*.c",
+        _LIBRARY,
+        "guest/linux/lib/*.[cS]",
+        includes=(*_INCLUDE, "guest/linux"),
+    ),
     *_each("attacks", "guest/attacks/*.c", _LIBRARY, includes=(*_INCLUDE, "guest/attacks")),
 )
 

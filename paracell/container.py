@@ -64,11 +64,12 @@ def prepare(
     variables = {"PATH": PATH, "HOME": "/"}
     variables |= dict(v.split("=", 1) for v in environment)
     path, data = _place(rootfs, program, variables["PATH"])
-    elf = check_program(data, path if root is None else f"{root}:{path}", memory)
+    shown = path if root is None else f"{root}:{path}"
+    program_symbols = (lambda: ()) if data.startswith(b"#!") else check_program(data, shown, memory).symbols
     block = init_block([path, *arguments], [f"{k}={v}" for k, v in variables.items()])
     modules = [Module("rootfs", rootfs.to_tar()), Module("init", block)]
     image = shipped.image(NATIVE)
-    symbols = [(posixpath.basename(path), elf.symbols)]
+    symbols: list[tuple[str, Callable[[], tuple[Symbol, ...]]]] = [(posixpath.basename(path), program_symbols)]
     if runtime == "paracell":
         image = shipped.image(HOST)
         kernel = read_regular(shipped.image(KERNEL))

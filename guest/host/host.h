@@ -8,7 +8,7 @@
 #include "x86.h"
 
 #define USER_END 0x00007ffffffff000UL
-#define MAX_SPACES 64
+#define MAX_SPACES 512
 #define PTE_P 1UL
 #define PTE_W 2UL
 #define PTE_U 4UL
@@ -17,6 +17,7 @@
 #define PTE_NX (1UL << 63)
 #define PTE_FRAME 0x000ffffffffff000UL
 #define PTE_KEY(k) ((u64)(k) << 59)
+#define PTE_KEYS PTE_KEY(15)
 
 /* One container.  There is one processor, so there is one set of registers: the trapframe at hand. */
 struct container {
@@ -40,14 +41,16 @@ static inline u32 rdpkru(void) {
 }
 static inline void wrpkru(u32 value) { asm volatile("wrpkru" :: "a"(value), "c"(0), "d"(0) : "memory"); }
 
-/* pages.c: whole pages of host memory, zeroed, never given back while the container lives. */
+/* pages.c: whole pages of host memory, zeroed. */
 void pages_init(u64 from, u64 to);
 void *page_take(void);
+void page_give(void *);
 u64 pages_left(void);
 
 /* tables.c: page tables.  All of a container's spaces share the upper half. */
 void tables_init(void);
 u64 *space_create(void);
+void space_destroy(u64 *top);                   /* its tables; the pages are the container's */
 void leave_space(void);                         /* into tables that map no container user */
 u64 *entry_of(u64 *top, u64 va);                /* the leaf entry, its tables made if missing */
 void map_kernel_page(u64 va, u64 hpa, u64 rights);
@@ -62,6 +65,7 @@ bool copy_from_kernel(void *to, u64 va, u64 size);
 /* load.c, trap.c, hypercall.c */
 void container_load(const struct multiboot *, struct trapframe *start);
 void inject(struct trapframe *, u64 vector, u64 error, u64 address);
+void back_to_user(struct trapframe *, u64 at);  /* … as the container kernel's frame at `at` says */
 void hypercall(struct trapframe *);
 void kill_container(const char *why, u64 detail) __attribute__((noreturn));
 bool in_container_kernel(const struct trapframe *, u32 pkru);

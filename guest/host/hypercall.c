@@ -5,7 +5,7 @@
 #define USER_CS 0x23
 #define USER_SS 0x1b
 #define FLAGS_FREE 0x240dd5UL           /* arithmetic, TF, DF, AC, ID */
-#define PTE_ALLOWED (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX | PTE_FRAME | 0xe00)
+#define PTE_ALLOWED (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX | PTE_KEYS | PTE_FRAME | 0xe00)
 
 void sleep_until_interrupt(void);
 
@@ -33,10 +33,12 @@ static i64 as_switch(u64 handle) {
 }
 
 static i64 as_destroy(u64 handle) {
-    space_of(handle);
+    u64 *top = space_of(handle);
+
     if (handle == container.current)
         leave_space();
-    container.space[handle - 1] = NULL;         /* its tables stay: nothing is given back yet */
+    container.space[handle - 1] = NULL;
+    space_destroy(top);
     return 0;
 }
 
@@ -55,7 +57,7 @@ static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
             u64 hpa = bind(entry & PTE_FRAME);
             if (!hpa || entry & ~PTE_ALLOWED || !(entry & PTE_U))
                 kill_container("a page-table entry that it may not have", entry);
-            now = hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX)) | PTE_A | PTE_D;
+            now = hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_KEYS)) | PTE_A | PTE_D;
         }
         *slot = now;
         if (old & PTE_P && old != now && handle == container.current)
@@ -65,7 +67,7 @@ static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
 }
 
 /* Back to container user: every register comes from a frame in the container kernel's memory. */
-static void back_to_user(struct trapframe *tf, u64 at) {
+void back_to_user(struct trapframe *tf, u64 at) {
     struct xgate_vcpu *v = kernel_memory((u64)container.header.vcpu, sizeof *v);
 
     if (!copy_from_kernel(tf, at, sizeof *tf) || !v)
@@ -80,7 +82,7 @@ static void back_to_user(struct trapframe *tf, u64 at) {
     tf->vector = 0;
     v->interrupts = 1;
     v->pending = 0;
-    wrpkru(PKRU_USER);
+    wrpkru((u32)v->pkru | PKRU_USER);
     if (container.waiting) {
         u64 irq = (u64)__builtin_ctzl(container.waiting);
         container.waiting &= container.waiting - 1;

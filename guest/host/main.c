@@ -1,7 +1,6 @@
 /* The host's first C code. */
 #include "host.h"
 
-#define CR4_PKE (1UL << 22)
 #define FIRST_MIB 0x100000UL
 
 struct container container;

@@ -36,6 +36,15 @@ u64 *space_create(void) {
     return top;
 }
 
+static void destroy_table(u64 *table, int level, int entries) {
+    for (int i = 0; level > 1 && i < entries; i++)
+        if (table[i] & PTE_P)
+            destroy_table(host(table[i] & PTE_FRAME), level - 1, 512);
+    page_give(table);
+}
+
+void space_destroy(u64 *top) { destroy_table(top, 4, 256); }
+
 void leave_space(void) {
     container.current = 0;
     write_cr3(host_physical(template));

@@ -50,7 +50,12 @@ static void interrupt(struct trapframe *tf, u64 vector) {
     if (!(tf->cs & 3))
         return;                 /* the host itself was waiting */
     if (in_container_kernel(tf, rdpkru())) {
-        vcpu()->pending = 1;
+        struct xgate_vcpu *v = vcpu();
+        /* On its way out the gate has looked already; the frame that it is taking apart is still whole. */
+        if (tf->rip >= container.header.exit_start && tf->rip <= container.header.exit_end)
+            back_to_user(tf, v->stack - sizeof *tf);
+        else
+            v->pending = 1;
         return;
     }
     u64 irq = (u64)__builtin_ctzl(container.waiting);

@@ -18,8 +18,11 @@ static u64 bucket_of(const struct inode *directory, const char *name, u64 length
 }
 
 struct dirent *directory_find(struct inode *directory, const char *name, u64 length) {
-    struct dirent *d = buckets[bucket_of(directory, name, length)];
+    struct dirent *d;
 
+    if (directory->refresh)
+        directory->refresh(directory);
+    d = buckets[bucket_of(directory, name, length)];
     while (d && !(d->directory == directory && strlen(d->name) == length && memcmp(d->name, name, length) == 0))
         d = d->hash_next;
     return d;
@@ -69,4 +72,12 @@ void directory_remove(struct dirent *d) {
     inode_unnamed(d->inode);
     kfree(d->name);
     kfree(d);
+}
+
+struct dirent *directory_name_of(const struct inode *i) {
+    for (u64 n = 0; n < BUCKETS; n++)
+        for (struct dirent *d = buckets[n]; d; d = d->hash_next)
+            if (d->inode == i)
+                return d;
+    return NULL;
 }

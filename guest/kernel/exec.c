@@ -2,6 +2,8 @@
 #include "file.h"
 #include "inode.h"
 #include "device.h"
+#include "fpu.h"
+#include "futex.h"
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
@@ -12,11 +14,15 @@
 #define STACK_SIZE (8UL << 20)
 #define MAX_SEGMENTS 64
 #define AUX_PAIRS 18
-#define ARG_MAX (128UL << 10)
+#define ARG_MAX (1UL << 20)
+#define SCRIPT_LINE 256         /* as much of a #! line as counts */
+#define MAX_SCRIPTS 4
 
 #define USER_CS 0x23
 #define USER_SS 0x1b
 #define FLAGS_AT_START 0x202    /* IF */
+
+static const struct fpu fpu_at_start = {{[0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}};       /* FCW, MXCSR */
 
 struct program {
     struct inode *inode;
@@ -55,6 +61,11 @@ static int map_segment(struct program *p, struct mm *mm, const struct elf_segmen
     if ((s->offset ^ s->vaddr) & PAGE_MASK || s->offset + s->filesz < s->offset ||
         s->offset + s->filesz > p->inode->size || !vma_is_free(mm, start, ROUND_UP(end, PAGE_SIZE)))
         return -ENOEXEC;
+    if (s->offset <= p->header.phoff && p->header.phoff < s->offset + s->filesz)
+        p->headers = va + p->header.phoff - s->offset;
+    p->end = MAX(p->end, ROUND_UP(end, PAGE_SIZE));
+    if (prot & PROT_EXEC && p->inode->text)
+        return 0;                       /* map_text() brings it, as it was made for an earlier exec */
     error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, false);
     if (!error && s->filesz)
         error = vma_add(mm, start, ROUND_UP(file_end, PAGE_SIZE), prot, false, p->inode, ROUND_DOWN(s->offset, PAGE_SIZE));
@@ -62,10 +73,25 @@ static int map_segment(struct program *p, struct mm *mm, const struct elf_segmen
         error = vma_add(mm, s->filesz ? ROUND_UP(file_end, PAGE_SIZE) : start, ROUND_UP(end, PAGE_SIZE), prot, false, NULL, 0);
     if (!error && s->filesz && end > file_end && file_end & PAGE_MASK)
         error = prot & PROT_WRITE ? clear_user(file_end, MIN(end, ROUND_UP(file_end, PAGE_SIZE)) - file_end) : -ENOEXEC;
-    if (!error && s->offset <= p->header.phoff && p->header.phoff < s->offset + s->filesz)
-        p->headers = va + p->header.phoff - s->offset;
-    p->end = MAX(p->end, ROUND_UP(end, PAGE_SIZE));
     return error;
+}
+
+/* Let the platform look at all that is to be executable, and remember what it made of it. */
+static int make_text(const struct program *p, struct mm *mm) {
+    bool keep = false;
+
+    for (u32 i = 0; i < p->header.phnum; i++) {
+        const struct elf_segment *s = &p->segment[i];
+        u64 start = ROUND_DOWN(p->base + s->vaddr, PAGE_SIZE), end = ROUND_UP(p->base + s->vaddr + s->memsz, PAGE_SIZE);
+        int made = s->type == PT_LOAD && s->flags & PF_X && s->memsz
+                       ? plat_make_executable(mm->as, start, (end - start) >> PAGE_SHIFT) : 0;
+        if (made < 0)
+            return made;
+        keep |= made;
+    }
+    if (keep)
+        p->inode->text = mm_keep_text(mm);
+    return 0;
 }
 
 static int map_segments(struct program *p, struct mm *mm) {
@@ -77,12 +103,8 @@ static int map_segments(struct program *p, struct mm *mm) {
         if (p->segment[i].type == PT_LOAD && p->segment[i].memsz)
             error = map_segment(p, mm, &p->segment[i]);
     }
-    for (u32 i = 0; i < p->header.phnum && !error; i++) {
-        const struct elf_segment *s = &p->segment[i];
-        u64 start = ROUND_DOWN(p->base + s->vaddr, PAGE_SIZE), end = ROUND_UP(p->base + s->vaddr + s->memsz, PAGE_SIZE);
-        if (s->type == PT_LOAD && s->flags & PF_X && s->memsz)
-            error = plat_make_executable(mm->as, start, (end - start) >> PAGE_SHIFT);
-    }
+    if (!error)
+        error = p->inode->text ? mm_take_text(mm, p->inode->text) : make_text(p, mm);
     return error ? error : p->end ? 0 : -ENOEXEC;
 }
 
@@ -108,7 +130,7 @@ static u64 strings_size(char **s, u64 count) {
     return size;
 }
 
-static int build_stack(const struct program *p, const char *path, char **argv, u64 argc, char **envp, u64 envc, u64 *rsp) {
+static int build_stack(const struct program *p, struct mm *mm, const char *path, char **argv, u64 argc, char **envp, u64 envc, u64 *rsp) {
     u64 words = 1 + argc + 1 + envc + 1 + 2 * AUX_PAIRS;
     u64 size = words * 8 + 16 + sizeof "x86_64" + strlen(path) + 1 + strings_size(argv, argc) + strings_size(envp, envc);
     struct image im = {.size = ROUND_UP(size, 16), .used = words * 8};
@@ -127,12 +149,15 @@ static int build_stack(const struct program *p, const char *path, char **argv, u
     memcpy(im.bytes + im.used, random, sizeof random);
     im.used += sizeof random;
     u64 platform_at = add_string(&im, "x86_64"), path_at = add_string(&im, path);
+    mm->arguments = im.base + im.used;
     for (u64 i = 0; i < argc; i++)
         *im.word++ = add_string(&im, argv[i]);
     *im.word++ = 0;
+    mm->environment = im.base + im.used;
     for (u64 i = 0; i < envc; i++)
         *im.word++ = add_string(&im, envp[i]);
     *im.word++ = 0;
+    mm->strings_end = im.base + im.used;
     const u64 aux[AUX_PAIRS][2] = {
         {AT_PHDR, p->headers}, {AT_PHENT, sizeof *p->segment}, {AT_PHNUM, p->header.phnum}, {AT_PAGESZ, PAGE_SIZE},
         {AT_BASE, 0}, {AT_FLAGS, 0}, {AT_ENTRY, p->entry}, {AT_UID, 0}, {AT_EUID, 0}, {AT_GID, 0}, {AT_EGID, 0},
@@ -160,18 +185,36 @@ static void start(const struct program *p, const char *path, u64 rsp) {
     for (const char *s = path; *s; s++)
         if (*s == '/')
             name = s + 1;
-    copy_string(process->name, name, sizeof process->name);
+    copy_string(current->name, name, sizeof current->name);
+    if (process->program)
+        inode_put(process->program);
+    process->program = p->inode;
+    inode_get(p->inode);
+    process->has_executed = true;
+    process->exit_signal = SIGCHLD;
     close_on_exec();
     for (int i = 1; i <= SIGNALS; i++)
-        if (process->actions[i].handler != SIG_IGN)
-            process->actions[i] = (struct sigaction){0};
+        process->actions[i] = (struct sigaction){.handler = process->actions[i].handler == SIG_IGN ? SIG_IGN : SIG_DFL};
     current->altstack = (struct sigaltstack){.flags = SS_DISABLE};
-    current->clear_tid = 0;
+    current->clear_tid = current->robust_list = 0;
     *frame_of(current) = (struct trapframe){
         .rip = p->entry, .cs = USER_CS, .rflags = FLAGS_AT_START, .rsp = rsp, .ss = USER_SS,
     };
-    plat_set_fsbase(0);
-    plat_set_gsbase(0);
+    fpu_load(&fpu_at_start);
+    plat_start();
+}
+
+/* Nobody else may have the table of files that the new program gets. */
+static int own_files(struct process *p) {
+    struct files *own;
+
+    if (p->files->refs == 1)
+        return 0;
+    if (!(own = files_copy(p->files)))
+        return -ENOMEM;
+    files_put(p->files);
+    p->files = own;
+    return 0;
 }
 
 static int load(struct program *p, const char *path, char **argv, u64 argc, char **envp, u64 envc) {
@@ -187,32 +230,97 @@ static int load(struct program *p, const char *path, char **argv, u64 argc, char
     if (!error)
         error = vma_add(new, USER_TOP - STACK_SIZE, USER_TOP, PROT_READ | PROT_WRITE, false, NULL, 0);
     if (!error)
-        error = build_stack(p, path, argv, argc, envp, envc, &rsp);
+        error = build_stack(p, new, path, argv, argc, envp, envc, &rsp);
+    if (!error)
+        error = own_files(process);
+    process->mm = old;
     if (error) {
-        process->mm = old;
         mm_put(new);
         return error;
     }
+    threads_end();
+    if (current->clear_tid || current->robust_list)
+        futexes_of_thread(current);
+    process->mm = new;
     new->brk_start = new->brk = p->end;
     plat_as_switch(new->as);
     mm_put(old);
+    vfork_done(process);
     start(p, path, rsp);
     return 0;
 }
 
-int exec(const char *path, char **argv, u64 argc, char **envp, u64 envc) {
+/* #!interpreter argument: what is to be run instead.  The line's words stay in `line`. */
+static bool read_script(struct inode *i, char line[SCRIPT_LINE], char **interpreter, char **argument) {
+    i64 n = inode_read(i, line, SCRIPT_LINE - 1, 0);
+    char *s = line + 2;
+
+    if (n < 2 || line[0] != '#' || line[1] != '!')
+        return false;
+    line[n] = 0;
+    for (char *c = line; *c; c++)
+        if (*c == '\n')
+            *c = 0;
+    while (*s == ' ' || *s == '\t')
+        s++;
+    *interpreter = s;
+    while (*s && *s != ' ' && *s != '\t')
+        s++;
+    while (*s == ' ' || *s == '\t')
+        *s++ = 0;
+    *argument = *s ? s : NULL;
+    u64 end = strlen(s);
+    while (end && (s[end - 1] == ' ' || s[end - 1] == '\t'))
+        s[--end] = 0;
+    return **interpreter;
+}
+
+static int exec_nested(const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts);
+
+/* The interpreter gets the script's name in the place of its own. */
+static int exec_script(char *interpreter, char *argument, const char *path, char **argv, u64 argc, char **envp,
+                       u64 envc, int scripts) {
+    u64 extra = argument ? 2 : 1, rest = argc ? argc - 1 : 0;
+    char **args = kmalloc((extra + 1 + rest + 1) * sizeof *args);
+    int error = -ENOMEM;
+
+    if (args) {
+        u64 n = 0;
+        args[n++] = interpreter;
+        if (argument)
+            args[n++] = argument;
+        args[n++] = (char *)path;
+        memcpy(args + n, argv + 1, rest * sizeof *args);
+        error = exec_nested(interpreter, args, n + rest, envp, envc, scripts + 1);
+    }
+    kfree(args);
+    return error;
+}
+
+static int exec_inode(struct program *p, const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts) {
+    char line[SCRIPT_LINE], *interpreter, *argument;
+
+    if (!is_regular(p->inode) || !(p->inode->mode & 0111))
+        return -EACCES;
+    if (read_script(p->inode, line, &interpreter, &argument))
+        return scripts == MAX_SCRIPTS ? -ELOOP
+                                      : exec_script(interpreter, argument, path, argv, argc, envp, envc, scripts);
+    int error = read_headers(p);
+    return error ? error : load(p, path, argv, argc, envp, envc);
+}
+
+static int exec_nested(const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts) {
     struct program *p = kmalloc(sizeof *p);
     int error = p ? name_lookup(current->process->directory, path, true, &p->inode) : -ENOMEM;
 
     if (!error) {
-        if (!is_regular(p->inode) || !(p->inode->mode & 0111))
-            error = -EACCES;
-        else
-            error = read_headers(p);
-        if (!error)
-            error = load(p, path, argv, argc, envp, envc);
+        error = exec_inode(p, path, argv, argc, envp, envc, scripts);
         inode_put(p->inode);
     }
     kfree(p);
     return error;
+}
+
+int exec(const char *path, char **argv, u64 argc, char **envp, u64 envc) {
+    return exec_nested(path, argv, argc, envp, envc, 0);
 }

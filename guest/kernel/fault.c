@@ -10,7 +10,7 @@
 #define ANON_AROUND 4
 
 static pte_t rights_of(const struct vma *v, bool writable) {
-    return PTE_P | PTE_U | PTE_A | (v->prot & PROT_EXEC ? 0 : PTE_NX) | (writable ? PTE_W | PTE_D : 0);
+    return PTE_P | PTE_U | PTE_A | PTE_KEY(v->key) | (v->prot & PROT_EXEC ? 0 : PTE_NX) | (writable ? PTE_W | PTE_D : 0);
 }
 
 static bool allowed(const struct vma *v, enum access access) {

@@ -2,8 +2,11 @@
 #include "file.h"
 
 #include "kernel.h"
+#include "lock.h"
+#include "poll.h"
 #include "process.h"
 #include "slab.h"
+#include "vm.h"
 
 static i64 regular_read(struct file *f, u8 *to, u64 n, u64 at) { return inode_read(f->inode, to, n, at); }
 static i64 regular_write(struct file *f, const u8 *from, u64 n, u64 at) { return inode_write(f->inode, from, n, at); }
@@ -25,9 +28,18 @@ struct file *file_open(struct inode *inode, u32 flags) {
     return f;
 }
 
+void file_discard(struct file *f) {
+    inode_put(f->inode);
+    kfree(f);
+}
+
 void file_put(struct file *f) {
     if (--f->refs)
         return;
+    flock_drop(f);
+    epoll_forget(f);
+    if (f->ops->release)
+        f->ops->release(f);
     inode_put(f->inode);
     kfree(f);
 }
@@ -40,12 +52,26 @@ struct files *files_create(void) {
     return files;
 }
 
+struct files *files_copy(const struct files *old) {
+    struct files *new = files_create();
+
+    if (!new)
+        return NULL;
+    for (i32 fd = 0; fd < MAX_FILES; fd++)
+        if ((new->file[fd] = old->file[fd]))
+            new->file[fd]->refs++;
+    memcpy(new->close_on_exec, old->close_on_exec, sizeof new->close_on_exec);
+    return new;
+}
+
 void files_put(struct files *files) {
     if (--files->refs)
         return;
     for (i32 fd = 0; fd < MAX_FILES; fd++)
-        if (files->file[fd])
+        if (files->file[fd]) {
+            locks_drop(files->file[fd]->inode, current->process);
             file_put(files->file[fd]);
+        }
     kfree(files);
 }
 
@@ -67,12 +93,35 @@ i32 fd_install(struct file *f, i32 lowest, bool close_on_exec) {
     return -EMFILE;
 }
 
+int fd_install_pair(struct file *a, struct file *b, bool close_on_exec, i32 fds[2]) {
+    fds[0] = a && b ? fd_install(a, 0, close_on_exec) : -ENOMEM;
+    fds[1] = fds[0] >= 0 ? fd_install(b, 0, close_on_exec) : -EMFILE;
+    if (fds[1] >= 0)
+        return 0;
+    if (fds[0] >= 0)
+        fd_close(fds[0]);
+    else if (a && b)
+        file_put(b);
+    else if (a || b)
+        file_put(a ? a : b);
+    return -EMFILE;
+}
+
+i64 copy_out_pair(u64 to, const i32 fds[2]) {
+    if (!copy_out(to, fds, 2 * sizeof *fds))
+        return 0;
+    fd_close(fds[0]);
+    fd_close(fds[1]);
+    return -EFAULT;
+}
+
 int fd_close(i32 fd) {
     struct file *f = file_at(fd);
 
     if (!f)
         return -EBADF;
     current->process->files->file[fd] = NULL;
+    locks_drop(f->inode, current->process);
     file_put(f);
     return 0;
 }

@@ -10,17 +10,27 @@ struct file {
     u64 position;
     struct inode *inode;
     const struct file_ops *ops;
+    void *own;                  /* what the operations keep */
+    bool flocked;               /* by flock() (lock.c) */
 };
 
-/* Buffers are kernel addresses: of user pages in the direct map, mostly.
+/* For a stream, `at` says how much this call has moved already: only at 0 may it wait.
+ * Buffers are kernel addresses: of user pages in the direct map, mostly.
  * A missing operation is EINVAL (ENOTTY for ioctl). */
 struct file_ops {
     i64 (*read)(struct file *, u8 *to, u64 n, u64 at);
     i64 (*write)(struct file *, const u8 *from, u64 n, u64 at);
     i64 (*ioctl)(struct file *, u32 request, u64 argument);
     i16 (*poll)(struct file *);         /* POLL*; missing: always ready */
+    int (*open)(struct file *);         /* 0 or -errno; may wait */
+    void (*release)(struct file *);     /* the last reference is gone */
     bool stream;                        /* no positions; a read gives what there is */
+    bool whole;                         /* one call is one message: its bytes come together */
 };
+
+/* Whatever changes what poll() says of a file tells it to those who wait for any. */
+extern struct pollers { int none; } pollers;
+void file_changed(const void *channel);
 
 extern const struct file_ops regular_ops, directory_ops;
 
@@ -33,11 +43,15 @@ struct files {
 };
 
 struct files *files_create(void);
+struct files *files_copy(const struct files *);
 void files_put(struct files *);
 struct file *file_open(struct inode *, u32 flags);      /* takes a reference of its own; NULL without memory */
 void file_put(struct file *);
+void file_discard(struct file *);                       /* one whose open() failed */
 struct file *file_at(i32 fd);                           /* NULL = EBADF; no reference */
 i32 fd_install(struct file *, i32 lowest, bool close_on_exec);  /* takes the reference; -errno drops it */
+int fd_install_pair(struct file *, struct file *, bool close_on_exec, i32 fds[2]);       /* NULL ones: no memory */
+i64 copy_out_pair(u64 to, const i32 fds[2]);            /* closes them if that fails */
 int fd_close(i32 fd);
 void fd_set_close_on_exec(i32 fd, bool);
 bool fd_closes_on_exec(i32 fd);

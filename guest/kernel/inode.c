@@ -8,8 +8,10 @@
 #include "file.h"
 #include "kernel.h"
 #include "page.h"
+#include "pipe.h"
 #include "slab.h"
 #include "time.h"
+#include "vm.h"
 
 #define DIRECTORY_SIZE 4096     /* what stat says; ext4's smallest */
 #define TMPFS_DEVICE 1
@@ -26,7 +28,7 @@ struct inode *inode_new(u32 mode) {
     i->mode = mode;
     i->refs = 1;
     i->atime = i->mtime = i->ctime = now_ns();
-    i->ops = is_directory(i) ? &directory_ops : &regular_ops;
+    i->ops = is_directory(i) ? &directory_ops : (mode & S_IFMT) == S_IFIFO ? &fifo_ops : &regular_ops;
     return i;
 }
 
@@ -36,15 +38,35 @@ void inodes_init(void) {
     root_inode->links = 2;
 }
 
+/* Half of the memory may hold files. */
+static u64 pages_held;
+
+u64 tmpfs_pages_left(void) { return pages_total() / 2 - MIN(pages_held, pages_total() / 2); }
+
 static void drop_pages(struct inode *i, u64 from) {
     for (u64 n = from; n < i->slots; n++)
         if (i->pages[n]) {
             page_put(i->pages[n]);
             i->pages[n] = 0;
+            pages_held--;
         }
 }
 
+/* The text's ranges hold references to the inode itself: they go with its last name. */
+void inode_forget_text(struct inode *i) {
+    struct mm *text = i->text;
+
+    i->text = NULL;
+    if (text)
+        mm_put(text);
+}
+
 static void release(struct inode *i) {
+    if (!i->links && is_regular(i) && i->text) {
+        i->refs++;
+        inode_forget_text(i);
+        i->refs--;
+    }
     if (i->links || i->refs)
         return;
     if (is_regular(i)) {
@@ -52,6 +74,8 @@ static void release(struct inode *i) {
         kfree(i->pages);
     } else if (is_link(i)) {
         kfree(i->target);
+        if (i->jump)
+            inode_put(i->jump);
     }
     kfree(i);
 }
@@ -86,9 +110,10 @@ u64 inode_page(struct inode *i, u64 index) {
         return 0;
     if (i->pages[index])
         return i->pages[index];
-    u8 *page = page_alloc();
+    u8 *page = tmpfs_pages_left() ? page_alloc() : NULL;
     if (!page)
         return 0;
+    pages_held++;
     u64 n = at < i->image_size ? MIN(PAGE_SIZE, i->image_size - at) : 0;
     memcpy(page, i->image + at, n);
     memset(page + n, 0, PAGE_SIZE - n);
@@ -117,6 +142,7 @@ i64 inode_read(struct inode *i, void *to, u64 n, u64 at) {
 i64 inode_write(struct inode *i, const void *from, u64 n, u64 at) {
     u64 done = 0;
 
+    inode_forget_text(i);
     while (done < n) {
         u64 pos = at + done, part = MIN(n - done, PAGE_SIZE - (pos & PAGE_MASK));
         u64 page = inode_page(i, pos >> PAGE_SHIFT);
@@ -132,6 +158,7 @@ i64 inode_write(struct inode *i, const void *from, u64 n, u64 at) {
 }
 
 int inode_truncate(struct inode *i, u64 size) {
+    inode_forget_text(i);
     if (size < i->size) {
         if (size & PAGE_MASK) {                 /* bytes behind the end read as zero if the file grows again */
             u64 page = inode_page(i, size >> PAGE_SHIFT);

@@ -7,6 +7,8 @@
 
 struct file_ops;
 struct inode;
+struct mm;
+struct pipe;
 
 struct dirent {
     char *name;
@@ -29,13 +31,19 @@ struct inode {
             u64 *pages, slots;          /* physical addresses, 0 = not yet */
             const u8 *image;            /* what the root file system brought */
             u64 image_size;
+            struct mm *text;            /* what the platform made of its code at an exec (exec.c) */
         };
         struct {                        /* S_IFDIR */
             struct dirent *first, *last;
             struct inode *parent;
             u64 next_cookie, count;
+            void (*refresh)(struct inode *);    /* in /proc: bring the names up to date before they are looked at */
         };
-        char *target;                   /* S_IFLNK */
+        struct {                        /* S_IFLNK */
+            char *target;
+            struct inode *jump;         /* in /proc: where it leads, whatever it is called */
+        };
+        struct pipe *pipe;              /* S_IFIFO; NULL while nobody has it open */
     };
 };
 
@@ -55,12 +63,15 @@ i64 inode_read(struct inode *, void *to, u64 n, u64 at);
 i64 inode_write(struct inode *, const void *from, u64 n, u64 at);
 int inode_truncate(struct inode *, u64 size);
 void inode_fill_stat(const struct inode *, struct stat *);
+void inode_forget_text(struct inode *);          /* it is about to change */
 void inodes_init(void);
+u64 tmpfs_pages_left(void);
 
 /* directory.c: 0 or -errno */
 struct dirent *directory_find(struct inode *directory, const char *name, u64 length);
 int directory_add(struct inode *directory, const char *name, u64 length, struct inode *);
 void directory_remove(struct dirent *);
+struct dirent *directory_name_of(const struct inode *); /* a name of it; NULL: it has none */
 
 /* name.c: `*found` comes with a reference */
 int name_lookup(struct inode *start, const char *path, bool follow, struct inode **found);

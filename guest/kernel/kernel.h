@@ -2,6 +2,8 @@
 #ifndef KERNEL_H
 #define KERNEL_H
 
+#include <stdarg.h>
+
 #include "errno.h"
 #include "platform.h"
 #include "string.h"
@@ -19,10 +21,11 @@
 static inline void *direct(u64 physical) { return (void *)(physical + DIRECT_BASE); }
 static inline u64 physical(const void *p) { return (u64)p - DIRECT_BASE; }
 
-/* print.c: messages on COM2.  %s %c %d %u %x (and l forms), widths no. */
+/* print.c: messages on COM2.  %s %c %d %u %x %o (and l forms); widths for numbers; %x says 0x where it has none. */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void panic(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 u64 format(char *to, u64 size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+u64 format_list(char *to, u64 size, const char *format, va_list);
 
 /* options.c: the kernel's command line. */
 u64 option(const char *name, u64 otherwise);

@@ -32,12 +32,14 @@
 #define S_IFDIR 0040000
 #define S_IFREG 0100000
 #define S_IFLNK 0120000
+#define S_IFSOCK 0140000
 #define O_ACCMODE 3
 #define O_RDONLY 0
 #define O_WRONLY 1
 #define O_RDWR 2
 #define O_CREAT 0100
 #define O_EXCL 0200
+#define O_NOCTTY 0400
 #define O_TRUNC 01000
 #define O_APPEND 02000
 #define O_NONBLOCK 04000
@@ -57,6 +59,11 @@
 #define F_SETFD 2
 #define F_GETFL 3
 #define F_SETFL 4
+#define F_GETLK 5
+#define F_SETLK 6
+#define F_SETLKW 7
+#define F_SETPIPE_SZ 1031
+#define F_GETPIPE_SZ 1032
 #define F_DUPFD_CLOEXEC 1030
 #define FD_CLOEXEC 1
 #define PATH_MAX 4096
@@ -98,22 +105,30 @@ struct statfs { i64 type, bsize, blocks, bfree, bavail, files, ffree; i32 fsid[2
 #define TCSETS 0x5402
 #define TCSETSW 0x5403
 #define TCSETSF 0x5404
+#define TCSBRK 0x5409
+#define TCXONC 0x540a
+#define TCFLSH 0x540b
 #define TIOCSCTTY 0x540e
 #define TIOCGPGRP 0x540f
 #define TIOCSPGRP 0x5410
 #define TIOCGWINSZ 0x5413
+#define TIOCSWINSZ 0x5414
 #define FIONREAD 0x541b
+#define TIOCNOTTY 0x5422
+#define TIOCGSID 0x5429
 #define FIONBIO 0x5421
 
 struct termios { u32 iflag, oflag, cflag, lflag; u8 line, cc[19]; };
 struct winsize { u16 rows, columns, x, y; };
 #define ICRNL 0000400
+#define IXON 0002000
 #define OPOST 0000001
 #define ONLCR 0000004
 #define ISIG 0000001
 #define ICANON 0000002
 #define ECHO 0000010
-enum { VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN };
+#define TOSTOP 0000400
+enum { VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSUSP = 10 };
 
 struct pollfd { i32 fd; i16 events, revents; };
 #define POLLIN 1
@@ -121,6 +136,9 @@ struct pollfd { i32 fd; i16 events, revents; };
 #define POLLERR 8
 #define POLLHUP 16
 #define POLLNVAL 32
+#define POLLRDNORM 64
+#define POLLWRNORM 256
+#define POLLRDHUP 0x2000
 
 /* signals */
 enum {
@@ -135,26 +153,60 @@ enum {
 #define SIG_SETMASK 2
 struct sigaction { u64 handler, flags, restorer, mask; };
 struct sigaltstack { u64 sp; i32 flags, pad; u64 size; };
+#define SS_ONSTACK 1
 #define SS_DISABLE 2
+#define SA_SIGINFO 4UL
+#define SA_ONSTACK 0x08000000UL
+#define SA_RESTART 0x10000000UL
+#define SA_NODEFER 0x40000000UL
+#define SA_RESETHAND 0x80000000UL
+
+struct siginfo {
+    i32 signal, error, code, pad;
+    union {
+        u64 address;                            /* of a fault */
+        struct { i32 pid; u32 uid; union { u64 value; i32 status; }; i64 user, system; };
+        u8 rest[112];
+    };
+};
+enum { SI_USER = 0, SI_KERNEL = 0x80, SI_QUEUE = -1, SI_TIMER = -2, SI_TKILL = -6 };
+enum { SEGV_MAPERR = 1, SEGV_ACCERR, SEGV_PKUERR = 4, BUS_ADRALN = 1, BUS_ADRERR, FPE_INTDIV = 1, ILL_ILLOPN = 2, TRAP_TRACE = 2 };
+enum { CLD_EXITED = 1, CLD_KILLED, CLD_STOPPED = 5, CLD_CONTINUED };
 
 /* processes */
 #define ARCH_SET_GS 0x1001
 #define ARCH_SET_FS 0x1002
 #define ARCH_GET_FS 0x1003
 #define ARCH_GET_GS 0x1004
+#define PR_SET_PDEATHSIG 1
+#define PR_GET_PDEATHSIG 2
+#define PR_GET_DUMPABLE 3
+#define PR_SET_DUMPABLE 4
+#define PR_SET_CHILD_SUBREAPER 36
+#define PR_GET_CHILD_SUBREAPER 37
+#define PR_SET_NO_NEW_PRIVS 38
+#define PR_GET_NO_NEW_PRIVS 39
 #define PR_SET_NAME 15
 #define PR_GET_NAME 16
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
+#define FUTEX_REQUEUE 3
+#define FUTEX_CMP_REQUEUE 4
+#define FUTEX_WAKE_OP 5
 #define FUTEX_WAIT_BITSET 9
 #define FUTEX_WAKE_BITSET 10
 #define FUTEX_COMMAND 0x7f
+#define FUTEX_PRIVATE 0x80
 #define CLOCK_REALTIME 0
+#define CLOCK_PROCESS_CPUTIME 2
+#define CLOCK_THREAD_CPUTIME 3
 #define CLOCKS 12
 #define TIMER_ABSTIME 1
 #define RLIMITS 16
 #define RLIMIT_DATA 2
+#define RLIMIT_FSIZE 1
 #define RLIMIT_STACK 3
+#define RLIMIT_CORE 4
 #define RLIMIT_NOFILE 7
 #define RLIM_INFINITY (~0UL)
 struct rlimit { u64 soft, hard; };

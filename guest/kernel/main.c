@@ -1,10 +1,12 @@
 /* The kernel's beginning: bring everything up, then become the first program. */
 #include "cpu.h"
 #include "device.h"
+#include "file.h"
 #include "inode.h"
 #include "kernel.h"
 #include "options.h"
 #include "page.h"
+#include "proc.h"
 #include "process.h"
 #include "slab.h"
 #include "tar.h"
@@ -68,15 +70,35 @@ static void run_first(struct blob init) {
     plat_exit(error == -ENOENT ? NOT_FOUND : CANNOT_RUN);
 }
 
+static void first_process(void) {
+    struct process *p = init_process = process_create();
+
+    if (!p || !(p->files = files_create()) || !(p->mm = mm_create()))
+        panic("no memory for a process");
+    this_cpu()->task = p->threads;
+    p->group = p->session = p->pid;
+    p->umask = 022;
+    p->directory = root_inode;
+    inode_get(root_inode);
+    p->exit_signal = SIGCHLD;
+    p->dumpable = true;
+    for (int i = 0; i < RLIMITS; i++)
+        p->limits[i] = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+    p->limits[RLIMIT_CORE].soft = 0;
+    p->limits[RLIMIT_STACK] = (struct rlimit){8UL << 20, RLIM_INFINITY};
+    p->limits[RLIMIT_NOFILE] = (struct rlimit){MAX_FILES, MAX_FILES};
+}
+
 void kernel_main(struct bootinfo *boot) {
     options_init(boot->cmdline);
     time_init();
     pages_init(boot->memory, boot->free_start);
     inodes_init();
     tar_unpack(boot->rootfs);
-    this_cpu()->task = process_create();
+    first_process();
     devices_init();
     tty_init();
+    proc_init();
     run_first(boot->init);
     plat_set_kstack(frame_of(current) + 1);
     plat_enter_user(frame_of(current));

@@ -38,6 +38,10 @@ static int walk_name(struct walk *w, const char *name, u64 n, bool follow) {
     }
     if (++w->links > MAX_LINKS)
         return -ELOOP;
+    if (d->inode->jump) {
+        move(w, d->inode->jump);
+        return 0;
+    }
     return walk_path(w, d->inode->target, true, NULL);
 }
 

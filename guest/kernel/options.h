@@ -4,6 +4,7 @@
 /* What the kernel can be told on its command line, and asks for with option():
  *   log=1    name each system call that is missing, once
  *   tty=N    which streams are a terminal: bit 0 input, bit 1 output, bit 2 errors
+ *   rows=N columns=N   of the terminal
  *   seed=N   of the random numbers
  */
 void options_init(const char *cmdline);

@@ -81,7 +81,7 @@ void run_begin(struct pte_run *run, struct mm *mm) {
 }
 
 void run_end(struct pte_run *run) {
-    if (run->count)
+    if (run->count && run->mm->as)
         plat_pte_set(run->mm->as, run->va, run->entry, run->count, run->stale);
     for (u64 i = 0; i < run->drops; i++)
         page_put(run->drop[i]);

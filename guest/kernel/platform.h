@@ -19,6 +19,12 @@ struct trapframe {
     u64 rip, cs, rflags, rsp, ss;
 };
 
+/* The x87 and SSE registers, as FXSAVE stores them. */
+struct fpu { unsigned char bytes[512]; } __attribute__((aligned(16)));
+
+/* What else belongs to a thread and lies in the processor while it runs. */
+struct plat_context { u64 fs, gs, own[3]; };
+
 #define VEC_SYSCALL 256
 #define VEC_IRQ0    32
 
@@ -41,6 +47,10 @@ void plat_set_kstack(void *top);                            /* where the next en
 void plat_enter_user(struct trapframe *) __attribute__((noreturn)); /* return to user with these registers */
 void plat_set_fsbase(u64), plat_set_gsbase(u64);
 u64  plat_get_fsbase(void), plat_get_gsbase(void);
+void plat_save(struct plat_context *);                      /* of the running thread */
+void plat_load(const struct plat_context *);
+void plat_start(void);                                      /* of a new program: FS and GS 0, the keys it starts with */
+bool plat_emulate(struct trapframe *);                      /* #UD: an instruction that the platform stands for? */
 u64  plat_hwcap(void);                                      /* AT_HWCAP: CPUID.1:EDX */
 
 /* Page tables.  The kernel keeps one 4-level radix tree of hardware format per
@@ -71,10 +81,15 @@ void plat_exit(int status) __attribute__((noreturn));
  * together?  0, or -errno. */
 int  plat_check_protection(bool write, bool exec, bool shared);
 
+/* Protection keys of user pages: which are not to be given away (bit n is key n),
+ * and the running thread's rights to one (PKEY_DISABLE_ACCESS 1, PKEY_DISABLE_WRITE 2). */
+u32  plat_keys(void);
+void plat_set_key(int key, u32 rights);
+
 /* User pages [va, va + npages) are about to become executable: ParaCell scans
  * them for WRPKRU and XRSTOR and rewrites system calls, native does nothing.
  * The platform reaches them through text_page() (vm.h), which brings them in.
- * 0, or -errno (the mapping is then refused). */
+ * 0; 1 if that made a copy that is worth keeping; or -errno (the mapping is then refused). */
 int  plat_make_executable(u64 as, u64 va, u64 npages);
 
 #endif

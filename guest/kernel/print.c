@@ -10,13 +10,15 @@ static void put(struct output *o, char c) {
         o->to[o->used++] = c;
 }
 
-static void put_number(struct output *o, u64 value, u64 base) {
+static void put_number(struct output *o, u64 value, u64 base, int width, char fill) {
     char digits[24];
     int n = 0;
 
     do
         digits[n++] = "0123456789abcdef"[value % base];
     while (value /= base);
+    for (int i = n; i < width; i++)
+        put(o, fill);
     while (n)
         put(o, digits[--n]);
 }
@@ -27,7 +29,11 @@ static void put_all(struct output *o, const char *f, va_list args) {
             put(o, *f);
             continue;
         }
-        bool wide = *++f == 'l';
+        char fill = *++f == '0' ? '0' : ' ';
+        int width = 0;
+        while (*f >= '0' && *f <= '9')
+            width = width * 10 + (*f++ - '0');
+        bool wide = *f == 'l';
         f += wide;
         if (*f == 's') {
             for (const char *s = va_arg(args, const char *); *s; s++)
@@ -38,17 +44,24 @@ static void put_all(struct output *o, const char *f, va_list args) {
             i64 v = wide ? va_arg(args, i64) : va_arg(args, i32);
             if (v < 0)
                 put(o, '-');
-            put_number(o, v < 0 ? -(u64)v : (u64)v, 10);
-        } else if (*f == 'u' || *f == 'x') {
+            put_number(o, v < 0 ? -(u64)v : (u64)v, 10, width, fill);
+        } else if (*f == 'u' || *f == 'x' || *f == 'o') {
             u64 v = wide ? va_arg(args, u64) : va_arg(args, u32);
-            if (*f == 'x')
+            if (*f == 'x' && !width)
                 put(o, '0'), put(o, 'x');
-            put_number(o, v, *f == 'x' ? 16 : 10);
+            put_number(o, v, *f == 'x' ? 16 : *f == 'o' ? 8 : 10, width, fill);
         } else {
             put(o, *f);
         }
     }
     o->to[o->used] = 0;
+}
+
+u64 format_list(char *to, u64 size, const char *f, va_list args) {
+    struct output o = {to, 0, size};
+
+    put_all(&o, f, args);
+    return o.used;
 }
 
 u64 format(char *to, u64 size, const char *f, ...) {

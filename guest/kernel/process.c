@@ -1,4 +1,4 @@
-/* The life of a process. */
+/* The table of processes. */
 #include "process.h"
 
 #include "file.h"
@@ -9,29 +9,97 @@
 #include "vm.h"
 
 struct cpu boot_cpu;
+struct process *processes, *init_process;
 
-static i32 next_pid = 1;
+static i32 last_id;
 
-struct task *process_create(void) {
-    struct process *p = kmalloc(sizeof *p);
-    struct task *t = kmalloc(sizeof *t);
+struct process *process_of(i32 pid) {
+    for (struct process *p = processes; p; p = p->next)
+        if (p->pid == pid)
+            return p;
+    return NULL;
+}
 
-    if (!p || !t || !(t->kstack = block_alloc(KSTACK_ORDER)) || !(p->files = files_create()) || !(p->mm = mm_create()))
-        panic("no memory for a process");
-    p->pid = t->tid = p->group = p->session = next_pid++;
-    p->umask = 022;
-    p->directory = root_inode;
-    inode_get(root_inode);
-    for (int i = 0; i < RLIMITS; i++)
-        p->limits[i] = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
-    p->limits[RLIMIT_STACK] = (struct rlimit){8UL << 20, RLIM_INFINITY};
-    p->limits[RLIMIT_NOFILE] = (struct rlimit){MAX_FILES, MAX_FILES};
+struct task *task_of(i32 tid) {
+    for (struct process *p = processes; p; p = p->next)
+        for (struct task *t = p->threads; t; t = t->next_thread)
+            if (t->tid == tid)
+                return t;
+    return NULL;
+}
+
+u32 tasks_count(void) {
+    u32 count = 0;
+
+    for (struct process *p = processes; p; p = p->next)
+        count += p->thread_count;
+    return count;
+}
+
+/* No group or session may be called so, either. */
+static bool is_taken(i32 id) {
+    for (struct process *p = processes; p; p = p->next)
+        if (p->pid == id || p->group == id || p->session == id)
+            return true;
+    return task_of(id);
+}
+
+static i32 new_id(void) {
+    do
+        last_id = last_id < PID_MAX ? last_id + 1 : 2;
+    while (is_taken(last_id));
+    return last_id;
+}
+
+struct task *task_create(struct process *p) {
+    struct task *t = kmalloc(sizeof *t), **last = &p->threads;
+
+    if (!t || !(t->kstack = block_alloc(KSTACK_ORDER))) {
+        kfree(t);
+        return NULL;
+    }
     t->process = p;
+    t->tid = p->threads ? new_id() : p->pid;
     t->altstack.flags = SS_DISABLE;
+    while (*last)
+        last = &(*last)->next_thread;
+    *last = t;
+    p->thread_count++;
     return t;
 }
 
-/* The first process ends, and the container with it. */
-void process_exit(int status) { plat_exit(status); }
+struct process *process_create(void) {
+    struct process *p = kmalloc(sizeof *p);
 
-void process_killed(int signal) { process_exit(128 + signal); }
+    if (!p)
+        return NULL;
+    p->pid = new_id();
+    if (!task_create(p)) {
+        kfree(p);
+        return NULL;
+    }
+    p->next = processes;
+    processes = p;
+    return p;
+}
+
+void process_forget(struct process *p) {
+    struct process **at = &processes;
+
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    if (p->parent) {
+        for (at = &p->parent->children; *at != p;)
+            at = &(*at)->sibling;
+        *at = p->sibling;
+    }
+    kfree(p);
+}
+
+/* One that never came to life. */
+void process_abandon(struct process *p) {
+    block_free(p->threads->kstack, KSTACK_ORDER);
+    kfree(p->threads);
+    process_forget(p);
+}

@@ -5,55 +5,116 @@
 #include "cpu.h"
 #include "linux.h"
 #include "platform.h"
+#include "signal.h"
+#include "timer.h"
 #include "types.h"
 
 #define KSTACK_ORDER 2          /* 16 KiB */
+#define PID_MAX 32768
 
 struct process {
-    i32 pid, parent, group, session;
-    struct mm *mm;
+    i32 pid, group, session;
+    struct process *parent, *children, *sibling;
+    struct process *next;                       /* of all there are */
+    struct task *threads;
+    u32 thread_count;
+    struct mm *mm;                              /* NULL once it has ended */
     struct files *files;
-    struct inode *directory;
+    struct inode *directory, *program;
     u32 umask;
-    char name[16];
+    u32 exit_signal;                            /* what the parent gets when it ends */
+    u32 status;                                 /* as wait4 tells it: code << 8, or the signal */
+    bool ending, zombie;                        /* all its threads are to end; they have */
+    bool stopped, stop_told, continued;         /* job control, and whether the parent has been told */
+    u32 stop_signal;
+    struct task *vfork_parent;                  /* waits for exec or the end */
+    bool dumpable, no_new_privileges;
+    bool subreaper, has_executed, unwanted;     /* unwanted: nobody asks for its status */
     struct sigaction actions[SIGNALS + 1];
+    struct signals signals;                     /* for whichever thread does not block them */
     struct rlimit limits[RLIMITS];
-    u64 started;                /* ns */
+    struct timer alarm;
+    u64 alarm_interval;
+    u64 started, cpu_ns, children_ns;
+    u32 death_signal;                           /* when the parent ends: PR_SET_PDEATHSIG */
+    u32 keys;                                   /* protection keys in use: bit n is key n */
+    i32 nice;
 };
+
+enum task_state { RUNNABLE, SLEEPING, DEAD };
 
 /* A thread; its registers lie at the top of its kernel stack while it is in the kernel. */
 struct task {
     struct process *process;
+    struct task *next_thread;                   /* of the process */
+    struct task *next, *previous;               /* in the queue of those that can run, or of a channel */
     i32 tid;
+    enum task_state state;
+    const void *channel;                        /* what it sleeps on */
+    struct timer timeout;
+    bool timed_out;
     u8 *kstack;
-    u64 blocked, pending;       /* signal sets: bit n-1 is signal n */
+    u64 kernel_rsp;                             /* where switch_context() left it */
+    struct plat_context context;
+    struct fpu fpu;
+    u64 since;                                  /* ns, when it began to run */
+    char name[16];
+    struct signals signals;
+    u64 blocked, saved_blocked;                 /* signal sets: bit n-1 is signal n */
+    bool restore_blocked;                       /* a call replaced the mask until its end: saved_blocked is the old one */
     struct sigaltstack altstack;
-    u64 fault_address;          /* of the exception that a handler is told about */
+    bool cut;                                   /* its system call, by a signal */
+    bool vforking;                              /* until the child lets it go on */
+    u64 call;                                   /* the system call's number, for a restart */
+    u64 deadline;                               /* of a sleep that is restarted, 0 = none */
     u64 clear_tid, robust_list;
-    u64 alarm;                  /* ns, 0 = none */
-    u64 alarm_interval;
 };
 
 static inline struct trapframe *frame_of(const struct task *t) {
     return (struct trapframe *)(t->kstack + (PAGE_SIZE << KSTACK_ORDER)) - 1;
 }
 
-/* process.c */
-struct task *process_create(void);                      /* panics without memory: only the first one is made so */
-void process_exit(int status) __attribute__((noreturn));        /* 0..255, or 128 + signal */
+/* process.c: the table of all processes. */
+extern struct process *processes, *init_process;
+struct task *task_create(struct process *);             /* NULL without memory */
+struct process *process_create(void);                   /* NULL without memory; one thread, nothing in it */
+void process_forget(struct process *);                  /* a zombie that has been waited for */
+void process_abandon(struct process *);                 /* one that never ran */
+struct process *process_of(i32 pid);                    /* NULL: no such process; a zombie is one */
+struct task *task_of(i32 tid);
+u32 tasks_count(void);
+
+/* exit.c */
+void process_exit(u32 status) __attribute__((noreturn));        /* the whole process: code << 8, or a signal */
 void process_killed(int signal) __attribute__((noreturn));
+void process_end(struct process *, u32 status);         /* ask all of another's threads to end */
+void thread_exit(u32 status) __attribute__((noreturn));
+void threads_end(void);                                 /* all but the current one: exec */
+void out_of_memory(void);                               /* the largest process ends, if it is not the caller it has soon */
+void reap(struct task *);                               /* switch_context() has left its stack for ever */
+
+/* trap.c */
+void return_to_user(void);                              /* what is to be done first */
+
+/* fork.c */
+void vfork_done(struct process *);
 
 /* exec.c: 0, or -errno with the old program still there. */
 int exec(const char *path, char **argv, u64 argc, char **envp, u64 envc);
 
-/* signal.c */
-void signal_send(struct task *, int signal);
-void signal_deliver(void);                              /* before a return to user mode */
-bool signal_waiting(void);
-void signal_fault(int signal, u64 address);             /* an exception of the program's own */
-const char *signal_name(int signal);
+/* sched.c */
+extern struct queue { struct task *first, *last; } run_queue;       /* those that can run, but for the one that does */
+void measure_slice(void);                               /* before going to user mode while somebody else could run */
+void schedule(void);                                    /* let another one run; comes back when it is our turn */
+void yield(void);
+void sched_add(struct task *);                          /* it can run */
+void sched_interrupt(void);                             /* the timer rang in user mode */
+int sleep_on(const void *channel, u64 until);           /* 0: look again; -ETIMEDOUT; -EINTR: a signal waits */
+void sleep_deaf(const void *channel);                    /* until wakeup(), whatever signals come */
+void wakeup(const void *channel);
+void wake_task(struct task *);                          /* whatever it sleeps on */
+u64 cpu_time(const struct process *);                   /* ns */
 
-/* sigframe.c */
-void signal_call_handler(int signal);                   /* arrange for the return to user mode to run it */
+#define FOREVER (~0UL)
 
 #endif

@@ -3,18 +3,13 @@
  *   user stack, downwards from the interrupted RSP - 128 (the ABI's red zone):
  *   │ FXSAVE area 512, 64-aligned │ struct sigframe: siginfo, ucontext, return address │ ← RSP of the handler
  */
+#include "fpu.h"
 #include "kernel.h"
 #include "process.h"
 #include "syscalls.h"
 #include "vm.h"
 
-#define SA_SIGINFO 4UL
-#define SA_ONSTACK 0x08000000UL
-#define SA_NODEFER 0x40000000UL
-#define SA_RESETHAND 0x80000000UL
 #define RED_ZONE 128
-#define SI_KERNEL 0x80
-#define SI_USER 0
 #define MXCSR_MASK 0xffff
 #define MXCSR_AT 24             /* in the FXSAVE area */
 
@@ -29,26 +24,20 @@ struct sigcontext {
     u64 error, vector, old_mask, cr2, fpstate, reserved[8];
 };
 struct ucontext { u64 flags, link; struct sigaltstack stack; struct sigcontext registers; u64 mask; };
-struct siginfo { i32 signal, error, code, pad; u64 address; u64 rest[13]; };
 struct sigframe { u64 restorer; struct ucontext context; struct siginfo info; };
 
-struct fpu { u8 bytes[512]; } __attribute__((aligned(16)));
-
-static void fpu_save(struct fpu *f) { asm volatile("fxsave64 %0" : "=m"(*f)); }
-static void fpu_load(const struct fpu *f) { asm volatile("fxrstor64 %0" :: "m"(*f)); }
-
-static void fill_registers(struct sigcontext *c, const struct trapframe *tf) {
+static void fill_registers(struct sigcontext *c, const struct trapframe *tf, u64 mask, u64 address) {
     *c = (struct sigcontext){
         tf->r8, tf->r9, tf->r10, tf->r11, tf->r12, tf->r13, tf->r14, tf->r15, tf->rdi, tf->rsi, tf->rbp, tf->rbx,
         tf->rdx, tf->rax, tf->rcx, tf->rsp, tf->rip, tf->rflags, (u16)tf->cs, 0, 0, (u16)tf->ss, tf->error, tf->vector,
-        current->blocked, current->fault_address, 0, {0},
+        mask, address, 0, {0},
     };
 }
 
 static bool on_altstack(u64 sp) {
     const struct sigaltstack *s = &current->altstack;
 
-    return sp - s->sp <= s->size;
+    return s->size && sp - s->sp <= s->size;
 }
 
 static u64 stack_for(const struct trapframe *tf, const struct sigaction *action) {
@@ -59,25 +48,31 @@ static u64 stack_for(const struct trapframe *tf, const struct sigaction *action)
     return tf->rsp - RED_ZONE;
 }
 
-void signal_call_handler(int signal) {
+/* The mask that comes back with sigreturn: what was blocked before a call replaced it. */
+static u64 old_mask(struct task *t) {
+    u64 mask = t->restore_blocked ? t->saved_blocked : t->blocked;
+
+    t->restore_blocked = false;
+    return mask;
+}
+
+void signal_call_handler(const struct siginfo *info) {
+    int signal = info->signal;
     struct sigaction *action = &current->process->actions[signal];
     struct trapframe *tf = frame_of(current);
     u64 fp = ROUND_DOWN(stack_for(tf, action) - sizeof(struct fpu), 64);
     u64 at = ROUND_DOWN(fp - sizeof(struct sigframe), 16) - 8;
-    bool exception = tf->vector < VEC_IRQ0;
-    struct sigframe frame = {.restorer = action->restorer};
+    struct sigframe frame = {.restorer = action->restorer, .info = *info};
     struct fpu fpu;
 
     fpu_save(&fpu);
-    fill_registers(&frame.context.registers, tf);
+    frame.context.mask = old_mask(current);
+    fill_registers(&frame.context.registers, tf, frame.context.mask, tf->vector == 14 ? info->address : 0);
     frame.context.registers.fpstate = fp;
     frame.context.stack = current->altstack;
-    frame.context.mask = current->blocked;
-    frame.info.signal = signal;
-    frame.info.code = exception ? SI_KERNEL : SI_USER;
-    frame.info.address = exception ? current->fault_address : (u64)current->process->pid;
+    frame.context.stack.flags |= on_altstack(tf->rsp) ? SS_ONSTACK : 0;
     if (copy_out(fp, &fpu, sizeof fpu) || copy_out(at, &frame, sizeof frame)) {
-        print("%s[%d]: no stack for the handler of %s", current->process->name, current->process->pid, signal_name(signal));
+        print("%s[%d]: no stack for the handler of %s", current->name, current->process->pid, signal_name(signal));
         process_killed(SIGSEGV);
     }
     current->blocked |= action->mask | (action->flags & SA_NODEFER ? 0 : 1UL << (signal - 1));

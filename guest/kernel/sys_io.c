@@ -3,15 +3,36 @@
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
+#include "slab.h"
 #include "syscalls.h"
 #include "vm.h"
 
 #define MAX_TRANSFER 0x7ffff000UL       /* as Linux: what one call moves at most */
+#define WHOLE_MAX 65536UL
 enum { SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE };
 
 /* One piece that lies within a page. */
 static i64 transfer_part(struct file *f, u8 *buffer, u64 n, u64 at, bool write) {
     return write ? f->ops->write(f, buffer, n, at) : f->ops->read(f, buffer, n, at);
+}
+
+/* What must not fall apart at the border of a page: a message, or what a pipe promises to take as one. */
+static i64 transfer_whole(struct file *f, u64 user, u64 n, bool write) {
+    u8 *buffer = kmalloc(n);
+    i64 moved = buffer ? 0 : -ENOMEM;
+
+    if (!moved && write)
+        moved = copy_in(buffer, user, n);
+    if (!moved)
+        moved = transfer_part(f, buffer, n, 0, write);
+    if (moved > 0 && !write && copy_out(user, buffer, (u64)moved))
+        moved = -EFAULT;
+    kfree(buffer);
+    return moved;
+}
+
+static bool stays_whole(const struct file *f, u64 user, u64 n, bool write) {
+    return f->ops->stream && n && (user & PAGE_MASK) + n > PAGE_SIZE && (f->ops->whole ? n <= WHOLE_MAX : write && n <= PAGE_SIZE);
 }
 
 i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
@@ -22,12 +43,14 @@ i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
     n = MIN(n, MAX_TRANSFER);
     if (user + n > USER_TOP || user + n < user)
         return -EFAULT;
+    if (stays_whole(f, user, n, write))
+        return transfer_whole(f, user, n, write);
     if (!n && !f->ops->stream)          /* even no bytes of a directory cannot be read */
         return transfer_part(f, NULL, 0, *position, write);
     while (done < n) {
         u64 part = MIN(n - done, PAGE_SIZE - ((user + done) & PAGE_MASK));
         u8 *buffer = user_page(current->process->mm, user + done, write ? ACCESS_READ : ACCESS_WRITE);
-        i64 moved = buffer ? transfer_part(f, buffer, part, *position, write) : -EFAULT;
+        i64 moved = buffer ? transfer_part(f, buffer, part, f->ops->stream ? done : *position, write) : -EFAULT;
         if (moved < 0)
             return done ? (i64)done : moved;
         done += (u64)moved;
@@ -36,6 +59,23 @@ i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
             break;
     }
     return (i64)done;
+}
+
+#define TOO_LARGE (~0UL)
+
+/* RLIMIT_FSIZE: what may be written of n bytes. */
+static u64 room_for(u64 position, u64 n) {
+    u64 limit = current->process->limits[RLIMIT_FSIZE].soft;
+
+    if (position + n <= limit)
+        return n;
+    if (position < limit)
+        return limit - position;
+    if (!n)
+        return 0;
+    struct siginfo info = {.signal = SIGXFSZ, .pid = current->process->pid};
+    signal_task(current, &info);
+    return TOO_LARGE;
 }
 
 static i64 move(i32 fd, u64 user, u64 n, i64 at, bool positioned, bool write) {
@@ -50,6 +90,8 @@ static i64 move(i32 fd, u64 user, u64 n, i64 at, bool positioned, bool write) {
         return -EINVAL;
     if (write && f->flags & O_APPEND)
         f->position = position = f->inode->size;
+    if (write && is_regular(f->inode) && (n = room_for(positioned ? position : f->position, n)) == TOO_LARGE)
+        return -EFBIG;
     return file_transfer(f, user, n, positioned ? &position : &f->position, write);
 }
 
@@ -128,10 +170,10 @@ static i64 send(struct file *out, struct file *in, u64 *position, u64 n, u8 *pag
     u64 done = 0;
 
     while (done < n) {
-        i64 got = in->ops->read(in, page, MIN(n - done, PAGE_SIZE), *position);
+        i64 got = in->ops->read(in, page, MIN(n - done, PAGE_SIZE), in->ops->stream ? done : *position);
         if (got <= 0)
             return done ? (i64)done : got;
-        i64 put = out->ops->write(out, page, (u64)got, out->position);
+        i64 put = out->ops->write(out, page, (u64)got, out->ops->stream ? done : out->position);
         if (put < 0)
             return done ? (i64)done : put;
         *position += (u64)put;

@@ -1,5 +1,6 @@
 /* Changing the address space. */
 #include "file.h"
+#include "inode.h"
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
@@ -8,6 +9,7 @@
 
 #define MMAP_MIN (16 * PAGE_SIZE)     /* vm.mmap_min_addr: so that NULL stays a mistake */
 #define PROTS (PROT_READ | PROT_WRITE | PROT_EXEC)
+#define KEYS 16
 
 static struct mm *mine(void) { return current->process->mm; }
 static bool in_user(u64 at, u64 size) { return size <= USER_TOP && at <= USER_TOP - size; }
@@ -50,12 +52,21 @@ static int make_executable(u64 at, u64 size, u32 prot) {
     struct mm *mm = mine();
     int error = plat_make_executable(mm->as, at, size >> PAGE_SHIFT);
 
-    return error ? error : vma_protect(mm, at, at + size, prot);
+    return error < 0 ? error : vma_protect(mm, at, at + size, prot, -1);
 }
 
 static void populate(u64 at, u64 size, u32 prot) {
     for (u64 va = at; va < at + size; va += PAGE_SIZE)
         user_page(mine(), va, prot & PROT_WRITE ? ACCESS_WRITE : ACCESS_READ);
+}
+
+/* What processes share without a file is a file without a name. */
+static struct inode *shared_memory(u64 size) {
+    struct inode *i = inode_new(S_IFREG | 0777);
+
+    if (i)
+        i->size = size;
+    return i;
 }
 
 i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
@@ -85,7 +96,16 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     at = (u64)where;
     if (flags & MAP_FIXED && (error = vma_remove(mm, at, at + size)))
         return error;
-    error = vma_add(mm, at, at + size, prot & PROTS & ~(exec ? PROT_EXEC : 0), shared, inode, inode ? offset : 0);
+    if (inode && shared && prot & PROT_WRITE)
+        inode_forget_text(inode);
+    if (inode)
+        inode_get(inode);
+    else if (shared && !(inode = shared_memory(size)))
+        return -ENOMEM;
+    error = vma_add(mm, at, at + size, prot & PROTS & ~(exec ? PROT_EXEC : 0), shared, inode,
+                    flags & MAP_ANONYMOUS ? 0 : offset);
+    if (inode)
+        inode_put(inode);
     if (!error && exec && (error = make_executable(at, size, prot & PROTS)))
         vma_remove(mm, at, at + size);
     if (!error && flags & MAP_POPULATE)
@@ -100,7 +120,7 @@ i64 sys_munmap(u64 at, u64 size) {
     return vma_remove(mine(), at, at + size);
 }
 
-i64 sys_mprotect(u64 at, u64 size, u32 prot) {
+static i64 protect(u64 at, u64 size, u32 prot, int key) {
     struct mm *mm = mine();
     int error;
 
@@ -114,14 +134,51 @@ i64 sys_mprotect(u64 at, u64 size, u32 prot) {
     struct vma *v = vma_find(mm, at);
     if (!v || v->start > at)
         return -ENOMEM;
-    if ((error = check_rights(prot, v->shared)))
-        return error;
-    if (prot & PROT_EXEC && !(v->prot & PROT_EXEC)) {
-        if ((error = vma_protect(mm, at, at + size, PROT_READ)))      /* nobody writes while it is looked at */
+    bool becomes_executable = false;
+    for (; v && v->start < at + size; v = v->next) {
+        if ((error = check_rights(prot, v->shared)))
+            return error;
+        becomes_executable |= prot & PROT_EXEC && !(v->prot & PROT_EXEC);
+    }
+    if (becomes_executable) {
+        if ((error = vma_protect(mm, at, at + size, PROT_READ, key)))   /* nobody writes while it is looked at */
             return error;
         return make_executable(at, size, prot);
     }
-    return vma_protect(mm, at, at + size, prot);
+    return vma_protect(mm, at, at + size, prot, key);
+}
+
+i64 sys_mprotect(u64 at, u64 size, u32 prot) { return protect(at, size, prot, -1); }
+
+/* Protection keys: 0 is everybody's, and some are the platform's own. */
+i64 sys_pkey_mprotect(u64 at, u64 size, u32 prot, i32 key) {
+    if (key != -1 && (key < 0 || key >= KEYS || !((current->process->keys | 1) >> key & 1)))
+        return -EINVAL;
+    return protect(at, size, prot, key);
+}
+
+i64 sys_pkey_alloc(u32 flags, u32 rights) {
+    struct process *p = current->process;
+    u32 taken = p->keys | plat_keys() | 1;
+
+    if (flags || rights > 3)
+        return -EINVAL;
+    for (int key = 1; key < KEYS; key++)
+        if (!(taken >> key & 1)) {
+            p->keys |= 1u << key;
+            plat_set_key(key, rights);
+            return key;
+        }
+    return -ENOSPC;
+}
+
+i64 sys_pkey_free(i32 key) {
+    struct process *p = current->process;
+
+    if (key < 1 || key >= KEYS || !(p->keys >> key & 1))
+        return -EINVAL;
+    p->keys &= ~(1u << key);
+    return 0;
 }
 
 i64 sys_brk(u64 to) {
@@ -218,6 +275,32 @@ i64 sys_madvise(u64 at, u64 size, u32 advice) {
         if (advice == MADV_DONTNEED || (advice == MADV_FREE && !v->shared && !v->inode))
             vma_zap(mm, va, end);
         va = end;
+    }
+    return 0;
+}
+
+/* Nothing is ever swapped out. */
+i64 sys_mlock(u64 at, u64 size) { return vma_is_free(mine(), at, at + ROUND_UP(size, PAGE_SIZE)) && size ? -ENOMEM : 0; }
+i64 sys_munlock(u64 at, u64 size) { return sys_mlock(at, size); }
+i64 sys_mlockall(u32 flags) { return !flags || flags > 7 ? -EINVAL : 0; }
+i64 sys_munlockall(void) { return 0; }
+
+i64 sys_mincore(u64 at, u64 size, u64 to) {
+    struct mm *mm = mine();
+
+    size = ROUND_UP(size, PAGE_SIZE);
+    if (at & PAGE_MASK)
+        return -EINVAL;
+    if (!in_user(at, size))
+        return -ENOMEM;
+    for (u64 va = at; va < at + size; va += PAGE_SIZE, to++) {
+        struct vma *v = vma_find(mm, va);
+        if (!v || v->start > va)
+            return -ENOMEM;
+        pte_t *slot = pte_find(mm, va);
+        u8 present = (slot && *slot) || v->inode;       /* a file's pages are all in memory */
+        if (copy_out(to, &present, 1))
+            return -EFAULT;
     }
     return 0;
 }

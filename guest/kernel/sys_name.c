@@ -40,6 +40,8 @@ static struct dirent *entry_at(const struct place *p) {
 static int check_new(const struct place *p, bool directory) {
     if (!p->last[0] || is_dots(p->last) || entry_at(p))
         return -EEXIST;
+    if (p->directory->refresh)
+        return -EPERM;                  /* /proc */
     return !p->directory->links || (p->slash && !directory) ? -ENOENT : 0;
 }
 
@@ -62,6 +64,32 @@ i64 sys_mkdirat(i32 dirfd, u64 path, u32 mode) {
     place_end(&p);
     return error;
 }
+
+static bool may_make(u32 mode) {
+    u32 kind = mode & S_IFMT;
+
+    return !kind || kind == S_IFREG || kind == S_IFIFO || kind == S_IFSOCK;
+}
+
+/* Plain files, FIFOs and names of sockets; the devices there are stand in /dev. */
+i64 sys_mknodat(i32 dirfd, u64 path, u32 mode, u32 device) {
+    struct place p;
+    int error = may_make(mode) ? place_begin(&p, dirfd, path) : -EPERM;
+
+    (void)device;
+    if (error)
+        return error;
+    if (!(error = check_new(&p, false))) {
+        struct inode *i = inode_new((mode & S_IFMT ? mode & S_IFMT : S_IFREG) | (mode & 07777 & ~current->process->umask));
+        error = i ? add_new(&p, i) : -ENOSPC;
+        if (i)
+            inode_put(i);
+    }
+    place_end(&p);
+    return error;
+}
+
+i64 sys_mknod(u64 path, u32 mode, u32 device) { return sys_mknodat(AT_FDCWD, path, mode, device); }
 
 static int link_new(struct place *p, const char *target) {
     struct inode *i = inode_new(S_IFLNK | 0777);
@@ -118,6 +146,8 @@ static int remove(const struct place *p, bool directory) {
         return directory ? -ENOTEMPTY : -EISDIR;
     if (!d)
         return -ENOENT;
+    if (p->directory->refresh)
+        return -EPERM;
     if (is_directory(d->inode) != directory)
         return directory ? -ENOTDIR : -EISDIR;
     if (p->slash && !directory)
@@ -149,6 +179,8 @@ static bool is_within(const struct inode *inner, const struct inode *outer) {
 static int check_rename(const struct dirent *from, const struct dirent *to, const struct place *new) {
     bool directory = is_directory(from->inode);
 
+    if (from->directory->refresh || new->directory->refresh)
+        return -EPERM;
     if (directory && is_within(new->directory, from->inode))
         return -EINVAL;
     if (new->slash && !directory)
@@ -254,6 +286,8 @@ i64 sys_getdents64(i32 fd, u64 to, u64 size) {
         return -EBADF;
     if (!is_directory(f->inode))
         return -ENOTDIR;
+    if (f->inode->refresh)
+        f->inode->refresh(f->inode);
     i64 done = put_dots(f, to, size);
     if (done < 0 || f->position < 2)
         return done ? done : -EINVAL;           /* not even one fits */

@@ -1,6 +1,7 @@
 /* Opening, closing and numbering files. */
 #include "file.h"
 #include "kernel.h"
+#include "pipe.h"
 #include "process.h"
 #include "syscalls.h"
 #include "vm.h"
@@ -13,8 +14,11 @@
 static int create(struct inode *directory, const char *last, u32 mode, struct inode **made) {
     struct inode *i = directory->links ? inode_new(S_IFREG | (mode & MODES & ~current->process->umask)) : NULL;
 
-    if (!directory->links)
+    if (directory->refresh || !directory->links) {      /* /proc, or a directory that is gone */
+        if (i)
+            inode_put(i);
         return -ENOENT;
+    }
     if (!i)
         return -ENOSPC;
     int error = directory_add(directory, last, strlen(last), i);
@@ -88,6 +92,10 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
     inode_put(i);
     if (!f)
         return error ? error : -ENOMEM;
+    if (f->ops->open && !(flags & O_PATH) && (error = f->ops->open(f))) {
+        file_discard(f);
+        return error;
+    }
     return fd_install(f, 0, flags & O_CLOEXEC);
 }
 
@@ -135,8 +143,6 @@ i64 sys_dup3(i32 old, i32 new, u32 flags) {
     return old == new || flags & ~(u32)O_CLOEXEC ? -EINVAL : duplicate_to(old, new, flags & O_CLOEXEC);
 }
 
-#define F_SETLK 6
-#define F_SETLKW 7
 #define CHANGEABLE (O_APPEND | O_NONBLOCK)
 
 i64 sys_fcntl(i32 fd, u32 command, u64 argument) {
@@ -157,8 +163,10 @@ i64 sys_fcntl(i32 fd, u32 command, u64 argument) {
     case F_SETFL:
         f->flags = (f->flags & ~(u32)CHANGEABLE) | ((u32)argument & CHANGEABLE);
         return 0;
-    case F_SETLK: case F_SETLKW:
-        return 0;                       /* one process: a lock is always granted */
+    case F_GETLK: case F_SETLK: case F_SETLKW:
+        return file_lock(f, command, argument);
+    case F_GETPIPE_SZ: case F_SETPIPE_SZ:
+        return f->ops == &fifo_ops ? (i64)PIPE_SIZE : -EBADF;
     default:
         return -EINVAL;
     }
@@ -181,11 +189,6 @@ i64 sys_ioctl(i32 fd, u32 request, u64 argument) {
         return copy_out(argument, &word, sizeof word);
     }
     return f->ops->ioctl ? f->ops->ioctl(f, request, argument) : -ENOTTY;
-}
-
-i64 sys_flock(i32 fd, u32 how) {
-    (void)how;                          /* one process: a lock is always granted */
-    return file_at(fd) ? 0 : -EBADF;
 }
 
 #define CLOSE_RANGE_CLOEXEC 4

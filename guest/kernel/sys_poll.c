@@ -1,16 +1,22 @@
-/* Waiting for files to become ready: only the console can be not ready. */
+/* Waiting for files to become ready.  Whoever changes one wakes all who wait for any: they ask again. */
 #include "file.h"
 #include "kernel.h"
+#include "poll.h"
 #include "process.h"
 #include "slab.h"
 #include "syscalls.h"
 #include "time.h"
 #include "vm.h"
 
-#define FOREVER (~0UL)
 #define MAX_POLL 1024
 
-static i16 ready(struct file *f) { return f->ops->poll ? f->ops->poll(f) : POLLIN | POLLOUT; }
+#define ALWAYS (POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM)
+
+i16 file_ready(struct file *f) { return f->ops->poll ? f->ops->poll(f) : ALWAYS; }
+
+u64 after_ms(i32 timeout_ms) {
+    return kept_deadline(timeout_ms < 0 ? FOREVER : now_ns() + (u64)timeout_ms * 1000000);
+}
 
 /* Ask each once; how many have something to tell. */
 static i64 ask(struct pollfd *fds, u64 count) {
@@ -20,7 +26,7 @@ static i64 ask(struct pollfd *fds, u64 count) {
         struct file *f = file_at(fds[i].fd);
         fds[i].revents = 0;
         if (fds[i].fd >= 0)
-            fds[i].revents = f ? ready(f) & (fds[i].events | POLLERR | POLLHUP) : POLLNVAL;
+            fds[i].revents = f ? file_ready(f) & (fds[i].events | POLLERR | POLLHUP) : POLLNVAL;
         found += fds[i].revents != 0;
     }
     return found;
@@ -30,13 +36,11 @@ static i64 ask(struct pollfd *fds, u64 count) {
 static i64 wait_for(struct pollfd *fds, u64 count, u64 until) {
     for (;;) {
         i64 found = ask(fds, count);
-        if (found || (until != FOREVER && now_ns() >= until))
+        if (found)
             return found;
-        if (signal_waiting())
-            return -EINTR;
-        if (until != FOREVER)
-            plat_timer(cycles_of_ns(until));
-        plat_wait();
+        int error = sleep_on(&pollers, until);
+        if (error)
+            return error == -ETIMEDOUT ? 0 : cut_short(until);
     }
 }
 
@@ -57,25 +61,16 @@ static i64 poll(u64 user, u32 count, u64 until) {
     return found;
 }
 
-static i64 deadline(u64 timespec, u64 *until) {
-    struct timespec t;
-
-    *until = FOREVER;
-    if (!timespec)
-        return 0;
-    if (copy_in(&t, timespec, sizeof t))
-        return -EFAULT;
-    *until = now_ns() + (u64)t.sec * NS_PER_S + (u64)t.nsec;
-    return t.sec < 0 || (u64)t.nsec >= NS_PER_S ? -EINVAL : 0;
-}
-
 i64 sys_poll(u64 fds, u32 count, i32 timeout_ms) {
-    return poll(fds, count, timeout_ms < 0 ? FOREVER : now_ns() + (u64)timeout_ms * 1000000);
+    return poll(fds, count, after_ms(timeout_ms));
 }
 
-i64 sys_ppoll(u64 fds, u32 count, u64 timeout) {
+i64 sys_ppoll(u64 fds, u32 count, u64 timeout, u64 mask, u64 size) {
     u64 until;
-    i64 error = deadline(timeout, &until);
+    i64 error = deadline_of(timeout, &until);
+
+    if (!error && mask)
+        error = replace_blocked(mask, size);
 
     return error ? error : poll(fds, count, until);
 }
@@ -147,12 +142,17 @@ i64 sys_select(i32 count, u64 in, u64 out, u64 except, u64 timeout) {
         return -EFAULT;
     if (t.sec < 0 || t.usec < 0)
         return -EINVAL;
-    return do_select(count, in, out, except, timeout ? now_ns() + (u64)t.sec * NS_PER_S + (u64)t.usec * 1000 : FOREVER);
+    u64 until = timeout ? now_ns() + (u64)t.sec * NS_PER_S + (u64)t.usec * 1000 : FOREVER;
+    return do_select(count, in, out, except, kept_deadline(until));
 }
 
-i64 sys_pselect6(i32 count, u64 in, u64 out, u64 except, u64 timeout) {
+i64 sys_pselect6(i32 count, u64 in, u64 out, u64 except, u64 timeout, u64 mask) {
+    struct { u64 at, size; } m = {0, 0};
     u64 until;
-    i64 error = deadline(timeout, &until);
+    i64 error = mask && copy_in(&m, mask, sizeof m) ? -EFAULT : deadline_of(timeout, &until);
+
+    if (!error && m.at)
+        error = replace_blocked(m.at, m.size);
 
     return error ? error : do_select(count, in, out, except, until);
 }

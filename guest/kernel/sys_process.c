@@ -9,21 +9,23 @@
 #include "time.h"
 #include "vm.h"
 
-#define MAX_ARGUMENTS 4096
+#define MAX_ARGUMENTS 8192
 
-i64 sys_exit(i32 status) { process_exit(status & 255); }
-i64 sys_exit_group(i32 status) { process_exit(status & 255); }
+i64 sys_exit(i32 status) { thread_exit((status & 255) << 8); }
+i64 sys_exit_group(i32 status) { process_exit((status & 255) << 8); }
 i64 sys_getpid(void) { return current->process->pid; }
 i64 sys_gettid(void) { return current->tid; }
-i64 sys_getppid(void) { return current->process->parent; }
-i64 sys_getpgrp(void) { return current->process->group; }
+i64 sys_getppid(void) { return current->process->parent ? current->process->parent->pid : 0; }
 i64 sys_getuid(void) { return 0; }
 i64 sys_geteuid(void) { return 0; }
 i64 sys_getgid(void) { return 0; }
 i64 sys_getegid(void) { return 0; }
 i64 sys_setuid(u32 id) { return id ? -EPERM : 0; }      /* root is the only user there is */
 i64 sys_setgid(u32 id) { return id ? -EPERM : 0; }
-i64 sys_sched_yield(void) { return 0; }
+i64 sys_sched_yield(void) {
+    yield();
+    return 0;
+}
 
 static i64 give_ids(u64 real, u64 effective, u64 saved) {
     u32 root = 0;
@@ -34,20 +36,9 @@ static i64 give_ids(u64 real, u64 effective, u64 saved) {
 i64 sys_getresuid(u64 real, u64 effective, u64 saved) { return give_ids(real, effective, saved); }
 i64 sys_getresgid(u64 real, u64 effective, u64 saved) { return give_ids(real, effective, saved); }
 
-static bool is_me(i32 pid) { return pid == 0 || pid == current->process->pid; }
+/* 0 is the caller. */
+static struct process *process_at(i32 pid) { return pid ? process_of(pid) : current->process; }
 
-i64 sys_getpgid(i32 pid) { return is_me(pid) ? current->process->group : -ESRCH; }
-i64 sys_getsid(i32 pid) { return is_me(pid) ? current->process->session : -ESRCH; }
-i64 sys_getpriority(u32 which, i32 who) { return which > 2 ? -EINVAL : is_me(who) ? 20 : -ESRCH; }  /* 20 - nice */
-i64 sys_setpriority(u32 which, i32 who, i32 nice) {
-    (void)nice;                         /* there is nobody to be nice to */
-    return which > 2 ? -EINVAL : is_me(who) ? 0 : -ESRCH;
-}
-i64 sys_setpgid(i32 pid, i32 group) {
-    (void)group;
-    return is_me(pid) ? -EPERM : -ESRCH;        /* it leads its session */
-}
-i64 sys_setsid(void) { return -EPERM; }
 i64 sys_getgroups(i32 size, u64 to) {
     (void)to;
     return size < 0 ? -EINVAL : 0;
@@ -111,23 +102,50 @@ i64 sys_prctl(u32 option, u64 a, u64 b, u64 c, u64 d) {
                 return -EFAULT;
             else if (!name[i])
                 break;
-        memcpy(current->process->name, name, sizeof name);
+        memcpy(current->name, name, sizeof name);
         return 0;
     case PR_GET_NAME:
-        return copy_out(a, current->process->name, sizeof name);
+        return copy_out(a, current->name, sizeof name);
+    case PR_SET_PDEATHSIG:
+        if (a > SIGNALS)
+            return -EINVAL;
+        current->process->death_signal = (u32)a;
+        return 0;
+    case PR_GET_PDEATHSIG:
+        return copy_out(a, &current->process->death_signal, 4);
+    case PR_SET_CHILD_SUBREAPER:
+        current->process->subreaper = a;
+        return 0;
+    case PR_GET_CHILD_SUBREAPER:
+        return copy_out(a, &(u32){current->process->subreaper}, 4);
+    case PR_GET_DUMPABLE:
+        return current->process->dumpable;
+    case PR_SET_DUMPABLE:
+        if (a > 1)
+            return -EINVAL;
+        current->process->dumpable = a;
+        return 0;
+    case PR_GET_NO_NEW_PRIVS:
+        return current->process->no_new_privileges;
+    case PR_SET_NO_NEW_PRIVS:
+        if (a != 1 || b || c || d)
+            return -EINVAL;
+        current->process->no_new_privileges = true;
+        return 0;
     default:
         return -EINVAL;
     }
 }
 
 i64 sys_prlimit64(i32 pid, u32 resource, u64 new, u64 old) {
+    struct process *p = process_at(pid);
     struct rlimit limit;
 
-    if (!is_me(pid))
+    if (!p)
         return -ESRCH;
     if (resource >= RLIMITS)
         return -EINVAL;
-    struct rlimit *mine = &current->process->limits[resource], before = *mine;
+    struct rlimit *mine = &p->limits[resource], before = *mine;
     if (new) {
         if (copy_in(&limit, new, sizeof limit))
             return -EFAULT;
@@ -146,7 +164,7 @@ i64 sys_setrlimit(u32 resource, u64 from) { return sys_prlimit64(0, resource, fr
 i64 sys_sysinfo(u64 to) {
     struct sysinfo s = {
         .uptime = (i64)(now_ns() / NS_PER_S), .total = pages_total() * PAGE_SIZE, .free = pages_free() * PAGE_SIZE,
-        .processes = 1, .unit = 1,
+        .processes = (u16)tasks_count(), .unit = 1,
     };
     return copy_out(to, &s, sizeof s);
 }
@@ -154,11 +172,21 @@ i64 sys_sysinfo(u64 to) {
 i64 sys_sched_getaffinity(i32 pid, u64 size, u64 to) {
     u64 mask = 1;
 
-    if (!is_me(pid))
+    if (pid && !task_of(pid))
         return -ESRCH;
     if (size < sizeof mask || size & 7)
         return -EINVAL;
     return copy_out(to, &mask, sizeof mask) ? -EFAULT : (i64)sizeof mask;
+}
+
+i64 sys_sched_setaffinity(i32 pid, u64 size, u64 from) {
+    u64 mask = 0;
+
+    if (pid && !task_of(pid))
+        return -ESRCH;
+    if (copy_in(&mask, from, MIN(size, sizeof mask)))
+        return -EFAULT;
+    return mask & 1 ? 0 : -EINVAL;
 }
 
 i64 sys_getcpu(u64 cpu, u64 node) {
@@ -183,30 +211,6 @@ i64 sys_getrandom(u64 to, u64 n, u32 flags) {
         done += part;
     }
     return (i64)done;
-}
-
-/* One thread: nobody can be waiting, and nobody would come to wake it. */
-i64 sys_futex(u64 at, u32 op, u32 value, u64 timeout) {
-    struct timespec t;
-    u32 now;
-
-    switch (op & FUTEX_COMMAND) {
-    case FUTEX_WAKE: case FUTEX_WAKE_BITSET:
-        return 0;
-    case FUTEX_WAIT: case FUTEX_WAIT_BITSET:
-        if (copy_in(&now, at, sizeof now))
-            return -EFAULT;
-        if (now != value)
-            return -EAGAIN;
-        if (timeout && copy_in(&t, timeout, sizeof t))
-            return -EFAULT;
-        u64 until = timeout ? (u64)t.sec * NS_PER_S + (u64)t.nsec : ~0UL;
-        if (timeout && (op & FUTEX_COMMAND) == FUTEX_WAIT)
-            until += now_ns();
-        return sleep_until(until) ? -EINTR : -ETIMEDOUT;
-    default:
-        return -ENOSYS;
-    }
 }
 
 /* The strings of a NULL-terminated vector, each in memory of its own. */

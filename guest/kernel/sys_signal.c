@@ -6,21 +6,21 @@
 #include "vm.h"
 
 #define SET_SIZE 8
-#define BIT(signal) (1UL << ((signal) - 1))
-#define UNSTOPPABLE (BIT(SIGKILL) | BIT(SIGSTOP))
 
 i64 sys_rt_sigaction(u32 signal, u64 action, u64 old, u64 size) {
     struct sigaction new;
 
-    if (size != SET_SIZE || signal < 1 || signal > SIGNALS || (action && BIT(signal) & UNSTOPPABLE))
+    if (size != SET_SIZE || signal < 1 || signal > SIGNALS || (action && SIGNAL_BIT(signal) & UNSTOPPABLE))
         return -EINVAL;
     if (action && copy_in(&new, action, sizeof new))
         return -EFAULT;
     struct sigaction *mine = &current->process->actions[signal];
     if (old && copy_out(old, mine, sizeof *mine))
         return -EFAULT;
-    if (action)
+    if (action) {
+        new.mask &= ~UNSTOPPABLE;
         *mine = new;
+    }
     return 0;
 }
 
@@ -39,52 +39,196 @@ i64 sys_rt_sigprocmask(u32 how, u64 set, u64 old, u64 size) {
 }
 
 i64 sys_rt_sigpending(u64 set, u64 size) {
-    u64 pending = current->pending & current->blocked;
+    u64 pending = (current->signals.set | current->process->signals.set) & current->blocked;
 
     return size > SET_SIZE ? -EINVAL : copy_out(set, &pending, size);
 }
 
+/* Until the call is over, this is what is blocked. */
+int replace_blocked(u64 set, u64 size) {
+    u64 new;
+
+    if (size != SET_SIZE)
+        return -EINVAL;
+    if (copy_in(&new, set, sizeof new))
+        return -EFAULT;
+    current->saved_blocked = current->blocked;
+    current->restore_blocked = true;
+    current->blocked = new & ~UNSTOPPABLE;
+    return 0;
+}
+
+i64 sys_rt_sigsuspend(u64 set, u64 size) {
+    int error = replace_blocked(set, size);
+
+    if (error)
+        return error;
+    while (!sleep_on(&current->signals, FOREVER))
+        ;
+    return -ERESTARTNOHAND;
+}
+
+i64 sys_pause(void) {
+    while (!sleep_on(&current->signals, FOREVER))
+        ;
+    return -ERESTARTNOHAND;
+}
+
+i64 sys_rt_sigtimedwait(u64 set, u64 to, u64 timeout, u64 size) {
+    struct siginfo info;
+    u64 wanted, until;
+    i64 error;
+
+    if (size != SET_SIZE)
+        return -EINVAL;
+    if (copy_in(&wanted, set, sizeof wanted))
+        return -EFAULT;
+    if ((error = deadline_of(timeout, &until)))
+        return error;
+    wanted &= ~UNSTOPPABLE;
+    while (!signal_take(wanted, &info)) {
+        int why = sleep_on(&current->signals, until);
+        if (why == -ETIMEDOUT)
+            return -EAGAIN;
+        if (why && !((current->signals.set | current->process->signals.set) & wanted))
+            return -EINTR;
+    }
+    return to && copy_out(to, &info, sizeof info) ? -EFAULT : info.signal;
+}
+
 i64 sys_sigaltstack(u64 new, u64 old) {
     struct sigaltstack s, before = current->altstack;
+    bool inside = before.size && frame_of(current)->rsp - before.sp <= before.size;
 
+    if (inside)
+        before.flags |= SS_ONSTACK;
     if (new) {
         if (copy_in(&s, new, sizeof s))
             return -EFAULT;
+        if (inside)
+            return -EPERM;
+        if (s.flags & ~SS_DISABLE && s.flags != SS_ONSTACK)
+            return -EINVAL;
         if (!(s.flags & SS_DISABLE) && s.size < 2048)
             return -ENOMEM;
-        current->altstack = s.flags & SS_DISABLE ? (struct sigaltstack){.flags = SS_DISABLE} : s;
+        current->altstack = s.flags & SS_DISABLE ? (struct sigaltstack){.flags = SS_DISABLE}
+                                                 : (struct sigaltstack){.sp = s.sp, .size = s.size};
     }
     return old ? copy_out(old, &before, sizeof before) : 0;
 }
 
-static i64 send(bool to_me, u32 signal) {
-    if (signal > SIGNALS)
-        return -EINVAL;
-    if (!to_me)
-        return -ESRCH;
-    if (signal)
-        signal_send(current, (int)signal);
-    return 0;
+static struct siginfo from_me(u32 signal, i32 code) {
+    return (struct siginfo){.signal = (i32)signal, .code = code, .pid = current->process->pid};
+}
+
+/* To all but the first process and oneself. */
+static i64 signal_all(const struct siginfo *info) {
+    i64 result = -ESRCH;
+
+    for (struct process *p = processes; p; p = p->next)
+        if (p != init_process && p != current->process) {
+            result = 0;
+            if (info->signal)
+                signal_process(p, info);
+        }
+    return result;
 }
 
 i64 sys_kill(i32 pid, u32 signal) {
-    const struct process *p = current->process;
+    struct siginfo info = from_me(signal, SI_USER);
 
-    return send(pid == p->pid || pid == 0 || pid == -p->group, signal);
+    if (signal > SIGNALS)
+        return -EINVAL;
+    if (pid == -1)
+        return signal_all(&info);
+    if (pid <= 0)
+        return signal_group(pid ? -pid : current->process->group, &info);
+    struct process *p = process_of(pid);
+    if (!p)
+        return -ESRCH;
+    if (signal)
+        signal_process(p, &info);
+    return 0;
 }
 
-i64 sys_tkill(i32 tid, u32 signal) { return tid <= 0 ? -EINVAL : send(tid == current->tid, signal); }
+/* `pid` 0: in whichever process it is. */
+static i64 send_to_thread(i32 pid, i32 tid, const struct siginfo *info) {
+    struct task *t = task_of(tid);
+
+    if ((u32)info->signal > SIGNALS)
+        return -EINVAL;
+    if (!t || (pid && t->process->pid != pid))
+        return -ESRCH;
+    if (info->signal)
+        signal_task(t, info);
+    return 0;
+}
+
+i64 sys_tkill(i32 tid, u32 signal) {
+    struct siginfo info = from_me(signal, SI_TKILL);
+
+    return tid <= 0 ? -EINVAL : send_to_thread(0, tid, &info);
+}
+
 i64 sys_tgkill(i32 pid, i32 tid, u32 signal) {
-    return pid <= 0 || tid <= 0 ? -EINVAL : send(pid == current->process->pid && tid == current->tid, signal);
+    struct siginfo info = from_me(signal, SI_TKILL);
+
+    return pid <= 0 || tid <= 0 ? -EINVAL : send_to_thread(pid, tid, &info);
+}
+
+/* What comes with the signal is the sender's to say, but not that the kernel sent it. */
+static i64 copy_info(u64 from, u32 signal, bool to_me, struct siginfo *info) {
+    if (copy_in(info, from, sizeof *info))
+        return -EFAULT;
+    info->signal = (i32)signal;
+    return (info->code >= 0 || info->code == SI_TKILL) && !to_me ? -EPERM : 0;
+}
+
+i64 sys_rt_sigqueueinfo(i32 pid, u32 signal, u64 from) {
+    struct process *p = process_of(pid);
+    struct siginfo info;
+    i64 error = copy_info(from, signal, p == current->process, &info);
+
+    if (error || signal > SIGNALS)
+        return error ? error : -EINVAL;
+    if (!p)
+        return -ESRCH;
+    if (signal)
+        signal_process(p, &info);
+    return 0;
+}
+
+i64 sys_rt_tgsigqueueinfo(i32 pid, i32 tid, u32 signal, u64 from) {
+    struct siginfo info;
+    i64 error = copy_info(from, signal, pid == current->process->pid, &info);
+
+    if (error)
+        return error;
+    return pid <= 0 || tid <= 0 ? -EINVAL : send_to_thread(pid, tid, &info);
 }
 
 /* The one timer there is: alarm() and ITIMER_REAL are two views of it. */
-static u64 left_ns(u64 now) { return current->alarm > now ? current->alarm - now : 0; }
+static u64 left_ns(u64 now) {
+    u64 when = current->process->alarm.when;
+
+    return when > now ? when - now : 0;
+}
+
+static void ring(struct timer *timer) {
+    struct process *p = (struct process *)((u8 *)timer - offsetof(struct process, alarm));
+
+    signal_kernel(p, SIGALRM);
+    if (p->alarm_interval)
+        timer_set(timer, now_ns() + p->alarm_interval, ring);
+}
 
 static void set_alarm(u64 now, u64 after, u64 interval) {
-    current->alarm = after ? now + after : 0;
-    current->alarm_interval = interval;
-    plat_timer(current->alarm ? cycles_of_ns(current->alarm) : 0);
+    struct process *p = current->process;
+
+    timer_cancel(&p->alarm);
+    p->alarm_interval = interval;
+    if (after)
+        timer_set(&p->alarm, now + after, ring);
 }
 
 i64 sys_alarm(u32 seconds) {
@@ -101,7 +245,7 @@ static u64 ns_of(struct timeval t) { return (u64)t.sec * NS_PER_S + (u64)t.usec 
 static bool valid(struct timeval t) { return t.sec >= 0 && t.sec < 1L << 32 && t.usec >= 0 && t.usec < 1000000; }
 
 i64 sys_getitimer(u32 which, u64 to) {
-    struct itimer t = {timeval_of(current->alarm_interval), timeval_of(left_ns(now_ns()))};
+    struct itimer t = {timeval_of(current->process->alarm_interval), timeval_of(left_ns(now_ns()))};
 
     return which ? -EINVAL : copy_out(to, &t, sizeof t);        /* ITIMER_REAL only */
 }

@@ -6,14 +6,15 @@
 #include "vm.h"
 
 #define NS_PER_US 1000UL
-#define TICKS 100               /* a second, in times() */
+#define TICK (NS_PER_S / 100)   /* what times() counts */
 
 static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S)}; }
 
 i64 sys_clock_gettime(u32 clock, u64 to) {
     if (clock >= CLOCKS)
         return -EINVAL;
-    struct timespec t = timespec_of(now_ns());
+    bool cpu = clock == CLOCK_PROCESS_CPUTIME || clock == CLOCK_THREAD_CPUTIME;
+    struct timespec t = timespec_of(cpu ? cpu_time(current->process) : now_ns());
     return copy_out(to, &t, sizeof t);
 }
 
@@ -40,22 +41,51 @@ i64 sys_time(u64 to) {
     return to && copy_out(to, &seconds, sizeof seconds) ? -EFAULT : seconds;
 }
 
+u64 kept_deadline(u64 until) {
+    u64 kept = current->deadline;
+
+    current->deadline = 0;
+    return kept ? kept : until;
+}
+
+i64 cut_short(u64 until) {
+    current->deadline = until;
+    return -ERESTARTNOHAND;
+}
+
+static int copy_time(struct timespec *t, u64 from) {
+    if (copy_in(t, from, sizeof *t))
+        return -EFAULT;
+    return t->sec < 0 || (u64)t->nsec >= NS_PER_S ? -EINVAL : 0;
+}
+
+i64 deadline_of(u64 timespec, u64 *until) {
+    struct timespec t;
+    int error = timespec ? copy_time(&t, timespec) : 0;
+
+    if (!error)
+        *until = kept_deadline(timespec ? now_ns() + ns_of_timespec(t) : FOREVER);
+    return error;
+}
+
 static i64 sleep(u64 time, u64 left, bool absolute) {
     struct timespec t;
+    int error = copy_time(&t, time);
 
-    if (copy_in(&t, time, sizeof t))
-        return -EFAULT;
-    if (t.sec < 0 || (u64)t.nsec >= NS_PER_S)
-        return -EINVAL;
-    u64 until = (u64)MIN(t.sec, (i64)1 << 32) * NS_PER_S + (u64)t.nsec + (absolute ? 0 : now_ns());
-    int error = sleep_until(until);
-    if (error && left && !absolute) {
+    if (error)
+        return error;
+    u64 until = kept_deadline(ns_of_timespec(t) + (absolute ? 0 : now_ns()));
+    while (!error)
+        error = sleep_on(&current->timeout, until);
+    if (error == -ETIMEDOUT)
+        return 0;
+    if (left && !absolute) {
         u64 now = now_ns();
         t = timespec_of(until > now ? until - now : 0);
         if (copy_out(left, &t, sizeof t))
             return -EFAULT;
     }
-    return error;
+    return cut_short(until);
 }
 
 i64 sys_nanosleep(u64 time, u64 left) { return sleep(time, left, false); }
@@ -63,19 +93,21 @@ i64 sys_clock_nanosleep(u32 clock, u32 flags, u64 time, u64 left) {
     return clock >= CLOCKS ? -EINVAL : sleep(time, left, flags & TIMER_ABSTIME);
 }
 
-i64 sys_getrusage(i32 who, u64 to) {
-    u64 now = now_ns();
-    struct rusage r = {.user = {(i64)(now / NS_PER_S), (i64)(now % NS_PER_S / NS_PER_US)}};
+#define RUSAGE_CHILDREN -1
+#define RUSAGE_THREAD 1
 
-    if (who < -1 || who > 1)
+i64 sys_getrusage(i32 who, u64 to) {
+    u64 ns = who == RUSAGE_CHILDREN ? current->process->children_ns : cpu_time(current->process);
+    struct rusage r = {.user = {(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S / NS_PER_US)}};
+
+    if (who < RUSAGE_CHILDREN || who > RUSAGE_THREAD)
         return -EINVAL;
-    if (who == -1)
-        r.user = (struct timeval){0, 0};        /* no children */
     return copy_out(to, &r, sizeof r);
 }
 
 i64 sys_times(u64 to) {
-    i64 ticks = (i64)(now_ns() / (NS_PER_S / TICKS)), t[4] = {ticks, 0, 0, 0};
+    const struct process *p = current->process;
+    i64 ticks = (i64)(now_ns() / TICK), t[4] = {(i64)(cpu_time(p) / TICK), 0, (i64)(p->children_ns / TICK), 0};
 
     return to && copy_out(to, t, sizeof t) ? -EFAULT : ticks;
 }

@@ -2,6 +2,7 @@
 #include "syscalls.h"
 
 #include "kernel.h"
+#include "process.h"
 
 typedef i64 (*handler)(u64, u64, u64, u64, u64, u64);   /* the calling convention lets one take fewer */
 
@@ -24,10 +25,14 @@ static void missing(u64 number) {
 void syscall(struct trapframe *tf) {
     u64 number = tf->rax;
 
-    if (number < SYSCALLS && table[number]) {
-        tf->rax = (u64)table[number](tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9);
+    if (number >= SYSCALLS || !table[number]) {
+        missing(number);
+        tf->rax = (u64)-ENOSYS;
         return;
     }
-    missing(number);
-    tf->rax = (u64)-ENOSYS;
+    current->call = number;
+    i64 result = table[number](tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9);
+    tf->rax = (u64)result;
+    if (tf->vector == VEC_SYSCALL && result <= -ERESTART && result >= -ERESTARTNOHAND)
+        current->cut = true;            /* by a signal, which another thread may have taken meanwhile */
 }

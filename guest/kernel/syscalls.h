@@ -22,6 +22,15 @@ int path_begin(struct path *, i32 dirfd, u64 user);     /* then path_end(), unle
 void path_end(struct path *);
 int path_find(i32 dirfd, u64 user, u32 at_flags, struct inode **found);   /* with a reference; AT_* flags */
 
+/* When a timeout that the program gave is over, ns; FOREVER for none.  A call that a signal cut short and that begins
+ * again keeps the time that it had. */
+i64 deadline_of(u64 timespec, u64 *until);
+u64 kept_deadline(u64 until);
+i64 cut_short(u64 until);                               /* -ERESTARTNOHAND */
+int replace_blocked(u64 set, u64 size);                 /* of signals, for the time of the call */
+
+i64 file_lock(struct file *, u32 command, u64 flock);   /* F_GETLK, F_SETLK, F_SETLKW */
+
 /* One page of the caller's memory after the other, to or from an open file. */
 i64 file_transfer(struct file *, u64 user, u64 n, u64 *position, bool write);
 

@@ -24,16 +24,3 @@ u64 now_ns(void) {
 u64 cycles_of_ns(u64 ns) {
     return boot + ns / NS_PER_S * hz + (ns % NS_PER_S * hz + NS_PER_S - 1) / NS_PER_S;
 }
-
-int sleep_until(u64 ns) {
-    int error = 0;
-
-    while (now_ns() < ns && !error) {
-        plat_timer(cycles_of_ns(current->alarm ? MIN(current->alarm, ns) : ns));
-        plat_wait();
-        if (signal_waiting())
-            error = -EINTR;
-    }
-    plat_timer(current->alarm ? cycles_of_ns(current->alarm) : 0);
-    return error;
-}

@@ -17,9 +17,11 @@ int copy_in(void *to, u64 from, u64 n) {
     return 0;
 }
 
-int copy_out(u64 to, const void *from, u64 n) {
+int copy_out(u64 to, const void *from, u64 n) { return copy_out_to(current->process->mm, to, from, n); }
+
+int copy_out_to(struct mm *mm, u64 to, const void *from, u64 n) {
     for (u64 part; n; n -= part, to += part, from = (const u8 *)from + part) {
-        void *page = user_page(current->process->mm, to, ACCESS_WRITE);
+        void *page = user_page(mm, to, ACCESS_WRITE);
         if (!page)
             return -EFAULT;
         part = in_page(to, n);

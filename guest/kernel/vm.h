@@ -14,6 +14,8 @@ struct inode;
 #define PTE_A (1UL << 5)
 #define PTE_D (1UL << 6)
 #define PTE_KEPT (1UL << 9)     /* ours: the page is held, but no access is allowed (PROT_NONE) */
+#define PTE_KEY(key) ((u64)(key) << 59)
+#define PTE_KEYS PTE_KEY(15)
 #define PTE_NX (1UL << 63)
 #define PTE_ADDRESS 0x000ffffffffff000UL
 
@@ -21,6 +23,7 @@ struct inode;
 struct vma {
     u64 start, end;
     u32 prot;                   /* PROT_* */
+    u8 key;                     /* of protection: pkey_mprotect */
     bool shared;
     struct inode *inode;        /* NULL: anonymous */
     u64 offset;                 /* in the file, of `start` */
@@ -32,6 +35,7 @@ struct mm {
     pte_t *root;
     u64 as;                     /* the platform's handle */
     u64 brk_start, brk;
+    u64 arguments, environment, strings_end;    /* the strings on the first stack */
     u64 pages;                  /* present, for statistics */
     u32 refs;
 };
@@ -41,13 +45,17 @@ enum fault { FAULT_DONE, FAULT_SEGV, FAULT_BUS, FAULT_NO_MEMORY };
 
 /* mm.c */
 struct mm *mm_create(void);
+struct mm *mm_copy(struct mm *);                        /* each page shared until one side writes; NULL without memory */
 void mm_put(struct mm *);
+struct mm *mm_keep_text(struct mm *);                   /* what is executable in it, for the next exec; NULL without memory */
+int mm_take_text(struct mm *, struct mm *kept);         /* 0 or -ENOMEM */
 
 /* vma.c: ranges are page-aligned.  0 or -errno. */
 struct vma *vma_find(struct mm *, u64 va);              /* the first that ends behind va */
 int vma_add(struct mm *, u64 start, u64 end, u32 prot, bool shared, struct inode *, u64 offset);
+int vma_copy(struct mm *, const struct vma *);          /* behind all there are */
 int vma_remove(struct mm *, u64 start, u64 end);
-int vma_protect(struct mm *, u64 start, u64 end, u32 prot);
+int vma_protect(struct mm *, u64 start, u64 end, u32 prot, int key);   /* key -1: as it is */
 u64 vma_gap(struct mm *, u64 size);                     /* where that much is free, top down; 0 if nowhere */
 bool vma_is_free(struct mm *, u64 start, u64 end);
 void vma_zap(struct mm *, u64 start, u64 end);          /* drop the pages; the ranges stay */
@@ -74,6 +82,7 @@ void run_end(struct pte_run *);
 /* usercopy.c: user memory, through the direct map.  0 or -EFAULT. */
 int copy_in(void *to, u64 from, u64 n);
 int copy_out(u64 to, const void *from, u64 n);
+int copy_out_to(struct mm *, u64 to, const void *from, u64 n);
 i64 copy_in_string(char *to, u64 from, u64 size);       /* length, -EFAULT or -ENAMETOOLONG */
 int clear_user(u64 to, u64 n);
 

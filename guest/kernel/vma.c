@@ -40,7 +40,7 @@ u64 vma_gap(struct mm *mm, u64 size) {
 }
 
 static bool joins(const struct vma *a, const struct vma *b) {
-    return a->end == b->start && a->prot == b->prot && a->shared == b->shared && a->inode == b->inode &&
+    return a->end == b->start && a->prot == b->prot && a->key == b->key && a->shared == b->shared && a->inode == b->inode &&
            (!a->inode || a->offset + (a->end - a->start) == b->offset);
 }
 
@@ -93,6 +93,18 @@ int vma_add(struct mm *mm, u64 start, u64 end, u32 prot, bool shared, struct ino
             before = n;
     link_behind(mm, v, before);
     merge(mm, start, end);
+    return 0;
+}
+
+int vma_copy(struct mm *mm, const struct vma *from) {
+    struct vma *v = kmalloc(sizeof *v);
+
+    if (!v)
+        return -ENOMEM;
+    *v = *from;
+    if (v->inode)
+        inode_get(v->inode);
+    link_behind(mm, v, mm->last);
     return 0;
 }
 
@@ -157,9 +169,9 @@ int vma_remove(struct mm *mm, u64 start, u64 end) {
 
 /* What an entry becomes under new rights.  W is never added here: the next
  * write faults, and the fault knows whether the page must be copied first. */
-static pte_t with_rights(pte_t entry, u32 prot) {
-    entry &= ~(PTE_KEPT | PTE_NX);
-    entry |= PTE_P;
+static pte_t with_rights(pte_t entry, u32 prot, u8 key) {
+    entry &= ~(PTE_KEPT | PTE_NX | PTE_KEYS);
+    entry |= PTE_P | PTE_KEY(key);
     if (!(prot & PROT_WRITE))
         entry &= ~PTE_W;
     if (!(prot & PROT_EXEC))
@@ -169,14 +181,14 @@ static pte_t with_rights(pte_t entry, u32 prot) {
     return entry;
 }
 
-static void protect_pages(struct mm *mm, u64 start, u64 end, u32 prot) {
+static void protect_pages(struct mm *mm, u64 start, u64 end, u32 prot, u8 key) {
     struct pte_run run;
 
     run_begin(&run, mm);
     for (u64 va = pte_next_table(mm, start, end); va < end;) {
         pte_t *slot = pte_find(mm, va);
-        if (*slot && with_rights(*slot, prot) != *slot)
-            run_set(&run, va, slot, with_rights(*slot, prot));
+        if (*slot && with_rights(*slot, prot, key) != *slot)
+            run_set(&run, va, slot, with_rights(*slot, prot, key));
         va += PAGE_SIZE;
         if (!(va & (512 * PAGE_SIZE - 1)))
             va = pte_next_table(mm, va, end);
@@ -184,7 +196,7 @@ static void protect_pages(struct mm *mm, u64 start, u64 end, u32 prot) {
     run_end(&run);
 }
 
-int vma_protect(struct mm *mm, u64 start, u64 end, u32 prot) {
+int vma_protect(struct mm *mm, u64 start, u64 end, u32 prot, int key) {
     int error = isolate(mm, start, end);
     u64 at = start;
 
@@ -199,10 +211,12 @@ int vma_protect(struct mm *mm, u64 start, u64 end, u32 prot) {
         return -ENOMEM;
     for (struct vma *v = vma_find(mm, start), *next; v && v->start < end; v = next) {
         next = v->next;
-        if (v->prot == prot)
+        u8 new_key = key < 0 ? v->key : (u8)key;
+        if (v->prot == prot && v->key == new_key)
             continue;
         v->prot = prot;
-        protect_pages(mm, v->start, v->end, prot);
+        v->key = new_key;
+        protect_pages(mm, v->start, v->end, prot, new_key);
     }
     merge(mm, start, end);
     return 0;

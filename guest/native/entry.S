@@ -3,8 +3,8 @@
  *   0 r15  8 r14 16 r13 24 r12 32 rbp 40 rbx │ 48 r11 56 r10 64 r9 72 r8 80 rax 88 rcx 96 rdx 104 rsi 112 rdi
  *   120 vector 128 error │ 136 rip 144 cs 152 rflags 160 rsp 168 ss       (the last five: what IRET takes)
  *
- * One vCPU and no threads in the kernel: the stack is found at a fixed address,
- * so no SWAPGS is needed.
+ * One vCPU: the stack of the thread that runs is found at a fixed address, so no
+ * SWAPGS is needed.
  */
 #define VEC_SYSCALL 256
 #define USER_CS 0x23

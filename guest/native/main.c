@@ -3,6 +3,8 @@
 #include "native.h"
 #include "x86.h"
 
+#define PKRU_AT_START 0x55555554        /* as on Linux: key 0 only */
+
 /* Physical address of the boot information → the kernel. */
 void native_main(struct multiboot *info) {
     static struct bootinfo boot;
@@ -37,6 +39,40 @@ void plat_set_fsbase(u64 base) { wrmsr(MSR_FS_BASE, base); }
 void plat_set_gsbase(u64 base) { wrmsr(MSR_GS_BASE, base); }
 u64 plat_get_fsbase(void) { return rdmsr(MSR_FS_BASE); }
 u64 plat_get_gsbase(void) { return rdmsr(MSR_GS_BASE); }
+
+static bool has_keys(void) { return read_cr4() & CR4_PKE; }
+
+static u32 rdpkru(void) {
+    u32 value, zero;
+    asm volatile("rdpkru" : "=a"(value), "=d"(zero) : "c"(0));
+    return value;
+}
+
+static void wrpkru(u32 value) { asm volatile("wrpkru" :: "a"(value), "c"(0), "d"(0)); }
+
+void plat_save(struct plat_context *c) {
+    *c = (struct plat_context){.fs = plat_get_fsbase(), .gs = plat_get_gsbase(), .own = {has_keys() ? rdpkru() : 0}};
+}
+
+void plat_load(const struct plat_context *c) {
+    plat_set_fsbase(c->fs);
+    plat_set_gsbase(c->gs);
+    if (has_keys())
+        wrpkru((u32)c->own[0]);
+}
+
+void plat_start(void) {
+    plat_load(&(struct plat_context){.own = {PKRU_AT_START}});
+}
+
+bool plat_emulate(struct trapframe *tf) {
+    (void)tf;
+    return false;
+}
+
+u32 plat_keys(void) { return has_keys() ? 0 : ~0u; }
+
+void plat_set_key(int key, u32 rights) { wrpkru((rdpkru() & ~(3u << 2 * key)) | rights << 2 * key); }
 
 u64 plat_hwcap(void) { return cpuid(1, 0).d; }
 

@@ -61,6 +61,7 @@ void memory_init(void) {
     if (seven.b & 1u << 7) cr4 |= CR4_SMEP;
     if (seven.b & 1u << 20) cr4 |= CR4_SMAP;
     if (seven.c & 1u << 2) cr4 |= CR4_UMIP;
+    if (seven.c & 1u << 3) cr4 |= CR4_PKE;
     write_cr4(cr4 | CR4_PGE);
     write_cr0((read_cr0() | CR0_MP) & ~CR0_EM);
 }

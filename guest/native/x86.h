@@ -11,6 +11,7 @@
 #define CR4_FSGSBASE (1UL << 16)
 #define CR4_SMEP (1UL << 20)
 #define CR4_SMAP (1UL << 21)
+#define CR4_PKE (1UL << 22)
 #define CR0_MP (1UL << 1)
 #define CR0_EM (1UL << 2)
 

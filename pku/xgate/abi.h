@@ -18,7 +18,8 @@
 
 #define KEY_KERNEL 1
 #define PKRU_KERNEL 0x0
-#define PKRU_USER   0xc                 /* AD and WD of key 1 */
+#define PKRU_USER   0xc                 /* AD and WD of key 1: in every value that container user runs with */
+#define PKRU_START  0x5555555c          /* a new program: key 0 only, as on Linux */
 
 /* Hypercalls: SYSCALL in the container kernel, with its rights.  Number in RAX,
  * arguments in RDI, RSI, RDX, R10, R8; the result in RAX, negative is an error. */
@@ -45,6 +46,7 @@ struct xgate_vcpu {
     u64 user_rsp;
     u64 interrupts;             /* virtual IF */
     u64 pending;                /* the host holds an interrupt back until the way out */
+    u64 pkru;                   /* container user's: PKRU_USER, and its own keys */
 };
 
 /* At the start of the image: where things are. */
@@ -54,6 +56,7 @@ struct gk_header {
     u64 refused;                /* the gate ends here with #UD whatever rights somebody gave himself */
     struct xgate_vcpu *vcpu;
     u8 *scratch;                /* the one page of the image that container user may write */
+    u64 exit_start, exit_end;   /* the way out behind the look at `pending`: an interrupt here goes out by the host */
     u8 *defences[3];            /* instructions that option off=… takes out: two checks, the stack */
     u64 defence_sizes[3];
 };

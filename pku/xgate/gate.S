@@ -24,6 +24,7 @@
 #define VCPU_USER_RSP   xgate_vcpu + 8
 #define VCPU_INTERRUPTS xgate_vcpu + 16
 #define VCPU_PENDING    xgate_vcpu + 24
+#define VCPU_PKRU       xgate_vcpu + 32
 #define SCRATCH_RCX     xgate_scratch
 #define SCRATCH_RDX     xgate_scratch + 8
 
@@ -81,6 +82,7 @@ xgate_stack:
         cmpl    $VEC_SYSCALL, 120(%rsp)         /* the kernel wants all registers restored? */
         jne     return_by_host
         cmpq    $0, VCPU_PENDING                /* an interrupt was held back */
+xgate_exit_start:
         jne     return_by_host
 xgate_exit:
         pop     %r15
@@ -105,10 +107,11 @@ xgate_exit:
         movq    $1, VCPU_INTERRUPTS             /* virtual sti */
         xor     %ecx, %ecx
         xor     %edx, %edx
-        mov     $PKRU_USER, %eax
+        mov     VCPU_PKRU, %eax
 xgate_exit_wrpkru:
         wrpkru
-        cmp     $PKRU_USER, %eax
+        not     %eax                            /* the program's own keys are its own affair */
+        test    $PKRU_USER, %al
 xgate_exit_check:
         JNE_LONG xgate_refused
         mov     %r11, %rax
@@ -151,6 +154,7 @@ gk_header:
         .quad   kernel_text, kernel_rodata
         .quad   xgate_refused
         .quad   xgate_vcpu, xgate_scratch
+        .quad   xgate_exit_start, xgate_exit_wrpkru
         .quad   xgate_enter_check, xgate_exit_check, xgate_stack
         .quad   6, 6, 8
 

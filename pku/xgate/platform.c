@@ -72,6 +72,40 @@ u64 plat_get_fsbase(void) { u64 v; asm volatile("rdfsbase %0" : "=r"(v)); return
 u64 plat_get_gsbase(void) { u64 v; asm volatile("rdgsbase %0" : "=r"(v)); return v; }
 u64 plat_hwcap(void) { return hwcap; }
 
+/* The gate's scratch page belongs to the thread that is in the gate. */
+void plat_save(struct plat_context *c) {
+    *c = (struct plat_context){plat_get_fsbase(), plat_get_gsbase(), {xgate_scratch[0], xgate_scratch[1], xgate_vcpu.pkru}};
+}
+
+void plat_load(const struct plat_context *c) {
+    plat_set_fsbase(c->fs);
+    plat_set_gsbase(c->gs);
+    xgate_scratch[0] = c->own[0];
+    xgate_scratch[1] = c->own[1];
+    xgate_vcpu.pkru = c->own[2] | PKRU_USER;
+}
+
+void plat_start(void) { plat_load(&(struct plat_context){.own = {0, 0, PKRU_START}}); }
+
+u32 plat_keys(void) { return 1u << KEY_KERNEL; }
+
+static void set_user_pkru(u32 value) { xgate_vcpu.pkru = value | PKRU_USER; }
+
+void plat_set_key(int key, u32 rights) {
+    set_user_pkru(((u32)xgate_vcpu.pkru & ~(3u << 2 * key)) | rights << 2 * key);
+}
+
+/* The program's own WRPKRU (scan.c put UD2 in its place): it may have its keys, but not ours. */
+bool plat_emulate(struct trapframe *tf) {
+    u8 code[3];
+
+    if (copy_in(code, tf->rip, sizeof code) || memcmp(code, WRPKRU_TAKEN_OUT, sizeof code) || (u32)tf->rcx || (u32)tf->rdx)
+        return false;
+    set_user_pkru((u32)tf->rax);
+    tf->rip += sizeof code;
+    return true;
+}
+
 u64 plat_as_create(pte_t *root) {
     (void)root;                 /* never loaded: the host has its own tables */
     i64 handle = hypercall(HC_AS_CREATE, 0, 0, 0, 0);
@@ -128,5 +162,5 @@ int plat_make_executable(u64 as, u64 va, u64 npages) {
     if (!defence_is_off("scan") && !scan(va, size))
         return -EACCES;
     rewrite(va, size);
-    return 0;
+    return 1;
 }

@@ -17,10 +17,10 @@
 static u8 *marks;
 static u64 marks_va, marks_size;
 
-u8 *text_byte(u64 va) {
-    static u64 page;
-    static u8 *bytes;
+static u64 page;                /* of the program that was looked at last */
+static u8 *bytes;
 
+u8 *text_byte(u64 va) {
     if (ROUND_DOWN(va, PAGE_SIZE) != page || !bytes) {
         bytes = text_page(va);
         page = ROUND_DOWN(va, PAGE_SIZE);
@@ -62,6 +62,7 @@ void rewrite_init(u64 va, u64 size) {
     static u8 space[1 << 20];   /* 8 MiB of text */
 
     marks = NULL;
+    bytes = NULL;
     if (size / 8 > sizeof space)
         return;
     marks = space;

@@ -16,13 +16,15 @@ static bool dangerous(u8 a, u8 b, u8 c) {
     return (b == 0x01 && c == 0xef) || (b == 0xae && mod != 3 && reg == 5) || (b == 0xc7 && mod != 3 && reg == 3);
 }
 
-/* UD2 in its place, if it is one instruction and nothing else.  A REX prefix may stand before it. */
+/* UD2 in its place, if it is one instruction and nothing else.  A REX prefix may stand before it.
+ * WRPKRU keeps its last byte, by which plat_emulate() knows it. */
 static bool take_out(u64 va) {
     if (!is_instruction(va) && !is_instruction(va - 1))
         return false;
     *text_byte(va) = 0x0f;
+    if (*text_byte(va + 1) != 0x01)
+        *text_byte(va + 2) = 0x90;
     *text_byte(va + 1) = 0x0b;
-    *text_byte(va + 2) = 0x90;
     return true;
 }
 

@@ -9,7 +9,10 @@
 struct xgate_stats { u64 found, rewritten, slow_calls, gate_calls; };
 extern struct xgate_stats xgate_stats;
 extern struct xgate_vcpu xgate_vcpu;
+extern u64 xgate_scratch[];
 extern char xgate_entry[];
+
+#define WRPKRU_TAKEN_OUT "\x0f\x0b\xef"  /* UD2, and the byte that tells it from a UD2 of the program's own */
 
 bool defence_is_off(const char *name);          /* option off=NAME, for positive controls */
 

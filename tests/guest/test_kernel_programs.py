@@ -62,7 +62,7 @@ def test_same_run_same_bytes(machine: str, tmp_path: Path) -> None:
     ("program", "status", "message"),
     [
         (None, 127, b"cannot run /bin/it: no such file"),
-        (b"#!/bin/sh\n", 126, b"cannot run /bin/it: no static x86-64 program"),
+        (b"#!/bin/sh\n", 127, b"cannot run /bin/it: no such file"),
         (b"\x7fELF\x02\x01\x01" + bytes(57), 126, b"cannot run /bin/it: no static x86-64 program"),
     ],
 )
@@ -139,4 +139,4 @@ def test_ctrl_c_ends_a_loop(tmp_path: Path) -> None:
 def test_out_of_memory_kills(machine: str, tmp_path: Path) -> None:
     ran = run_shipped(machine, tmp_path, "touch", "300")
     assert ran.status == 137 & STATUS_BITS
-    assert ran.err == b"paracell: touch[1]: out of memory\n"
+    assert ran.err.startswith(b"paracell: touch[1]: out of memory: killed, with ")

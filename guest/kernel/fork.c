@@ -1,0 +1,182 @@
+/* New threads and processes. */
+#include "file.h"
+#include "fpu.h"
+#include "inode.h"
+#include "kernel.h"
+#include "process.h"
+#include "syscalls.h"
+#include "time.h"
+#include "vm.h"
+
+#define CLONE_VM 0x100UL
+#define CLONE_FS 0x200UL
+#define CLONE_FILES 0x400UL
+#define CLONE_SIGHAND 0x800UL
+#define CLONE_VFORK 0x4000UL
+#define CLONE_PARENT 0x8000UL
+#define CLONE_THREAD 0x10000UL
+#define CLONE_SETTLS 0x80000UL
+#define CLONE_PARENT_SETTID 0x100000UL
+#define CLONE_CHILD_CLEARTID 0x200000UL
+#define CLONE_CHILD_SETTID 0x1000000UL
+#define CLONE_NAMESPACES 0x7e020080UL   /* and time: there is one of each */
+#define TASKS_MAX 500
+
+struct clone { u64 flags, stack, tls, parent_tid, child_tid; u32 exit_signal; };
+
+void thread_arrives(void);              /* switch.S */
+void sched_arrive(void);                /* sched.c */
+
+/* The other end of switch_context(), for a thread that has not run before. */
+void thread_begin(void) {
+    sched_arrive();
+    return_to_user();
+    plat_enter_user(frame_of(current));
+}
+
+static void prepare_thread(struct task *t, const struct clone *c) {
+    struct trapframe *tf = frame_of(t);
+    u64 *stack = (u64 *)tf - 7;         /* what switch_context() takes: six registers, and where to go */
+
+    memset(stack, 0, 6 * sizeof *stack);
+    stack[6] = (u64)thread_arrives;
+    t->kernel_rsp = (u64)stack;
+    *tf = *frame_of(current);
+    tf->rax = 0;
+    tf->vector = 0;
+    if (c->stack)
+        tf->rsp = c->stack;
+    plat_save(&t->context);
+    if (c->flags & CLONE_SETTLS)
+        t->context.fs = c->tls;
+    fpu_save(&t->fpu);
+    memcpy(t->name, current->name, sizeof t->name);
+    t->blocked = current->blocked;
+    if (!(c->flags & CLONE_VM) || c->flags & CLONE_VFORK)
+        t->altstack = current->altstack;
+    if (c->flags & CLONE_CHILD_CLEARTID)
+        t->clear_tid = c->child_tid;
+}
+
+static bool share_or_copy(struct process *p, const struct clone *c) {
+    struct process *me = current->process;
+
+    if (c->flags & CLONE_VM) {
+        p->mm = me->mm;
+        p->mm->refs++;
+    } else if (!(p->mm = mm_copy(me->mm))) {
+        return false;
+    }
+    if (c->flags & CLONE_FILES) {
+        p->files = me->files;
+        p->files->refs++;
+    } else if (!(p->files = files_copy(me->files))) {
+        mm_put(p->mm);
+        return false;
+    }
+    return true;
+}
+
+static void inherit(struct process *p, const struct clone *c) {
+    struct process *me = current->process;
+
+    p->group = me->group;
+    p->session = me->session;
+    p->parent = c->flags & CLONE_PARENT && me->parent ? me->parent : me;
+    p->sibling = p->parent->children;
+    p->parent->children = p;
+    p->directory = me->directory;
+    inode_get(p->directory);
+    p->program = me->program;
+    inode_get(p->program);
+    p->umask = me->umask;
+    p->exit_signal = c->exit_signal;
+    p->keys = me->keys;
+    p->nice = me->nice;
+    p->dumpable = me->dumpable;
+    p->no_new_privileges = me->no_new_privileges;
+    memcpy(p->actions, me->actions, sizeof p->actions);
+    memcpy(p->limits, me->limits, sizeof p->limits);
+    p->started = now_ns();
+}
+
+static struct process *new_process(const struct clone *c) {
+    struct process *p = process_create();
+
+    if (!p)
+        return NULL;
+    if (!share_or_copy(p, c)) {
+        process_abandon(p);
+        return NULL;
+    }
+    inherit(p, c);
+    return p;
+}
+
+void vfork_done(struct process *p) {
+    struct task *parent = p->vfork_parent;
+
+    if (!parent)
+        return;
+    p->vfork_parent = NULL;
+    parent->vforking = false;
+    wakeup(&parent->vforking);
+}
+
+static int check(u64 flags) {
+    if ((flags & CLONE_THREAD && !(flags & CLONE_SIGHAND)) || (flags & CLONE_SIGHAND && !(flags & CLONE_VM)))
+        return -EINVAL;
+    return flags & CLONE_NAMESPACES ? -EPERM : 0;
+}
+
+static i64 clone(const struct clone *c) {
+    bool thread = c->flags & CLONE_THREAD;
+    int error = check(c->flags);
+
+    if (error)
+        return error;
+    if (tasks_count() >= TASKS_MAX)
+        return -EAGAIN;
+    struct process *p = thread ? current->process : new_process(c);
+    struct task *t = !p ? NULL : thread ? task_create(p) : p->threads;
+    if (!t)
+        return thread ? -EAGAIN : -ENOMEM;
+    i32 id = t->tid;
+    prepare_thread(t, c);
+    if (c->flags & CLONE_PARENT_SETTID)
+        copy_out(c->parent_tid, &id, sizeof id);
+    if (c->flags & CLONE_CHILD_SETTID)
+        copy_out_to(p->mm, c->child_tid, &id, sizeof id);
+    sched_add(t);
+    if (c->flags & CLONE_VFORK) {
+        p->vfork_parent = current;
+        current->vforking = true;
+        while (current->vforking)
+            sleep_deaf(&current->vforking);
+    }
+    return id;
+}
+
+i64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
+    struct clone c = {flags & ~0xffUL, stack, tls, parent_tid, child_tid, flags & 0xff};
+
+    return clone(&c);
+}
+
+i64 sys_fork(void) { return sys_clone(SIGCHLD, 0, 0, 0, 0); }
+i64 sys_vfork(void) { return sys_clone(CLONE_VFORK | CLONE_VM | SIGCHLD, 0, 0, 0, 0); }
+
+struct clone_args { u64 flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls; };
+
+i64 sys_clone3(u64 args, u64 size) {
+    struct clone_args a;
+
+    if (size < sizeof a)
+        return -EINVAL;
+    if (copy_in(&a, args, sizeof a))
+        return -EFAULT;
+    if (a.flags & 0xff || a.exit_signal > SIGNALS || !a.stack != !a.stack_size)
+        return -EINVAL;
+    struct clone c = {a.flags, a.stack + a.stack_size, a.tls, a.parent_tid, a.child_tid, (u32)a.exit_signal};
+    return clone(&c);
+}

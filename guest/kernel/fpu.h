@@ -1,0 +1,10 @@
+/* The x87 and SSE registers: always the program's, for the kernel is compiled without them. */
+#ifndef FPU_H
+#define FPU_H
+
+#include "platform.h"
+
+static inline void fpu_save(struct fpu *f) { asm volatile("fxsave64 %0" : "=m"(*f)); }
+static inline void fpu_load(const struct fpu *f) { asm volatile("fxrstor64 %0" :: "m"(*f)); }
+
+#endif

@@ -1,0 +1,59 @@
+/* Job control. */
+#include "job.h"
+
+#include "kernel.h"
+#include "process.h"
+
+#define SA_NOCLDSTOP 1UL
+
+/* SIGCHLD, and whoever waits. */
+void tell_parent(struct process *p, i32 code, i32 status) {
+    struct process *parent = p->parent;
+    struct siginfo info = {.signal = (i32)p->exit_signal, .code = code, .pid = p->pid, .status = status};
+
+    if (!parent)
+        return;
+    if (code != CLD_EXITED && code != CLD_KILLED) {
+        info.signal = SIGCHLD;
+        if (parent->actions[SIGCHLD].flags & SA_NOCLDSTOP)
+            info.signal = 0;
+    }
+    if (info.signal)
+        signal_process(parent, &info);
+    wakeup(&parent->children);
+}
+
+void sleep_while_stopped(void) {
+    struct task *t = current;
+
+    while (t->process->stopped && !t->process->ending)
+        sleep_deaf(&t->process->stopped);
+}
+
+void process_stop(int signal) {
+    struct process *p = current->process;
+
+    p->stopped = true;
+    p->stop_told = p->continued = false;
+    p->stop_signal = (u32)signal;
+    tell_parent(p, CLD_STOPPED, signal);
+    sleep_while_stopped();
+}
+
+void process_continue(struct process *p) {
+    if (!p->stopped)
+        return;
+    p->stopped = false;
+    p->continued = true;
+    wakeup(&p->stopped);
+    tell_parent(p, CLD_CONTINUED, SIGCONT);
+}
+
+/* No member has a parent in another group of the same session. */
+bool group_is_orphaned(const struct process *member) {
+    for (const struct process *p = processes; p; p = p->next)
+        if (p->group == member->group && !p->zombie && p->parent && p->parent->session == p->session &&
+            p->parent->group != p->group)
+            return false;
+    return true;
+}

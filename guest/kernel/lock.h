@@ -1,0 +1,11 @@
+#ifndef LOCK_H
+#define LOCK_H
+
+struct file;
+struct inode;
+struct process;
+
+void locks_drop(struct inode *, const struct process *);        /* it closed the file: its POSIX locks go (lock.c) */
+void flock_drop(struct file *);                                 /* the open file ends */
+
+#endif

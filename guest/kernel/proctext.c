@@ -1,0 +1,194 @@
+/* The texts of /proc, in Linux's form. */
+#include "proctext.h"
+
+#include <stdarg.h>
+
+#include "inode.h"
+#include "kernel.h"
+#include "page.h"
+#include "process.h"
+#include "time.h"
+#include "vm.h"
+
+#define TICK (NS_PER_S / 100)
+#define KIB(pages) ((pages) * 4)
+
+void text_add(struct text *t, const char *f, ...) {
+    va_list args;
+
+    va_start(args, f);
+    t->used += format_list((char *)t->bytes + t->used, t->size - t->used, f, args);
+    va_end(args);
+}
+
+void text_meminfo(struct text *t) {
+    u64 total = pages_total(), free = pages_free();
+
+    text_add(t, "MemTotal:       %8lu kB\nMemFree:        %8lu kB\nMemAvailable:   %8lu kB\n", KIB(total), KIB(free), KIB(free));
+    text_add(t, "Buffers:        %8lu kB\nCached:         %8lu kB\nSwapCached:     %8lu kB\n", 0UL, 0UL, 0UL);
+    text_add(t, "SwapTotal:      %8lu kB\nSwapFree:       %8lu kB\nShmem:          %8lu kB\nSReclaimable:   %8lu kB\n", 0UL,
+             0UL, KIB(total / 2 - tmpfs_pages_left()), 0UL);
+}
+
+void text_mounts(struct text *t) {
+    text_add(t, "tmpfs / tmpfs rw,relatime 0 0\nproc /proc proc rw,relatime 0 0\n");
+}
+
+void text_stat(struct text *t) {
+    u64 used = 0, running = 0;
+
+    for (const struct process *p = processes; p; p = p->next) {
+        used += cpu_time(p);
+        for (const struct task *k = p->threads; k; k = k->next_thread)
+            running += k->state == RUNNABLE;
+    }
+    used /= TICK;
+    u64 up = now_ns() / TICK, idle = up > used ? up - used : 0;
+    text_add(t, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\ncpu0 %lu 0 0 %lu 0 0 0 0 0 0\n", used, idle, used, idle);
+    text_add(t, "intr 0\nctxt 0\nbtime 0\nprocesses %u\nprocs_running %lu\nprocs_blocked 0\n", tasks_count(), running);
+}
+
+void text_uptime(struct text *t) {
+    u64 hundredths = now_ns() / TICK;
+
+    text_add(t, "%lu.%02lu 0.00\n", hundredths / 100, hundredths % 100);
+}
+
+void text_version(struct text *t) { text_add(t, "Linux version 6.1.0-paracell (ParaCell) #1 ParaCell\n"); }
+void text_loadavg(struct text *t) { text_add(t, "0.00 0.00 0.00 1/%u %d\n", tasks_count(), current->process->pid); }
+void text_filesystems(struct text *t) { text_add(t, "nodev\ttmpfs\nnodev\tproc\n"); }
+
+void text_cpuinfo(struct text *t) {
+    text_add(t, "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: ParaCell\ncpu MHz\t\t: %lu.000\nflags\t\t: fpu\n\n",
+             plat_cycles_per_second() / 1000000);
+}
+
+/* ---- one process ---- */
+
+static char state_of(const struct process *p) {
+    if (p->zombie)
+        return 'Z';
+    if (p->stopped)
+        return 'T';
+    for (const struct task *t = p->threads; t; t = t->next_thread)
+        if (t->state == RUNNABLE)
+            return 'R';
+    return 'S';
+}
+
+static const char *name_of_process(const struct process *p) { return p->threads ? p->threads->name : "ended"; }
+
+static u64 size_of(const struct process *p) {
+    u64 size = 0;
+
+    for (const struct vma *v = p->mm ? p->mm->first : NULL; v; v = v->next)
+        size += v->end - v->start;
+    return size;
+}
+
+static u64 resident(const struct process *p) { return p->mm ? p->mm->pages : 0; }
+static i32 parent_of(const struct process *p) { return p->parent ? p->parent->pid : 0; }
+
+void text_process_comm(struct text *t) { text_add(t, "%s\n", name_of_process(t->process)); }
+
+void text_process_stat(struct text *t) {
+    const struct process *p = t->process;
+    u64 cpu = cpu_time(p) / TICK, children = p->children_ns / TICK;
+
+    text_add(t, "%d (%s) %c %d %d %d 0 -1 0 0 0 0 0 ", p->pid, name_of_process(p), state_of(p), parent_of(p), p->group, p->session);
+    text_add(t, "%lu 0 %lu 0 %d %d %u 0 %lu %lu %lu ", cpu, children, 20 + p->nice, p->nice, p->thread_count,
+             p->started / TICK, size_of(p), resident(p));
+    text_add(t, "18446744073709551615 0 0 0 0 0 %lu %lu 0 0 0 0 0 %u 0 0 0 0 0 0 0 0 0 0 0 0 0 0 %u\n", p->signals.set,
+             p->threads ? p->threads->blocked : 0, p->exit_signal, p->status);
+}
+
+void text_process_status(struct text *t) {
+    const struct process *p = t->process;
+    u64 ignored = 0, caught = 0;
+    const char *state = "S (sleeping)";
+
+    switch (state_of(p)) {
+    case 'R': state = "R (running)"; break;
+    case 'T': state = "T (stopped)"; break;
+    case 'Z': state = "Z (zombie)"; break;
+    }
+    for (int s = 1; s <= SIGNALS; s++) {
+        ignored |= p->actions[s].handler == SIG_IGN ? SIGNAL_BIT(s) : 0;
+        caught |= p->actions[s].handler > SIG_IGN ? SIGNAL_BIT(s) : 0;
+    }
+    text_add(t, "Name:\t%s\nUmask:\t%04o\nState:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", name_of_process(p),
+             p->umask, state, p->pid, p->pid, parent_of(p));
+    text_add(t, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t1024\nGroups:\t\n");
+    text_add(t, "VmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nThreads:\t%u\n", size_of(p) / 1024, KIB(resident(p)), p->thread_count);
+    text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
+             p->threads ? p->threads->signals.set : 0, p->signals.set, p->threads ? p->threads->blocked : 0, ignored, caught);
+    text_add(t, "NoNewPrivs:\t%d\nSeccomp:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0\n", p->no_new_privileges);
+}
+
+void text_process_statm(struct text *t) {
+    text_add(t, "%lu %lu 0 0 0 0 0\n", size_of(t->process) >> PAGE_SHIFT, resident(t->process));
+}
+
+/* The strings lie on the first stack, where the program may have changed them. */
+static void add_memory(struct text *t, u64 from, u64 to) {
+    struct mm *mm = t->process->mm;
+
+    for (u64 at = from, part; mm && at < to && t->used < t->size; at += part) {
+        part = MIN(MIN(to - at, PAGE_SIZE - (at & PAGE_MASK)), t->size - t->used);
+        const void *page = user_page(mm, at, ACCESS_READ);
+        if (!page)
+            return;
+        memcpy(t->bytes + t->used, page, part);
+        t->used += part;
+    }
+}
+
+void text_process_cmdline(struct text *t) {
+    if (t->process->mm)
+        add_memory(t, t->process->mm->arguments, t->process->mm->environment);
+}
+
+void text_process_environ(struct text *t) {
+    if (t->process->mm)
+        add_memory(t, t->process->mm->environment, t->process->mm->strings_end);
+}
+
+bool inode_path(const struct inode *i, char *to, u64 size) {
+    struct dirent *d;
+    i64 n;
+
+    if (is_directory(i))
+        return name_of((struct inode *)i, to, size) > 0;
+    if ((i->mode & S_IFMT) == S_IFIFO && !i->links)
+        return format(to, size, "pipe:[%lu]", i->number);
+    if ((i->mode & S_IFMT) == S_IFSOCK && !i->links)
+        return format(to, size, "socket:[%lu]", i->number);
+    if (!(d = directory_name_of(i)))
+        return format(to, size, i->mode & S_IFMT ? "/ (deleted)" : "anon_inode:[file]");
+    n = name_of(d->directory, to, size);
+    if (n < 0 || (u64)n + strlen(d->name) + 1 > size)
+        return false;
+    if (n > 2)
+        to[n - 1] = '/';
+    else
+        n = 1;
+    copy_string(to + n, d->name, size - (u64)n);
+    return true;
+}
+
+void text_process_maps(struct text *t) {
+    struct mm *mm = t->process->mm;
+    char path[512];
+
+    for (const struct vma *v = mm ? mm->first : NULL; v; v = v->next) {
+        bool heap = !v->inode && v->start < mm->brk && v->end > mm->brk_start, stack = v->end == USER_TOP;
+        path[0] = 0;
+        if (v->inode)
+            inode_path(v->inode, path, sizeof path);
+        text_add(t, "%08lx-%08lx %c%c%c%c %08lx 00:01 %lu", v->start, v->end, v->prot & PROT_READ ? 'r' : '-',
+                 v->prot & PROT_WRITE ? 'w' : '-', v->prot & PROT_EXEC ? 'x' : '-', v->shared ? 's' : 'p',
+                 v->inode ? v->offset : 0, v->inode ? v->inode->number : 0);
+        const char *label = v->inode ? path : heap ? "[heap]" : stack ? "[stack]" : "";
+        text_add(t, *label ? "                    %s\n" : "%s\n", label);
+    }
+}

@@ -1,0 +1,21 @@
+/* What the files of /proc say (proctext.c, procmaps.c). */
+#ifndef PROCTEXT_H
+#define PROCTEXT_H
+
+#include "types.h"
+
+struct inode;
+
+struct text { u8 *bytes; u64 used, size; struct process *process; };
+
+void text_add(struct text *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+void text_meminfo(struct text *), text_mounts(struct text *), text_stat(struct text *), text_uptime(struct text *);
+void text_version(struct text *), text_loadavg(struct text *), text_cpuinfo(struct text *), text_filesystems(struct text *);
+void text_process_stat(struct text *), text_process_status(struct text *), text_process_statm(struct text *);
+void text_process_maps(struct text *), text_process_cmdline(struct text *), text_process_environ(struct text *);
+void text_process_comm(struct text *);
+
+bool inode_path(const struct inode *, char *to, u64 size);      /* its absolute path, or what stands for one */
+
+#endif
