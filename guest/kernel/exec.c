@@ -14,7 +14,7 @@
 #define STACK_SIZE (8UL << 20)
 #define MAX_SEGMENTS 64
 #define AUX_PAIRS 18
-#define ARG_MAX (1UL << 20)
+#define ARG_MAX (3UL << 20)     /* strings and pointers; what a program may give is less (sys_process.c) */
 #define SCRIPT_LINE 256         /* as much of a #! line as counts */
 #define MAX_SCRIPTS 4
 
@@ -297,30 +297,41 @@ static int exec_script(char *interpreter, char *argument, const char *path, char
     return error;
 }
 
-static int exec_inode(struct program *p, const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts) {
+static int exec_inode(struct inode *i, const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts) {
     char line[SCRIPT_LINE], *interpreter, *argument;
 
-    if (!is_regular(p->inode) || !(p->inode->mode & 0111))
+    if (!is_regular(i) || !(i->mode & 0111))
         return -EACCES;
-    if (read_script(p->inode, line, &interpreter, &argument))
+    if (read_script(i, line, &interpreter, &argument))
         return scripts == MAX_SCRIPTS ? -ELOOP
                                       : exec_script(interpreter, argument, path, argv, argc, envp, envc, scripts);
-    int error = read_headers(p);
-    return error ? error : load(p, path, argv, argc, envp, envc);
-}
-
-static int exec_nested(const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts) {
     struct program *p = kmalloc(sizeof *p);
-    int error = p ? name_lookup(current->process->directory, path, true, &p->inode) : -ENOMEM;
-
-    if (!error) {
-        error = exec_inode(p, path, argv, argc, envp, envc, scripts);
-        inode_put(p->inode);
+    int error = -ENOMEM;
+    if (p) {
+        p->inode = i;
+        error = read_headers(p);
+        if (!error)
+            error = load(p, path, argv, argc, envp, envc);
     }
     kfree(p);
     return error;
 }
 
-int exec(const char *path, char **argv, u64 argc, char **envp, u64 envc) {
+static int exec_nested(const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts) {
+    struct inode *i;
+    int error = name_lookup(current->process->directory, path, true, &i);
+
+    if (!error) {
+        error = exec_inode(i, path, argv, argc, envp, envc, scripts);
+        inode_put(i);
+    }
+    return error;
+}
+
+int exec(struct inode *i, const char *path, char **argv, u64 argc, char **envp, u64 envc) {
+    return exec_inode(i, path, argv, argc, envp, envc, 0);
+}
+
+int exec_path(const char *path, char **argv, u64 argc, char **envp, u64 envc) {
     return exec_nested(path, argv, argc, envp, envc, 0);
 }

@@ -110,7 +110,7 @@ void process_end(struct process *p, u32 status) {
         return;
     p->ending = true;
     p->status = status;
-    process_continue(p);
+    process_continue(p, false);
     for (struct task *t = p->threads; t; t = t->next_thread)
         wake_task(t);
 }

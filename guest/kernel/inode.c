@@ -178,9 +178,10 @@ static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns /
 
 void inode_fill_stat(const struct inode *i, struct stat *s) {
     u64 size = is_directory(i) ? DIRECTORY_SIZE : i->size;
+    bool nameless = (i->mode & S_IFMT) == S_IFIFO || (i->mode & S_IFMT) == S_IFSOCK;    /* and counted as one all the same */
 
     *s = (struct stat){
-        .dev = TMPFS_DEVICE, .ino = i->number, .nlink = i->links, .mode = i->mode, .uid = i->uid, .gid = i->gid,
+        .dev = TMPFS_DEVICE, .ino = i->number, .nlink = i->links || !nameless ? i->links : 1, .mode = i->mode, .uid = i->uid, .gid = i->gid,
         .rdev = i->rdev, .size = (i64)size, .blksize = PAGE_SIZE,
         .blocks = is_link(i) ? 0 : (i64)(ROUND_UP(size, PAGE_SIZE) / 512),
         .atime = timespec_of(i->atime), .mtime = timespec_of(i->mtime), .ctime = timespec_of(i->ctime),

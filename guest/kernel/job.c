@@ -40,12 +40,14 @@ void process_stop(int signal) {
     sleep_while_stopped();
 }
 
-void process_continue(struct process *p) {
+void process_continue(struct process *p, bool tell) {
     if (!p->stopped)
         return;
     p->stopped = false;
-    p->continued = true;
     wakeup(&p->stopped);
+    if (!tell)
+        return;
+    p->continued = true;
     tell_parent(p, CLD_CONTINUED, SIGCONT);
 }
 

@@ -5,6 +5,7 @@
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
+#include "rights.h"
 #include "slab.h"
 #include "syscalls.h"
 #include "vm.h"
@@ -16,12 +17,19 @@ void file_changed(const void *channel) {
     wakeup(&pollers);
 }
 
-struct pipe *pipe_new(void) { return kmalloc(sizeof(struct pipe)); }
+struct pipe *pipe_new(void) {
+    struct pipe *p = kmalloc(sizeof *p);
+
+    if (p)
+        p->size = PIPE_SIZE;
+    return p;
+}
 
 void pipe_free(struct pipe *p) {
     for (int i = 0; i < PIPE_PAGES; i++)
         if (p->page[i])
             page_put(physical(p->page[i]));
+    rights_drop(p, 0);
     kfree(p);
 }
 
@@ -44,7 +52,7 @@ static u64 take(struct pipe *p, u8 *to, u64 n) {
 static u64 put(struct pipe *p, const u8 *from, u64 n) {
     u64 done = 0;
 
-    n = MIN(n, PIPE_SIZE - used(p));
+    n = MIN(n, p->size - used(p));
     for (u64 part; done < n; done += part, p->head += part) {
         u8 **page = &p->page[p->head / PAGE_SIZE % PIPE_PAGES];
         if (!*page && !(*page = page_alloc()))
@@ -70,9 +78,9 @@ i64 pipe_read(struct pipe *p, u8 *to, u64 n, bool wait) {
     return (i64)got;
 }
 
-/* Up to PIPE_BUF bytes go in as one. */
-i64 pipe_write(struct pipe *p, const u8 *from, u64 n, bool wait) {
-    u64 done = 0, least = n <= PIPE_BUF ? n : 1;
+/* `least`: what goes in as one, or waits. */
+i64 pipe_write(struct pipe *p, const u8 *from, u64 n, u64 least, bool wait) {
+    u64 done = 0;
 
     while (done < n) {
         if (!p->readers) {
@@ -80,7 +88,7 @@ i64 pipe_write(struct pipe *p, const u8 *from, u64 n, bool wait) {
             signal_task(current, &info);
             return done ? (i64)done : -EPIPE;
         }
-        if (PIPE_SIZE - used(p) >= least) {
+        if (p->size - used(p) >= least) {
             u64 part = put(p, from + done, n - done);
             if (!part)
                 return done ? (i64)done : -ENOMEM;
@@ -95,10 +103,23 @@ i64 pipe_write(struct pipe *p, const u8 *from, u64 n, bool wait) {
     return (i64)done;
 }
 
+/* Fewer bytes may fit from now on, if they do now.  The pages stay. */
+i64 pipe_resize(struct pipe *p, u64 size) {
+    u64 wanted = PAGE_SIZE;
+
+    while (wanted < size && wanted < PIPE_SIZE)
+        wanted *= 2;
+    if (wanted < used(p))
+        return -EBUSY;
+    p->size = wanted;
+    file_changed(p);
+    return (i64)wanted;
+}
+
 bool pipe_take(struct pipe *p, u8 *to, u64 n) { return used(p) >= n && (take(p, to, n), true); }
 
 bool pipe_put(struct pipe *p, const u8 *from, u64 n) {
-    return PIPE_SIZE - used(p) >= n && (put(p, from, n), true);
+    return p->size - used(p) >= n && (put(p, from, n), true);
 }
 
 i16 pipe_poll(const struct pipe *p, bool read, bool write) {
@@ -107,7 +128,7 @@ i16 pipe_poll(const struct pipe *p, bool read, bool write) {
     if (read)
         events |= (used(p) ? POLLIN | POLLRDNORM : 0) | (p->writers || !p->opened_write ? 0 : POLLHUP);
     if (write)
-        events |= (PIPE_SIZE - used(p) >= PIPE_BUF ? POLLOUT | POLLWRNORM : 0) | (p->readers ? 0 : POLLERR);
+        events |= (p->size - used(p) >= PIPE_BUF ? POLLOUT | POLLWRNORM : 0) | (p->readers ? 0 : POLLERR);
     return events;
 }
 
@@ -123,8 +144,9 @@ static i64 fifo_read(struct file *f, u8 *to, u64 n, u64 moved) {
 }
 
 static i64 fifo_write(struct file *f, const u8 *from, u64 n, u64 moved) {
-    (void)moved;
-    return pipe_write(pipe_of(f), from, n, may_wait(f));
+    i64 put = pipe_write(pipe_of(f), from, n, moved || n > PIPE_BUF ? 1 : n, may_wait(f));
+
+    return put == -EAGAIN && moved ? 0 : put;
 }
 
 static i16 fifo_poll(struct file *f) { return pipe_poll(pipe_of(f), readable(f), writable(f)); }

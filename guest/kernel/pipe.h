@@ -11,6 +11,8 @@
 struct pipe {
     u8 *page[PIPE_PAGES];       /* made when first written */
     u64 head, tail;             /* count up for ever */
+    u64 size;                   /* what it may hold; the ring has room for PIPE_SIZE */
+    struct rights *rights;      /* files on their way through a socket (rights.c) */
     u32 readers, writers;
     u32 opened_read, opened_write;      /* how often: a FIFO's open() waits for the other side */
 };
@@ -18,7 +20,8 @@ struct pipe {
 struct pipe *pipe_new(void);                            /* NULL without memory */
 void pipe_free(struct pipe *);
 i64 pipe_read(struct pipe *, u8 *to, u64 n, bool wait);         /* 0: nobody writes any more */
-i64 pipe_write(struct pipe *, const u8 *from, u64 n, bool wait);        /* with `wait`, all of it */
+i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     /* with `wait`, all of it */
+i64 pipe_resize(struct pipe *, u64 size);               /* what it is then, or -EBUSY */
 bool pipe_take(struct pipe *, u8 *to, u64 n);           /* that much, or nothing */
 bool pipe_put(struct pipe *, const u8 *from, u64 n);
 i16 pipe_poll(const struct pipe *, bool read, bool write);

@@ -34,7 +34,7 @@ struct process {
     struct signals signals;                     /* for whichever thread does not block them */
     struct rlimit limits[RLIMITS];
     struct timer alarm;
-    u64 alarm_interval;
+    u64 interval[3], cpu_timer[2];              /* of the interval timers (itimer.c); 0 = none */
     u64 started, cpu_ns, children_ns;
     u32 death_signal;                           /* when the parent ends: PR_SET_PDEATHSIG */
     u32 keys;                                   /* protection keys in use: bit n is key n */
@@ -100,7 +100,8 @@ void return_to_user(void);                              /* what is to be done fi
 void vfork_done(struct process *);
 
 /* exec.c: 0, or -errno with the old program still there. */
-int exec(const char *path, char **argv, u64 argc, char **envp, u64 envc);
+int exec(struct inode *, const char *path, char **argv, u64 argc, char **envp, u64 envc);
+int exec_path(const char *path, char **argv, u64 argc, char **envp, u64 envc);
 
 /* sched.c */
 extern struct queue { struct task *first, *last; } run_queue;       /* those that can run, but for the one that does */

@@ -51,7 +51,7 @@ void signals_drop(struct signals *s, u64 set) {
     }
 }
 
-static void drop_everywhere(struct process *p, u64 set) {
+void signals_forget(struct process *p, u64 set) {
     signals_drop(&p->signals, set);
     for (struct task *t = p->threads; t; t = t->next_thread)
         signals_drop(&t->signals, set);
@@ -60,11 +60,11 @@ static void drop_everywhere(struct process *p, u64 set) {
 /* Stop and go undo each other, whatever is done with the signal itself. */
 static void prepare(struct process *p, int signal) {
     if (BIT(signal) & STOPS)
-        drop_everywhere(p, BIT(SIGCONT));
+        signals_forget(p, BIT(SIGCONT));
     if (signal == SIGCONT)
-        drop_everywhere(p, STOPS);
+        signals_forget(p, STOPS);
     if (signal == SIGCONT || signal == SIGKILL)
-        process_continue(p);
+        process_continue(p, signal == SIGCONT);
 }
 
 bool signal_ignored(const struct process *p, int signal) {

@@ -3,6 +3,7 @@
 #include "kernel.h"
 #include "pipe.h"
 #include "process.h"
+#include "rights.h"
 #include "slab.h"
 #include "syscalls.h"
 #include "vm.h"
@@ -11,6 +12,7 @@
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
 #define SOCK_SEQPACKET 5
+#define SOCK_PACKET 10          /* the last there is */
 #define SOCK_TYPE 15
 #define SHUT_RD 0
 #define SHUT_RDWR 2
@@ -18,6 +20,7 @@
 #define MSG_TRUNC 0x20
 #define MSG_DONTWAIT 0x40
 #define MSG_NOSIGNAL 0x4000
+#define MSG_CMSG_CLOEXEC 0x40000000
 #define SOL_SOCKET 1
 #define SO_TYPE 3
 #define SO_ERROR 4
@@ -34,7 +37,7 @@ struct socket {
 
 static struct socket *socket_of(const struct file *f) { return f->own; }
 
-static bool take_message(struct socket *s, u8 *to, u64 n, i64 *got, bool *truncated) {
+static bool take_message(struct socket *s, u8 *to, u64 n, u64 *got, u32 *size_sent) {
     u32 size;
     u8 lost[64];
 
@@ -44,16 +47,16 @@ static bool take_message(struct socket *s, u8 *to, u64 n, i64 *got, bool *trunca
     pipe_take(s->in, to, part);
     for (u64 left = size - part; left; left -= MIN(left, sizeof lost))
         pipe_take(s->in, lost, MIN(left, sizeof lost));
-    *got = (i64)part;
-    *truncated = part < size;
+    *got = part;
+    *size_sent = size;
     file_changed(s->in);
     return true;
 }
 
-static i64 read_message(struct socket *s, u8 *to, u64 n, bool wait, bool *truncated) {
-    i64 got;
+static i64 read_message(struct socket *s, u8 *to, u64 n, bool wait, u32 *size) {
+    u64 got;
 
-    while (!take_message(s, to, n, &got, truncated)) {
+    while (!take_message(s, to, n, &got, size)) {
         if (!s->in->writers && (s->type == SOCK_SEQPACKET || !s->in->readers))
             return 0;
         if (!wait)
@@ -61,7 +64,7 @@ static i64 read_message(struct socket *s, u8 *to, u64 n, bool wait, bool *trunca
         if (sleep_on(s->in, FOREVER))
             return -ERESTART;
     }
-    return got;
+    return (i64)got;
 }
 
 static i64 write_message(struct socket *s, const u8 *from, u64 n, bool wait, bool loud) {
@@ -89,24 +92,25 @@ static i64 write_message(struct socket *s, const u8 *from, u64 n, bool wait, boo
     return (i64)n;
 }
 
-static i64 receive(struct socket *s, u8 *to, u64 n, bool wait, bool *truncated) {
-    *truncated = false;
-    return s->type == SOCK_STREAM ? pipe_read(s->in, to, n, wait) : read_message(s, to, n, wait, truncated);
+/* `*size`: of the message, of which `n` bytes may be less. */
+static i64 receive(struct socket *s, u8 *to, u64 n, bool wait, u32 *size) {
+    *size = 0;
+    return s->type == SOCK_STREAM ? pipe_read(s->in, to, n, wait) : read_message(s, to, n, wait, size);
 }
 
 static i64 transmit(struct socket *s, const u8 *from, u64 n, bool wait, bool loud) {
     if (s->type != SOCK_STREAM)
         return write_message(s, from, n, wait, loud);
-    return !loud && !s->out->readers ? -EPIPE : pipe_write(s->out, from, n, wait);
+    return !loud && !s->out->readers ? -EPIPE : pipe_write(s->out, from, n, 1, wait);
 }
 
 static i64 socket_read(struct file *f, u8 *to, u64 n, u64 moved) {
-    bool truncated;
+    u32 size;
     i64 got;
 
     if (moved && socket_of(f)->type != SOCK_STREAM)
         return 0;                       /* a message is read by one call */
-    got = receive(socket_of(f), to, n, !moved && !(f->flags & O_NONBLOCK), &truncated);
+    got = receive(socket_of(f), to, n, !moved && !(f->flags & O_NONBLOCK), &size);
     return moved && got == -EAGAIN ? 0 : got;
 }
 
@@ -188,6 +192,8 @@ i64 sys_socketpair(u32 family, u32 type, u32 protocol, u64 to) {
 
     if (family != AF_UNIX)
         return -EAFNOSUPPORT;
+    if (kind > SOCK_PACKET)
+        return -EINVAL;
     if (kind != SOCK_STREAM && kind != SOCK_DGRAM && kind != SOCK_SEQPACKET)
         return -ESOCKTNOSUPPORT;
     if (protocol > 1)
@@ -227,6 +233,8 @@ i64 sys_shutdown(i32 fd, u32 how) {
 
 /* One message through a buffer of the kernel's. */
 static i64 move_message(struct file *f, const struct iovec *v, u64 count, u32 flags, bool send, bool *truncated) {
+    u64 tail = socket_of(f)->in->tail;
+    u32 sent = 0;
     bool wait = !(flags & MSG_DONTWAIT) && !(f->flags & O_NONBLOCK);
     u64 size = 0, at = 0;
     i64 result = 0;
@@ -241,13 +249,16 @@ static i64 move_message(struct file *f, const struct iovec *v, u64 count, u32 fl
         result = copy_in(buffer + at, v[i].base, MIN(v[i].length, size - at));
     if (!result)
         result = send ? transmit(socket_of(f), buffer, size, wait, !(flags & MSG_NOSIGNAL))
-                      : receive(socket_of(f), buffer, size, wait, truncated);
+                      : receive(socket_of(f), buffer, size, wait, &sent);
+    if (!send && flags & MSG_PEEK)
+        socket_of(f)->in->tail = tail;
+    *truncated = sent > size;
     at = 0;
     for (u64 i = 0; !send && i < count && result > 0 && at < (u64)result; at += v[i++].length)
         if (copy_out(v[i].base, buffer + at, MIN(v[i].length, (u64)result - at)))
             result = -EFAULT;
     kfree(buffer);
-    return result;
+    return result >= 0 && *truncated && flags & MSG_TRUNC ? sent : result;
 }
 
 static i64 move_one(i32 fd, u64 at, u64 n, u32 flags, bool send) {
@@ -256,7 +267,7 @@ static i64 move_one(i32 fd, u64 at, u64 n, u32 flags, bool send) {
     struct file *f;
     i64 error = socket_at(fd, &f);
 
-    return error ? error : flags & MSG_PEEK ? -EOPNOTSUPP : move_message(f, &v, 1, flags, send, &truncated);
+    return error ? error : move_message(f, &v, 1, flags, send, &truncated);
 }
 
 i64 sys_sendto(i32 fd, u64 from, u64 n, u32 flags, u64 address, u32 size) {
@@ -285,16 +296,22 @@ static i64 move_header(i32 fd, u64 header, u32 flags, bool send) {
         return error;
     if (copy_in(&m, header, sizeof m))
         return -EFAULT;
-    if (m.count > COUNT(v) || flags & MSG_PEEK || (send && m.control_size))
+    if (m.count > COUNT(v))
         return m.count > IOV_MAX ? -EMSGSIZE : -EOPNOTSUPP;
     if (copy_in(v, m.vector, m.count * sizeof *v))
         return -EFAULT;
+    struct socket *s = socket_of(f);
+    if (send && m.control_size && (error = rights_send(s->out, m.control, m.control_size)))
+        return error;
     i64 moved = move_message(f, v, m.count, flags, send, &truncated);
+    if (send && moved <= 0)
+        rights_drop(s->out, s->out->head);
     if (send || moved < 0)
         return moved;
     m.name_size = 0;
-    m.control_size = 0;
     m.flags = truncated ? MSG_TRUNC : 0;
+    if ((error = rights_receive(s->in, m.control, &m.control_size, flags & MSG_CMSG_CLOEXEC)))
+        return error;
     return copy_out(header, &m, sizeof m) ? -EFAULT : moved;
 }
 

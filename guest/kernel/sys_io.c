@@ -45,8 +45,8 @@ i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
         return -EFAULT;
     if (stays_whole(f, user, n, write))
         return transfer_whole(f, user, n, write);
-    if (!n && !f->ops->stream)          /* even no bytes of a directory cannot be read */
-        return transfer_part(f, NULL, 0, *position, write);
+    if (!n && (!f->ops->stream || f->ops->whole))       /* a message may be empty; even no bytes of a directory cannot be read */
+        return transfer_part(f, NULL, 0, f->ops->stream ? 0 : *position, write);
     while (done < n) {
         u64 part = MIN(n - done, PAGE_SIZE - ((user + done) & PAGE_MASK));
         u8 *buffer = user_page(current->process->mm, user + done, write ? ACCESS_READ : ACCESS_WRITE);

@@ -88,7 +88,7 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
     if (error)
         return error;
     error = check_kind(i, flags, made);
-    struct file *f = error ? NULL : file_open(i, flags & ~(u32)(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC));
+    struct file *f = error ? NULL : file_open(i, (flags & ~(u32)(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_CLOEXEC)) | O_LARGEFILE);
     inode_put(i);
     if (!f)
         return error ? error : -ENOMEM;
@@ -159,14 +159,16 @@ i64 sys_fcntl(i32 fd, u32 command, u64 argument) {
         fd_set_close_on_exec(fd, argument & FD_CLOEXEC);
         return 0;
     case F_GETFL:
-        return f->flags | 0100000;      /* O_LARGEFILE, which every 64-bit program has */
+        return f->flags;
     case F_SETFL:
         f->flags = (f->flags & ~(u32)CHANGEABLE) | ((u32)argument & CHANGEABLE);
         return 0;
     case F_GETLK: case F_SETLK: case F_SETLKW:
         return file_lock(f, command, argument);
     case F_GETPIPE_SZ: case F_SETPIPE_SZ:
-        return f->ops == &fifo_ops ? (i64)PIPE_SIZE : -EBADF;
+        if (f->ops != &fifo_ops)
+            return -EBADF;
+        return command == F_GETPIPE_SZ ? (i64)f->inode->pipe->size : pipe_resize(f->inode->pipe, argument);
     default:
         return -EINVAL;
     }

@@ -2,7 +2,6 @@
 #include "kernel.h"
 #include "process.h"
 #include "syscalls.h"
-#include "time.h"
 #include "vm.h"
 
 #define SET_SIZE 8
@@ -20,6 +19,8 @@ i64 sys_rt_sigaction(u32 signal, u64 action, u64 old, u64 size) {
     if (action) {
         new.mask &= ~UNSTOPPABLE;
         *mine = new;
+        if (signal_ignored(current->process, (int)signal))
+            signals_forget(current->process, SIGNAL_BIT(signal));
     }
     return 0;
 }
@@ -205,60 +206,4 @@ i64 sys_rt_tgsigqueueinfo(i32 pid, i32 tid, u32 signal, u64 from) {
     if (error)
         return error;
     return pid <= 0 || tid <= 0 ? -EINVAL : send_to_thread(pid, tid, &info);
-}
-
-/* The one timer there is: alarm() and ITIMER_REAL are two views of it. */
-static u64 left_ns(u64 now) {
-    u64 when = current->process->alarm.when;
-
-    return when > now ? when - now : 0;
-}
-
-static void ring(struct timer *timer) {
-    struct process *p = (struct process *)((u8 *)timer - offsetof(struct process, alarm));
-
-    signal_kernel(p, SIGALRM);
-    if (p->alarm_interval)
-        timer_set(timer, now_ns() + p->alarm_interval, ring);
-}
-
-static void set_alarm(u64 now, u64 after, u64 interval) {
-    struct process *p = current->process;
-
-    timer_cancel(&p->alarm);
-    p->alarm_interval = interval;
-    if (after)
-        timer_set(&p->alarm, now + after, ring);
-}
-
-i64 sys_alarm(u32 seconds) {
-    u64 now = now_ns(), left = left_ns(now);
-
-    set_alarm(now, seconds * NS_PER_S, 0);
-    return (i64)((left + NS_PER_S - 1) / NS_PER_S);
-}
-
-struct itimer { struct timeval interval, value; };
-
-static struct timeval timeval_of(u64 ns) { return (struct timeval){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S / 1000)}; }
-static u64 ns_of(struct timeval t) { return (u64)t.sec * NS_PER_S + (u64)t.usec * 1000; }
-static bool valid(struct timeval t) { return t.sec >= 0 && t.sec < 1L << 32 && t.usec >= 0 && t.usec < 1000000; }
-
-i64 sys_getitimer(u32 which, u64 to) {
-    struct itimer t = {timeval_of(current->process->alarm_interval), timeval_of(left_ns(now_ns()))};
-
-    return which ? -EINVAL : copy_out(to, &t, sizeof t);        /* ITIMER_REAL only */
-}
-
-i64 sys_setitimer(u32 which, u64 new, u64 old) {
-    struct itimer t = {{0, 0}, {0, 0}};
-
-    if (which || (new && copy_in(&t, new, sizeof t)))
-        return which ? -EINVAL : -EFAULT;
-    if (!valid(t.interval) || !valid(t.value))
-        return -EINVAL;
-    if (old && sys_getitimer(which, old))
-        return -EFAULT;
-    set_alarm(now_ns(), ns_of(t.value), ns_of(t.interval));
-    return 0;
 }

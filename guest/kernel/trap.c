@@ -1,4 +1,5 @@
 /* Every entry from user mode, and interrupts while the kernel waits. */
+#include "itimer.h"
 #include "kernel.h"
 #include "process.h"
 #include "syscalls.h"
@@ -33,13 +34,15 @@ static i32 code_of(const struct trapframe *tf, u64 address) {
     return tf->error & PF_KEY ? SEGV_PKUERR : SEGV_ACCERR;
 }
 
-static void page_fault(const struct trapframe *tf, u64 address) {
+static void page_fault(struct trapframe *tf, u64 address) {
     enum access access = tf->error & PF_FETCH ? ACCESS_EXEC : tf->error & PF_WRITE ? ACCESS_WRITE : ACCESS_READ;
 
     switch (tf->error & PF_KEY ? FAULT_SEGV : vm_fault(current->process->mm, address, access)) {
     case FAULT_DONE:
         break;
     case FAULT_SEGV:
+        if (address >= USER_TOP)        /* as Linux: nobody learns what is mapped in the kernel's half */
+            tf->error = (tf->error & (PF_WRITE | PF_USER | PF_FETCH)) | PF_P;
         signal_fault(SIGSEGV, code_of(tf, address), address);
         break;
     case FAULT_BUS:
@@ -72,6 +75,8 @@ void return_to_user(void) {
     struct task *t = current;
     struct process *p = t->process;
 
+    if (p->cpu_timer[0] | p->cpu_timer[1])
+        cpu_timers_check(p);
     if ((t->signals.set | p->signals.set) || p->ending || p->stopped || t->restore_blocked || t->cut)
         signal_deliver();
     if (run_queue.first)

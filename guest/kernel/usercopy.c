@@ -41,6 +41,19 @@ int clear_user(u64 to, u64 n) {
     return 0;
 }
 
+i64 user_string_length(u64 from, u64 size) {
+    for (u64 done = 0, part; done < size; done += part) {
+        const char *page = user_page(current->process->mm, from + done, ACCESS_READ);
+        if (!page)
+            return -EFAULT;
+        part = in_page(from + done, size - done);
+        u64 n = strnlen(page, part);
+        if (n < part)
+            return (i64)(done + n);
+    }
+    return -ENAMETOOLONG;
+}
+
 i64 copy_in_string(char *to, u64 from, u64 size) {
     for (u64 done = 0, part; done < size; done += part) {
         const char *page = user_page(current->process->mm, from + done, ACCESS_READ);

@@ -84,6 +84,7 @@ int copy_in(void *to, u64 from, u64 n);
 int copy_out(u64 to, const void *from, u64 n);
 int copy_out_to(struct mm *, u64 to, const void *from, u64 n);
 i64 copy_in_string(char *to, u64 from, u64 size);       /* length, -EFAULT or -ENAMETOOLONG */
+i64 user_string_length(u64 from, u64 size);              /* without its end; -EFAULT or -ENAMETOOLONG */
 int clear_user(u64 to, u64 n);
 
 #endif

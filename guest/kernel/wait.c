@@ -61,7 +61,7 @@ static i64 wait_for_child(u32 which, i32 id, u32 options, struct found *f) {
         for (struct process *p = me->children; p; p = p->sibling) {
             if (p->unwanted || !is_meant(p, which, id, options))
                 continue;
-            any = true;
+            any |= !p->zombie || options & (WEXITED | WCONTINUED);
             if (has_news(p, options, f))
                 return 1;
         }
