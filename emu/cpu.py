@@ -342,8 +342,8 @@ class Cpu(LinearAccess):
     def sync_control(self) -> None:
         """Derive everything that depends on CR0, CR4, EFER or CPL."""
         self.q[layout.CR >> 3] = self.cr0
-        # TSD makes RDTSC trap, and without OSXSAVE and PKE the XSAVE family and RDPKRU do; FSGSBASE runs natively.
-        self.q[layout.CR + 32 >> 3] = _CR4_TSD | self.cr4 & _CR4_FSGSBASE
+        # TSD makes RDTSC trap, and without OSXSAVE and PKE the XSAVE family and RDPKRU do; FSGSBASE and FXSAVE run natively.
+        self.q[layout.CR + 32 >> 3] = _CR4_TSD | self.cr4 & (_CR4_FSGSBASE | _CR4_OSFXSR)
         for number in (ES, SS, DS):  # their bases count only outside 64-bit mode; those of FS and GS are live in TCG
             self._tcg_segment(number, self.segments[number])
         self._derive_mode()

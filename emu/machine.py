@@ -106,6 +106,7 @@ class Machine:
         self._counted = 0
         self._exact = False
         self._interrupted = False
+        self._attended = False
         self._stored = False  # TCG was stopped by a store to the local APIC
         self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)
@@ -169,9 +170,17 @@ class Machine:
         self._interrupted = True
         self.engine.stop_after_block()
 
+    def attend(self) -> None:
+        """Ask for a look at the console soon, even if the guest makes no event; may be called from another thread."""
+        self._attended = True
+        self.engine.stop_after_block()
+
     def _round(self) -> None:
         """Let TCG run once, and deal with what stopped it."""
         cpu, traps = self.cpu, self.traps
+        if self._attended:
+            self._attended = False
+            self.devices.changed()
         if self._interrupted:
             self._interrupted = False
             self._stop = Stop(Reason.INTERRUPTED, 0, tuple(describe(self)))
@@ -229,6 +238,7 @@ class Machine:
         exact = watched or (deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF))
         if exact != self._exact:
             self._exact = self.traps.exact = exact
+            self.traps.look()  # where IF comes back, so does the exact clock
             self.engine.drop_all_code()
         self._counted = 0
         if watched:
@@ -255,6 +265,9 @@ class Machine:
                 return
         deadline = devices.deadline()
         if deadline is not None:
+            if cpu.interrupts_enabled and devices.input_comes_before(deadline):
+                self._changed()
+                return
             self.clock.cycles = max(self.clock.cycles, deadline)
             self._service()
             return

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 1 << 16
 _AGAIN: Final = 0.05  # seconds
+_NO_KEY: Final = b"\0"  # _POSIX_VDISABLE
+ESCAPE: Final = b"\x1d"  # Ctrl-]: ends a run whose guest has all the other keys
 
 
 class Console:
@@ -23,12 +25,15 @@ class Console:
     Attributes:
         ended: no byte will come any more.
         before_output: called before bytes go out, to wipe a progress line.
+        paced: somebody sits at a terminal, so a guest that sleeps does so in real time.
+        raw: the screen takes every byte as it is, so the kernel's own messages need their line ends completed.
 
     """
 
     def __init__(self, stdin: int = 0, outputs: tuple[int, int] = (1, 2)) -> None:
         self.ended = False
         self.before_output: Callable[[], None] = lambda: None
+        self.paced = self.raw = False
         self._stdin = stdin
         self._outputs = outputs
         self._waiting = b""
@@ -36,7 +41,7 @@ class Console:
     def write(self, stream: int, data: bytes) -> None:
         """Write all of it: stream 0 is COM1 and stdout, 1 is COM2 and stderr.  `BrokenPipeError` when nobody reads."""
         self.before_output()
-        view = memoryview(data)
+        view = memoryview(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if self.raw and stream else data)
         while view:
             view = view[os.write(self._outputs[stream], view) :]
 
@@ -70,22 +75,62 @@ def terminals() -> int:
     return sum(1 << descriptor for descriptor in range(3) if os.isatty(descriptor))
 
 
+def window() -> tuple[int, int] | None:
+    """Give the lines and columns of the terminal that stdin is, or None."""
+    try:
+        size = os.get_terminal_size(0)
+    except OSError:
+        return None
+    return size.lines, size.columns
+
+
 @contextmanager
-def unedited(descriptor: int = 0) -> Iterator[None]:
-    """Hand every byte of a terminal over as it is typed, unechoed: lines are the guest's business.  Ctrl-C remains ours."""
+def unedited(descriptor: int = 0, *, whole: bool = False) -> Iterator[bool]:
+    """Hand every byte of a terminal over as it is typed, unechoed: lines are the guest's business.  Gives whether it is one.
+
+    Ctrl-C remains ours; with `whole`, it goes to the guest too, as does every other key but Ctrl-], and what the guest writes
+    reaches the screen as it is.
+    """
     try:
         before = termios.tcgetattr(descriptor)
     except termios.error:  # no terminal
-        yield
+        yield False
         return
     mode = termios.tcgetattr(descriptor)
     mode[3] &= ~(termios.ICANON | termios.ECHO)
     mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+    if whole:
+        mode[0] &= ~(termios.ICRNL | termios.INLCR | termios.IGNCR | termios.IXON)
+        mode[1] &= ~termios.OPOST
+        mode[3] &= ~termios.IEXTEN
+        mode[6][termios.VINTR] = ESCAPE
+        mode[6][termios.VQUIT] = mode[6][termios.VSUSP] = _NO_KEY
     termios.tcsetattr(descriptor, termios.TCSADRAIN, mode)
+    try:
+        yield True
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def watched(console: Console, attend: Callable[[], None]) -> Iterator[None]:
+    """Call `attend`, from another thread, while there is input that nobody has read: a guest that makes no event does not look."""
+    out, into = os.pipe()
+
+    def watch() -> None:
+        while not select.select([out], [], [], _AGAIN)[0]:
+            if not console.ended and console.wait(0):
+                attend()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        os.write(into, b"\0")
+        thread.join()
+        os.close(out)
+        os.close(into)
 
 
 @contextmanager

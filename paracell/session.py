@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from .console import Console, interruptible, unedited
+from .console import Console, interruptible, unedited, watched
 from .output import whole_file
 from .problem import FAILED, SIGNALLED, Problem
 from .progress import Progress
@@ -46,6 +46,7 @@ class Job:
         memory: bytes of RAM.
         symbols: names of further ELF files, each with a function that gives its symbols.
         paracell: whether the image is the ParaCell host.
+        container: whether a terminal's keys, Ctrl-C among them, are for the program inside.
 
     """
 
@@ -55,6 +56,7 @@ class Job:
     memory: int
     symbols: Sequence[tuple[str, Callable[[], Iterable[Symbol]]]] = ()
     paracell: bool = False
+    container: bool = False
 
 
 @frozen
@@ -85,10 +87,10 @@ def run_machine(job: Job, outputs: Outputs) -> Outcome:
 
             traced = (PurePath(outputs.trace or "").suffix, trace) if trace else None
             observers = Observers(machine, traced, stats=outputs.stats, paracell=job.paracell)
-            outcome = _run(machine, console)
+            outcome = _run(machine, console, whole=job.container)
             observers.finish()
         else:
-            outcome = _run(machine, console)
+            outcome = _run(machine, console, whole=job.container)
         if snapshot:
             machine.save(snapshot)
     return outcome
@@ -103,11 +105,16 @@ def _open(stack: ExitStack, path: str | None, suffixes: tuple[str, ...] = ()) ->
     return stack.enter_context(whole_file(path))
 
 
-def _run(machine: Machine, console: Console) -> Outcome:
-    with Progress(lambda: f"{machine.clock.cycles / 2.5e9:.3f} s of its time") as progress:
-        console.before_output = progress.wipe
-        with unedited(), interruptible(machine.interrupt) as caught:
-            stop = machine.run()
+def _run(machine: Machine, console: Console, *, whole: bool) -> Outcome:
+    with ExitStack() as stack:
+        caught = stack.enter_context(interruptible(machine.interrupt))
+        if stack.enter_context(unedited(whole=whole)) and whole:
+            console.raw = console.paced = True
+            stack.enter_context(watched(console, machine.attend))
+        else:
+            progress = stack.enter_context(Progress(lambda: f"{machine.clock.cycles / 2.5e9:.3f} s of its time"))
+            console.before_output = progress.wipe
+        stop = machine.run()
     return Outcome(stop, caught[0] if caught else None)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ..clock import TSC_HZ
 from .exit import Exit
 from .fwcfg import FwCfg
 from .lapic import Lapic
@@ -21,9 +23,16 @@ _APIC: Final = 0xFEE00000
 
 
 class ConsolePorts(Protocol):
-    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2."""
+    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2.
+
+    Attributes:
+        ended: no byte will come any more.
+        paced: somebody sits there: a guest that sleeps does so in real time, so that a key can come in between.
+
+    """
 
     ended: bool
+    paced: bool
 
     def write(self, stream: int, data: bytes) -> None:
         """Take bytes that the guest sends."""
@@ -45,6 +54,7 @@ class NoConsole:
 
     def __init__(self) -> None:
         self.ended = True
+        self.paced = False
         self.sent = (bytearray(), bytearray())
 
     def write(self, stream: int, data: bytes) -> None:
@@ -182,6 +192,18 @@ class Devices:
         """Tell whether an NMI waits, and take it."""
         taken, self.lapic.nmi = self.lapic.nmi, False
         return taken
+
+    def input_comes_before(self, deadline: int) -> bool:
+        """Sleep as long as the guest does, where somebody may type meanwhile; False when its time has come."""
+        console = self.console
+        if not console.paced or console.ended or not self.com1.waits_for_input():
+            return False
+        before = time.monotonic()
+        if not console.wait(max(deadline - self._clock.cycles, 0) / TSC_HZ):
+            return False
+        self._clock.cycles = min(deadline, self._clock.cycles + int((time.monotonic() - before) * TSC_HZ))
+        self.changed()
+        return True
 
     def wait_for_input(self) -> bool:
         """Sleep until a byte comes in that would interrupt; False where none can."""

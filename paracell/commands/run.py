@@ -40,16 +40,21 @@ def command(
     """Run PROGRAM, a static x86-64 Linux executable, in a container.
 
     It is looked up in the rootfs, among the programs that ParaCell ships, and on this computer; its exit status is the command's.
+    On a terminal every key is the program's, Ctrl-C and Ctrl-Z too; Ctrl-] ends the run.
     """
-    from ..console import terminals
+    from ..console import terminals, window
     from ..container import prepare
     from ..guest import image
     from ..session import Job, Outputs, exit_status, run_machine
 
     container = prepare(runtime, program, arguments, environment, rootfs, memory)
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    line = f"tty={terminals()} {append}".strip()  # the kernel's option: which streams are terminals
+    # The kernel's options: which streams are terminals, and how large the screen is.
+    size = "rows={} columns={} ".format(*known) if (known := window()) else ""
+    line = f"tty={terminals()} {size}{append}".strip()
     job = Job(
-        image.load(container.image), container.modules, line, memory, container.symbols, paracell=runtime == "paracell"
+        *(image.load(container.image), container.modules, line, memory, container.symbols),
+        paracell=runtime == "paracell",
+        container=True,
     )
     return exit_status(run_machine(job, outputs), shifted=False)

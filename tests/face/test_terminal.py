@@ -1,0 +1,125 @@
+"""Somebody sits at the terminal: line editing, Ctrl-C, Ctrl-Z and Ctrl-] in an interactive shell."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import sys
+import time
+
+import pytest
+
+BUSYBOX = shutil.which("busybox")
+pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="busybox-static is not installed")
+PATIENCE = 60.0
+
+
+class Terminal:
+    """A shell in a container, on a terminal of its own."""
+
+    def __init__(self, runtime: str) -> None:
+        self.pid, self.fd = pty.fork()
+        if not self.pid:
+            command = [sys.executable, "-m", "paracell", "run", "--runtime", runtime, "busybox", "sh"]
+            os.execv(sys.executable, command)
+        self.seen = b""
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def expect(self, text: str) -> str:
+        """Wait until `text` appears, and give what came before it."""
+        wanted, end = text.encode(), time.monotonic() + PATIENCE
+        while wanted not in self.seen:
+            assert time.monotonic() < end, f"no {text!r} in {self.seen!r}"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                self.seen += self._read()
+        before, _, self.seen = self.seen.partition(wanted)
+        return before.decode()
+
+    def _read(self) -> bytes:
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:
+            data = b""
+        assert data, f"the terminal has gone; there was {self.seen!r}"
+        return data
+
+    def status(self) -> int:
+        while True:
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    os.read(self.fd, 65536)
+                except OSError:
+                    pass
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture(params=["native", "paracell"])
+def terminal(request: pytest.FixtureRequest) -> Terminal:
+    shell = Terminal(request.param)
+    shell.expect("/ # ")
+    return shell
+
+
+def test_a_line_is_edited_and_run(terminal: Terminal) -> None:
+    terminal.type("echo helpo\x7f\x7flo\x1b[D\x1b[D\x1b[D\x1b[D\x1b[Dsay \n")
+    terminal.expect("say hello\r\n")
+    terminal.expect("/ # ")
+    terminal.type("exit 3\n")
+    assert terminal.status() == 3
+
+
+def test_ctrl_c_ends_what_runs_and_not_the_shell(terminal: Terminal) -> None:
+    terminal.type("sh -c 'echo g\"\"o; cat'\n")  # what is typed before the shell lets go is not echoed
+    terminal.expect("go\r\n")
+    terminal.type("hello\n")
+    terminal.expect("hello\r\nhello\r\n")
+    terminal.type("\x03")
+    terminal.expect("/ # ")
+    terminal.type("echo status $?\n")
+    terminal.expect("status 130\r\n")
+    terminal.expect("/ # ")
+    terminal.type("echo g''o; while :; do :; done\n")  # no event in it
+    terminal.expect("go\r\n")
+    terminal.type("\x03")
+    terminal.expect("/ # ")
+    terminal.type("exit\n")
+    assert terminal.status() == 130
+
+
+def test_ctrl_z_stops_a_job_and_fg_goes_on(terminal: Terminal) -> None:
+    terminal.type("sh -c 'echo g\"\"o; sleep 1000'\n")
+    terminal.expect("go\r\n")
+    terminal.type("\x1a")
+    terminal.expect("[1]+  Stopped")
+    terminal.expect("/ # ")
+    terminal.type("jobs; kill %1; wait; echo gone $?\n")
+    terminal.expect("Stopped")
+    terminal.expect("gone ")
+    terminal.expect("/ # ")
+    terminal.type("sh -c 'echo g\"\"o; cat'\n")  # what is typed before the shell lets go is not echoed
+    terminal.expect("go\r\n")
+    terminal.type("once\n")
+    terminal.expect("once\r\nonce\r\n")
+    terminal.type("\x1a")
+    terminal.expect("Stopped")
+    terminal.expect("/ # ")
+    terminal.type("fg\n")
+    terminal.expect("echo g")
+    terminal.type("again\n\x04")
+    terminal.expect("again\r\n")
+    terminal.expect("/ # ")
+    terminal.type("exit\n")
+    assert terminal.status() == 0
+
+
+def test_ctrl_bracket_ends_the_run_whatever_the_guest_does(terminal: Terminal) -> None:
+    terminal.type("trap '' INT TERM HUP; echo g''o; while :; do :; done\n")
+    terminal.expect("go\r\n")
+    terminal.type("\x03\x03\x1d")
+    assert terminal.status() == 130
