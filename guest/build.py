@@ -111,7 +111,7 @@ DECLARED: Final = (
     ),
     Image(
         "paracell-host.elf",
-        ("guest/host/*.c", "guest/kernel/print.c", "guest/kernel/string.c", *(f"guest/native/{f}" for f in _SHARED)),
+        ("guest/host/*.c", "pku/xgate/defence.c", "guest/kernel/print.c", "guest/kernel/string.c", "guest/kernel/switch.S", *(f"guest/native/{f}" for f in _SHARED)),
         "guest/host/host.ld",
         ("guest/host", "guest/native", "guest/kernel", "pku/xgate"),
         (*KERNEL, "-DDIRECT_MAP=0xffff900000000000UL", "-DKERNEL_BASE=0xffffffffc0000000UL", *_SLOTS),

@@ -3,29 +3,33 @@
 #include "host.h"
 
 void bind_to(u64 gpa, u64 hpa) {
-    container.bound[gpa >> PAGE_SHIFT] = hpa;
-    map_kernel_page(GK_DIRECT + gpa, hpa, PTE_W | PTE_D | PTE_NX | PTE_KEY(container.key));
+    self->bound[gpa >> PAGE_SHIFT] = hpa;
+    map_kernel_page(GK_DIRECT + gpa, hpa, PTE_W | PTE_D | PTE_NX | PTE_KEY(self->key));
 }
 
 u64 bind(u64 gpa) {
     u64 page = gpa >> PAGE_SHIFT;
 
-    if (page >= container.pages)
+    if (page >= self->pages)
         return 0;
-    if (!container.bound[page])
+    if (!self->bound[page])
         bind_to(ROUND_DOWN(gpa, PAGE_SIZE), host_physical(page_take()));
-    return container.bound[page];
+    return self->bound[page];
 }
 
 bool bind_on_touch(u64 va) {
     u64 gpa = va - GK_DIRECT;
 
-    return gpa >> PAGE_SHIFT < container.pages && bind(gpa);
+    return gpa >> PAGE_SHIFT < self->pages && bind(gpa);
 }
 
 /* An address of the container kernel: in its direct map, or in its image.  Anything else is
  * refused, so that the host never follows a pointer that it has not checked. */
 void *kernel_memory(u64 va, u64 size) {
+    if (OFF(pointer) && va >= GK_BASE + (1UL << 30))
+        return (void *)va;      /* the host's own */
+    if (OFF(pointer) && va >= DIRECT_MAP && va < GK_BASE)
+        return (void *)va;
     u64 gpa = va >= GK_BASE ? va - GK_BASE : va - GK_DIRECT;
 
     if (!size || (va & PAGE_MASK) + size > PAGE_SIZE || (va >= GK_BASE && gpa >= 1UL << 30))

@@ -7,18 +7,16 @@
 #define FLAGS_FREE 0x240dd5UL           /* arithmetic, TF, DF, AC, ID */
 #define PTE_ALLOWED (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX | PTE_KEYS | PTE_FRAME | 0xe00)
 
-void sleep_until_interrupt(void);
-
 static u64 *space_of(u64 handle) {
-    if (!handle || handle > MAX_SPACES || !container.space[handle - 1])
+    if (!OFF(handle) && (!handle || handle > MAX_SPACES || !self->space[handle - 1]))
         kill_container("no such address space", handle);
-    return container.space[handle - 1];
+    return self->space[handle - 1];
 }
 
 static i64 as_create(void) {
     for (int i = 0; i < MAX_SPACES; i++)
-        if (!container.space[i]) {
-            container.space[i] = space_create();
+        if (!self->space[i]) {
+            self->space[i] = space_create();
             return i + 1;
         }
     return -ENOMEM;
@@ -27,7 +25,7 @@ static i64 as_create(void) {
 static i64 as_switch(u64 handle) {
     u64 *top = space_of(handle);
 
-    container.current = handle;
+    self->current = handle;
     write_cr3(host_physical(top));
     return 0;
 }
@@ -35,9 +33,9 @@ static i64 as_switch(u64 handle) {
 static i64 as_destroy(u64 handle) {
     u64 *top = space_of(handle);
 
-    if (handle == container.current)
+    if (handle == self->current)
         leave_space();
-    container.space[handle - 1] = NULL;
+    self->space[handle - 1] = NULL;
     space_destroy(top);
     return 0;
 }
@@ -47,20 +45,20 @@ static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
     static u64 wanted[HC_LIMIT];
     u64 *top = space_of(handle);
 
-    if (count > HC_LIMIT || va & PAGE_MASK || va >= USER_END || count > (USER_END - va) >> PAGE_SHIFT)
+    if (count > HC_LIMIT || va & PAGE_MASK || (!OFF(half) && (va >= USER_END || count > (USER_END - va) >> PAGE_SHIFT)))
         kill_container("a mapping outside container user's half", va);
     if (!copy_from_kernel(wanted, entries, count * 8))
         kill_container("page-table entries that are not its own", entries);
     for (u64 i = 0; i < count; i++, va += PAGE_SIZE) {
         u64 *slot = entry_of(top, va), old = *slot, entry = wanted[i], now = 0;
         if (entry & PTE_P) {
-            u64 hpa = bind(entry & PTE_FRAME);
+            u64 hpa = OFF(gpa) ? entry & PTE_FRAME : bind(entry & PTE_FRAME);
             if (!hpa || entry & ~PTE_ALLOWED || !(entry & PTE_U))
                 kill_container("a page-table entry that it may not have", entry);
             now = hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_KEYS)) | PTE_A | PTE_D;
         }
         *slot = now;
-        if (old & PTE_P && old != now && handle == container.current)
+        if (old & PTE_P && old != now && handle == self->current && !OFF(flush))
             invlpg(va);
     }
     return 0;
@@ -68,34 +66,26 @@ static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
 
 /* Back to container user: every register comes from a frame in the container kernel's memory. */
 void back_to_user(struct trapframe *tf, u64 at) {
-    struct xgate_vcpu *v = kernel_memory((u64)container.header.vcpu, sizeof *v);
+    struct xgate_vcpu *v = kernel_memory((u64)self->header.vcpu, sizeof *v);
 
     if (!copy_from_kernel(tf, at, sizeof *tf) || !v)
         kill_container("a frame that is not its own", at);
     /* An interrupt may have come in the gate, before the kernel's rights or after: RIP may be anywhere,
      * for keys and the page tables guard memory, not jumps.  But IRET must not fault here in ring 0. */
-    if (tf->rip >> 47 && tf->rip >> 47 != 0x1ffff)
+    if (tf->rip >> 47 && tf->rip >> 47 != 0x1ffff && !OFF(canonical))
         tf->rip = 0;            /* nothing is mapped there: its program gets the fault */
-    tf->cs = USER_CS;
-    tf->ss = USER_SS;
-    tf->rflags = (tf->rflags & FLAGS_FREE) | 0x202;
+    if (!OFF(selectors)) {
+        tf->cs = USER_CS;
+        tf->ss = USER_SS;
+    }
+    if (!OFF(flags))
+        tf->rflags = (tf->rflags & FLAGS_FREE) | 0x202;
     tf->vector = 0;
     v->interrupts = 1;
     v->pending = 0;
-    wrpkru((u32)v->pkru | PKRU_USER);
-    if (container.waiting) {
-        u64 irq = (u64)__builtin_ctzl(container.waiting);
-        container.waiting &= container.waiting - 1;
-        inject(tf, VEC_IRQ0 + irq, 0, 0);
-    }
-}
-
-static u64 wait(void) {
-    while (!container.waiting)
-        sleep_until_interrupt();
-    u64 irq = (u64)__builtin_ctzl(container.waiting);
-    container.waiting &= container.waiting - 1;
-    return VEC_IRQ0 + irq;
+    wrpkru((u32)v->pkru);       /* the container kernel's affair: it guards its own memory with it */
+    if (self->waiting)
+        inject(tf, take_waiting(), 0, 0);
 }
 
 static i64 console(u64 number, u64 stream, u64 va, u64 count) {
@@ -118,21 +108,40 @@ static i64 console(u64 number, u64 stream, u64 va, u64 count) {
     return total;
 }
 
+/* ---- by number: RDI, RSI, RDX, R10 → RAX ---- */
+
+static i64 set_timer(u64 deadline) {
+    self->deadline = deadline;
+    timer_arm();
+    return 0;
+}
+
+static i64 wait(void) {
+    wait_for_interrupt();
+    return (i64)take_waiting();
+}
+
+static i64 console_write(u64 stream, u64 from, u64 count) { return console(HC_CONSOLE_WRITE, stream, from, count); }
+static i64 console_read(u64 to, u64 count) { return console(HC_CONSOLE_READ, 0, to, count); }
+static i64 end(u64 status) { container_ended((int)status & 0xff); }
+static i64 cycles_per_second(void) { return (i64)plat_cycles_per_second(); }
+
+typedef i64 (*handler)(u64, u64, u64, u64);
+#define HANDLER(function) ((handler)(void (*)(void))function)  /* one may take fewer */
+
+static const handler table[HC_COUNT] = {
+    [HC_AS_CREATE] = HANDLER(as_create), [HC_AS_DESTROY] = HANDLER(as_destroy), [HC_AS_SWITCH] = HANDLER(as_switch),
+    [HC_PTE_SET] = HANDLER(pte_set), [HC_TIMER] = HANDLER(set_timer), [HC_WAIT] = HANDLER(wait),
+    [HC_CONSOLE_WRITE] = HANDLER(console_write), [HC_CONSOLE_READ] = HANDLER(console_read), [HC_EXIT] = HANDLER(end),
+    [HC_HZ] = HANDLER(cycles_per_second),
+};
+
 void hypercall(struct trapframe *tf) {
-    switch (tf->rax) {
-    case HC_AS_CREATE:     tf->rax = (u64)as_create(); break;
-    case HC_AS_DESTROY:    tf->rax = (u64)as_destroy(tf->rdi); break;
-    case HC_AS_SWITCH:     tf->rax = (u64)as_switch(tf->rdi); break;
-    case HC_PTE_SET:       tf->rax = (u64)pte_set(tf->rdi, tf->rsi, tf->rdx, tf->r10); break;
-    case HC_RETURN:        back_to_user(tf, tf->rdi); break;
-    case HC_TIMER:         plat_timer(tf->rdi); tf->rax = 0; break;
-    case HC_WAIT:          tf->rax = wait(); break;
-    case HC_CONSOLE_WRITE: tf->rax = (u64)console(HC_CONSOLE_WRITE, tf->rdi, tf->rsi, tf->rdx); break;
-    case HC_CONSOLE_READ:  tf->rax = (u64)console(HC_CONSOLE_READ, 0, tf->rdi, tf->rsi); break;
-    case HC_EXIT:
-        plat_exit((int)tf->rdi & 0xff);
-    case HC_HZ:            tf->rax = plat_cycles_per_second(); break;
-    default:
-        kill_container("no such hypercall", tf->rax);
+    if (tf->rax == HC_RETURN) {
+        back_to_user(tf, tf->rdi);      /* which changes every register */
+        return;
     }
+    if (tf->rax >= HC_COUNT && !OFF(number))
+        kill_container("no such hypercall", tf->rax);
+    tf->rax = (u64)table[tf->rax](tf->rdi, tf->rsi, tf->rdx, tf->r10);
 }

@@ -26,20 +26,6 @@ struct segment { u32 type, flags; u64 offset, vaddr, paddr, filesz, memsz, align
 #define USER_SS 0x1b
 #define RESERVE 64              /* pages kept for tables that the formula below forgets */
 
-static bool option_is(const char *line, const char *word) {
-    for (u64 n = 0; *line; line += n) {
-        while (*line == ' ')
-            line++;
-        for (n = 0; line[n] && line[n] != ' ' && line[n] == word[n];)
-            n++;
-        if (n && !word[n] && (!line[n] || line[n] == ' '))
-            return true;
-        while (line[n] && line[n] != ' ')
-            n++;
-    }
-    return false;
-}
-
 static u64 rights_of(u32 flags) {
     if (flags & PF_X)
         return 0;
@@ -54,7 +40,7 @@ static u64 load_segment(const u8 *image, const struct segment *s) {
         u64 hpa = bind(va - GK_BASE);
         if (!hpa)
             kill_container("the container kernel does not fit into its memory", va);
-        map_kernel_page(va, hpa, rights_of(s->flags) | PTE_KEY(container.key));
+        map_kernel_page(va, hpa, rights_of(s->flags) | PTE_KEY(self->key));
     }
     for (u64 i = 0; i < s->filesz; i++)
         *(u8 *)kernel_memory(s->vaddr + i, 1) = image[s->offset + i];
@@ -68,27 +54,46 @@ static u64 place_module(const struct module *m, u64 gpa) {
     return gpa + ROUND_UP(m->end - m->start, PAGE_SIZE);
 }
 
-/* Positive controls: take one defence out of the gate. */
-static void take_out(int defence) {
-    u64 at = (u64)container.header.defences[defence];
-
-    for (u64 i = 0; i < container.header.defence_sizes[defence]; i++)
-        *(u8 *)kernel_memory(at + i, 1) = 0x90;
+static void replace(u8 *code, u64 size, const u8 *by) {
+    for (u64 i = 0; i < size; i++)
+        *(u8 *)kernel_memory((u64)code + i, 1) = by ? by[i] : 0x90;
 }
 
-void container_load(const struct multiboot *info, struct trapframe *start) {
-    const struct module *modules = host(info->mods_addr);
-    const char *line = info->flags & 4 ? host(info->cmdline) : "";
+/* Positive controls: the gate without one of its defences. */
+static void change_gate(void) {
+    static const u8 by_gs[9] = {0x65, 0x48, 0x8b, 0x24, 0x25};  /* mov %gs:0, %rsp */
+
+    if (OFF(check)) {
+        replace(self->header.check[0], 6, NULL);
+        replace(self->header.check[1], 6, NULL);
+    }
+    if (OFF(stack))
+        replace(self->header.take_stack, sizeof by_gs, NULL);
+    if (OFF(gs))
+        replace(self->header.take_stack, sizeof by_gs, by_gs);
+}
+
+static const struct multiboot *information;
+
+int containers_count(const struct multiboot *info) {
+    information = info;
+    if (info->mods_count < 3)
+        panic("boot: three modules are wanted for each container: kernel, rootfs, init; there are %u", info->mods_count);
+    return (int)MIN(info->mods_count / 3, (u32)MAX_CONTAINERS);
+}
+
+void container_load(int number) {
+    const struct module *modules = (struct module *)host(information->mods_addr) + 3 * number;
+    const char *line = information->flags & 4 ? host(information->cmdline) : "";
     struct gk_boot *boot;
 
-    if (info->mods_count < 3)
-        kill_container("boot: three modules are wanted: kernel, rootfs, init; there are", info->mods_count);
-    container.key = option_is(line, "off=keys") ? 0 : KEY_KERNEL;
+    tables_init();
+    self->key = OFF(keys) ? 0 : KEY_KERNEL;
     /* Each page costs itself, eight bytes here and eight in a table. */
     u64 left = pages_left();
-    container.pages = left - left / 128 - RESERVE;
-    container.bound = page_take();
-    for (u64 i = PAGE_SIZE; i < container.pages * 8; i += PAGE_SIZE)
+    self->pages = left - left / 128 - RESERVE;
+    self->bound = page_take();
+    for (u64 i = PAGE_SIZE; i < self->pages * 8; i += PAGE_SIZE)
         page_take();            /* in order, so the array is contiguous */
 
     const u8 *image = host(modules[0].start);
@@ -98,16 +103,16 @@ void container_load(const struct multiboot *info, struct trapframe *start) {
     for (int i = 0; i < elf->phnum; i++)
         if (segments[i].type == PT_LOAD)
             end = MAX(end, load_segment(image, &segments[i]));
-    if (!copy_from_kernel(&container.header, GK_BASE + GK_LOAD, sizeof container.header) ||
-        container.header.magic != GK_MAGIC)
+    if (!copy_from_kernel(&self->header, GK_BASE + GK_LOAD, sizeof self->header) ||
+        self->header.magic != GK_MAGIC)
         kill_container("boot: module 0 is no container kernel", 0);
 
-    u64 scratch = (u64)container.header.scratch;
+    u64 scratch = (u64)self->header.scratch;
     map_kernel_page(scratch, bind(scratch - GK_BASE), PTE_W | PTE_D | PTE_NX);
 
     u64 rootfs = end, init = place_module(&modules[1], rootfs), boot_page = place_module(&modules[2], init);
     boot = host(bind(boot_page));
-    boot->memory = container.pages << PAGE_SHIFT;
+    boot->memory = self->pages << PAGE_SHIFT;
     boot->free_start = boot_page + PAGE_SIZE;
     boot->rootfs = rootfs;
     boot->rootfs_size = modules[1].end - modules[1].start;
@@ -116,14 +121,8 @@ void container_load(const struct multiboot *info, struct trapframe *start) {
     boot->hwcap = cpuid(1, 0).d;
     for (u64 i = 0; i < sizeof boot->cmdline - 1 && line[i]; i++)
         boot->cmdline[i] = line[i];
-    if (option_is(line, "off=check")) {
-        take_out(0);
-        take_out(1);
-    }
-    if (option_is(line, "off=stack"))
-        take_out(2);
-
-    *start = (struct trapframe){.rip = container.header.entry, .rdi = GK_DIRECT + boot_page, .rflags = 0x202};
-    start->cs = USER_CS;
-    start->ss = USER_SS;
+    change_gate();
+    self->start = (struct trapframe){
+        .rip = self->header.entry, .rdi = GK_DIRECT + boot_page, .rflags = 0x202, .cs = USER_CS, .ss = USER_SS,
+    };
 }

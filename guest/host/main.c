@@ -2,61 +2,64 @@
 #include "host.h"
 
 #define FIRST_MIB 0x100000UL
-
-struct container container;
+#define KILLED 125
+#define XCR0_X87_SSE_PKRU 0x203
 
 extern char kernel_end[];
 
 struct multiboot_head { u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr; };
 struct module_end { u32 start, end, string, reserved; };
 
-static u8 stack[16384] __attribute__((aligned(16)));
-
 static void features(void) {
     struct cpuid seven = cpuid(7, 0);
     u64 cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
     if (!(seven.c & 1u << 3))
-        kill_container("this processor has no protection keys", 0);
+        panic("this processor has no protection keys");
     if (seven.b & 1u << 0) cr4 |= CR4_FSGSBASE;
     if (seven.b & 1u << 7) cr4 |= CR4_SMEP;
     if (seven.b & 1u << 20) cr4 |= CR4_SMAP;
     if (seven.c & 1u << 2) cr4 |= CR4_UMIP;
+    if (cpuid(1, 0).c >> 26 & 1) {      /* XSAVE: programs may have it, with the keys in it */
+        write_cr4(cr4 |= CR4_PKE | CR4_OSXSAVE);
+        asm volatile("xsetbv" :: "c"(0), "a"(XCR0_X87_SSE_PKRU), "d"(0));
+    }
     write_cr4(cr4 | CR4_PKE);
     write_cr0((read_cr0() | CR0_MP) & ~CR0_EM);
     wrpkru(PKRU_KERNEL);
 }
 
 /* Host memory begins behind the last module. */
-static void memory(const struct multiboot_head *info) {
+static void memory(const struct multiboot_head *info, int parts) {
     u64 from = (u64)kernel_end - KERNEL_BASE;
     const struct module_end *modules = host(info->mods_addr);
 
     for (u32 i = 0; i < info->mods_count; i++)
         from = MAX(from, (u64)modules[i].end);
     from = MAX(from, ROUND_UP((u64)info->mods_addr + 4096, 4096) > FIRST_MIB ? (u64)info->mods_addr + 4096 : 0);
-    pages_init(from, FIRST_MIB + (u64)info->mem_upper * 1024);
+    pages_init(from, FIRST_MIB + (u64)info->mem_upper * 1024, parts);
 }
 
 void native_main(struct multiboot *physical) {
-    struct trapframe start;
     const struct multiboot_head *info = host((u64)physical);
+    int count = containers_count(host((u64)physical));
 
+    if (info->flags & 4)
+        defences_init(host(info->cmdline));
     segments_init();
+    if (OFF(int80))
+        open_gate(0x80);
     pic_init();
     uart_init();
-    memory(info);
+    memory(info, MIN(count, MAX_RUNNING));
     features();
-    tables_init();
     timer_init();
-    plat_set_kstack(stack + sizeof stack);
-    container_load((const struct multiboot *)info, &start);
-    plat_enter_user(&start);
+    run_containers(count);
 }
 
 void plat_exit(int status) { power_off(status); }
 
 void kill_container(const char *why, u64 detail) {
-    print("the container is killed: %s (%lx)", why, detail);
-    plat_exit(125);
+    print("container %d is killed: %s (%lx)", self->number, why, detail);
+    container_ended(KILLED);
 }

@@ -1,36 +1,49 @@
-/* Whole pages of host memory: in order, until some have come back. */
+/* Whole pages of host memory, a pool for each container that runs: what one uses up, no other misses. */
 #include "host.h"
 
-static u64 next, end;
-static u64 *given;              /* pages that came back, each with the address of the next */
-static u64 given_count;
+static u64 first, each;         /* bytes */
+static struct pool everybodys;
 
-void pages_init(u64 from, u64 to) {
-    next = ROUND_UP(from, PAGE_SIZE);
-    end = ROUND_DOWN(to, PAGE_SIZE);
+void pages_init(u64 from, u64 to, int parts) {
+    first = ROUND_UP(from, PAGE_SIZE);
+    each = ROUND_DOWN((to - first) / (u64)parts, PAGE_SIZE);
+    everybodys = (struct pool){.next = first, .end = first + each * (u64)parts};
 }
 
-u64 pages_left(void) { return ((end - next) >> PAGE_SHIFT) + given_count; }
+struct pool pool_of(int part) {
+    u64 start = first + (u64)part * each;
 
-void *page_take(void) {
-    u64 *page = given;
+    return (struct pool){.next = start, .end = start + each};
+}
+
+u64 pages_left(void) { return ((self->pool.end - self->pool.next) >> PAGE_SHIFT) + self->pool.given_count; }
+
+static u64 *next_page(struct pool *p) {
+    u64 *page = p->given;
 
     if (page) {
-        given = (u64 *)*page;
-        given_count--;
-    } else if (next == end) {
-        kill_container("out of host memory", 0);
-    } else {
-        page = host(next);
-        next += PAGE_SIZE;
+        p->given = (u64 *)*page;
+        p->given_count--;
+        return page;
     }
-    for (int i = 0; i < 512; i++)
+    if (p->next == p->end)
+        kill_container("out of host memory", 0);
+    page = host(p->next);
+    p->next += PAGE_SIZE;
+    return page;
+}
+
+/* Zeroed: somebody else may have had it. */
+void *page_take(void) {
+    u64 *page = next_page(OFF(pool) ? &everybodys : &self->pool);
+
+    for (int i = 0; i < 512 && !OFF(zero); i++)
         page[i] = 0;
     return page;
 }
 
 void page_give(void *page) {
-    *(u64 **)page = given;
-    given = page;
-    given_count++;
+    *(u64 **)page = self->pool.given;
+    self->pool.given = page;
+    self->pool.given_count++;
 }

@@ -1,9 +1,9 @@
 /* Page tables: the host owns every one of them.
  *
  *   level 4  0..255    the space's own: container user
- *            273       shared: the container kernel's direct map, a page at a time as it is bound
- *            288       shared: the host's direct map
- *            511       shared: both kernels' images
+ *            273       the container's: its kernel's direct map, a page at a time as it is bound
+ *            288       everybody's: the host's direct map
+ *            511       the container's: both kernels' images
  */
 #include "host.h"
 
@@ -11,12 +11,10 @@
 
 extern u64 boot_pml4[];                         /* physical: .boot is not relocated */
 
-static u64 *template;
-
 /* Start from the boot code's tables, without the identity mapping.  Entries of the upper levels
  * let user accesses through; the leaves decide. */
 void tables_init(void) {
-    template = page_take();
+    u64 *template = self->template = page_take();
     u64 *boot = host((u64)boot_pml4), *image = page_take();
 
     for (int i = 256; i < 512; i++)
@@ -25,14 +23,13 @@ void tables_init(void) {
     for (int i = 0; i < 512; i++)
         image[i] = old[i];
     template[511] = host_physical(image) | TABLE;
-    write_cr3(host_physical(template));
 }
 
 u64 *space_create(void) {
     u64 *top = page_take();
 
     for (int i = 256; i < 512; i++)
-        top[i] = template[i];
+        top[i] = self->template[i];
     return top;
 }
 
@@ -46,8 +43,8 @@ static void destroy_table(u64 *table, int level, int entries) {
 void space_destroy(u64 *top) { destroy_table(top, 4, 256); }
 
 void leave_space(void) {
-    container.current = 0;
-    write_cr3(host_physical(template));
+    self->current = 0;
+    write_cr3(host_physical(self->template));
 }
 
 u64 *entry_of(u64 *top, u64 va) {
@@ -65,5 +62,5 @@ u64 *entry_of(u64 *top, u64 va) {
 /* The container kernel's half is the same in every space.  Its level-4 entries are made
  * before the first space is, so a leaf added later is seen in all of them. */
 void map_kernel_page(u64 va, u64 hpa, u64 rights) {
-    *entry_of(template, va) = hpa | PTE_P | PTE_U | PTE_A | rights;
+    *entry_of(self->template, va) = hpa | PTE_P | PTE_U | PTE_A | rights;
 }

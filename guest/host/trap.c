@@ -8,17 +8,19 @@
 #define VECTOR_DB 1
 #define VECTOR_UD 6
 #define VECTOR_PF 14
+#define VECTOR_80 0x80
 #define PF_P 1
 #define FLAG_TF (1UL << 8)
 
 bool in_container_kernel(const struct trapframe *tf, u32 pkru) {
-    return pkru == PKRU_KERNEL && tf->rip != container.header.refused && tf->rip >= container.header.text_start && tf->rip < container.header.text_end;
+    return pkru == PKRU_KERNEL && tf->rip != self->header.refused && tf->rip >= self->header.text_start &&
+           tf->rip < self->header.text_end;
 }
 
 static struct xgate_vcpu *vcpu(void) {
-    struct xgate_vcpu *v = kernel_memory((u64)container.header.vcpu, sizeof *v);
+    struct xgate_vcpu *v = kernel_memory((u64)self->header.vcpu, sizeof *v);
     if (!v)
-        kill_container("its per-processor memory is not its own", (u64)container.header.vcpu);
+        kill_container("its per-processor memory is not its own", (u64)self->header.vcpu);
     return v;
 }
 
@@ -35,7 +37,7 @@ void inject(struct trapframe *tf, u64 vector, u64 error, u64 address) {
     frame->error = error;
     v->interrupts = 0;
     v->pending = 0;
-    tf->rip = container.header.event_entry;
+    tf->rip = self->header.event_entry;
     tf->rsp = at;
     tf->rdi = at;
     tf->rsi = address;
@@ -44,26 +46,43 @@ void inject(struct trapframe *tf, u64 vector, u64 error, u64 address) {
     wrpkru(PKRU_KERNEL);
 }
 
+u64 take_waiting(void) {
+    u64 irq = (u64)__builtin_ctzl(self->waiting);
+
+    self->waiting &= self->waiting - 1;
+    return VEC_IRQ0 + irq;
+}
+
+/* What waits for the container: now, or on its kernel's way out. */
+static void deliver(struct trapframe *tf) {
+    struct xgate_vcpu *v = vcpu();
+
+    if (!in_container_kernel(tf, rdpkru()) || OFF(hold))
+        inject(tf, take_waiting(), 0, 0);
+    else if (tf->rip >= self->header.exit_start && tf->rip <= self->header.exit_end)
+        back_to_user(tf, v->stack - sizeof *tf);        /* the gate has looked already; its frame is still whole */
+    else
+        v->pending = 1;
+}
+
 static void interrupt(struct trapframe *tf, u64 vector) {
     interrupt_done(vector);
-    container.waiting |= 1UL << (vector - VEC_IRQ0);
+    if (vector == VEC_IRQ0)
+        timer_rings();
+    else
+        interrupt_for_console(vector - VEC_IRQ0);
     if (!(tf->cs & 3))
         return;                 /* the host itself was waiting */
-    if (in_container_kernel(tf, rdpkru())) {
-        struct xgate_vcpu *v = vcpu();
-        /* On its way out the gate has looked already; the frame that it is taking apart is still whole. */
-        if (tf->rip >= container.header.exit_start && tf->rip <= container.header.exit_end)
-            back_to_user(tf, v->stack - sizeof *tf);
-        else
-            v->pending = 1;
-        return;
-    }
-    u64 irq = (u64)__builtin_ctzl(container.waiting);
-    container.waiting &= container.waiting - 1;
-    inject(tf, VEC_IRQ0 + irq, 0, 0);
+    slice_over();
+    if (self->waiting)
+        deliver(tf);
 }
 
 void native_trap(struct trapframe *tf, u64 address) {
+    if (tf->vector == VECTOR_80) {      /* its gate lets nobody in, but for off=int80 */
+        hypercall(tf);
+        return;
+    }
     if (tf->vector >= VEC_IRQ0) {
         interrupt(tf, tf->vector);
         return;
@@ -76,7 +95,7 @@ void native_trap(struct trapframe *tf, u64 address) {
     }
     if (tf->vector == VECTOR_PF && !(tf->error & PF_P) && bind_on_touch(address))
         return;
-    if (tf->vector == VECTOR_DB) {
+    if (tf->vector == VECTOR_DB && !OFF(tf)) {
         tf->rflags &= ~FLAG_TF; /* container user set it before the gate: it ends here */
         return;
     }
@@ -87,7 +106,7 @@ void native_trap(struct trapframe *tf, u64 address) {
 /* SYSCALL.  RIP is past the instruction. */
 void trap(struct trapframe *tf, u64 address) {
     (void)address;
-    if (in_container_kernel(tf, rdpkru()))
+    if (in_container_kernel(tf, rdpkru()) || OFF(caller))
         hypercall(tf);
     else
         inject(tf, VEC_SYSCALL, 0, 0);

@@ -108,7 +108,7 @@ static enum fault file_fault(struct mm *mm, const struct vma *v, u64 va, enum ac
 }
 
 enum fault vm_fault(struct mm *mm, u64 va, enum access access) {
-    struct vma *v = va < USER_TOP ? vma_find(mm, va) : NULL;
+    struct vma *v = va < plat_user_top() ? vma_find(mm, va) : NULL;
 
     va = ROUND_DOWN(va, PAGE_SIZE);
     if (!v || va < v->start || !allowed(v, access))
@@ -124,7 +124,7 @@ void *user_page(struct mm *mm, u64 va, enum access access) {
     pte_t need = PTE_P | PTE_U | (access == ACCESS_WRITE ? PTE_W : 0);
 
     if (va >= USER_TOP)
-        return NULL;
+        return plat_foreign_pointer(va);
     for (int i = 0; i < 3; i++) {
         pte_t *slot = pte_find(mm, va);
         if (slot && (*slot & need) == need)
@@ -144,7 +144,7 @@ u8 *text_page(u64 va) {
     if (!v || va < v->start || v->shared || !user_page(mm, va, ACCESS_READ))
         return NULL;
     pte_t *slot = pte_find(mm, va);
-    if (page_refs(*slot & PTE_ADDRESS) > 1 && own_copy(mm, v, va, slot, direct(*slot & PTE_ADDRESS)) != FAULT_DONE)
+    if (page_refs(*slot & PTE_ADDRESS) > 1 && plat_owns_code() && own_copy(mm, v, va, slot, direct(*slot & PTE_ADDRESS)) != FAULT_DONE)
         return NULL;
     return direct(*slot & PTE_ADDRESS);
 }

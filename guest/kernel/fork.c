@@ -24,11 +24,10 @@
 
 struct clone { u64 flags, stack, tls, parent_tid, child_tid; u32 exit_signal; };
 
-void thread_arrives(void);              /* switch.S */
 void sched_arrive(void);                /* sched.c */
 
-/* The other end of switch_context(), for a thread that has not run before. */
-void thread_begin(void) {
+/* Where switch_context() goes for a thread that has not run before. */
+static void thread_begin(void) {
     sched_arrive();
     return_to_user();
     plat_enter_user(frame_of(current));
@@ -39,7 +38,7 @@ static void prepare_thread(struct task *t, const struct clone *c) {
     u64 *stack = (u64 *)tf - 7;         /* what switch_context() takes: six registers, and where to go */
 
     memset(stack, 0, 6 * sizeof *stack);
-    stack[6] = (u64)thread_arrives;
+    stack[6] = (u64)thread_begin;
     t->kernel_rsp = (u64)stack;
     *tf = *frame_of(current);
     tf->rax = 0;

@@ -86,6 +86,16 @@ int  plat_check_protection(bool write, bool exec, bool shared);
 u32  plat_keys(void);
 void plat_set_key(int key, u32 rights);
 
+/* The running thread's PKRU, as a signal frame keeps it.  A platform takes what is its own out of what it is given. */
+u32  plat_pkru(void);
+void plat_set_pkru(u32);
+
+/* What a program may not do, unless a positive control lets it. */
+u64  plat_user_top(void);                                   /* map at this address and above: USER_TOP */
+void *plat_foreign_pointer(u64 va);                         /* give such an address to a system call: NULL */
+bool plat_may_move_code(void);                              /* mremap() what is executable */
+bool plat_owns_code(void);                                  /* code to be looked through is copied, if anybody shares it */
+
 /* User pages [va, va + npages) are about to become executable: ParaCell scans
  * them for WRPKRU and XRSTOR and rewrites system calls, native does nothing.
  * The platform reaches them through text_page() (vm.h), which brings them in.

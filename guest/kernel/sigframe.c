@@ -21,7 +21,7 @@
 struct sigcontext {
     u64 r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
     u16 cs, gs, fs, ss;
-    u64 error, vector, old_mask, cr2, fpstate, reserved[8];
+    u64 error, vector, old_mask, cr2, fpstate, pkru, reserved[7];
 };
 struct ucontext { u64 flags, link; struct sigaltstack stack; struct sigcontext registers; u64 mask; };
 struct sigframe { u64 restorer; struct ucontext context; struct siginfo info; };
@@ -30,7 +30,7 @@ static void fill_registers(struct sigcontext *c, const struct trapframe *tf, u64
     *c = (struct sigcontext){
         tf->r8, tf->r9, tf->r10, tf->r11, tf->r12, tf->r13, tf->r14, tf->r15, tf->rdi, tf->rsi, tf->rbp, tf->rbx,
         tf->rdx, tf->rax, tf->rcx, tf->rsp, tf->rip, tf->rflags, (u16)tf->cs, 0, 0, (u16)tf->ss, tf->error, tf->vector,
-        mask, address, 0, {0},
+        mask, address, 0, plat_pkru(), {0},
     };
 }
 
@@ -107,7 +107,8 @@ i64 sys_rt_sigreturn(void) {
         memcpy(fpu.bytes + MXCSR_AT, &mxcsr, sizeof mxcsr);
         fpu_load(&fpu);
     }
-    current->blocked = frame.context.mask;
+    current->blocked = frame.context.mask & ~UNSTOPPABLE;
+    plat_set_pkru((u32)c->pkru);
     *tf = (struct trapframe){
         .r15 = c->r15, .r14 = c->r14, .r13 = c->r13, .r12 = c->r12, .rbp = c->rbp, .rbx = c->rbx, .r11 = c->r11,
         .r10 = c->r10, .r9 = c->r9, .r8 = c->r8, .rax = c->rax, .rcx = c->rcx, .rdx = c->rdx, .rsi = c->rsi, .rdi = c->rdi,

@@ -17,10 +17,3 @@ switch_context:
         pop     %rbp
         pop     %rbx
         ret
-
-/* Where a new thread arrives; its frame is above. */
-        .globl  thread_arrives
-thread_arrives:
-        xor     %ebp, %ebp
-        call    thread_begin
-        ud2

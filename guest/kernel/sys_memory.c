@@ -12,7 +12,7 @@
 #define KEYS 16
 
 static struct mm *mine(void) { return current->process->mm; }
-static bool in_user(u64 at, u64 size) { return size <= USER_TOP && at <= USER_TOP - size; }
+static bool in_user(u64 at, u64 size) { return size <= plat_user_top() && at <= plat_user_top() - size; }
 
 static int check_rights(u32 prot, bool shared) {
     return plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, shared);
@@ -237,7 +237,7 @@ i64 sys_mremap(u64 old, u64 old_size, u64 size, u32 flags, u64 to) {
         return -EINVAL;
     if (!v || old < v->start || old + old_size > v->end || size > USER_TOP)
         return -EFAULT;
-    if (v->prot & PROT_EXEC)
+    if (v->prot & PROT_EXEC && !plat_may_move_code())
         return -EACCES;                 /* code is checked where it was mapped */
     if (flags & MREMAP_FIXED) {
         if (to & PAGE_MASK || !in_user(to, size) || (to < old + old_size && old < to + size))

@@ -115,17 +115,17 @@ sleep_until_interrupt:
         cli
         ret
 
-/* Vectors 0..47, 16 bytes each.  8, 10-14, 17, 21, 29 and 30 push an error code themselves. */
+/* Vectors 0..128, 16 bytes each (those from 48 on stand there for open_gate()).  8, 10-14, 17, 21, 29 and 30 push an error code themselves. */
         .balign 16
         .globl  trap_stubs
 trap_stubs:
         vector = 0
-        .rept 48
+        .rept 129
         .balign 16
         .if !((vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30))
         push    $0
         .endif
-        push    $vector
+        pushq   $vector
         jmp     trap_entry
         vector = vector + 1
         .endr

@@ -70,6 +70,20 @@ bool plat_emulate(struct trapframe *tf) {
     return false;
 }
 
+u32 plat_pkru(void) { return has_keys() ? rdpkru() : 0; }
+void plat_set_pkru(u32 value) {
+    if (has_keys())
+        wrpkru(value);
+}
+
+u64 plat_user_top(void) { return USER_TOP; }
+void *plat_foreign_pointer(u64 va) {
+    (void)va;
+    return NULL;
+}
+bool plat_may_move_code(void) { return true; }
+bool plat_owns_code(void) { return true; }
+
 u32 plat_keys(void) { return has_keys() ? 0 : ~0u; }
 
 void plat_set_key(int key, u32 rights) { wrpkru((rdpkru() & ~(3u << 2 * key)) | rights << 2 * key); }

@@ -71,6 +71,8 @@ void segments_init(void) {
     wrmsr(MSR_SFMASK, FLAG_TF | FLAG_IF | FLAG_DF | FLAG_NT | FLAG_AC);
 }
 
+void open_gate(int vector) { set_gate(vector, trap_stubs + 16 * vector, GATE_USER, 0); }
+
 /* SYSCALL and exceptions find their stack in two places. */
 void plat_set_kstack(void *top) {
     kernel_stack = (u64)top;

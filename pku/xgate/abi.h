@@ -57,8 +57,7 @@ struct gk_header {
     struct xgate_vcpu *vcpu;
     u8 *scratch;                /* the one page of the image that container user may write */
     u64 exit_start, exit_end;   /* the way out behind the look at `pending`: an interrupt here goes out by the host */
-    u8 *defences[3];            /* instructions that option off=… takes out: two checks, the stack */
-    u64 defence_sizes[3];
+    u8 *check[2], *take_stack;  /* instructions that a positive control changes (defence.h) */
 };
 
 /* What the container kernel finds in RDI when it starts. */

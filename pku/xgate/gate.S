@@ -51,6 +51,7 @@ xgate_enter_check:
         mov     %rsp, VCPU_USER_RSP
 xgate_stack:
         mov     VCPU_STACK, %rsp
+        nop                                     /* room for what a control puts here */
         push    $USER_SS
         push    VCPU_USER_RSP
         pushfq
@@ -156,7 +157,6 @@ gk_header:
         .quad   xgate_vcpu, xgate_scratch
         .quad   xgate_exit_start, xgate_exit_wrpkru
         .quad   xgate_enter_check, xgate_exit_check, xgate_stack
-        .quad   6, 6, 8
 
         .section .scratch, "aw", @nobits
         .align  4096

@@ -11,7 +11,6 @@ struct xgate_stats xgate_stats;
 __attribute__((used, retain)) volatile u64 gk_secret[512] __attribute__((aligned(4096))) = {0x5ec2e7c0ffee0001};
 
 static u64 hz, hwcap;
-static const char *options;
 
 static i64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d) {
     register u64 r10 asm("r10") = d;
@@ -24,29 +23,10 @@ static i64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d) {
     return result;
 }
 
-static bool starts(const char *at, const char *word) {
-    while (*word)
-        if (*at++ != *word++)
-            return false;
-    return true;
-}
-
-bool defence_is_off(const char *name) {
-    for (const char *at = options; *at; at++) {
-        char behind = 0;
-        if ((at != options && at[-1] != ' ') || !starts(at, "off=") || !starts(at + 4, name))
-            continue;
-        behind = at[4 + strlen(name)];
-        if (!behind || behind == ' ')
-            return true;
-    }
-    return false;
-}
-
 void xgate_main(struct gk_boot *boot) {
     static struct bootinfo info;
 
-    options = boot->cmdline;
+    defences_init(boot->cmdline);
     hwcap = boot->hwcap;
     hz = (u64)hypercall(HC_HZ, 0, 0, 0, 0);
     info.memory = boot->memory;
@@ -91,6 +71,14 @@ u32 plat_keys(void) { return 1u << KEY_KERNEL; }
 
 static void set_user_pkru(u32 value) { xgate_vcpu.pkru = value | PKRU_USER; }
 
+u32 plat_pkru(void) { return (u32)xgate_vcpu.pkru; }
+
+void plat_set_pkru(u32 value) {
+    set_user_pkru(value);
+    if (OFF(sigreturn))
+        xgate_vcpu.pkru = value;
+}
+
 void plat_set_key(int key, u32 rights) {
     set_user_pkru(((u32)xgate_vcpu.pkru & ~(3u << 2 * key)) | rights << 2 * key);
 }
@@ -102,6 +90,8 @@ bool plat_emulate(struct trapframe *tf) {
     if (copy_in(code, tf->rip, sizeof code) || memcmp(code, WRPKRU_TAKEN_OUT, sizeof code) || (u32)tf->rcx || (u32)tf->rdx)
         return false;
     set_user_pkru((u32)tf->rax);
+    if (OFF(emulate))
+        xgate_vcpu.pkru = (u32)tf->rax;
     tf->rip += sizeof code;
     return true;
 }
@@ -149,9 +139,14 @@ void plat_exit(int status) {
         ;
 }
 
+u64 plat_user_top(void) { return OFF(range) ? ~PAGE_MASK : USER_TOP; }
+void *plat_foreign_pointer(u64 va) { return OFF(usercopy) ? (void *)va : NULL; }
+bool plat_may_move_code(void) { return OFF(move); }
+bool plat_owns_code(void) { return !OFF(copy); }
+
 /* W^X, and no page that somebody else may still write. */
 int plat_check_protection(bool write, bool exec, bool shared) {
-    return exec && (write || shared) && !defence_is_off("scan") ? -EACCES : 0;
+    return exec && ((write && !OFF(scan)) || (shared && !OFF(shared))) ? -EACCES : 0;
 }
 
 int plat_make_executable(u64 as, u64 va, u64 npages) {
@@ -159,7 +154,7 @@ int plat_make_executable(u64 as, u64 va, u64 npages) {
 
     (void)as;
     rewrite_init(va, size);
-    if (!defence_is_off("scan") && !scan(va, size))
+    if (!OFF(scan) && !scan(va, size))
         return -EACCES;
     rewrite(va, size);
     return 1;

@@ -11,7 +11,7 @@
 static bool dangerous(u8 a, u8 b, u8 c) {
     u8 mod = c >> 6, reg = c >> 3 & 7;
 
-    if (a != 0x0f)
+    if (a != 0x0f || (b != 0x01 && OFF(xrstor)))
         return false;
     return (b == 0x01 && c == 0xef) || (b == 0xae && mod != 3 && reg == 5) || (b == 0xc7 && mod != 3 && reg == 3);
 }
@@ -37,7 +37,9 @@ bool scan(u64 va, u64 size) {
         if (at >= va && at < va + size && !byte)
             return false;
         u8 c = byte ? *byte : (u8)user_word(at, 1);
-        if (dangerous(a, b, c) && at - 2 < va + size && !take_out(at - 2))
+        bool across = at - 2 < va || at >= va + size;
+        if (dangerous(a, b, c) && !(across && OFF(border)) && !(OFF(bytes) && !is_instruction(at - 2)) &&
+            at - 2 < va + size && !take_out(at - 2))
             return false;
         a = b;
         b = c;

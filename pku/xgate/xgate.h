@@ -3,6 +3,7 @@
 #define XGATE_H
 
 #include "abi.h"
+#include "defence.h"
 #include "kernel.h"
 
 /* Read by symbol from outside, in this order. */
@@ -13,8 +14,6 @@ extern u64 xgate_scratch[];
 extern char xgate_entry[];
 
 #define WRPKRU_TAKEN_OUT "\x0f\x0b\xef"  /* UD2, and the byte that tells it from a UD2 of the program's own */
-
-bool defence_is_off(const char *name);          /* option off=NAME, for positive controls */
 
 /* decode.c: the length of the instruction at `code`, at most `left` bytes long; 0 = not known. */
 u32 instruction_length(const u8 *code, u64 left);
