@@ -91,7 +91,7 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
 
 
 # The host is a native kernel below the container kernel: it takes the processor's set-up and the devices from there.
-_SHARED: Final = ("boot.S", "entry.S", "segments.c", "interrupts.c", "timer.c", "uart.c", "power.c")
+_SHARED: Final = ("boot.S", "entry.S", "segments.c", "interrupts.c", "timer.c", "uart.c", "power.c", "image.c")
 _SLOTS: Final = ("-DDIRECT_SLOT=288", "-DIMAGE_SLOT=511")
 _LIBRARY: Final = "guest/programs/lib/*.[cS]"
 _INCLUDE: Final = ("guest/include",)
@@ -111,10 +111,20 @@ DECLARED: Final = (
     ),
     Image(
         "paracell-host.elf",
-        ("guest/host/*.c", "pku/xgate/defence.c", "guest/kernel/print.c", "guest/kernel/string.c", "guest/kernel/switch.S", *(f"guest/native/{f}" for f in _SHARED)),
+        (
+            *("guest/host/*.c", "pku/xgate/defence.c"),
+            *(f"guest/kernel/{f}" for f in ("print.c", "string.c", "switch.S")),
+            *(f"guest/native/{f}" for f in _SHARED),
+        ),
         "guest/host/host.ld",
         ("guest/host", "guest/native", "guest/kernel", "pku/xgate"),
         (*KERNEL, "-DDIRECT_MAP=0xffff900000000000UL", "-DKERNEL_BASE=0xffffffffc0000000UL", *_SLOTS),
+    ),
+    Image(
+        "hostile.elf",
+        ("guest/attacks/host/*.[cS]", "guest/kernel/string.c"),
+        "pku/xgate/kernel.ld",
+        ("guest/attacks/host", "pku/xgate", "guest/kernel"),
     ),
     Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe",)),
     Image(

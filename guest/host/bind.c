@@ -13,7 +13,7 @@ u64 bind(u64 gpa) {
     if (page >= self->pages)
         return 0;
     if (!self->bound[page])
-        bind_to(ROUND_DOWN(gpa, PAGE_SIZE), host_physical(page_take()));
+        bind_to(ROUND_DOWN(gpa, PAGE_SIZE), host_physical(OFF(zero) ? page_take_as_it_is() : page_take()));
     return self->bound[page];
 }
 

@@ -68,6 +68,7 @@ static inline void wrpkru(u32 value) { asm volatile("wrpkru" :: "a"(value), "c"(
 void pages_init(u64 from, u64 to, int parts);   /* … in so many equal pools */
 struct pool pool_of(int part);
 void *page_take(void);
+void *page_take_as_it_is(void);                 /* with what the one before left in it */
 void page_give(void *);
 u64 pages_left(void);                           /* in the pool of `self` */
 

@@ -33,11 +33,13 @@ static u64 *next_page(struct pool *p) {
     return page;
 }
 
+void *page_take_as_it_is(void) { return next_page(OFF(pool) ? &everybodys : &self->pool); }
+
 /* Zeroed: somebody else may have had it. */
 void *page_take(void) {
-    u64 *page = next_page(OFF(pool) ? &everybodys : &self->pool);
+    u64 *page = page_take_as_it_is();
 
-    for (int i = 0; i < 512 && !OFF(zero); i++)
+    for (int i = 0; i < 512; i++)
         page[i] = 0;
     return page;
 }

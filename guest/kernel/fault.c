@@ -123,7 +123,7 @@ enum fault vm_fault(struct mm *mm, u64 va, enum access access) {
 void *user_page(struct mm *mm, u64 va, enum access access) {
     pte_t need = PTE_P | PTE_U | (access == ACCESS_WRITE ? PTE_W : 0);
 
-    if (va >= USER_TOP)
+    if (va >= plat_user_top())
         return plat_foreign_pointer(va);
     for (int i = 0; i < 3; i++) {
         pte_t *slot = pte_find(mm, va);
@@ -141,7 +141,7 @@ u8 *text_page(u64 va) {
     struct vma *v = vma_find(mm, va);
 
     va = ROUND_DOWN(va, PAGE_SIZE);
-    if (!v || va < v->start || v->shared || !user_page(mm, va, ACCESS_READ))
+    if (!v || va < v->start || (v->shared && plat_owns_code()) || !user_page(mm, va, ACCESS_READ))
         return NULL;
     pte_t *slot = pte_find(mm, va);
     if (page_refs(*slot & PTE_ADDRESS) > 1 && plat_owns_code() && own_copy(mm, v, va, slot, direct(*slot & PTE_ADDRESS)) != FAULT_DONE)

@@ -50,6 +50,7 @@ u64  plat_get_fsbase(void), plat_get_gsbase(void);
 void plat_save(struct plat_context *);                      /* of the running thread */
 void plat_load(const struct plat_context *);
 void plat_start(void);                                      /* of a new program: FS and GS 0, the keys it starts with */
+void plat_settle(struct trapframe *);                       /* of a thread that was interrupted: be in the program, not between */
 bool plat_emulate(struct trapframe *);                      /* #UD: an instruction that the platform stands for? */
 u64  plat_hwcap(void);                                      /* AT_HWCAP: CPUID.1:EDX */
 

@@ -60,6 +60,8 @@ void signal_call_handler(const struct siginfo *info) {
     int signal = info->signal;
     struct sigaction *action = &current->process->actions[signal];
     struct trapframe *tf = frame_of(current);
+
+    plat_settle(tf);
     u64 fp = ROUND_DOWN(stack_for(tf, action) - sizeof(struct fpu), 64);
     u64 at = ROUND_DOWN(fp - sizeof(struct sigframe), 16) - 8;
     struct sigframe frame = {.restorer = action->restorer, .info = *info};

@@ -70,6 +70,8 @@ bool plat_emulate(struct trapframe *tf) {
     return false;
 }
 
+void plat_settle(struct trapframe *tf) { (void)tf; }
+
 u32 plat_pkru(void) { return has_keys() ? rdpkru() : 0; }
 void plat_set_pkru(u32 value) {
     if (has_keys())

@@ -11,7 +11,8 @@ void native_main(struct multiboot *) __attribute__((noreturn));
 void read_boot_information(const struct multiboot *, struct bootinfo *);
 void segments_init(void);       /* GDT, IDT, TSS, SYSCALL (segments.c) */
 void open_gate(int vector);     /* to INT n in ring 3 */
-void memory_init(void);         /* refine the kernel's mapping (memory.c) */
+void memory_init(void);         /* (memory.c) */
+void map_image(void);           /* page by page, the identity mapping gone (image.c) */
 void uart_init(void);           /* (uart.c) */
 void uart_drain(void);
 void power_off(int status) __attribute__((noreturn));   /* (power.c) */

@@ -34,11 +34,14 @@
         .endm
 
         .text
-        .globl  xgate_entry, xgate_enter_wrpkru, xgate_enter_check, xgate_stack, xgate_exit, xgate_exit_wrpkru, xgate_exit_check
+        .globl  xgate_entry, xgate_has_rcx, xgate_has_rdx, xgate_has_rax, xgate_enter_wrpkru, xgate_enter_check, xgate_stack, xgate_exit, xgate_exit_wrpkru, xgate_exit_check
 xgate_entry:                                    /* container user's rights; RAX number, RCX return address */
         mov     %rcx, SCRATCH_RCX
+xgate_has_rcx:
         mov     %rdx, SCRATCH_RDX
+xgate_has_rdx:
         mov     %rax, %r11
+xgate_has_rax:
         xor     %ecx, %ecx
         xor     %edx, %edx
         mov     $PKRU_KERNEL, %eax

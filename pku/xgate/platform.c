@@ -37,6 +37,23 @@ void xgate_main(struct gk_boot *boot) {
     kernel_main(&info);
 }
 
+/* A thread that is in the gate with the program's own rights: on its way in it goes back to the SYSCALL, on its way
+ * out it is out.  A signal's handler uses the gate, too, and the scratch page with it. */
+void plat_settle(struct trapframe *tf) {
+    const char *at = (const char *)tf->rip;
+
+    if (at >= xgate_entry && at <= xgate_enter_wrpkru) {
+        tf->rax = at >= xgate_has_rax ? tf->r11 : tf->rax;
+        tf->rdx = at >= xgate_has_rdx ? xgate_scratch[1] : tf->rdx;
+        tf->rcx = at >= xgate_has_rcx ? xgate_scratch[0] : tf->rcx;
+        tf->rip = tf->rcx - 2;
+    } else if (at > xgate_exit_wrpkru && at < xgate_refused) {
+        tf->rax = tf->r11;
+        tf->rdx = xgate_scratch[1];
+        tf->rip = tf->rcx = xgate_scratch[0];
+    }
+}
+
 /* An event that the host put on our stack: a raw SYSCALL, an exception, an interrupt. */
 void xgate_event(struct trapframe *tf, u64 address) {
     if (tf->vector == VEC_SYSCALL)
@@ -142,7 +159,7 @@ void plat_exit(int status) {
 u64 plat_user_top(void) { return OFF(range) ? ~PAGE_MASK : USER_TOP; }
 void *plat_foreign_pointer(u64 va) { return OFF(usercopy) ? (void *)va : NULL; }
 bool plat_may_move_code(void) { return OFF(move); }
-bool plat_owns_code(void) { return !OFF(copy); }
+bool plat_owns_code(void) { return !OFF(copy) && !OFF(shared); }
 
 /* W^X, and no page that somebody else may still write. */
 int plat_check_protection(bool write, bool exec, bool shared) {

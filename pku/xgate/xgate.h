@@ -11,7 +11,9 @@ struct xgate_stats { u64 found, rewritten, slow_calls, gate_calls; };
 extern struct xgate_stats xgate_stats;
 extern struct xgate_vcpu xgate_vcpu;
 extern u64 xgate_scratch[];
-extern char xgate_entry[];
+/* Places in the gate (gate.S). */
+extern char xgate_entry[], xgate_has_rcx[], xgate_has_rdx[], xgate_has_rax[], xgate_enter_wrpkru[];
+extern char xgate_exit_wrpkru[], xgate_refused[];
 
 #define WRPKRU_TAKEN_OUT "\x0f\x0b\xef"  /* UD2, and the byte that tells it from a UD2 of the program's own */
 

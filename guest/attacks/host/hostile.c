@@ -1,0 +1,219 @@
+/* A container kernel that attacks its host, and through it the container beside it.
+ * Which attack: attack=NAME on the command line; at=ADDRESS is what it is after, in hexadecimal. */
+#include "abi.h"
+#include "platform.h"
+
+#define USER 0x400000UL                 /* where it puts a page of container user */
+#define PAGE_P_W_U_NX 0x8000000000000007UL
+#define PAGE_P_U 5UL
+#define USER_CS 0x23
+#define USER_SS 0x1b
+#define SECRETS 0x5ec2e7c0ffeeUL        /* how every secret here begins */
+
+extern struct xgate_vcpu hostile_vcpu;
+extern char stack_top[];
+
+static struct gk_boot *boot;
+static u64 target;
+
+static i64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d) {
+    register u64 r10 asm("r10") = d;
+    i64 result;
+
+    asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+    return result;
+}
+
+static u64 length(const char *s) {
+    u64 n = 0;
+    while (s[n])
+        n++;
+    return n;
+}
+
+static void say(const char *s) { hypercall(HC_CONSOLE_WRITE, 1, (u64)s, length(s), 0); }
+static void end(int status) { hypercall(HC_EXIT, (u64)status, 0, 0, 0); }
+
+static void say_number(u64 value) {
+    static char text[18];
+    for (int i = 0; i < 16; i++)
+        text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
+    text[16] = '\n';
+    say(text);
+}
+
+static void loot(u64 value) {
+    say("read ");
+    say_number(value);
+}
+
+/* A page of guest-physical memory, as container user's at `va`. */
+static i64 user_page(u64 space, u64 va, u64 gpa, u64 rights) {
+    static u64 entry;
+    entry = gpa | rights;
+    return hypercall(HC_PTE_SET, space, va, (u64)&entry, 1);
+}
+
+/* Run some machine code as container user. */
+static void run_user(const u8 *code, u64 n, const struct trapframe *changes) {
+    static struct trapframe frame;
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0), gpa = boot->free_start;
+    u8 *page = (u8 *)(GK_DIRECT + gpa);
+
+    for (u64 i = 0; i < n; i++)
+        page[i] = code[i];
+    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
+    user_page(space, USER, gpa, PAGE_P_U);
+    hostile_vcpu.stack = (u64)stack_top;
+    hostile_vcpu.pkru = PKRU_USER;
+    frame = *changes;
+    frame.rip = frame.rip ? frame.rip : USER;
+    frame.rsp = USER + 4096;
+    hypercall(HC_RETURN, (u64)&frame, 0, 0, 0);
+}
+
+/* ---- the attacks ---- */
+
+static void bad_number(void) { hypercall(0x10000, 0, 0, 0, 0); }
+static void bad_handle(void) { hypercall(HC_AS_SWITCH, 77, 0, 0, 0); }
+
+/* Every page of the host's memory, one after the other, by its host-physical address. */
+static void others_pages(void) {
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+
+    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
+    for (u64 page = boot->memory; page < 2 * boot->memory + (16UL << 20); page += 4096) {
+        user_page(space, USER, page, PAGE_P_W_U_NX);
+        volatile u64 *word = (volatile u64 *)USER;
+        if (*word >> 16 == SECRETS) {
+            loot(*word);
+            *word = 1;
+            end(0);
+        }
+    }
+}
+
+/* A page of one's own in the place of the host's. */
+static void hosts_half(void) {
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+
+    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
+    user_page(space, target & ~4095UL, boot->free_start, PAGE_P_W_U_NX);
+}
+
+static void hosts_pointer(void) { hypercall(HC_CONSOLE_WRITE, 1, target, 8, 0); }
+static void hosts_frame(void) { hypercall(HC_RETURN, target, 0, 0, 0); }
+
+/* An event is pushed where the stack is said to be. */
+static void hosts_stack(void) {
+    static const u8 code[] = {0x0f, 0x0b};      /* ud2 */
+    hostile_vcpu.stack = (u64)stack_top;
+    static struct trapframe frame = {.cs = USER_CS, .ss = USER_SS, .rflags = 2, .rip = USER};
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+    u8 *page = (u8 *)(GK_DIRECT + boot->free_start);
+    page[0] = code[0], page[1] = code[1];
+    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
+    user_page(space, USER, boot->free_start, PAGE_P_U);
+    hostile_vcpu.pkru = PKRU_USER;
+    hostile_vcpu.stack = target + sizeof(struct trapframe);
+    hypercall(HC_RETURN, (u64)&frame, 0, 0, 0);
+}
+
+static void not_canonical(void) {
+    run_user((const u8 *)"\xf4", 1, &(struct trapframe){.cs = USER_CS, .ss = USER_SS, .rflags = 2, .rip = 1UL << 63});
+}
+
+/* IOPL 3, and an OUT that ends the machine. */
+static void bad_flags(void) {
+    static const u8 code[] = {0xba, 0xf4, 0, 0, 0, 0xb8, 0x55, 0, 0, 0, 0xef, 0xeb, 0xfe};  /* mov $0xf4, %edx; mov $0x55, %eax; out */
+    run_user(code, sizeof code, &(struct trapframe){.cs = USER_CS, .ss = USER_SS, .rflags = 0x3002});
+}
+
+static void bad_selectors(void) {
+    run_user((const u8 *)"\xf4", 1, &(struct trapframe){.cs = 0x08, .ss = 0x10, .rflags = 2});
+}
+
+static void endless(void) {
+    for (;;)
+        ;
+}
+
+/* All memory that is ours by right, as somebody else left it. */
+static void leftovers(void) {
+    for (u64 page = ROUND_UP(boot->free_start, 4096); page < boot->memory; page += 4096)
+        for (u64 i = 0; i < 512; i += 8) {
+            u64 word = ((volatile u64 *)(GK_DIRECT + page))[i];
+            if (word >> 32 == SECRETS >> 16 && word != 0) {
+                loot(word);
+                end(0);
+            }
+        }
+    say("nothing left over\n");
+    end(1);
+}
+
+/* Page tables for address after address, until there is no memory. */
+static void glutton(void) {
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+
+    for (u64 va = 0; va < 0x7f0000000000; va += 1UL << 21)
+        user_page(space, va, boot->free_start, PAGE_P_W_U_NX);
+}
+
+/* What was mapped, unmapped, and is used all the same. */
+static void stale(void) {
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+    volatile u64 *word = (volatile u64 *)USER;
+
+    hostile_vcpu.stack = (u64)stack_top;
+    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
+    user_page(space, USER, boot->free_start, PAGE_P_W_U_NX);
+    *word = SECRETS << 16 | 3;
+    user_page(space, USER, 0, 0);
+    loot(*word);
+    end(0);
+}
+
+static const struct { const char *name; void (*run)(void); } attacks[] = {
+    {"number", bad_number}, {"handle", bad_handle}, {"pages", others_pages}, {"half", hosts_half},
+    {"pointer", hosts_pointer}, {"frame", hosts_frame}, {"hoststack", hosts_stack}, {"canonical", not_canonical},
+    {"flags", bad_flags}, {"selectors", bad_selectors}, {"endless", endless}, {"leftovers", leftovers},
+    {"glutton", glutton}, {"stale", stale},
+};
+
+void hostile_event(struct trapframe *tf, u64 address) {
+    (void)address;
+    if (tf->vector >= VEC_IRQ0)         /* an interrupt: not what we wait for */
+        hypercall(HC_RETURN, (u64)tf, 0, 0, 0);
+    say("refused: an event\n");
+    end(1);
+}
+
+/* The value of `name` on the command line, or NULL. */
+static const char *option(const char *name) {
+    for (const char *at = boot->cmdline; *at; at++) {
+        u64 n = 0;
+        while (name[n] && at[n] == name[n])
+            n++;
+        if (!name[n] && (at == boot->cmdline || at[-1] == ' '))
+            return at + n;
+    }
+    return "";
+}
+
+static bool is(const char *word, const char *name) {
+    while (*name && *word == *name)
+        word++, name++;
+    return !*name && (!*word || *word == ' ');
+}
+
+void hostile_main(struct gk_boot *b) {
+    boot = b;
+    for (const char *s = option("at="); *s && *s != ' '; s++)
+        target = target << 4 | (u64)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
+    for (u64 i = 0; i < COUNT(attacks); i++)
+        if (is(option("attack="), attacks[i].name))
+            attacks[i].run();
+    say("refused: nothing came of it\n");
+    end(1);
+}

@@ -1,0 +1,248 @@
+"""The attacks on a container kernel and on the host, each with the defence that stops it and a control without that defence.
+
+An attack on the container kernel is a program (``guest/attacks/``); one on the host is a container kernel of its own
+(``guest/attacks/host/``) that runs beside a container with a secret.  Either is *refused* if no secret was read or changed, the
+host and the other container went on, and the control *succeeds* if something of that happened with the defence switched off.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+from attrs import field, frozen
+
+from .container import HOST, KERNEL
+from .emu.devices import NoConsole
+from .emu.machine import Machine, Reason
+from .guest import image, shipped
+from .guest.elf import parse
+from .guest.multiboot import Module
+from .guest.rootfs import PATH, Rootfs, init_block
+from .mmu.entry import FRAME
+from .mmu.rights import READ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .emu.machine import Stop
+
+MEMORY: Final = 64 << 20
+KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/platform.c
+HOST_SECRET: Final = 0x5EC2E7C0FFEE0003  # guest/host/main.c
+_SECRETS: Final = "5ec2e7c0ffee"  # how all of them begin
+_PAGE: Final = 4096
+_KILLED: Final = 125  # the exit status of a container that its host ended
+_WELL: Final = "victim: all is well"
+_PATIENCE: Final = 20.0  # seconds until a machine that makes no progress counts as lost
+_HOSTILE: Final = "hostile.elf"
+
+
+@frozen
+class Attack:
+    """One attack.
+
+    Attributes:
+        name: of the program in ``guest/attacks/``, or of the case in ``guest/attacks/host/hostile.c``.
+        says: what it does.
+        off: the defences without which it succeeds: one, or two where both stand in its way.
+        symbols: of the container kernel (or, `on_host`, of the host), whose addresses it gets.
+        on_host: whether a container kernel attacks the host.
+        order: which containers run, for attacks on the host: h(ostile), v(ictim).
+
+    """
+
+    name: str
+    says: str
+    off: tuple[str, ...]
+    symbols: tuple[str, ...] = ("gk_secret",)
+    on_host: bool = field(default=False, kw_only=True)
+    order: str = field(default="hv", kw_only=True)
+
+    @property
+    def endless(self) -> bool:
+        """Whether the attacker runs for ever."""
+        return self.name == "host-endless"
+
+
+def _host(name: str, says: str, off: str, symbol: str = "", order: str = "hv") -> Attack:
+    return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), on_host=True, order=order)
+
+
+_SECRET: Final = "gk_secret"
+ATTACKS: Final = (
+    Attack("direct", "read and write the container kernel's memory", ("keys",)),
+    Attack("gadget", "call a function of the container kernel's", ("keys",), (_SECRET, "memset")),
+    Attack("past", "jump into the gate behind its check", ("keys",), (_SECRET, "xgate_stack")),
+    Attack("event", "enter where only the host does, with a forged frame", ("keys",), (_SECRET, "gk_event_entry")),
+    Attack("jump", "jump to the gate's WRPKRU with EAX of one's own", ("check",), (_SECRET, "xgate_exit_wrpkru", "xgate_scratch")),
+    Attack("stack", "enter the gate with RSP in the kernel's memory", ("stack",), (_SECRET, "xgate_entry")),
+    Attack("base", "enter the gate with forged GS and FS bases", ("gs",), (_SECRET, "xgate_entry")),
+    Attack("wrpkru", "run a WRPKRU in fresh executable memory", ("scan",)),
+    Attack("rwx", "ask for memory that is writable and executable", ("scan",)),
+    Attack("toggle", "change code after it was looked through", ("scan",)),
+    Attack("split", "WRPKRU over the border of two pages", ("border",)),
+    Attack("hidden", "WRPKRU inside another instruction", ("bytes",)),
+    Attack("remap", "two halves of WRPKRU moved together by mremap", ("move",)),
+    Attack("xrstor", "load PKRU by XRSTOR, component 9", ("xrstor",)),
+    Attack("double", "write the file behind code that was looked through", ("copy",)),
+    Attack("shared", "shared memory, mapped to write and to run", ("shared",)),
+    Attack("emulate", "a WRPKRU that the kernel stands for", ("emulate",)),
+    Attack("sigframe", "a signal frame with a forged PKRU", ("sigreturn",)),
+    Attack("raw", "SYSCALL with the arguments of a hypercall", ("caller",)),
+    Attack("int80", "INT 80h with the arguments of a hypercall", ("int80",)),
+    Attack("pointers", "a kernel address as each argument of each system call", ("usercopy",)),
+    Attack("nested", "kernel addresses inside what system calls are given", ("usercopy",)),
+    Attack("mapping", "map, protect or move the kernel's and the gate's pages", ("range", "half"), (_SECRET, "xgate_entry")),
+    _host("number", "a hypercall that does not exist", "number"),
+    _host("handle", "an address space that is not its own", "handle"),
+    _host("pages", "every page of the host's memory, by its address", "gpa"),
+    _host("half", "a mapping in the host's half", "half", "host_secret"),
+    _host("pointer", "a hypercall argument in the host's memory", "pointer", "host_secret"),
+    _host("hoststack", "an event stack in the host's memory", "pointer", "host_secret"),
+    _host("canonical", "a return to an address that is not canonical", "canonical"),
+    _host("flags", "a return with IOPL 3", "flags"),
+    _host("selectors", "a return with selectors of ring 0", "selectors"),
+    _host("endless", "a loop that no virtual interrupt can end", "preempt"),
+    _host("leftovers", "memory as the one before left it", "zero", order="vvh"),
+    _host("glutton", "page tables until there is no memory", "pool"),
+    _host("stale", "a page that was unmapped, by the TLB", "flush"),
+)
+
+
+class _Listener(NoConsole):
+    """A console that tells when the victim has come through, for an attack that never ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: Callable[[], None] | None = None
+
+    def write(self, stream: int, data: bytes) -> None:
+        super().write(stream, data)
+        if self.done and _WELL.encode() in self.sent[0]:
+            self.done()
+
+
+@frozen
+class Outcome:
+    """What came of one run.
+
+    Attributes:
+        stop: how the machine ended.
+        out: what the containers wrote to their standard outputs.
+        err: what kernels and host had to say.
+        harm: what the attack reached, in a few words each; empty if it was refused.
+
+    """
+
+    stop: Stop
+    out: str
+    err: str
+    harm: tuple[str, ...]
+
+
+@frozen
+class Row:
+    """A line of the table: an attack, whether it was refused, and whether it succeeds without its defence."""
+
+    name: str
+    refused: bool
+    control_succeeds: bool
+    defence: str
+    says: str
+    harm: tuple[str, ...]
+
+
+def _symbols(name: str) -> Mapping[str, int]:
+    return {s.name: s.address for s in parse(shipped.image(name).read_bytes(), name).symbols()}
+
+
+def _container(kernel: str, program: str, arguments: Sequence[str]) -> list[Module]:
+    """Make the three modules of one container."""
+    rootfs = Rootfs()
+    rootfs.complete()
+    rootfs.add_program(program, shipped.image(f"attacks/{program}").read_bytes())
+    block = init_block([f"/bin/{program}", *arguments], [f"PATH={PATH}"])
+    return [
+        Module("kernel", shipped.image(kernel).read_bytes()),
+        Module("rootfs", rootfs.to_tar()),
+        Module("init", block),
+    ]
+
+
+def _modules(attack: Attack) -> tuple[list[Module], str]:
+    """Make what stands beside the host, and its command line."""
+    if not attack.on_host:
+        known = _symbols(KERNEL)
+        return _container(KERNEL, attack.name, [f"{known[s]:x}" for s in attack.symbols]), ""
+    known = _symbols(HOST)
+    target = "".join(f" at={known[s]:x}" for s in attack.symbols)
+    modules = [
+        m for who in attack.order for m in (_container(_HOSTILE if who == "h" else KERNEL, "victim", ()))
+    ]
+    return modules, f"attack={attack.name.removeprefix('host-')}{target}"
+
+
+def _page_of(secret: int) -> bytes:
+    return secret.to_bytes(8, "little") + bytes(_PAGE - 8)
+
+
+def _secret_is_whole(machine: Machine, symbol: str, value: int) -> bool:
+    """Tell whether the page at a secret's address holds what it held, by the tables that the machine ended with."""
+    address = machine.symbols.address(symbol)
+    walk = machine.cpu.translation.explain(address or 0, READ, user=False)
+    leaf = walk.steps[-1] if walk.steps else None
+    if leaf is None or leaf.level != 1 or not leaf.entry & 1:
+        return False
+    return machine.memory.read(leaf.entry & FRAME, _PAGE) == _page_of(value)
+
+
+def run(attack: Attack, off: Sequence[str] = ()) -> Outcome:
+    """Run an attack, with some defences off."""
+    modules, line = _modules(attack)
+    console = _Listener()
+    machine = Machine(MEMORY * (3 if len(attack.order) > 2 else 1), console)
+    try:
+        machine.load(image.load(shipped.image(HOST)), " ".join([line, *(f"off={d}" for d in off)]).strip(), modules)
+        if attack.endless:
+            console.done = machine.interrupt
+        machine.symbols.add(KERNEL, lambda: parse(shipped.image(KERNEL).read_bytes(), KERNEL).symbols())
+        watchdog = threading.Timer(_PATIENCE, machine.interrupt)
+        watchdog.daemon = True
+        watchdog.start()
+        stop = machine.run()
+        watchdog.cancel()
+        out, err = (bytes(s).decode(errors="backslashreplace") for s in console.sent)
+        return Outcome(stop, out, err, tuple(_harm(attack, machine, stop, bytes(console.sent[0]), err)))
+    finally:
+        machine.close()
+
+
+def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) -> list[str]:
+    harm = []
+    secrets = [s.to_bytes(8, "little")[2:] for s in (KERNEL_SECRET, HOST_SECRET)]
+    if _SECRETS.encode() in out or any(s in out for s in secrets):
+        harm.append("a secret was read")
+    if stop.reason is Reason.INTERRUPTED and _WELL.encode() not in out:
+        harm.append("nobody else came to run")
+    elif stop.reason not in {Reason.EXIT, Reason.INTERRUPTED}:
+        harm.append(f"the machine stopped: {stop.reason}")
+    elif "panic" in err:
+        harm.append("a kernel or the host gave up")
+    if attack.on_host:
+        if stop.reason is Reason.EXIT and _WELL.encode() not in out:
+            harm.append("the other container did not come through")
+        if not _secret_is_whole(machine, "host_secret", HOST_SECRET):
+            harm.append("the host's secret was changed")
+    elif stop.reason is Reason.EXIT and stop.value == _KILLED:
+        harm.append("the container kernel came to its end")
+    elif not _secret_is_whole(machine, _SECRET, KERNEL_SECRET):
+        harm.append("the container kernel's secret was changed")
+    return harm
+
+
+def measure(attack: Attack) -> Row:
+    """Run an attack and its control."""
+    refused = run(attack)
+    control = run(attack, attack.off)
+    return Row(attack.name, not refused.harm, bool(control.harm), " ".join(attack.off), attack.says, control.harm)
