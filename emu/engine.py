@@ -50,6 +50,10 @@ _INS_OUT: Final = 500
 _EFLAGS, _DF = layout.EFLAGS >> 3, layout.DF >> 2
 _CC_SRC, _CC_OP = layout.CC_SRC >> 3, layout.CC_OP >> 2
 _COUNT_MARK: Final = 0x5EA1C0DE
+_UNLIMITED: Final = 1 << 62  # instructions
+_NOWHERE: Final = 0xFFFF_FFFF_FFFF_FFFF  # no instruction begins there
+_HOOK_BEGIN, _HOOK_END = 24, 32  # in Unicorn's struct hook: the addresses it is for
+_COUNTING: Final = 1 << 30  # of hflags: TCG means nothing by it, but keeps blocks with it and without it apart
 _SERIAL: Final = itertools.count(1)
 
 
@@ -106,6 +110,7 @@ class Engine:
         layout.forbid_random(self.raw)
         self._views: dict[int, memoryview] = {}
         self._parked = 0
+        self._unlimited = 0  # until the hook that counts has been found: then it must stay
         self.blank = True
 
     def _declare(self) -> None:
@@ -253,6 +258,8 @@ class Engine:
         self.run(page, _COUNT_MARK)
         self._find_counter()
         self._find_code_hooks()
+        self.run(page, _COUNT_MARK)
+        self._find_counting_hook()
         self.raw[:] = before
         self.unhook(hook)
         self.flush_slots()
@@ -276,6 +283,34 @@ class Engine:
         block = (ctypes.c_uint64 * 1).from_address(self.handle + heads[0])
         self._code_hooks = memoryview(block).cast("B").cast("Q")
 
+    def _find_counting_hook(self) -> None:
+        """Find the addresses that Unicorn's hook for counting is for: the first hook in the list, for all addresses (1 to 0)."""
+        item = self._code_hooks[0]
+        if not item:
+            raise UnicornMismatch("no hook counts instructions")
+        hook = ctypes.c_uint64.from_address(item + 8).value
+        block = (ctypes.c_uint64 * 2).from_address(hook + _HOOK_BEGIN)
+        if tuple(block) != (1, 0):
+            raise UnicornMismatch("the hook that counts instructions was not found")
+        self._counted = memoryview(block).cast("B").cast("Q")
+        self._unlimited = _UNLIMITED
+        self.counting = False
+
+    @property
+    def counting(self) -> bool:
+        """Whether retired instructions are counted.
+
+        Blocks that count and blocks that do not live side by side, so that a change costs nothing: Unicorn's hook for counting
+        stays, but only what is translated while this is on has it inside.
+        """
+        return bool(self.d[layout.HFLAGS >> 2] & _COUNTING)
+
+    @counting.setter
+    def counting(self, on: bool) -> None:
+        self._counted[0], self._counted[1] = (1, 0) if on else (_NOWHERE, _NOWHERE)
+        hflags = self.d[layout.HFLAGS >> 2]
+        self.d[layout.HFLAGS >> 2] = hflags | _COUNTING if on else hflags & ~_COUNTING
+
     def _find_counter(self) -> None:
         """Find Unicorn's count of instructions: it stands beside the limit that the last `run` was given."""
         head = read_around(self.handle, _HANDLE_SIZE)
@@ -295,6 +330,7 @@ class Engine:
         q[_EFLAGS] = q[_EFLAGS] & ~0xCD5 | flags | (0 if d[_DF] == 1 else 0x400)
         if self._parked:  # `stop_after_block` came while nothing ran
             self._unpark()
+        count = count or self._unlimited
         if count != self._limit:
             self._limit = self._count.value = count
         q[16] = rip  # where `_begin` lies
@@ -316,7 +352,7 @@ class Engine:
         Unicorn trusts a hook on code to have set RIP, if there is any such hook; but the next block need not have one.  So the list of
         those hooks is empty while TCG leaves.
         """
-        if not self._parked and not self.counter[1]:
+        if not self._parked and not self.counting:
             self._parked, self._code_hooks[0] = self._code_hooks[0], 0
         self._lib.uc_emu_stop(self.handle)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from ..guest.multiboot import plan
-from ..mmu.rights import EXEC
 from . import quick
 from .clock import Clock
 from .cpu import EFLAGS, FLAT_CODE64, RAX, RBX, RIP, RSP, Cpu
@@ -108,9 +107,6 @@ class Machine:
         self._exact = False
         self._interrupted = False
         self._attended = False
-        self._unsure = (
-            False  # a refused fetch may be Unicorn's own, for counting has just ended: a true one comes again
-        )
         self._stored = False  # TCG was stopped by a store to the local APIC
         self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)
@@ -206,8 +202,7 @@ class Machine:
             raise failure
         translation = cpu.translation
         fault, translation.fault = translation.fault, None
-        unsure, self._unsure = self._unsure, False
-        if fault is not None and traps.is_own(*fault) and not (unsure and fault[1] == EXEC):
+        if fault is not None and traps.is_own(*fault):
             if not self._page_fault(*fault):
                 deliver(cpu, translation.page_fault(*fault))
             if self.clock.cycles >= traps.limit:
@@ -244,8 +239,8 @@ class Machine:
         if exact != self._exact:
             self._exact = self.traps.exact = exact
             self.traps.look()  # where IF comes back, so does the exact clock
-            self._unsure = not exact
-            self.engine.drop_all_code()
+            self.engine.counting = exact
+            self.cpu.forget_ways()
         self._counted = 0
         if watched:
             return 1

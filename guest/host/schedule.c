@@ -6,7 +6,7 @@
 #include "fpu.h"
 #include "host.h"
 
-#define SLICES_PER_SECOND 200
+#define SLICES_PER_SECOND 1000
 
 void sleep_until_interrupt(void);               /* entry.S */
 void switch_context(u64 *save, u64 load);       /* switch.S */

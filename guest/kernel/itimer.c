@@ -43,19 +43,21 @@ static void set(struct process *p, u32 which, u64 after, u64 interval) {
 }
 
 void cpu_timers_check(struct process *p) {
-    u64 now = cpu_time(p), first = 0;
+    u64 now = cpu_time(p);
 
     for (u32 which = ITIMER_VIRTUAL; which < ITIMERS; which++) {
         u64 *when = &p->cpu_timer[which - 1];
-        if (*when && now >= *when) {
-            signal_kernel(p, signal_of[which]);
-            *when = p->interval[which] ? now + p->interval[which] : 0;
-        }
-        if (*when && (!first || *when < first))
-            first = *when;
+        if (!*when || now < *when)
+            continue;
+        signal_kernel(p, signal_of[which]);
+        *when = p->interval[which] ? now + p->interval[which] : 0;
     }
-    if (first)
-        timers_arm(now_ns() + (first - now));
+}
+
+u64 cpu_timers_next(const struct process *p) {
+    u64 a = p->cpu_timer[0], b = p->cpu_timer[1], first = !a ? b : !b ? a : MIN(a, b);
+
+    return first ? now_ns() + (first - MIN(cpu_time(p), first)) : 0;
 }
 
 i64 sys_alarm(u32 seconds) {

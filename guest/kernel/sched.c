@@ -5,6 +5,7 @@
  * SLEEPING ◄── sleep_on() ── running ── RUNNABLE queue
  */
 #include "fpu.h"
+#include "itimer.h"
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
@@ -40,11 +41,14 @@ void sched_add(struct task *t) {
     enqueue(&run_queue, t);
 }
 
-/* On the way to user mode, where somebody waits for the end of this slice. */
+/* On the way to user mode: a slice ends only where somebody waits for that, and a timer that is not needed costs. */
 void measure_slice(void) {
-    if (!slice_end)
+    if (!run_queue.first)
+        slice_end = 0;
+    else if (!slice_end)
         slice_end = now_ns() + SLICE;
-    timers_arm(slice_end);
+    u64 soonest = slice_end, cpu = cpu_timers_next(current->process);
+    timers_arm(!soonest ? cpu : !cpu ? soonest : MIN(soonest, cpu));
 }
 
 u64 cpu_time(const struct process *p) {

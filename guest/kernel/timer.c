@@ -44,14 +44,16 @@ void timers_ring(void) {
     timers_arm(0);
 }
 
-/* A ring too early does no harm, so nothing is told twice. */
+/* Nothing is told twice. */
 void timers_arm(u64 no_later) {
     u64 when = first ? first->when : 0;
 
     if (no_later && (!when || no_later < when))
         when = no_later;
-    if (!when || (armed && armed <= when))
+    if (armed == when)
         return;
     armed = when;
-    plat_timer(cycles_of_ns(when));
+    plat_timer(when ? cycles_of_ns(when) : 0);
 }
+
+bool timers_are_armed(void) { return armed; }
