@@ -330,6 +330,8 @@ class Engine:
         q[_EFLAGS] = q[_EFLAGS] & ~0xCD5 | flags | (0 if d[_DF] == 1 else 0x400)
         if self._parked:  # `stop_after_block` came while nothing ran
             self._unpark()
+        if self._unlimited and bool(count) != self.counting:
+            self.counting = bool(count)
         count = count or self._unlimited
         if count != self._limit:
             self._limit = self._count.value = count

@@ -239,8 +239,7 @@ class Machine:
         if exact != self._exact:
             self._exact = self.traps.exact = exact
             self.traps.look()  # where IF comes back, so does the exact clock
-            self.engine.counting = exact
-            self.cpu.forget_ways()
+            self.cpu.forget_ways()  # they know hflags, in which the engine notes whether it counts
         self._counted = 0
         if watched:
             return 1
