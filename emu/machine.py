@@ -50,6 +50,7 @@ class Reason(StrEnum):
     TRIPLE_FAULT = "triple fault"
     UNIMPLEMENTED = "unimplemented"
     INTERRUPTED = "interrupted"
+    LIMIT = "limit"
 
 
 @frozen
@@ -107,6 +108,7 @@ class Machine:
         self._exact = False
         self._interrupted = False
         self._attended = False
+        self._left = 0
         self._stored = False  # TCG was stopped by a store to the local APIC
         self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)
@@ -142,10 +144,11 @@ class Machine:
 
     # ---- running ----------------------------------------------------------------------------------------------
 
-    def run(self) -> Stop:
-        """Run until the guest ends or cannot go on; `Stop` says which."""
+    def run(self, instructions: int = 0) -> Stop:
+        """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
         cpu = self.cpu
         self._stop = None
+        self._left = instructions
         stop: Stop | None = None
         try:
             while stop is None:
@@ -181,6 +184,8 @@ class Machine:
         if self._attended:
             self._attended = False
             self.devices.changed()
+            traps.after()  # a guest that makes no event gives no other occasion
+            return
         if self._interrupted:
             self._interrupted = False
             self._stop = Stop(Reason.INTERRUPTED, 0, tuple(describe(self)))
@@ -197,6 +202,8 @@ class Machine:
         error = traps.run(count)
         if count:
             self._sync_clock()
+            if self._left:
+                self._spend()
         if cpu.failure is not None:
             failure, cpu.failure = cpu.failure, None
             raise failure
@@ -231,11 +238,11 @@ class Machine:
         depend on real time: so then, and only then, retired instructions are counted, one cycle each.
         """
         deadline = self.traps.deadline
-        if deadline == _NEVER and not self._exact and not self.cpu.breakpoints.watching:
+        if deadline == _NEVER and not self._exact and not self.cpu.breakpoints.watching and not self._left:
             self._counted = 0
             return 0
         watched = self.cpu.breakpoints.watching
-        exact = watched or (deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF))
+        exact = watched or bool(self._left) or (deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF))
         if exact != self._exact:
             self._exact = self.traps.exact = exact
             self.traps.look()  # where IF comes back, so does the exact clock
@@ -243,7 +250,26 @@ class Machine:
         self._counted = 0
         if watched:
             return 1
+        if self._left:
+            return min(max(deadline - self.clock.cycles, 1), self._left)
         return max(deadline - self.clock.cycles, 1) if exact else 0
+
+    def _spend(self) -> None:
+        """Take what was retired from what `run` was given."""
+        self._left -= min(self.engine.counter[0], self._left)
+        if not self._left and self._stop is None:
+            self._stop = Stop(Reason.LIMIT)
+
+    def forget_events(self) -> None:
+        """Whatever was about to happen belongs to a time that is no more (`Checkpoint`)."""
+        self._stop = None
+        self._interrupted = self._attended = self._stored = False
+        self.cpu.failure = None
+        self.cpu.translation.fault = None
+        self.cpu.breakpoints.hits = self.cpu.breakpoints.before = 0
+        self.traps.nmi_pending = self.traps.tricky = self.traps.stepping = False
+        self._changed()
+        self.traps.look()
 
     def _sync_clock(self) -> None:
         if self._exact:

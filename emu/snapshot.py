@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAGIC: Final = b"PCSNAP1\n"
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
-_PLAIN: Final = (
+PLAIN: Final = (
     "cpl", "iopl", "cr0", "cr2", "cr3", "cr4", "efer", "pkru", "pkrs", "xcr0", "xss", "dr", "tsc_offset",
     "nmi_blocked", "shadow", "halted",
 )  # fmt: skip
@@ -49,7 +49,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
     header = {
         "memory": memory.size,
         "cycles": machine.clock.cycles,
-        "cpu": {name: getattr(cpu, name) for name in _PLAIN},
+        "cpu": {name: getattr(cpu, name) for name in PLAIN},
         "msr": sorted(cpu.msr.items()),
         "pdptes": cpu.pdptes,
         "tables": [cpu.gdtr, cpu.idtr],

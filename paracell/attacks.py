@@ -69,15 +69,20 @@ def _host(name: str, says: str, off: str, symbol: str = "", order: str = "hv") -
     return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), on_host=True, order=order)
 
 
-_SECRET: Final = "gk_secret"
+_KEPT: Final = "gk_secret"
 ATTACKS: Final = (
     Attack("direct", "read and write the container kernel's memory", ("keys",)),
-    Attack("gadget", "call a function of the container kernel's", ("keys",), (_SECRET, "memset")),
-    Attack("past", "jump into the gate behind its check", ("keys",), (_SECRET, "xgate_stack")),
-    Attack("event", "enter where only the host does, with a forged frame", ("keys",), (_SECRET, "gk_event_entry")),
-    Attack("jump", "jump to the gate's WRPKRU with EAX of one's own", ("check",), (_SECRET, "xgate_exit_wrpkru", "xgate_scratch")),
-    Attack("stack", "enter the gate with RSP in the kernel's memory", ("stack",), (_SECRET, "xgate_entry")),
-    Attack("base", "enter the gate with forged GS and FS bases", ("gs",), (_SECRET, "xgate_entry")),
+    Attack("gadget", "call a function of the container kernel's", ("keys",), (_KEPT, "memset")),
+    Attack("past", "jump into the gate behind its check", ("keys",), (_KEPT, "xgate_stack")),
+    Attack("event", "enter where only the host does, with a forged frame", ("keys",), (_KEPT, "gk_event_entry")),
+    Attack(
+        "jump",
+        "jump to the gate's WRPKRU with EAX of one's own",
+        ("check",),
+        (_KEPT, "xgate_exit_wrpkru", "xgate_scratch"),
+    ),
+    Attack("stack", "enter the gate with RSP in the kernel's memory", ("stack",), (_KEPT, "xgate_entry")),
+    Attack("base", "enter the gate with forged GS and FS bases", ("gs",), (_KEPT, "xgate_entry")),
     Attack("wrpkru", "run a WRPKRU in fresh executable memory", ("scan",)),
     Attack("rwx", "ask for memory that is writable and executable", ("scan",)),
     Attack("toggle", "change code after it was looked through", ("scan",)),
@@ -93,7 +98,9 @@ ATTACKS: Final = (
     Attack("int80", "INT 80h with the arguments of a hypercall", ("int80",)),
     Attack("pointers", "a kernel address as each argument of each system call", ("usercopy",)),
     Attack("nested", "kernel addresses inside what system calls are given", ("usercopy",)),
-    Attack("mapping", "map, protect or move the kernel's and the gate's pages", ("range", "half"), (_SECRET, "xgate_entry")),
+    Attack(
+        "mapping", "map, protect or move the kernel's and the gate's pages", ("range", "half"), (_KEPT, "xgate_entry")
+    ),
     _host("number", "a hypercall that does not exist", "number"),
     _host("handle", "an address space that is not its own", "handle"),
     _host("pages", "every page of the host's memory, by its address", "gpa"),
@@ -153,11 +160,12 @@ class Row:
     harm: tuple[str, ...]
 
 
-def _symbols(name: str) -> Mapping[str, int]:
+def symbols_of(name: str) -> Mapping[str, int]:
+    """Give the symbols of a shipped image."""
     return {s.name: s.address for s in parse(shipped.image(name).read_bytes(), name).symbols()}
 
 
-def _container(kernel: str, program: str, arguments: Sequence[str]) -> list[Module]:
+def container_modules(kernel: str, program: str, arguments: Sequence[str]) -> list[Module]:
     """Make the three modules of one container."""
     rootfs = Rootfs()
     rootfs.complete()
@@ -173,13 +181,11 @@ def _container(kernel: str, program: str, arguments: Sequence[str]) -> list[Modu
 def _modules(attack: Attack) -> tuple[list[Module], str]:
     """Make what stands beside the host, and its command line."""
     if not attack.on_host:
-        known = _symbols(KERNEL)
-        return _container(KERNEL, attack.name, [f"{known[s]:x}" for s in attack.symbols]), ""
-    known = _symbols(HOST)
+        known = symbols_of(KERNEL)
+        return container_modules(KERNEL, attack.name, [f"{known[s]:x}" for s in attack.symbols]), ""
+    known = symbols_of(HOST)
     target = "".join(f" at={known[s]:x}" for s in attack.symbols)
-    modules = [
-        m for who in attack.order for m in (_container(_HOSTILE if who == "h" else KERNEL, "victim", ()))
-    ]
+    modules = [m for who in attack.order for m in (container_modules(_HOSTILE if who == "h" else KERNEL, "victim", ()))]
     return modules, f"attack={attack.name.removeprefix('host-')}{target}"
 
 
@@ -236,7 +242,7 @@ def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) ->
             harm.append("the host's secret was changed")
     elif stop.reason is Reason.EXIT and stop.value == _KILLED:
         harm.append("the container kernel came to its end")
-    elif not _secret_is_whole(machine, _SECRET, KERNEL_SECRET):
+    elif not _secret_is_whole(machine, _KEPT, KERNEL_SECRET):
         harm.append("the container kernel's secret was changed")
     return harm
 

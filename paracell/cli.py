@@ -21,6 +21,8 @@ _COMMANDS: Final = {
     "boot": "Boot a kernel image.",
     "walk": "Explain a page walk in a snapshot.",
     "attack": "Attack the container kernel and the host.",
+    "fuzz": "Attack the gates at random.",
+    "replay": "Make an attack that got through again, step by step.",
     "bench": "Measure the speed table.",
 }
 

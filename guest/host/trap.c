@@ -95,7 +95,7 @@ void native_trap(struct trapframe *tf, u64 address) {
     }
     if (tf->vector == VECTOR_PF && !(tf->error & PF_P) && bind_on_touch(address))
         return;
-    if (tf->vector == VECTOR_DB && !OFF(tf)) {
+    if (tf->vector == VECTOR_DB) {
         tf->rflags &= ~FLAG_TF; /* container user set it before the gate: it ends here */
         return;
     }

@@ -58,6 +58,8 @@ def _rows(names: Sequence[str]) -> Iterator[Row]:
 
 def _print(row: Row, *, first: bool) -> None:
     if first:
-        click.echo(f"{'attack':<15} {'refused':<8} {'control':<9} {'without':<11} what it does; what comes of the control")
+        click.echo(
+            f"{'attack':<15} {'refused':<8} {'control':<9} {'without':<11} what it does; what comes of the control"
+        )
     refused, control = "yes" if row.refused else "NO", "succeeds" if row.control_succeeds else "FAILS"
     click.echo(f"{row.name:<15} {refused:<8} {control:<9} {row.defence:<11} {row.says}; {', '.join(row.harm)}")

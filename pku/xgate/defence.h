@@ -21,7 +21,6 @@
     X(sigreturn) /* so does a signal frame */ \
     X(usercopy)  /* a pointer from a program is followed in its own half only */ \
     X(range)     /* a program maps its own half only */ \
-    X(tf)        /* a single step that was armed before the gate ends in it */ \
     X(hold)      /* an interrupt waits while the container kernel runs */ \
     X(caller)    /* a SYSCALL is a hypercall only from the container kernel */ \
     X(int80)     /* INT 80h is nobody's way in */ \

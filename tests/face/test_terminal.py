@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -50,10 +51,8 @@ class Terminal:
     def status(self) -> int:
         while True:
             if select.select([self.fd], [], [], 0.1)[0]:
-                try:
+                with contextlib.suppress(OSError):
                     os.read(self.fd, 65536)
-                except OSError:
-                    pass
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 return os.waitstatus_to_exitcode(status)

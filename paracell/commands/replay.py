@@ -1,0 +1,30 @@
+"""``paracell replay``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("replay")
+@click.argument("file")
+def command(file: str) -> int:
+    """Make the try again that `paracell fuzz` saved in FILE, and print what it does, event by event.
+
+    The exit status is 1 if it gets through again, 0 if it does not.
+    """
+    from ..fuzz import Attacker, BadFinding, finding_of
+    from ..problem import Problem
+
+    try:
+        finding = finding_of(Path(file).read_text(errors="replace"))
+    except BadFinding as error:
+        raise Problem(f"{file}: {error}") from error
+    attacker = Attacker(finding.off)
+    got = attacker.attempt(finding.attempt, tell=click.echo)
+    if got is None:
+        click.echo("nothing got through")
+        return 0
+    click.echo(f"{got[0]}, at {got[1]:#x}")
+    return 1

@@ -1,0 +1,81 @@
+"""The random attacker: its tries repeat, it finds what is to be found, and nothing where every defence is on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paracell.fuzz import Attacker, BadFinding, Finding, finding_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SLICE, SWEEP = 4_000, 200_000
+
+
+@pytest.fixture(scope="module")
+def attacker() -> Iterator[Attacker]:
+    made = Attacker()
+    yield made
+    made.close()
+
+
+def test_nothing_gets_through(attacker: Attacker) -> None:
+    assert [f for n in range(SLICE) if (f := attacker.search(1, n))] == []
+
+
+@pytest.mark.sweep
+def test_nothing_gets_through_in_many_tries(attacker: Attacker) -> None:
+    assert [f for n in range(SWEEP) if (f := attacker.search(2, n))] == []
+
+
+def test_a_try_is_its_seed_and_number(attacker: Attacker) -> None:
+    make = attacker.generator.make
+    assert make(1, 5) == make(1, 5)
+    assert len({make(1, n) for n in range(200)} | {make(2, n) for n in range(200)}) == 400
+
+
+@pytest.mark.parametrize("defence", ["check", "keys"])
+def test_without_a_defence_something_is_found_and_found_again(defence: str, tmp_path: Path) -> None:
+    weak = Attacker([defence])
+    finding = next(f for n in range(20_000) if (f := weak.search(1, n)))
+    assert weak.attempt(finding.attempt) == (finding.what, finding.rip)  # what came between is forgotten
+    weak.close()
+    path = tmp_path / "finding.json"
+    path.write_text(finding.to_json())
+    assert finding_of(path.read_text()) == finding
+    again = subprocess.run(
+        [sys.executable, "-m", "paracell", "replay", path], capture_output=True, check=False, text=True
+    )
+    assert again.returncode == 1
+    assert again.stdout.splitlines()[-1] == f"{finding.what}, at {finding.rip:#x}"
+    once_more = subprocess.run(
+        [sys.executable, "-m", "paracell", "replay", path], capture_output=True, check=False, text=True
+    )
+    assert once_more.stdout == again.stdout
+
+
+@pytest.mark.parametrize(
+    "change", [{"code": "zz"}, {"registers": {}}, {"images": "0"}, {"code": "90" * 5000}, {"off": 3}]
+)
+def test_a_damaged_finding_is_refused(change: dict[str, object], attacker: Attacker) -> None:
+    record = json.loads(Finding("x", 1, 1, 1, (), attacker.generator.make(1, 1)).to_json())
+    with pytest.raises(BadFinding):
+        finding_of(json.dumps(record | change))
+
+
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("{}")
+    for arguments in (["replay", str(path)], ["replay", str(tmp_path / "none")], ["fuzz", "--off", "nonsense"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "paracell", *arguments], capture_output=True, check=False, text=True
+        )
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
