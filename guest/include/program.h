@@ -25,6 +25,8 @@ enum {
     SYS_chmod = 90, SYS_umask = 95, SYS_gettimeofday = 96, SYS_getrlimit = 97, SYS_getuid = 102, SYS_arch_prctl = 158,
     SYS_gettid = 186, SYS_futex = 202, SYS_getdents64 = 217, SYS_clock_gettime = 228, SYS_exit_group = 231,
     SYS_tgkill = 234, SYS_newfstatat = 262, SYS_utimensat = 280, SYS_fallocate = 285, SYS_prlimit64 = 302, SYS_getrandom = 318, SYS_copy_file_range = 326, SYS_statx = 332, SYS_close_range = 436,
+    SYS_pipe = 22, SYS_fork = 57, SYS_execve = 59, SYS_wait4 = 61, SYS_getppid = 110, SYS_sched_setaffinity = 203,
+    SYS_sched_getaffinity = 204,
 };
 
 /* A system call of up to six arguments; the number is a constant. */

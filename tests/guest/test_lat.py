@@ -1,0 +1,111 @@
+"""`lat` measures in virtual cycles, so what it prints is the same in every run; on Linux it works too."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paracell.emu.engine import Engine
+from paracell.guest import shipped
+
+from .kernels import MACHINES, STATUS_BITS, run_shipped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OPERATIONS = {
+    "null": "null system call",
+    "fork": "fork+exit",
+    "exec": "fork+exec+exit",
+    "thread": "thread+exit",
+    "pipe": "pipe round trip",
+    "self": "pipe to oneself",
+    "switch": "context switch",
+    "fault": "page fault, cold",
+    "refault": "page fault, warm",
+    "mmap": "map, touch, unmap",
+    "install": "signal handler installed",
+    "signal": "signal handled",
+    "prot": "protection fault handled",
+}
+ours = pytest.mark.parametrize("machine", ["emulator", "emulator-paracell"])
+
+
+def _said(out: bytes, operation: str, times: int) -> int:
+    """The cycles, if that and nothing else was said."""
+    found = re.fullmatch(rf"{re.escape(OPERATIONS[operation])}: (\d+) cycles each \({times} times\)\n", out.decode())
+    assert found, out
+    return int(found[1])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_each_operation(machine: str, tmp_path: Path, operation: str) -> None:
+    times = {"fault": 300, "refault": 300}.get(operation, 7)
+    ran = run_shipped(machine, tmp_path, "lat", operation, str(times))
+    assert (ran.status, ran.err) == (0, b"")
+    assert _said(ran.out, operation, times) > 0
+    if machine.startswith("emulator"):
+        assert run_shipped(machine, tmp_path, "lat", operation, str(times)).out == ran.out
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_each_operation_on_linux(operation: str) -> None:
+    program = shipped.program("lat")
+    assert program is not None
+    done = subprocess.run([program, operation, "3"], capture_output=True, check=True)
+    _said(done.stdout, operation, 3)
+
+
+@ours
+def test_all_of_them(machine: str, tmp_path: Path) -> None:
+    ran = run_shipped(machine, tmp_path, "lat")
+    lines = ran.out.decode().splitlines()
+    assert (ran.status, lines[0].split()) == (0, ["operation", "cycles", "each", "times"])
+    assert [line.split()[0] for line in lines[1:]] == list(OPERATIONS)
+    assert all(int(line.split()[1]) > 0 for line in lines[1:])
+
+
+@pytest.mark.parametrize(("machine", "cycles"), [("emulator", 82 + 75), ("emulator-paracell", 2 * 28)])
+@pytest.mark.parametrize("before", ["null", "install"])
+def test_events_only(machine: str, tmp_path: Path, before: str, cycles: int) -> None:
+    ran = run_shipped(machine, tmp_path, "lat", "-e", before, "1000")
+    assert _said(ran.out, before, 1000) == cycles
+
+
+@ours
+def test_what_came_before_does_not_count(machine: str, tmp_path: Path) -> None:
+    alone = run_shipped(machine, tmp_path, "lat", "-e", "install", "1000")
+    rows = run_shipped(machine, tmp_path, "lat", "-e").out.decode().splitlines()
+    behind = next(line.split()[1] for line in rows if line.startswith("install"))
+    assert int(behind) == _said(alone.out, "install", 1000)
+
+
+@ours
+@pytest.mark.parametrize("arguments", [["nothing"], ["null", "0"], ["null", "1", "2"], ["-e", "nothing"]])
+def test_misuse(machine: str, tmp_path: Path, arguments: list[str]) -> None:
+    ran = run_shipped(machine, tmp_path, "lat", *arguments)
+    assert ran.status == 2 & STATUS_BITS
+    assert ran.out.startswith(b"usage: lat ")
+
+
+@ours
+def test_processes_that_take_turns_do_not_cost_their_translations(
+    machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[Engine] = []
+    drop = Engine.drop_all_code
+
+    def noted(engine: Engine) -> None:
+        dropped.append(engine)
+        drop(engine)
+
+    monkeypatch.setattr(Engine, "drop_all_code", noted)
+    run_shipped(machine, tmp_path, "lat", "fork", "1")
+    few = len(dropped)
+    dropped.clear()
+    run_shipped(machine, tmp_path, "lat", "fork", "20")
+    assert len(dropped) <= few + 2
