@@ -22,6 +22,7 @@ from ..guest.elf import BadImage
 from ..guest.multiboot import plan
 from . import bochs
 from .floor import Bare, function
+from .ready import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,8 @@ _MEMORY: Final = 64 << 20
 
 
 _ALLOWED: Final = 200  # MiB resident
+_READY: Final = 0.5  # s from nothing
+_RESTORED: Final = 0.05  # s from a snapshot
 _PARACELL: Final = (sys.executable, "-m", "paracell")
 # Ratios of the floor's speed; the others are of its time.
 _RATES: Final = (
@@ -114,6 +117,31 @@ class Mebibytes(Pair):
         return f"{self.ours:.0f} MiB resident, {self.floor} allowed"
 
 
+class Limit(Pair):
+    """Not a floor but what is allowed."""
+
+    def __str__(self) -> str:
+        """Show both."""
+        return f"{self.ours * 1e3:.3g} ms, {self.floor * 1e3:.3g} ms allowed"
+
+
+@frozen
+class Runtimes(Pair):
+    """The two runtimes, `floor` being native; and seconds of two bare traps, measured in the same rounds."""
+
+    traps: float
+
+    def __str__(self) -> str:
+        """Show both, and how often the floor fits into each."""
+        ours, native = self.ours * 1e6, self.floor * 1e6
+        beside = f"{_digits(self.ours / self.traps)} and {_digits(self.floor / self.traps)} floors"
+        return f"paracell {_digits(ours)} µs, native {_digits(native)} µs; {beside} of {self.traps * 1e6:.2f} µs"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _compare(ours: Callable[[], float], floor: Callable[[], float]) -> Pair:
     """Measure both by turns, so that a noisy moment hits both; the first round only warms up."""
     rounds = [(ours(), floor()) for _ in range(_ROUNDS + 1)][1:]
@@ -166,6 +194,14 @@ class Table:
             ("paracell run hello", 4.0, _start),
             ("the same events with --trace", 2.0, _trace),
             ("memory of a 1 GiB guest", 1.0, _resident),
+            ("container ready for its first instruction", 1.0, _ready),
+            ("ready from a snapshot", 1.0, _restored),
+            ("fork+exit, beside native", None, lambda: self._operation(_turn_of("fork", 30))),
+            ("fork+exec+exit, beside native", None, lambda: self._operation(_turn_of("exec", 15))),
+            ("pipe round trip, beside native", None, lambda: self._operation(_turn_of("pipe", 500))),
+            ("page fault, beside native", None, lambda: self._operation(_turn_of("fault", 4000, "-e"))),
+            ("signal, beside native", None, lambda: self._operation(_turn_of("signal", 2000, "-e"))),
+            ("context switch, beside native", None, lambda: self._operation(_switch)),
             ("instructions a second, beside QEMU", None, lambda: _beside(_on_qemu, "loop", 50_000_000, 10)),
             ("null syscalls a second, beside QEMU", None, lambda: _beside(_on_qemu, "null", 100_000, 10)),
             ("instructions a second, beside Bochs", None, lambda: _beside(_on_bochs, "loop", 20_000_000, 1)),
@@ -193,11 +229,21 @@ class Table:
         return _compare(lambda: self._turn("straight", 1, count), lambda: Bare().loop(code, count))
 
     def _null_syscall(self, runtime: str) -> Pair:
-        def run(count: int) -> float:
-            container = prepare(runtime, "null", [str(count)], [], None, _MEMORY)
-            return _run(image.load(container.image), "", _MEMORY, container.modules)
+        return _compare(
+            lambda: _slope(lambda n: _contained(runtime, "null", str(n)), 1, 20_000),
+            self._two_traps,
+        )
 
-        return _compare(lambda: _slope(run, 1, 20_000), self._two_traps)
+    def _operation(self, turn: Callable[[str], float]) -> Runtimes:
+        """Compare what one turn takes under the two runtimes."""
+        traps: list[float] = []
+
+        def native() -> float:
+            traps.append(self._two_traps())
+            return turn("native")
+
+        pair = _compare(lambda: turn("paracell"), native)
+        return Runtimes(pair.ours, pair.floor, pair.ratio, statistics.median(traps))
 
     def _refill(self, what: str) -> Pair:
         touch = function(self._loops, "bench_touch")
@@ -212,6 +258,41 @@ class Table:
         path = shipped.image("permute.elf")
         kernel = image.load(path)
         return _compare(lambda: _run(kernel, "", 128 << 20), lambda: _qemu(path))
+
+
+def _contained(runtime: str, program: str, *arguments: str) -> float:
+    """Seconds that a container with a shipped program runs."""
+    container = prepare(runtime, program, arguments, [], None, _MEMORY)
+    return _run(image.load(container.image), "", _MEMORY, container.modules)
+
+
+def _turn_of(operation: str, many: int, *options: str) -> Callable[[str], float]:
+    """Give what measures one turn of an operation of `lat` by runtime."""
+
+    def turn(runtime: str) -> float:
+        return _slope(lambda n: _contained(runtime, "lat", *options, operation, str(n)), 1, many)
+
+    return turn
+
+
+def _switch(runtime: str) -> float:
+    """Half of what a round trip takes longer than its calls do in one process; instructions are counted in both."""
+    return (_turn_of("pipe", 500)(runtime) - 2 * _turn_of("self", 500)(runtime)) / 2
+
+
+def _ready() -> Pair:
+    return _readiness(Readiness.from_nothing, _READY)
+
+
+def _restored() -> Pair:
+    return _readiness(Readiness.from_snapshot, _RESTORED)
+
+
+def _readiness(measure: Callable[[Readiness], float], allowed: float) -> Pair:
+    with tempfile.TemporaryDirectory() as folder:
+        container = Readiness("paracell", "hello", Path(folder, "snapshot"))
+        seconds = statistics.median([measure(container) for _ in range(_ROUNDS + 1)][1:])
+    return Limit(seconds, allowed, seconds / allowed)
 
 
 def _access_cases(path: str) -> Pair:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.bench.floor import Bare, function
-from paracell.bench.rows import Row, Table, Unmeasured, _cases, _compare, _slope
+from paracell.bench.ready import Readiness
+from paracell.bench.rows import Limit, Row, Runtimes, Table, Unmeasured, _cases, _compare, _contained, _slope
 from paracell.commands import bench
 from paracell.emu.cpu import RCX, RDI, RSI
 from paracell.guest import image, shipped
@@ -65,6 +66,20 @@ def test_the_summary_of_access_is_found(tmp_path: Path) -> None:
     console.write_bytes(b"hello\n")
     with pytest.raises(Unmeasured, match="no summary"):
         _cases(console)
+
+
+@pytest.mark.parametrize("runtime", ["native", "paracell"])
+def test_a_container_gets_ready(runtime: str, tmp_path: Path) -> None:
+    container = Readiness(runtime, "hello", tmp_path / "snapshot")
+    assert container.from_nothing() > 0
+    assert container.from_snapshot() > 0
+    assert _contained(runtime, "lat", "-e", "null", "1") > 0
+
+
+def test_what_is_beside_a_ratio() -> None:
+    assert str(Limit(0.0123, 0.05, 0.246)) == "12.3 ms, 50 ms allowed"
+    both = Runtimes(0.003, 0.0000402, 74.6, 0.00000075)
+    assert str(both) == "paracell 3000 µs, native 40.2 µs; 4000 and 53.6 floors of 0.75 µs"
 
 
 def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
