@@ -242,7 +242,7 @@ class Machine:
             self._counted = 0
             return 0
         watched = self.cpu.breakpoints.watching
-        exact = watched or bool(self._left) or (deadline < _NEVER and bool(self.cpu.q[EFLAGS] & _IF))
+        exact = watched or bool(self._left) or (deadline < _NEVER and (self._exact or bool(self.cpu.q[EFLAGS] & _IF)))
         if exact != self._exact:
             self._exact = self.traps.exact = exact
             self.traps.look()  # where IF comes back, so does the exact clock
