@@ -181,9 +181,9 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
                 ):  # fmt: skip
                     return rest()
                 clock.cycles += cpu.costs.wrpkru
+                old, cpu.pkru = cpu.pkru, pkru
                 if cpu.emit is not None:
-                    cpu.emit_event(wrpkru, cpu.costs.wrpkru, (cpu.pkru, pkru))
-                cpu.pkru = pkru
+                    cpu.emit_event(wrpkru, cpu.costs.wrpkru, (old, pkru))  # by whom it makes of who runs
                 now = translation.now
                 if number != now:
                     translation.before = now

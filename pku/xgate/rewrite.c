@@ -73,7 +73,7 @@ void rewrite_init(u64 va, u64 size) {
 }
 
 /* Where `bytes` of stubs can be reached by a 32-bit jump: just below the program. */
-static u64 stub_space(u64 bytes) {
+u64 stub_space(u64 bytes) {
     struct mm *mm = current->process->mm;
     u64 size = ROUND_UP(bytes, PAGE_SIZE), top = mm->first->start;
 

@@ -28,6 +28,13 @@ static bool take_out(u64 va) {
     return true;
 }
 
+bool is_innocent(u64 va, u64 size) {
+    for (u64 at = va; at < va + size; at++)
+        if (dangerous((u8)user_word(at, 1), (u8)user_word(at + 1, 1), (u8)user_word(at + 2, 1)))
+            return false;
+    return true;
+}
+
 bool scan(u64 va, u64 size) {
     u8 a = 0, b = 0;
 
@@ -39,7 +46,7 @@ bool scan(u64 va, u64 size) {
         u8 c = byte ? *byte : (u8)user_word(at, 1);
         bool across = at - 2 < va || at >= va + size;
         if (dangerous(a, b, c) && !(across && OFF(border)) && !(OFF(bytes) && !is_instruction(at - 2)) &&
-            at - 2 < va + size && !take_out(at - 2))
+            at - 2 < va + size && !take_out(at - 2) && !relocate(at - 2))
             return false;
         a = b;
         b = c;

@@ -32,6 +32,14 @@ void rewrite_init(u64 va, u64 size);            /* note what is certainly an ins
 bool is_instruction(u64 va);
 void rewrite(u64 va, u64 size);
 
+u64 stub_space(u64 bytes);                      /* executable pages of the program's, near its text; 0 without */
+
+/* scan.c: no forbidden sequence begins in [va, va + size), which is looked at and not changed. */
+bool is_innocent(u64 va, u64 size);
+
+/* relocate.c: move the instruction in whose displacement a forbidden sequence at `va` lies. */
+bool relocate(u64 va);
+
 u8 *text_byte(u64 va);                          /* one byte of the program's text; NULL if there is none */
 u64 user_word(u64 va, u32 size);                /* a little-endian word of the program, 0 if unreadable */
 
