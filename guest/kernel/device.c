@@ -53,6 +53,8 @@ static const struct file_ops zero_ops = {.read = zero_read, .write = null_write,
 static const struct file_ops full_ops = {.read = zero_read, .write = full_write, .stream = true};
 static const struct file_ops random_ops = {.read = random_read, .write = null_write, .stream = true};
 
+bool is_zero_device(const struct inode *i) { return i->ops == &zero_ops; }
+
 struct inode *device_new(u32 mode, u32 number, const struct file_ops *ops, void *device) {
     struct inode *i = inode_new(mode);
 

@@ -44,7 +44,7 @@ int directory_add(struct inode *directory, const char *name, u64 length, struct 
     *(directory->last ? &directory->last->next : &directory->first) = d;
     directory->last = d;
     directory->count++;
-    directory->mtime = directory->ctime = now_ns();
+    directory->mtime = directory->ctime = calendar_ns();
     inode->links++;
     if (is_directory(inode)) {          /* its own "." and "..", which are not kept as names */
         inode->links++;
@@ -52,6 +52,16 @@ int directory_add(struct inode *directory, const char *name, u64 length, struct 
         directory->links++;
     }
     return 0;
+}
+
+/* What is open says where it was: most likely by the name that went first. */
+void directory_leaves(const struct dirent *d) {
+    char path[512];
+
+    if (!d->inode->refs || d->inode->was || is_directory(d->inode) || !path_of(d, path, sizeof path))
+        return;
+    if ((d->inode->was = kmalloc(strlen(path) + 1)))
+        memcpy(d->inode->was, path, strlen(path));
 }
 
 void directory_remove(struct dirent *d) {
@@ -63,8 +73,9 @@ void directory_remove(struct dirent *d) {
     *at = d->hash_next;
     *(d->previous ? &d->previous->next : &directory->first) = d->next;
     *(d->next ? &d->next->previous : &directory->last) = d->previous;
+    directory_leaves(d);
     directory->count--;
-    directory->mtime = directory->ctime = d->inode->ctime = now_ns();
+    directory->mtime = directory->ctime = d->inode->ctime = calendar_ns();
     if (is_directory(d->inode)) {
         d->inode->links--;
         directory->links--;

@@ -21,7 +21,8 @@ struct interest {
     struct file *file;          /* no reference: its end takes it out */
     i32 fd;
     struct event wanted;
-    i16 last;                   /* what an edge is measured against */
+    i16 last;                   /* what an edge is measured against: what was told, */
+    u64 last_news;              /* and the file's count of what came */
 };
 
 struct epoll { struct interest *first; struct epoll *next; struct file *file; };
@@ -30,10 +31,14 @@ static struct epoll *all;
 
 static struct epoll *epoll_of(const struct file *f) { return f->own; }
 
+static u64 news_of(struct file *f) { return f->ops->news ? f->ops->news(f) : 0; }
+
 static i16 news(const struct interest *e) {
     i16 now = file_ready(e->file) & ((i16)(e->wanted.events & 0xffff) | POLLERR | POLLHUP);
 
-    return e->wanted.events & EPOLLET ? now & ~e->last : now;
+    if (e->wanted.events & EPOLLET && !(now & ~e->last) && news_of(e->file) == e->last_news)
+        return 0;
+    return now;
 }
 
 static i16 epoll_poll(struct file *f) {
@@ -72,25 +77,14 @@ void epoll_forget(struct file *f) {
 }
 
 i64 sys_epoll_create1(u32 flags) {
-    struct inode *i;
-    struct epoll *ep;
-    struct file *f;
-
     if (flags & ~(u32)O_CLOEXEC)
         return -EINVAL;
-    i = inode_new(0600);
-    ep = kmalloc(sizeof *ep);
-    f = i && ep ? file_open(i, O_RDWR) : NULL;
-    if (i)
-        inode_put(i);
-    if (!f) {
-        kfree(ep);
+    struct epoll *ep = kmalloc(sizeof *ep);
+    struct file *f = file_nameless(&epoll_ops, ep, O_RDWR);
+    if (!f)
         return -ENOMEM;
-    }
     *ep = (struct epoll){NULL, all, f};
     all = ep;
-    f->ops = &epoll_ops;
-    f->own = ep;
     return fd_install(f, 0, flags & O_CLOEXEC);
 }
 
@@ -172,8 +166,8 @@ static i64 collect(struct epoll *ep, u64 to, u64 room) {
 
     for (struct interest *e = ep->first; e && count < room; e = e->next) {
         i16 now = e->wanted.events ? news(e) : 0;
-        if (e->wanted.events & EPOLLET)
-            e->last = file_ready(e->file);
+        e->last = file_ready(e->file);
+        e->last_news = news_of(e->file);
         if (!now)
             continue;
         struct event told = {(u32)(u16)now, e->wanted.data};

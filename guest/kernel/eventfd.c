@@ -9,13 +9,16 @@
 
 #define EFD_SEMAPHORE 1
 #define TFD_ABSTIME 1
+#define TFD_CANCEL_ON_SET 2
 #define LARGEST (~0UL - 1)
 
 struct counter {
-    u64 value;
-    bool semaphore, clock;
+    u64 value, changes;         /* changes: of the value */
+    bool semaphore;
+    bool is_clock;
+    u32 clock;                  /* CLOCK_* */
     struct timer timer;
-    u64 interval;
+    u64 interval, due;          /* due: when the timer rings */
 };
 
 static struct counter *counter_of(const struct file *f) { return f->own; }
@@ -35,6 +38,7 @@ static i64 counter_read(struct file *f, u8 *to, u64 n, u64 moved) {
     }
     u64 got = c->semaphore ? 1 : c->value;
     c->value -= got;
+    c->changes++;
     memcpy(to, &got, sizeof got);
     file_changed(c);
     return sizeof got;
@@ -46,7 +50,7 @@ static i64 counter_write(struct file *f, const u8 *from, u64 n, u64 moved) {
 
     if (moved)
         return 0;
-    if (c->clock || n < sizeof more)
+    if (c->is_clock || n < sizeof more)
         return -EINVAL;
     memcpy(&more, from, sizeof more);
     if (more == ~0UL)
@@ -58,6 +62,7 @@ static i64 counter_write(struct file *f, const u8 *from, u64 n, u64 moved) {
             return -ERESTART;
     }
     c->value += more;
+    c->changes++;
     file_changed(c);
     return sizeof more;
 }
@@ -65,8 +70,10 @@ static i64 counter_write(struct file *f, const u8 *from, u64 n, u64 moved) {
 static i16 counter_poll(struct file *f) {
     struct counter *c = counter_of(f);
 
-    return (c->value ? POLLIN : 0) | (!c->clock && c->value < LARGEST ? POLLOUT : 0);
+    return (c->value ? POLLIN : 0) | (!c->is_clock && c->value < LARGEST ? POLLOUT : 0);
 }
+
+static u64 counter_news(struct file *f) { return counter_of(f)->changes; }
 
 static void counter_release(struct file *f) {
     timer_cancel(&counter_of(f)->timer);
@@ -74,24 +81,17 @@ static void counter_release(struct file *f) {
 }
 
 static const struct file_ops counter_ops = {
-    .read = counter_read, .write = counter_write, .poll = counter_poll, .release = counter_release, .stream = true,
-    .whole = true,
+    .read = counter_read, .write = counter_write, .poll = counter_poll, .news = counter_news,
+    .release = counter_release, .stream = true, .whole = true,
 };
 
 static i64 open_counter(const struct counter *like, u32 flags) {
-    struct inode *i = inode_new(0600);
     struct counter *c = kmalloc(sizeof *c);
-    struct file *f = i && c ? file_open(i, O_RDWR | (flags & O_NONBLOCK)) : NULL;
+    struct file *f = file_nameless(&counter_ops, c, O_RDWR | (flags & O_NONBLOCK));
 
-    if (i)
-        inode_put(i);
-    if (!f) {
-        kfree(c);
+    if (!f)
         return -ENOMEM;
-    }
     *c = *like;
-    f->ops = &counter_ops;
-    f->own = c;
     return fd_install(f, 0, flags & O_CLOEXEC);
 }
 
@@ -104,17 +104,23 @@ i64 sys_eventfd2(u32 value, u32 flags) {
 i64 sys_eventfd(u32 value) { return sys_eventfd2(value, 0); }
 
 i64 sys_timerfd_create(u32 clock, u32 flags) {
-    struct counter like = {.clock = true};
+    static const u32 clocks = 1u << CLOCK_REALTIME | 1u << CLOCK_MONOTONIC | 1u << CLOCK_BOOTTIME | 1u << CLOCK_REALTIME_ALARM |
+                              1u << CLOCK_BOOTTIME_ALARM;
+    struct counter like = {.is_clock = true, .clock = clock};
 
-    return clock >= CLOCKS || flags & ~(u32)(O_CLOEXEC | O_NONBLOCK) ? -EINVAL : open_counter(&like, flags);
+    if (clock >= CLOCKS || !(clocks >> clock & 1) || flags & ~(u32)(O_CLOEXEC | O_NONBLOCK))
+        return -EINVAL;
+    return open_counter(&like, flags);
 }
 
 static void ring(struct timer *timer) {
     struct counter *c = (struct counter *)((u8 *)timer - offsetof(struct counter, timer));
+    u64 missed = c->interval ? (now_ns() - c->due) / c->interval : 0;
 
-    c->value++;
+    c->value += 1 + missed;
+    c->changes++;
     if (c->interval)
-        timer_set(timer, timer->when + c->interval > now_ns() ? timer->when + c->interval : now_ns() + c->interval, ring);
+        timer_set(timer, c->due += (1 + missed) * c->interval, ring);
     file_changed(c);
 }
 
@@ -124,7 +130,7 @@ static i64 clock_at(i32 fd, struct counter **c) {
     if (!f)
         return -EBADF;
     *c = counter_of(f);
-    return f->ops == &counter_ops && (*c)->clock ? 0 : -EINVAL;
+    return f->ops == &counter_ops && (*c)->is_clock ? 0 : -EINVAL;
 }
 
 struct itimerspec { struct timespec interval, value; };
@@ -148,19 +154,22 @@ i64 sys_timerfd_settime(i32 fd, u32 flags, u64 new, u64 old) {
     struct counter *c;
     i64 error = clock_at(fd, &c);
 
-    if (error)
-        return error;
     if (copy_in(&t, new, sizeof t))
         return -EFAULT;
+    if (flags & ~(u32)(TFD_ABSTIME | TFD_CANCEL_ON_SET))
+        return -EINVAL;
     if (!valid(t.interval) || !valid(t.value))
         return -EINVAL;
+    if (error)
+        return error;
     if (old && (error = sys_timerfd_gettime(fd, old)))
         return error;
-    u64 after = ns_of_timespec(t.value);
+    bool set = t.value.sec || t.value.nsec;
     timer_cancel(&c->timer);
     c->value = 0;
     c->interval = ns_of_timespec(t.interval);
-    if (after)
-        timer_set(&c->timer, after + (flags & TFD_ABSTIME ? 0 : now_ns()), ring);
+    c->due = flags & TFD_ABSTIME ? since_boot(c->clock, t.value) : ns_of_timespec(t.value) + now_ns();
+    if (set)
+        timer_set(&c->timer, c->due, ring);
     return 0;
 }

@@ -11,10 +11,12 @@
 #include "vm.h"
 
 #define PIE_BASE 0x555555554000UL
-#define STACK_SIZE (8UL << 20)
+#define STACK_ROOM (8UL << 20)   /* where no segment may be */
+#define STACK_START (33 * PAGE_SIZE)    /* what it has before it grows (fault.c) */
 #define MAX_SEGMENTS 64
 #define AUX_PAIRS 18
 #define ARG_MAX (3UL << 20)     /* strings and pointers; what a program may give is less (sys_process.c) */
+#define ARG_MIN (32 * PAGE_SIZE)        /* so much they may have, however small the stack is to be */
 #define SCRIPT_LINE 256         /* as much of a #! line as counts */
 #define MAX_SCRIPTS 4
 
@@ -22,7 +24,7 @@
 #define USER_SS 0x1b
 #define FLAGS_AT_START 0x202    /* IF */
 
-static const struct fpu fpu_at_start = {{[0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}};       /* FCW, MXCSR */
+const struct fpu fpu_at_start = {{[0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}};       /* FCW, MXCSR */
 
 struct program {
     struct inode *inode;
@@ -53,10 +55,11 @@ static u32 protection_of(const struct elf_segment *s) {
 
 static int map_segment(struct program *p, struct mm *mm, const struct elf_segment *s) {
     u64 va = p->base + s->vaddr, start = ROUND_DOWN(va, PAGE_SIZE), file_end = va + s->filesz, end = va + s->memsz;
+    u64 bytes_end = s->filesz ? ROUND_UP(file_end, PAGE_SIZE) : start;
     u32 prot = protection_of(s);
     int error;
 
-    if (s->vaddr >= USER_TOP || s->memsz >= USER_TOP || end > USER_TOP - STACK_SIZE || s->filesz > s->memsz || start == 0)
+    if (s->vaddr >= USER_TOP || s->memsz >= USER_TOP || end > USER_TOP - STACK_ROOM || s->filesz > s->memsz || start == 0)
         return -ENOEXEC;
     if ((s->offset ^ s->vaddr) & PAGE_MASK || s->offset + s->filesz < s->offset ||
         s->offset + s->filesz > p->inode->size || !vma_is_free(mm, start, ROUND_UP(end, PAGE_SIZE)))
@@ -67,10 +70,13 @@ static int map_segment(struct program *p, struct mm *mm, const struct elf_segmen
     if (prot & PROT_EXEC && p->inode->text)
         return 0;                       /* map_text() brings it, as it was made for an earlier exec */
     error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, false);
-    if (!error && s->filesz)
-        error = vma_add(mm, start, ROUND_UP(file_end, PAGE_SIZE), prot, false, p->inode, ROUND_DOWN(s->offset, PAGE_SIZE));
-    if (!error && ROUND_UP(end, PAGE_SIZE) > (s->filesz ? ROUND_UP(file_end, PAGE_SIZE) : start))
-        error = vma_add(mm, s->filesz ? ROUND_UP(file_end, PAGE_SIZE) : start, ROUND_UP(end, PAGE_SIZE), prot, false, NULL, 0);
+    const struct vma content = {.start = start, .end = bytes_end, .prot = prot, .inode = p->inode,
+                                .offset = ROUND_DOWN(s->offset, PAGE_SIZE)};
+    const struct vma zeros = {.start = bytes_end, .end = ROUND_UP(end, PAGE_SIZE), .prot = prot};
+    if (!error && content.start < content.end)
+        error = vma_add(mm, &content);
+    if (!error && zeros.start < zeros.end)
+        error = vma_add(mm, &zeros);
     if (!error && s->filesz && end > file_end && file_end & PAGE_MASK)
         error = prot & PROT_WRITE ? clear_user(file_end, MIN(end, ROUND_UP(file_end, PAGE_SIZE)) - file_end) : -ENOEXEC;
     return error;
@@ -134,11 +140,13 @@ static int build_stack(const struct program *p, struct mm *mm, const char *path,
     u64 words = 1 + argc + 1 + envc + 1 + 2 * AUX_PAIRS;
     u64 size = words * 8 + 16 + sizeof "x86_64" + strlen(path) + 1 + strings_size(argv, argc) + strings_size(envp, envc);
     struct image im = {.size = ROUND_UP(size, 16), .used = words * 8};
+    struct ids uid, gid;
     u8 random[16];
     int error;
 
-    if (im.size > ARG_MAX)
+    if (im.size > MAX(MIN(ARG_MAX, current->process->limits[RLIMIT_STACK].soft / 4), ARG_MIN))
         return -E2BIG;
+    ids_of_program(p->inode, &uid, &gid);
     if (!(im.bytes = kmalloc(im.size)))
         return -ENOMEM;
     im.base = USER_TOP - im.size;
@@ -160,8 +168,9 @@ static int build_stack(const struct program *p, struct mm *mm, const char *path,
     mm->strings_end = im.base + im.used;
     const u64 aux[AUX_PAIRS][2] = {
         {AT_PHDR, p->headers}, {AT_PHENT, sizeof *p->segment}, {AT_PHNUM, p->header.phnum}, {AT_PAGESZ, PAGE_SIZE},
-        {AT_BASE, 0}, {AT_FLAGS, 0}, {AT_ENTRY, p->entry}, {AT_UID, 0}, {AT_EUID, 0}, {AT_GID, 0}, {AT_EGID, 0},
-        {AT_PLATFORM, platform_at}, {AT_HWCAP, plat_hwcap()}, {AT_CLKTCK, 100}, {AT_SECURE, 0}, {AT_RANDOM, random_at},
+        {AT_BASE, 0}, {AT_FLAGS, 0}, {AT_ENTRY, p->entry}, {AT_UID, uid.real}, {AT_EUID, uid.effective},
+        {AT_GID, gid.real}, {AT_EGID, gid.effective}, {AT_PLATFORM, platform_at}, {AT_HWCAP, plat_hwcap()},
+        {AT_CLKTCK, 100}, {AT_SECURE, uid.real != uid.effective || gid.real != gid.effective}, {AT_RANDOM, random_at},
         {AT_EXECFN, path_at}, {AT_NULL, 0},
     };
     memcpy(im.word, aux, sizeof aux);
@@ -191,6 +200,7 @@ static void start(const struct program *p, const char *path, u64 rsp) {
     process->program = p->inode;
     inode_get(p->inode);
     process->has_executed = true;
+    ids_of_program(p->inode, &process->uid, &process->gid);
     process->exit_signal = SIGCHLD;
     close_on_exec();
     for (int i = 1; i <= SIGNALS; i++)
@@ -220,6 +230,7 @@ static int own_files(struct process *p) {
 static int load(struct program *p, const char *path, char **argv, u64 argc, char **envp, u64 envc) {
     struct process *process = current->process;
     struct mm *old = process->mm, *new = mm_create();
+    const struct vma stack = {.start = USER_TOP - STACK_START, .end = USER_TOP, .prot = PROT_READ | PROT_WRITE, .grows = true};
     u64 rsp = 0;
     int error;
 
@@ -228,7 +239,7 @@ static int load(struct program *p, const char *path, char **argv, u64 argc, char
     process->mm = new;                  /* copy_out() and the platform mean this one from here on */
     error = map_segments(p, new);
     if (!error)
-        error = vma_add(new, USER_TOP - STACK_SIZE, USER_TOP, PROT_READ | PROT_WRITE, false, NULL, 0);
+        error = vma_add(new, &stack);
     if (!error)
         error = build_stack(p, new, path, argv, argc, envp, envc, &rsp);
     if (!error)
@@ -300,7 +311,7 @@ static int exec_script(char *interpreter, char *argument, const char *path, char
 static int exec_inode(struct inode *i, const char *path, char **argv, u64 argc, char **envp, u64 envc, int scripts) {
     char line[SCRIPT_LINE], *interpreter, *argument;
 
-    if (!is_regular(i) || !(i->mode & 0111))
+    if (!is_regular(i) || inode_may(i, MAY_EXEC))
         return -EACCES;
     if (read_script(i, line, &interpreter, &argument))
         return scripts == MAX_SCRIPTS ? -ELOOP

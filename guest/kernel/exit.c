@@ -26,6 +26,7 @@ static void give_children_away(struct process *p) {
     while ((child = p->children)) {
         p->children = child->sibling;
         child->parent = heir;
+        group_loses(child, p);
         child->sibling = heir->children;
         heir->children = child;
         if (child->death_signal)
@@ -59,7 +60,9 @@ static void process_finish(struct process *p) {
     mm_put(mm);
     signals_drop(&p->signals, ~0UL);
     give_children_away(p);
+    group_loses(p, p);
     tty_process_ends(p);
+    memcpy(p->last_name, current->name, sizeof p->last_name);
     p->zombie = true;
     p->stopped = false;
     bool forget = nobody_asks(p);

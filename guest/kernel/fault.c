@@ -111,7 +111,9 @@ enum fault vm_fault(struct mm *mm, u64 va, enum access access) {
     struct vma *v = va < plat_user_top() ? vma_find(mm, va) : NULL;
 
     va = ROUND_DOWN(va, PAGE_SIZE);
-    if (!v || va < v->start || !allowed(v, access))
+    if (v && va < v->start && !vma_grow(v, va, current->process->limits[RLIMIT_STACK].soft))
+        return FAULT_SEGV;
+    if (!v || !allowed(v, access))
         return FAULT_SEGV;
     pte_t *slot = pte_find(mm, va);
     if (slot && *slot & PTE_P)

@@ -28,6 +28,21 @@ struct file *file_open(struct inode *inode, u32 flags) {
     return f;
 }
 
+struct file *file_nameless(const struct file_ops *ops, void *own, u32 flags) {
+    struct inode *i = own ? inode_new(0600) : NULL;
+    struct file *f = i ? file_open(i, flags) : NULL;
+
+    if (i)
+        inode_put(i);
+    if (!f) {
+        kfree(own);
+        return NULL;
+    }
+    f->ops = ops;
+    f->own = own;
+    return f;
+}
+
 void file_discard(struct file *f) {
     inode_put(f->inode);
     kfree(f);
@@ -79,11 +94,12 @@ struct file *file_at(i32 fd) {
     return fd >= 0 && fd < MAX_FILES ? current->process->files->file[fd] : NULL;
 }
 
+i32 fd_limit(void) { return (i32)MIN(current->process->limits[RLIMIT_NOFILE].soft, (u64)MAX_FILES); }
+
 i32 fd_install(struct file *f, i32 lowest, bool close_on_exec) {
     struct files *files = current->process->files;
-    i32 limit = (i32)MIN(current->process->limits[RLIMIT_NOFILE].soft, (u64)MAX_FILES);
 
-    for (i32 fd = lowest; fd < limit; fd++)
+    for (i32 fd = lowest, limit = fd_limit(); fd < limit; fd++)
         if (!files->file[fd]) {
             files->file[fd] = f;
             fd_set_close_on_exec(fd, close_on_exec);

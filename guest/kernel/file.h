@@ -22,6 +22,7 @@ struct file_ops {
     i64 (*write)(struct file *, const u8 *from, u64 n, u64 at);
     i64 (*ioctl)(struct file *, u32 request, u64 argument);
     i16 (*poll)(struct file *);         /* POLL*; missing: always ready */
+    u64 (*news)(struct file *);         /* changes when something new has come, whatever poll() said before (epoll.c) */
     int (*open)(struct file *);         /* 0 or -errno; may wait */
     void (*release)(struct file *);     /* the last reference is gone */
     bool stream;                        /* no positions; a read gives what there is */
@@ -46,9 +47,11 @@ struct files *files_create(void);
 struct files *files_copy(const struct files *);
 void files_put(struct files *);
 struct file *file_open(struct inode *, u32 flags);      /* takes a reference of its own; NULL without memory */
+struct file *file_nameless(const struct file_ops *, void *own, u32 flags);     /* frees `own` if it cannot; NULL without memory */
 void file_put(struct file *);
 void file_discard(struct file *);                       /* one whose open() failed */
 struct file *file_at(i32 fd);                           /* NULL = EBADF; no reference */
+i32 fd_limit(void);                                     /* all numbers are below */
 i32 fd_install(struct file *, i32 lowest, bool close_on_exec);  /* takes the reference; -errno drops it */
 int fd_install_pair(struct file *, struct file *, bool close_on_exec, i32 fds[2]);       /* NULL ones: no memory */
 i64 copy_out_pair(u64 to, const i32 fds[2]);            /* closes them if that fails */

@@ -81,6 +81,8 @@ static void inherit(struct process *p, const struct clone *c) {
 
     p->group = me->group;
     p->session = me->session;
+    p->uid = me->uid;
+    p->gid = me->gid;
     p->parent = c->flags & CLONE_PARENT && me->parent ? me->parent : me;
     p->sibling = p->parent->children;
     p->parent->children = p;

@@ -4,6 +4,8 @@
 
 #include "platform.h"
 
+extern const struct fpu fpu_at_start;           /* of a program, and of a signal's handler (exec.c) */
+
 static inline void fpu_save(struct fpu *f) { asm volatile("fxsave64 %0" : "=m"(*f)); }
 static inline void fpu_load(const struct fpu *f) { asm volatile("fxrstor64 %0" :: "m"(*f)); }
 

@@ -104,7 +104,7 @@ static i64 wait(u64 at, struct word word, u32 value, u32 bits, u64 until) {
     return until == FOREVER ? -ERESTART : cut_short(until);
 }
 
-static i64 deadline(u64 timeout, bool relative, u64 *until) {
+static i64 deadline(u64 timeout, bool relative, u32 clock, u64 *until) {
     struct timespec t;
 
     *until = FOREVER;
@@ -114,7 +114,7 @@ static i64 deadline(u64 timeout, bool relative, u64 *until) {
         return -EFAULT;
     if (t.sec < 0 || (u64)t.nsec >= NS_PER_S)
         return -EINVAL;
-    *until = kept_deadline(ns_of_timespec(t) + (relative ? now_ns() : 0));
+    *until = kept_deadline(relative ? ns_of_timespec(t) + now_ns() : since_boot(clock, t));
     return 0;
 }
 
@@ -175,7 +175,7 @@ i64 sys_futex(u64 at, u32 op, u32 value, u64 timeout, u64 at2, u32 value3) {
     case FUTEX_WAKE_BITSET:
         return value3 ? wake(word, value, value3) : -EINVAL;
     case FUTEX_WAIT: case FUTEX_WAIT_BITSET:
-        error = deadline(timeout, command == FUTEX_WAIT, &until);
+        error = deadline(timeout, command == FUTEX_WAIT, op & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC, &until);
         return error ? error : wait(at, word, value, command == FUTEX_WAIT ? ALL : value3, until);
     case FUTEX_REQUEUE: case FUTEX_CMP_REQUEUE:
         error = word_of(at2, private, &other);

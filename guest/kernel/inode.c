@@ -6,6 +6,7 @@
 #include "inode.h"
 
 #include "file.h"
+#include "ids.h"
 #include "kernel.h"
 #include "page.h"
 #include "pipe.h"
@@ -27,7 +28,9 @@ struct inode *inode_new(u32 mode) {
     i->number = next_number++;
     i->mode = mode;
     i->refs = 1;
-    i->atime = i->mtime = i->ctime = now_ns();
+    i->uid = own_uid();
+    i->gid = own_gid();
+    i->atime = i->mtime = i->ctime = calendar_ns();
     i->ops = is_directory(i) ? &directory_ops : (mode & S_IFMT) == S_IFIFO ? &fifo_ops : &regular_ops;
     return i;
 }
@@ -49,6 +52,7 @@ static void drop_pages(struct inode *i, u64 from) {
             page_put(i->pages[n]);
             i->pages[n] = 0;
             pages_held--;
+            i->held -= n << PAGE_SHIFT >= i->image_size;
         }
 }
 
@@ -77,6 +81,7 @@ static void release(struct inode *i) {
         if (i->jump)
             inode_put(i->jump);
     }
+    kfree(i->was);
     kfree(i);
 }
 
@@ -114,6 +119,7 @@ u64 inode_page(struct inode *i, u64 index) {
     if (!page)
         return 0;
     pages_held++;
+    i->held += at >= i->image_size;
     u64 n = at < i->image_size ? MIN(PAGE_SIZE, i->image_size - at) : 0;
     memcpy(page, i->image + at, n);
     memset(page + n, 0, PAGE_SIZE - n);
@@ -153,7 +159,7 @@ i64 inode_write(struct inode *i, const void *from, u64 n, u64 at) {
         i->size = MAX(i->size, pos + part);
     }
     if (done)
-        i->mtime = i->ctime = now_ns();
+        i->mtime = i->ctime = calendar_ns();
     return done || !n ? (i64)done : -ENOSPC;
 }
 
@@ -166,15 +172,21 @@ int inode_truncate(struct inode *i, u64 size) {
                 return -ENOSPC;
             memset((u8 *)direct(page) + (size & PAGE_MASK), 0, PAGE_SIZE - (size & PAGE_MASK));
         }
+        mappings_cut(i, size);
         drop_pages(i, ROUND_UP(size, PAGE_SIZE) >> PAGE_SHIFT);
         i->image_size = MIN(i->image_size, size);
     }
     i->size = size;
-    i->mtime = i->ctime = now_ns();
+    i->mtime = i->ctime = calendar_ns();
     return 0;
 }
 
 static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S)}; }
+
+/* The memory, or what the image has in its place. */
+static u64 room_of(const struct inode *i) {
+    return is_directory(i) ? DIRECTORY_SIZE : is_regular(i) ? ROUND_UP(i->image_size, PAGE_SIZE) + i->held * PAGE_SIZE : 0;
+}
 
 void inode_fill_stat(const struct inode *i, struct stat *s) {
     u64 size = is_directory(i) ? DIRECTORY_SIZE : i->size;
@@ -183,7 +195,7 @@ void inode_fill_stat(const struct inode *i, struct stat *s) {
     *s = (struct stat){
         .dev = TMPFS_DEVICE, .ino = i->number, .nlink = i->links || !nameless ? i->links : 1, .mode = i->mode, .uid = i->uid, .gid = i->gid,
         .rdev = i->rdev, .size = (i64)size, .blksize = PAGE_SIZE,
-        .blocks = is_link(i) ? 0 : (i64)(ROUND_UP(size, PAGE_SIZE) / 512),
+        .blocks = (i64)(room_of(i) / 512),
         .atime = timespec_of(i->atime), .mtime = timespec_of(i->mtime), .ctime = timespec_of(i->ctime),
     };
 }

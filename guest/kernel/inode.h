@@ -23,14 +23,16 @@ struct inode {
     u32 mode, links, refs;              /* links: names; refs: open files, mappings, working directories */
     u32 uid, gid, rdev;
     u64 size;
-    u64 atime, mtime, ctime;            /* nanoseconds since boot */
+    u64 atime, mtime, ctime;            /* nanoseconds since 1970 */
     const struct file_ops *ops;
     void *device;
+    char *was;                          /* a path that it had while it was open; NULL: it has it still */
     union {
         struct {                        /* S_IFREG: a page is made from the image at its first use */
             u64 *pages, slots;          /* physical addresses, 0 = not yet */
             const u8 *image;            /* what the root file system brought */
             u64 image_size;
+            u64 held;                   /* how many of the pages hold nothing of the image */
             struct mm *text;            /* what the platform made of its code at an exec (exec.c) */
         };
         struct {                        /* S_IFDIR */
@@ -71,11 +73,13 @@ u64 tmpfs_pages_left(void);
 struct dirent *directory_find(struct inode *directory, const char *name, u64 length);
 int directory_add(struct inode *directory, const char *name, u64 length, struct inode *);
 void directory_remove(struct dirent *);
+void directory_leaves(const struct dirent *);           /* the inode loses this name */
 struct dirent *directory_name_of(const struct inode *); /* a name of it; NULL: it has none */
 
 /* name.c: `*found` comes with a reference */
 int name_lookup(struct inode *start, const char *path, bool follow, struct inode **found);
 int name_parent(struct inode *start, const char *path, struct inode **directory, char last[NAME_MAX + 1]);
 i64 name_of(struct inode *directory, char *to, u64 size);
+bool path_of(const struct dirent *, char *to, u64 size);
 
 #endif

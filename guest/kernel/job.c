@@ -9,7 +9,7 @@
 /* SIGCHLD, and whoever waits. */
 void tell_parent(struct process *p, i32 code, i32 status) {
     struct process *parent = p->parent;
-    struct siginfo info = {.signal = (i32)p->exit_signal, .code = code, .pid = p->pid, .status = status};
+    struct siginfo info = {.signal = (i32)p->exit_signal, .code = code, .pid = p->pid, .uid = p->uid.real, .status = status};
 
     if (!parent)
         return;
@@ -52,10 +52,31 @@ void process_continue(struct process *p, bool tell) {
 }
 
 /* No member has a parent in another group of the same session. */
-bool group_is_orphaned(const struct process *member) {
+static bool is_orphaned(const struct process *member, const struct process *leaving) {
     for (const struct process *p = processes; p; p = p->next)
-        if (p->group == member->group && !p->zombie && p->parent && p->parent->session == p->session &&
+        if (p->group == member->group && p != leaving && !p->zombie && p->parent && p->parent->session == p->session &&
             p->parent->group != p->group)
             return false;
     return true;
+}
+
+bool group_is_orphaned(const struct process *member) { return is_orphaned(member, NULL); }
+
+static bool is_stopped(i32 group) {
+    for (const struct process *p = processes; p; p = p->next)
+        if (p->group == group && p->stopped)
+            return true;
+    return false;
+}
+
+void group_loses(const struct process *member, const struct process *parent) {
+    bool itself = member == parent;
+    const struct process *from = itself ? member->parent : parent;
+    struct siginfo hang_up = {.signal = SIGHUP, .code = SI_KERNEL}, go_on = {.signal = SIGCONT, .code = SI_KERNEL};
+
+    if (!from || from->group == member->group || from->session != member->session ||
+        !is_orphaned(member, itself ? member : NULL) || !is_stopped(member->group))
+        return;
+    signal_group(member->group, &hang_up);
+    signal_group(member->group, &go_on);
 }

@@ -12,4 +12,8 @@ void sleep_while_stopped(void);
 bool group_is_orphaned(const struct process *); /* nobody outside of it could wake it */
 void tell_parent(struct process *, i32 code, i32 status);
 
+/* `parent` is not the parent of `member` any more, or is itself the member and ends: if the group is left with nobody
+ * to continue it, it is told. */
+void group_loses(const struct process *member, const struct process *parent);
+
 #endif

@@ -25,7 +25,7 @@ struct lock {
     u64 first, last;            /* bytes */
 };
 
-static struct lock *locks;
+static struct lock *locks;      /* by their first bytes: the lowest conflict is the one that F_GETLK tells of */
 
 static bool overlap(const struct lock *a, const struct lock *b) {
     return a->inode == b->inode && a->whole == b->whole && a->first <= b->last && b->first <= a->last;
@@ -39,13 +39,15 @@ static const struct lock *conflict(const struct lock *wanted) {
 }
 
 static int add(const struct lock *like) {
-    struct lock *l = kmalloc(sizeof *l);
+    struct lock *l = kmalloc(sizeof *l), **at = &locks;
 
     if (!l)
         return -ENOLCK;
+    while (*at && (*at)->first <= like->first)
+        at = &(*at)->next;
     *l = *like;
-    l->next = locks;
-    locks = l;
+    l->next = *at;
+    *at = l;
     return 0;
 }
 

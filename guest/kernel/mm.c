@@ -2,6 +2,7 @@
 #include "kernel.h"
 #include "linux.h"
 #include "page.h"
+#include "process.h"
 #include "slab.h"
 #include "vm.h"
 
@@ -65,7 +66,7 @@ struct mm *mm_copy(struct mm *old) {
     new->environment = old->environment;
     new->strings_end = old->strings_end;
     for (const struct vma *v = old->first; v; v = v->next)
-        if (vma_copy(new, v) || !copy_pages(old, new, v)) {
+        if (vma_add(new, v) || !copy_pages(old, new, v)) {
             mm_put(new);
             return NULL;
         }
@@ -74,8 +75,7 @@ struct mm *mm_copy(struct mm *old) {
 
 static bool copy_text(struct mm *from, struct mm *to) {
     for (const struct vma *v = from->first; v; v = v->next)
-        if (v->prot & PROT_EXEC && (vma_add(to, v->start, v->end, v->prot, v->shared, v->inode, v->offset) ||
-                                    !copy_pages(from, to, v)))
+        if (v->prot & PROT_EXEC && (vma_add(to, v) || !copy_pages(from, to, v)))
             return false;
     return true;
 }
@@ -91,6 +91,14 @@ struct mm *mm_keep_text(struct mm *mm) {
 }
 
 int mm_take_text(struct mm *mm, struct mm *kept) { return copy_text(kept, mm) ? 0 : -ENOMEM; }
+
+void mappings_cut(const struct inode *i, u64 size) {
+    size = ROUND_UP(size, PAGE_SIZE);
+    for (const struct process *p = processes; p; p = p->next)
+        for (const struct vma *v = p->mm ? p->mm->first : NULL; v; v = v->next)
+            if (v->inode == i && v->offset + (v->end - v->start) > size)
+                vma_zap(p->mm, v->start + (MAX(size, v->offset) - v->offset), v->end);
+}
 
 void mm_put(struct mm *mm) {
     if (--mm->refs)

@@ -1,7 +1,9 @@
 /* From a path to an inode. */
 #include "file.h"
+#include "ids.h"
 #include "inode.h"
 #include "kernel.h"
+#include "proc.h"
 #include "process.h"
 #include "slab.h"
 
@@ -17,12 +19,18 @@ static void move(struct walk *w, struct inode *to) {
 
 static int walk_path(struct walk *, const char *path, bool follow, char *last);
 
+/* May we look for names there? */
+static int enter(const struct inode *directory) {
+    return !is_directory(directory) ? -ENOTDIR : proc_is_gone(directory) ? -ESRCH : inode_may(directory, MAY_EXEC);
+}
+
 /* One component, and what it links to. */
 static int walk_name(struct walk *w, const char *name, u64 n, bool follow) {
     if (n > NAME_MAX)
         return -ENAMETOOLONG;
-    if (!is_directory(w->at))
-        return -ENOTDIR;
+    int error = enter(w->at);
+    if (error)
+        return error;
     if (n == 1 && name[0] == '.')
         return 0;
     if (n == 2 && name[0] == '.' && name[1] == '.') {
@@ -63,7 +71,7 @@ static int walk_path(struct walk *w, const char *path, bool follow, char *last) 
                 return -ENAMETOOLONG;
             memcpy(last, path, n);
             last[n] = 0;
-            return is_directory(w->at) ? 0 : -ENOTDIR;
+            return enter(w->at);
         }
         if (!n)
             return 0;
@@ -124,4 +132,18 @@ i64 name_of(struct inode *directory, char *to, u64 size) {
         to[--at] = '/';
     memmove(to, to + at, size - at);
     return (i64)(size - at);
+}
+
+/* Of whatever has this name. */
+bool path_of(const struct dirent *d, char *to, u64 size) {
+    i64 n = name_of(d->directory, to, size);
+
+    if (n < 0 || (u64)n + strlen(d->name) + 1 > size)
+        return false;
+    if (n > 2)
+        to[n - 1] = '/';
+    else
+        n = 1;                          /* the root has its slash already */
+    copy_string(to + n, d->name, size - (u64)n);
+    return true;
 }

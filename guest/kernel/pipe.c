@@ -38,7 +38,10 @@ static u64 used(const struct pipe *p) { return p->head - p->tail; }
 /* The longest piece at `at` that lies in one page. */
 static u64 piece(u64 at, u64 n) { return MIN(n, PAGE_SIZE - (at & PAGE_MASK)); }
 
+static bool has_room(const struct pipe *p) { return p->size - used(p) >= PIPE_BUF; }
+
 static u64 take(struct pipe *p, u8 *to, u64 n) {
+    bool full = !has_room(p);
     u64 done = 0;
 
     n = MIN(n, used(p));
@@ -46,6 +49,7 @@ static u64 take(struct pipe *p, u8 *to, u64 n) {
         part = piece(p->tail, n - done);
         memcpy(to + done, p->page[p->tail / PAGE_SIZE % PIPE_PAGES] + (p->tail & PAGE_MASK), part);
     }
+    p->freed += full && has_room(p);
     return n;
 }
 
@@ -122,13 +126,15 @@ bool pipe_put(struct pipe *p, const u8 *from, u64 n) {
     return p->size - used(p) >= n && (put(p, from, n), true);
 }
 
+u64 pipe_news(const struct pipe *p, bool read, bool write) { return (read ? p->head : 0) + (write ? p->freed : 0); }
+
 i16 pipe_poll(const struct pipe *p, bool read, bool write) {
     i16 events = 0;
 
     if (read)
         events |= (used(p) ? POLLIN | POLLRDNORM : 0) | (p->writers || !p->opened_write ? 0 : POLLHUP);
     if (write)
-        events |= (p->size - used(p) >= PIPE_BUF ? POLLOUT | POLLWRNORM : 0) | (p->readers ? 0 : POLLERR);
+        events |= (has_room(p) ? POLLOUT | POLLWRNORM : 0) | (p->readers ? 0 : POLLERR);
     return events;
 }
 
@@ -150,6 +156,8 @@ static i64 fifo_write(struct file *f, const u8 *from, u64 n, u64 moved) {
 }
 
 static i16 fifo_poll(struct file *f) { return pipe_poll(pipe_of(f), readable(f), writable(f)); }
+
+static u64 fifo_news(struct file *f) { return pipe_news(pipe_of(f), readable(f), writable(f)); }
 
 static i64 fifo_ioctl(struct file *f, u32 request, u64 argument) {
     i32 count = (i32)used(pipe_of(f));
@@ -200,7 +208,7 @@ static int fifo_open(struct file *f) {
 }
 
 const struct file_ops fifo_ops = {
-    .read = fifo_read, .write = fifo_write, .ioctl = fifo_ioctl, .poll = fifo_poll, .open = fifo_open,
+    .read = fifo_read, .write = fifo_write, .ioctl = fifo_ioctl, .poll = fifo_poll, .news = fifo_news, .open = fifo_open,
     .release = fifo_release, .stream = true,
 };
 

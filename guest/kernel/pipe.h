@@ -13,6 +13,7 @@ struct pipe {
     u64 head, tail;             /* count up for ever */
     u64 size;                   /* what it may hold; the ring has room for PIPE_SIZE */
     struct rights *rights;      /* files on their way through a socket (rights.c) */
+    u64 freed;                  /* how often there was room again */
     u32 readers, writers;
     u32 opened_read, opened_write;      /* how often: a FIFO's open() waits for the other side */
 };
@@ -24,6 +25,7 @@ i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     
 i64 pipe_resize(struct pipe *, u64 size);               /* what it is then, or -EBUSY */
 bool pipe_take(struct pipe *, u8 *to, u64 n);           /* that much, or nothing */
 bool pipe_put(struct pipe *, const u8 *from, u64 n);
+u64 pipe_news(const struct pipe *, bool read, bool write);       /* see file.h */
 i16 pipe_poll(const struct pipe *, bool read, bool write);
 
 extern const struct file_ops fifo_ops;

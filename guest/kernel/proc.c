@@ -2,6 +2,7 @@
  *
  *   /proc ── self → 7
  *         ├─ meminfo, mounts, stat, uptime, …     text_ops
+ *         ├─ sys/kernel ── ostype, pid_max, …       text_ops
  *         └─ 7 ── stat, status, maps, cmdline, …  text_ops
  *               ├─ exe, cwd, root                 links that jump
  *               └─ fd ── 0, 1, 2                  links that jump
@@ -22,17 +23,24 @@
 #define TEXT_MAX 65536UL
 #define NAME_SIZE 16
 
-static const char *const files_of_all[] = {"meminfo", "mounts", "stat", "uptime", "version", "loadavg", "cpuinfo", "filesystems"};
-static void (*const text_of_all[])(struct text *) = {text_meminfo, text_mounts, text_stat, text_uptime, text_version,
-                                                    text_loadavg, text_cpuinfo, text_filesystems};
-static const char *const files_of_one[] = {"stat", "status", "statm", "maps", "cmdline", "environ", "comm", "mounts"};
-static void (*const text_of_one[])(struct text *) = {text_process_stat, text_process_status, text_process_statm,
-                                                    text_process_maps, text_process_cmdline, text_process_environ,
-                                                    text_process_comm, text_mounts};
+struct entry { const char *name; void (*write)(struct text *); };
+
+/* From FIRST_OF_KERNEL on, in sys/kernel. */
+#define FIRST_OF_KERNEL 8
+static const struct entry of_all[] = {
+    {"meminfo", text_meminfo}, {"mounts", text_mounts}, {"stat", text_stat}, {"uptime", text_uptime},
+    {"version", text_version}, {"loadavg", text_loadavg}, {"cpuinfo", text_cpuinfo}, {"filesystems", text_filesystems},
+    {"ostype", text_ostype}, {"osrelease", text_osrelease}, {"hostname", text_hostname}, {"pid_max", text_pid_max},
+};
+static const struct entry of_one[] = {
+    {"stat", text_process_stat}, {"status", text_process_status}, {"statm", text_process_statm}, {"maps", text_process_maps},
+    {"cmdline", text_process_cmdline}, {"environ", text_process_environ}, {"comm", text_process_comm}, {"mounts", text_mounts},
+};
 
 /* An inode of /proc knows its process and what it shows: pid << 16 | index. */
 static void *tag(i32 pid, u64 index) { return (void *)((u64)(u32)pid << 16 | index); }
 static i32 pid_of(const struct inode *i) { return (i32)((u64)i->device >> 16); }
+static i32 process_in(const struct inode *directory) { return (i32)(u64)directory->device; }
 static u64 index_of(const struct inode *i) { return (u64)i->device & 0xffff; }
 
 /* ---- texts ---- */
@@ -44,9 +52,9 @@ static i64 text_read(struct file *f, u8 *to, u64 n, u64 at) {
     if (!t.bytes)
         return -ENOMEM;
     if (!pid_of(f->inode))
-        text_of_all[index_of(f->inode)](&t);
+        of_all[index_of(f->inode)].write(&t);
     else if (t.process)
-        text_of_one[index_of(f->inode)](&t);
+        of_one[index_of(f->inode)].write(&t);
     else
         got = -ESRCH;
     if (!got && at < t.used) {
@@ -57,9 +65,24 @@ static i64 text_read(struct file *f, u8 *to, u64 n, u64 at) {
     return got;
 }
 
+/* A process may be renamed by its own threads. */
+static i64 comm_write(struct file *f, const u8 *from, u64 n, u64 at) {
+    struct process *p = process_of(pid_of(f->inode));
+
+    (void)at;
+    if (p != current->process)
+        return p ? -EINVAL : -ESRCH;
+    memset(p->threads->name, 0, sizeof p->threads->name);
+    memcpy(p->threads->name, from, MIN(n, sizeof p->threads->name - 1));
+    return (i64)n;
+}
+
 static const struct file_ops text_ops = {.read = text_read};
+static const struct file_ops comm_ops = {.read = text_read, .write = comm_write};
 
 /* ---- names ---- */
+
+bool proc_is_gone(const struct inode *directory) { return directory->device && !process_of(process_in(directory)); }
 
 static void add(struct inode *directory, const char *name, struct inode *i) {
     if (!i)
@@ -68,14 +91,22 @@ static void add(struct inode *directory, const char *name, struct inode *i) {
     inode_put(i);
 }
 
-static void add_text(struct inode *directory, const char *name, i32 pid, u64 index) {
-    struct inode *i = inode_new(S_IFREG | 0444);
+/* What is there to be read belongs to the process that it tells of. */
+static void belongs_to(struct inode *i, const struct process *p) {
+    i->uid = p ? p->uid.effective : 0;
+    i->gid = p ? p->gid.effective : 0;
+}
+
+static void add_text(struct inode *directory, const struct entry *e, const struct process *p, u64 index) {
+    bool comm = e->write == text_process_comm;
+    struct inode *i = inode_new(S_IFREG | (comm ? 0644 : e->write == text_process_environ ? 0400 : 0444));
 
     if (i) {
-        i->ops = &text_ops;
-        i->device = tag(pid, index);
+        i->ops = comm ? &comm_ops : &text_ops;
+        i->device = tag(p ? p->pid : 0, index);
+        belongs_to(i, p);
     }
-    add(directory, name, i);
+    add(directory, e->name, i);
 }
 
 /* Somebody may be on his way along the old one, so it stays if it says the same. */
@@ -126,13 +157,26 @@ static void remove_all(struct inode *directory) {
     }
 }
 
+static u64 decimal(const char *s) {
+    u64 value = 0;
+
+    while (*s)
+        value = value * 10 + (u64)(*s++ - '0');
+    return value;
+}
+
 static void refresh_fds(struct inode *directory) {
     void (*refresh)(struct inode *) = directory->refresh;
-    struct process *p = process_of((i32)(u64)directory->device);
+    struct process *p = process_of(process_in(directory));
     char name[NAME_SIZE];
 
     directory->refresh = NULL;          /* not while we look ourselves */
-    remove_all(directory);
+    for (struct dirent *d = directory->first, *next; d; d = next) {     /* what stays keeps its place, for getdents */
+        next = d->next;
+        i32 fd = (i32)decimal(d->name);
+        if (!p || !p->files || !p->files->file[fd])
+            directory_remove(d);
+    }
     for (i32 fd = 0; p && p->files && fd < MAX_FILES; fd++)
         if (p->files->file[fd]) {
             format(name, sizeof name, "%d", fd);
@@ -143,41 +187,60 @@ static void refresh_fds(struct inode *directory) {
     directory->refresh = refresh;
 }
 
-static void refresh_process(struct inode *directory) {
-    void (*refresh)(struct inode *) = directory->refresh;
-    struct process *p = process_of((i32)(u64)directory->device);
-    struct inode *link;
+/* A zombie has none of these any more. */
+static void refresh_link(struct inode *directory, const char *name, struct inode *to) {
+    struct inode *link = to ? add_link(directory, name) : NULL;
+    struct dirent *d = directory_find(directory, name, strlen(name));
 
-    directory->refresh = NULL;
-    if (p && p->program && (link = add_link(directory, "exe")))
-        set_jump(link, p->program);
-    if (p && p->directory && (link = add_link(directory, "cwd")))
-        set_jump(link, p->directory);
-    if (p && (link = add_link(directory, "root")))
-        set_jump(link, root_inode);
-    directory->refresh = refresh;
+    if (link)
+        set_jump(link, to);
+    else if (d)
+        directory_remove(d);
 }
 
-static struct inode *new_directory(struct inode *parent, const char *name, i32 pid, void (*refresh)(struct inode *)) {
+static void refresh_process(struct inode *directory) {
+    const struct process *p = process_of(process_in(directory));
+
+    directory->refresh = NULL;
+    refresh_link(directory, "exe", p ? p->program : NULL);
+    refresh_link(directory, "cwd", p ? p->directory : NULL);
+    refresh_link(directory, "root", p && p->directory ? root_inode : NULL);
+    directory->refresh = refresh_process;
+}
+
+static void refresh_nothing(struct inode *directory) { (void)directory; }
+
+static struct inode *new_directory(struct inode *parent, const char *name, const struct process *p,
+                                   void (*refresh)(struct inode *)) {
     struct inode *i = inode_new(S_IFDIR | 0555);
 
     if (!i)
         return NULL;
     add(parent, name, i);
-    i->device = (void *)(u64)(u32)pid;
+    i->device = (void *)(u64)(u32)(p ? p->pid : 0);
     i->refresh = refresh;
+    belongs_to(i, p);
     return i;
 }
 
 static void add_process(struct inode *proc, const struct process *p, const char *name) {
-    struct inode *directory = new_directory(proc, name, p->pid, NULL);
+    struct inode *directory = new_directory(proc, name, p, NULL);
 
     if (!directory)
         return;
-    for (u64 i = 0; i < COUNT(files_of_one); i++)
-        add_text(directory, files_of_one[i], p->pid, i);
-    new_directory(directory, "fd", p->pid, refresh_fds);
+    for (u64 i = 0; i < COUNT(of_one); i++)
+        add_text(directory, &of_one[i], p, i);
+    new_directory(directory, "fd", p, refresh_fds);
     directory->refresh = refresh_process;
+}
+
+static const struct process *next_process(i32 pid) {
+    const struct process *next = NULL;
+
+    for (const struct process *p = processes; p; p = p->next)
+        if (p->pid > pid && (!next || p->pid < next->pid))
+            next = p;
+    return next;
 }
 
 /* Those that ended go, new ones come, and "self" is whoever looks. */
@@ -188,13 +251,13 @@ static void refresh_proc(struct inode *proc) {
     proc->refresh = NULL;
     for (struct dirent *d = proc->first; d; d = next) {
         next = d->next;
-        if (!is_directory(d->inode) || process_of((i32)(u64)d->inode->device))
+        if (!is_directory(d->inode) || !proc_is_gone(d->inode))
             continue;
         d->inode->refresh = NULL;
         remove_all(d->inode);
         directory_remove(d);
     }
-    for (const struct process *p = processes; p; p = p->next) {
+    for (const struct process *p = next_process(0); p; p = next_process(p->pid)) {
         format(name, sizeof name, "%d", p->pid);
         if (!directory_find(proc, name, strlen(name)))
             add_process(proc, p, name);
@@ -211,10 +274,14 @@ void proc_init(void) {
 
     if (old && (!is_directory(old->inode) || old->inode->count))
         return;                         /* the root file system has brought its own */
-    struct inode *proc = old ? old->inode : new_directory(root_inode, "proc", 0, NULL);
-    if (!proc)
+    struct inode *proc = old ? old->inode : new_directory(root_inode, "proc", NULL, NULL);
+    struct inode *sys = proc ? new_directory(proc, "sys", NULL, NULL) : NULL;
+    struct inode *kernel = sys ? new_directory(sys, "kernel", NULL, NULL) : NULL;
+    if (!kernel)
         return;
-    for (u64 i = 0; i < COUNT(files_of_all); i++)
-        add_text(proc, files_of_all[i], 0, i);
+    proc->mode = S_IFDIR | 0555;
+    for (u64 i = 0; i < COUNT(of_all); i++)
+        add_text(i < FIRST_OF_KERNEL ? proc : kernel, &of_all[i], NULL, i);
     proc->refresh = refresh_proc;
+    sys->refresh = kernel->refresh = refresh_nothing;
 }

@@ -1,6 +1,11 @@
 #ifndef PROC_H
 #define PROC_H
 
-void proc_init(void);                   /* /proc (proc.c) */
+#include "types.h"
+
+struct inode;
+
+void proc_init(void);                                   /* /proc (proc.c) */
+bool proc_is_gone(const struct inode *directory);       /* of a process that is no more */
 
 #endif

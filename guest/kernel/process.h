@@ -3,6 +3,7 @@
 #define PROCESS_H
 
 #include "cpu.h"
+#include "ids.h"
 #include "linux.h"
 #include "platform.h"
 #include "signal.h"
@@ -14,6 +15,7 @@
 
 struct process {
     i32 pid, group, session;
+    struct ids uid, gid;
     struct process *parent, *children, *sibling;
     struct process *next;                       /* of all there are */
     struct task *threads;
@@ -35,6 +37,7 @@ struct process {
     struct rlimit limits[RLIMITS];
     struct timer alarm;
     u64 interval[3], cpu_timer[2];              /* of the interval timers (itimer.c); 0 = none */
+    char last_name[16];                         /* of its last thread */
     u64 started, cpu_ns, children_ns;
     u32 death_signal;                           /* when the parent ends: PR_SET_PDEATHSIG */
     u32 keys;                                   /* protection keys in use: bit n is key n */
@@ -83,6 +86,8 @@ void process_abandon(struct process *);                 /* one that never ran */
 struct process *process_of(i32 pid);                    /* NULL: no such process; a zombie is one */
 struct task *task_of(i32 tid);
 u32 tasks_count(void);
+
+extern const struct utsname system_name;                /* sys_process.c */
 
 /* exit.c */
 void process_exit(u32 status) __attribute__((noreturn));        /* the whole process: code << 8, or a signal */

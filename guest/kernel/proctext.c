@@ -45,7 +45,8 @@ void text_stat(struct text *t) {
     used /= TICK;
     u64 up = now_ns() / TICK, idle = up > used ? up - used : 0;
     text_add(t, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\ncpu0 %lu 0 0 %lu 0 0 0 0 0 0\n", used, idle, used, idle);
-    text_add(t, "intr 0\nctxt 0\nbtime 0\nprocesses %u\nprocs_running %lu\nprocs_blocked 0\n", tasks_count(), running);
+    text_add(t, "intr 0\nctxt 0\nbtime %lu\nprocesses %u\nprocs_running %lu\nprocs_blocked 0\n",
+             (calendar_ns() - now_ns()) / NS_PER_S, tasks_count(), running);
 }
 
 void text_uptime(struct text *t) {
@@ -54,7 +55,11 @@ void text_uptime(struct text *t) {
     text_add(t, "%lu.%02lu 0.00\n", hundredths / 100, hundredths % 100);
 }
 
-void text_version(struct text *t) { text_add(t, "Linux version 6.1.0-paracell (ParaCell) #1 ParaCell\n"); }
+void text_version(struct text *t) { text_add(t, "Linux version %s (ParaCell) #1 ParaCell\n", system_name.release); }
+void text_ostype(struct text *t) { text_add(t, "%s\n", system_name.sysname); }
+void text_osrelease(struct text *t) { text_add(t, "%s\n", system_name.release); }
+void text_hostname(struct text *t) { text_add(t, "%s\n", system_name.nodename); }
+void text_pid_max(struct text *t) { text_add(t, "%d\n", PID_MAX); }
 void text_loadavg(struct text *t) { text_add(t, "0.00 0.00 0.00 1/%u %d\n", tasks_count(), current->process->pid); }
 void text_filesystems(struct text *t) { text_add(t, "nodev\ttmpfs\nnodev\tproc\n"); }
 
@@ -76,7 +81,7 @@ static char state_of(const struct process *p) {
     return 'S';
 }
 
-static const char *name_of_process(const struct process *p) { return p->threads ? p->threads->name : "ended"; }
+static const char *name_of_process(const struct process *p) { return p->threads ? p->threads->name : p->last_name; }
 
 static u64 size_of(const struct process *p) {
     u64 size = 0;
@@ -97,9 +102,14 @@ void text_process_stat(struct text *t) {
 
     text_add(t, "%d (%s) %c %d %d %d 0 -1 0 0 0 0 0 ", p->pid, name_of_process(p), state_of(p), parent_of(p), p->group, p->session);
     text_add(t, "%lu 0 %lu 0 %d %d %u 0 %lu %lu %lu ", cpu, children, 20 + p->nice, p->nice, p->thread_count,
-             p->started / TICK, size_of(p), resident(p));
+             p->started / TICK + 1, size_of(p), resident(p));
     text_add(t, "18446744073709551615 0 0 0 0 0 %lu %lu 0 0 0 0 0 %u 0 0 0 0 0 0 0 0 0 0 0 0 0 0 %u\n", p->signals.set,
              p->threads ? p->threads->blocked : 0, p->exit_signal, p->status);
+}
+
+/* The fourth, for files, is the effective one. */
+static void add_ids(struct text *t, const char *name, const struct ids *ids) {
+    text_add(t, "%s:\t%u\t%u\t%u\t%u\n", name, ids->real, ids->effective, ids->saved, ids->effective);
 }
 
 void text_process_status(struct text *t) {
@@ -118,7 +128,9 @@ void text_process_status(struct text *t) {
     }
     text_add(t, "Name:\t%s\nUmask:\t%04o\nState:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n", name_of_process(p),
              p->umask, state, p->pid, p->pid, parent_of(p));
-    text_add(t, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t1024\nGroups:\t\n");
+    add_ids(t, "Uid", &p->uid);
+    add_ids(t, "Gid", &p->gid);
+    text_add(t, "FDSize:\t1024\nGroups:\t\n");
     text_add(t, "VmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nThreads:\t%u\n", size_of(p) / 1024, KIB(resident(p)), p->thread_count);
     text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
              p->threads ? p->threads->signals.set : 0, p->signals.set, p->threads ? p->threads->blocked : 0, ignored, caught);
@@ -154,8 +166,7 @@ void text_process_environ(struct text *t) {
 }
 
 bool inode_path(const struct inode *i, char *to, u64 size) {
-    struct dirent *d;
-    i64 n;
+    const struct dirent *d;
 
     if (is_directory(i))
         return name_of((struct inode *)i, to, size) > 0;
@@ -163,17 +174,11 @@ bool inode_path(const struct inode *i, char *to, u64 size) {
         return format(to, size, "pipe:[%lu]", i->number);
     if ((i->mode & S_IFMT) == S_IFSOCK && !i->links)
         return format(to, size, "socket:[%lu]", i->number);
-    if (!(d = directory_name_of(i)))
-        return format(to, size, i->mode & S_IFMT ? "/ (deleted)" : "anon_inode:[file]");
-    n = name_of(d->directory, to, size);
-    if (n < 0 || (u64)n + strlen(d->name) + 1 > size)
-        return false;
-    if (n > 2)
-        to[n - 1] = '/';
-    else
-        n = 1;
-    copy_string(to + n, d->name, size - (u64)n);
-    return true;
+    if ((d = directory_name_of(i)))
+        return path_of(d, to, size);
+    if (i->was)
+        return format(to, size, "%s (deleted)", i->was);
+    return format(to, size, i->mode & S_IFMT ? "/ (deleted)" : "anon_inode:[file]");
 }
 
 void text_process_maps(struct text *t) {

@@ -12,6 +12,7 @@ void text_add(struct text *, const char *format, ...) __attribute__((format(prin
 
 void text_meminfo(struct text *), text_mounts(struct text *), text_stat(struct text *), text_uptime(struct text *);
 void text_version(struct text *), text_loadavg(struct text *), text_cpuinfo(struct text *), text_filesystems(struct text *);
+void text_ostype(struct text *), text_osrelease(struct text *), text_hostname(struct text *), text_pid_max(struct text *);
 void text_process_stat(struct text *), text_process_status(struct text *), text_process_statm(struct text *);
 void text_process_maps(struct text *), text_process_cmdline(struct text *), text_process_environ(struct text *);
 void text_process_comm(struct text *);

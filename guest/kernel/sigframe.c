@@ -13,6 +13,10 @@
 #define MXCSR_MASK 0xffff
 #define MXCSR_AT 24             /* in the FXSAVE area */
 
+/* What Linux calls its code and data segments.  Ours have other numbers, and nobody can change them by way of the frame. */
+#define LINUX_CS 0x33
+#define LINUX_SS 0x2b
+
 #define USER_FLAGS 0x50dd5UL    /* CF PF AF ZF SF TF DF OF RF AC: what a program may choose */
 #define FLAG_IF 0x200UL
 #define FLAG_TF 0x100UL
@@ -29,7 +33,7 @@ struct sigframe { u64 restorer; struct ucontext context; struct siginfo info; };
 static void fill_registers(struct sigcontext *c, const struct trapframe *tf, u64 mask, u64 address) {
     *c = (struct sigcontext){
         tf->r8, tf->r9, tf->r10, tf->r11, tf->r12, tf->r13, tf->r14, tf->r15, tf->rdi, tf->rsi, tf->rbp, tf->rbx,
-        tf->rdx, tf->rax, tf->rcx, tf->rsp, tf->rip, tf->rflags, (u16)tf->cs, 0, 0, (u16)tf->ss, tf->error, tf->vector,
+        tf->rdx, tf->rax, tf->rcx, tf->rsp, tf->rip, tf->rflags, LINUX_CS, 0, 0, LINUX_SS, tf->error, tf->vector,
         mask, address, 0, plat_pkru(), {0},
     };
 }
@@ -77,6 +81,7 @@ void signal_call_handler(const struct siginfo *info) {
         print("%s[%d]: no stack for the handler of %s", current->name, current->process->pid, signal_name(signal));
         process_killed(SIGSEGV);
     }
+    fpu_load(&fpu_at_start);
     current->blocked |= action->mask | (action->flags & SA_NODEFER ? 0 : 1UL << (signal - 1));
     tf->rip = action->handler;
     tf->rsp = at;

@@ -1,6 +1,7 @@
 /* Signals: sending them, and what happens by default. */
 #include "signal.h"
 
+#include "file.h"
 #include "job.h"
 #include "kernel.h"
 #include "process.h"
@@ -27,6 +28,7 @@ static void post(struct signals *s, const struct siginfo *info) {
     if (s->set & BIT(info->signal) && info->signal < QUEUED_FROM)
         return;
     s->set |= BIT(info->signal);
+    wakeup(&pollers);                   /* a signalfd is ready */
     if (!(sent = kmalloc(sizeof *sent)))
         return;                         /* it arrives all the same, but cannot say from whom */
     sent->info = *info;
@@ -82,7 +84,9 @@ void signal_task(struct task *t, const struct siginfo *info) {
     if (signal_ignored(t->process, info->signal) && !blocks(t, info->signal))
         return;
     post(&t->signals, info);
-    if (!(t->blocked & BIT(info->signal) & ~UNSTOPPABLE))
+    if (t->blocked & BIT(info->signal) & ~UNSTOPPABLE)
+        wakeup(&t->signals);            /* sigtimedwait may want it nevertheless */
+    else
         wake_task(t);
 }
 
@@ -98,7 +102,7 @@ void signal_process(struct process *p, const struct siginfo *info) {
     post(&p->signals, info);
     for (; t; t = t->next_thread)
         if (t->blocked & BIT(info->signal) & ~UNSTOPPABLE)
-            wakeup(&t->signals);        /* sigtimedwait may want it nevertheless */
+            wakeup(&t->signals);
         else if (t->state == SLEEPING)
             break;
     if (t)

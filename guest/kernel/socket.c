@@ -131,6 +131,10 @@ static i16 socket_poll(struct file *f) {
     return events | (pipe_poll(s->out, false, true) & (POLLOUT | POLLWRNORM)) | (all_over ? POLLOUT | POLLWRNORM : 0);
 }
 
+static u64 socket_news(struct file *f) {
+    return pipe_news(socket_of(f)->in, true, false) + pipe_news(socket_of(f)->out, false, true);
+}
+
 static i64 socket_ioctl(struct file *f, u32 request, u64 argument) {
     struct socket *s = socket_of(f);
     i32 count = (i32)(s->in->head - s->in->tail);
@@ -154,7 +158,7 @@ static void socket_release(struct file *f) {
 }
 
 static const struct file_ops socket_ops = {
-    .read = socket_read, .write = socket_write, .ioctl = socket_ioctl, .poll = socket_poll, .release = socket_release,
+    .read = socket_read, .write = socket_write, .ioctl = socket_ioctl, .poll = socket_poll, .news = socket_news, .release = socket_release,
     .stream = true, .whole = true,
 };
 

@@ -33,7 +33,7 @@ static bool group_is_in(i32 group, i32 session) {
 i64 sys_setpgid(i32 pid, i32 group) {
     struct process *me = current->process, *p = process_at(pid);
 
-    if (group < 0)
+    if (group < 0 || (!group && pid < 0))
         return -EINVAL;
     if (!p || p->zombie || (p != me && p->parent != me))
         return -ESRCH;

@@ -226,6 +226,10 @@ i64 sys_copy_file_range(i32 in_fd, u64 in_offset, i32 out_fd, u64 out_offset, u6
     return send_between(out, out_offset, in, in_offset, n);
 }
 
+int resize_file(struct inode *i, u64 size) {
+    return size > i->size && room_for(size - 1, 1) == TOO_LARGE ? -EFBIG : inode_truncate(i, size);
+}
+
 /* Memory is given when it is written; all there is to do is the size. */
 i64 sys_fallocate(i32 fd, u32 mode, i64 offset, i64 n) {
     struct file *f = file_at(fd);
@@ -236,7 +240,7 @@ i64 sys_fallocate(i32 fd, u32 mode, i64 offset, i64 n) {
         return -EINVAL;
     if (mode || !is_regular(f->inode))
         return mode ? -EOPNOTSUPP : -ENODEV;
-    return (u64)(offset + n) > f->inode->size ? inode_truncate(f->inode, (u64)(offset + n)) : 0;
+    return (u64)(offset + n) > f->inode->size ? resize_file(f->inode, (u64)(offset + n)) : 0;
 }
 
 i64 sys_ftruncate(i32 fd, i64 size) {
@@ -246,13 +250,18 @@ i64 sys_ftruncate(i32 fd, i64 size) {
         return -EBADF;
     if (size < 0 || !writable(f) || !is_regular(f->inode))
         return -EINVAL;
-    return inode_truncate(f->inode, (u64)size);
+    return resize_file(f->inode, (u64)size);
 }
 
-i64 sys_fsync(i32 fd) { return file_at(fd) ? 0 : -EBADF; }
+/* Whatever was written is there already. */
+i64 sys_fsync(i32 fd) {
+    const struct file *f = file_at(fd);
+
+    return !f ? -EBADF : f->ops == &regular_ops || f->ops == &directory_ops ? 0 : -EINVAL;
+}
 i64 sys_fdatasync(i32 fd) { return sys_fsync(fd); }
 i64 sys_sync(void) { return 0; }
 i64 sys_fadvise64(i32 fd, i64 offset, i64 n, i32 advice) {
     (void)offset, (void)n, (void)advice;
-    return sys_fsync(fd);
+    return file_at(fd) ? 0 : -EBADF;
 }

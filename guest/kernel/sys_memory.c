@@ -1,4 +1,5 @@
 /* Changing the address space. */
+#include "device.h"
 #include "file.h"
 #include "inode.h"
 #include "kernel.h"
@@ -21,7 +22,7 @@ static int check_rights(u32 prot, bool shared) {
 static int check_file(const struct file *f, u32 prot, bool shared) {
     if (!f)
         return -EBADF;
-    if (!is_regular(f->inode))
+    if (!is_regular(f->inode) && !is_zero_device(f->inode))
         return -ENODEV;
     return !readable(f) || (shared && prot & PROT_WRITE && !writable(f)) ? -EACCES : 0;
 }
@@ -69,21 +70,27 @@ static struct inode *shared_memory(u64 size) {
     return i;
 }
 
+static int check_flags(u64 size, u32 flags, u64 offset) {
+    u32 type = flags & MAP_TYPE;
+
+    if (!size || offset & PAGE_MASK || !type || type > (flags & MAP_ANONYMOUS ? MAP_PRIVATE : MAP_SHARED_VALIDATE))
+        return -EINVAL;
+    return ROUND_UP(size, PAGE_SIZE) - 1 >= USER_TOP ? -ENOMEM : 0;         /* or so large that nothing is left of it */
+}
+
 i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     bool shared = (flags & MAP_TYPE) != MAP_PRIVATE, exec = prot & PROT_EXEC;
     struct inode *inode = NULL;
     struct mm *mm = mine();
-    int error;
+    struct file *f = flags & MAP_ANONYMOUS ? NULL : file_at(fd);
+    int error = check_flags(size, flags, offset);
 
+    if (!error && !(flags & MAP_ANONYMOUS))
+        error = check_file(f, prot, shared);
+    if (error)
+        return error;
     size = ROUND_UP(size, PAGE_SIZE);
-    if (!size || offset & PAGE_MASK || (flags & MAP_TYPE) == 0 || (flags & MAP_TYPE) > MAP_SHARED_VALIDATE)
-        return -EINVAL;
-    if (size > USER_TOP)
-        return -ENOMEM;
-    if (!(flags & MAP_ANONYMOUS)) {
-        struct file *f = file_at(fd);
-        if ((error = check_file(f, prot, shared)))
-            return error;
+    if (f && !is_zero_device(f->inode)) {
         inode = f->inode;
     } else if (!(flags & MAP_NORESERVE) && prot & PROT_WRITE && size >> PAGE_SHIFT > pages_total()) {
         return -ENOMEM;                 /* more than there ever was */
@@ -102,8 +109,9 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
         inode_get(inode);
     else if (shared && !(inode = shared_memory(size)))
         return -ENOMEM;
-    error = vma_add(mm, at, at + size, prot & PROTS & ~(exec ? PROT_EXEC : 0), shared, inode,
-                    flags & MAP_ANONYMOUS ? 0 : offset);
+    error = vma_add(mm, &(struct vma){.start = at, .end = at + size, .prot = prot & PROTS & ~(exec ? PROT_EXEC : 0),
+                                      .shared = shared, .sealed = shared && f && !writable(f), .inode = inode,
+                                      .offset = f && inode == f->inode ? offset : 0});
     if (inode)
         inode_put(inode);
     if (!error && exec && (error = make_executable(at, size, prot & PROTS)))
@@ -120,6 +128,13 @@ i64 sys_munmap(u64 at, u64 size) {
     return vma_remove(mine(), at, at + size);
 }
 
+static int change(u64 at, u64 size, u32 prot, int key, bool becomes_executable) {
+    if (!becomes_executable)
+        return vma_protect(mine(), at, at + size, prot, key);
+    int error = vma_protect(mine(), at, at + size, PROT_READ, key);     /* nobody writes while it is looked at */
+    return error ? error : make_executable(at, size, prot);
+}
+
 static i64 protect(u64 at, u64 size, u32 prot, int key) {
     struct mm *mm = mine();
     int error;
@@ -131,21 +146,23 @@ static i64 protect(u64 at, u64 size, u32 prot, int key) {
         return -ENOMEM;
     if (!size)
         return 0;
-    struct vma *v = vma_find(mm, at);
-    if (!v || v->start > at)
-        return -ENOMEM;
+    u64 end = at;
     bool becomes_executable = false;
-    for (; v && v->start < at + size; v = v->next) {
-        if ((error = check_rights(prot, v->shared)))
-            return error;
+    error = 0;
+    for (struct vma *v = vma_find(mm, at); end < at + size; end = v->end, v = v->next) {
+        if (!v || v->start > end)
+            error = -ENOMEM;
+        else if (v->sealed && prot & PROT_WRITE)
+            error = -EACCES;
+        else
+            error = check_rights(prot, v->shared);
+        if (error)
+            break;
         becomes_executable |= prot & PROT_EXEC && !(v->prot & PROT_EXEC);
     }
-    if (becomes_executable) {
-        if ((error = vma_protect(mm, at, at + size, PROT_READ, key)))   /* nobody writes while it is looked at */
-            return error;
-        return make_executable(at, size, prot);
-    }
-    return vma_protect(mm, at, at + size, prot, key);
+    size = MIN(end, at + size) - at;    /* as far as it goes: what lies before a hole changes all the same */
+    int done = size ? change(at, size, prot, key, becomes_executable) : 0;
+    return done ? done : error;
 }
 
 i64 sys_mprotect(u64 at, u64 size, u32 prot) { return protect(at, size, prot, -1); }
@@ -188,7 +205,8 @@ i64 sys_brk(u64 to) {
     if (to < mm->brk_start || to >= USER_TOP || (new - mm->brk_start) >> PAGE_SHIFT > pages_total() ||
         new - mm->brk_start > current->process->limits[RLIMIT_DATA].soft)
         return (i64)mm->brk;
-    if (new > old && (!vma_is_free(mm, old, new) || vma_add(mm, old, new, PROT_READ | PROT_WRITE, false, NULL, 0)))
+    struct vma more = {.start = old, .end = new, .prot = PROT_READ | PROT_WRITE};
+    if (new > old && (!vma_is_free(mm, old, new) || vma_add(mm, &more)))
         return (i64)mm->brk;
     if (new < old && vma_remove(mm, new, old))
         return (i64)mm->brk;
@@ -214,10 +232,20 @@ static int move_pages(struct mm *mm, u64 from, u64 to, u64 size) {
     return 0;
 }
 
+/* A range that means what `v` means at `from`. */
+static int add_like(const struct vma *v, u64 from, u64 to, u64 size) {
+    struct vma like = *v;
+
+    like.start = to;
+    like.end = to + size;
+    like.offset = v->inode ? v->offset + (from - v->start) : 0;
+    return vma_add(mine(), &like);
+}
+
 static i64 move_range(const struct vma *v, u64 old, u64 old_size, u64 size, u64 to) {
     struct mm *mm = mine();
     u64 kept = MIN(old_size, size);
-    int error = vma_add(mm, to, to + size, v->prot, v->shared, v->inode, v->inode ? v->offset + (old - v->start) : 0);
+    int error = add_like(v, old, to, size);
 
     if (!error)
         error = move_pages(mm, old, to, kept);
@@ -251,7 +279,7 @@ i64 sys_mremap(u64 old, u64 old_size, u64 size, u32 flags, u64 to) {
     if (size >> PAGE_SHIFT > pages_total())
         return -ENOMEM;
     if (old + old_size == v->end && in_user(old, size) && vma_is_free(mm, v->end, old + size)) {
-        error = vma_add(mm, v->end, old + size, v->prot, v->shared, v->inode, v->inode ? v->offset + (v->end - v->start) : 0);
+        error = add_like(v, v->end, v->end, old + size - v->end);
         return error ? error : (i64)old;
     }
     if (!(flags & MREMAP_MAYMOVE) || !(to = vma_gap(mm, size)))
@@ -305,7 +333,11 @@ i64 sys_mincore(u64 at, u64 size, u64 to) {
     return 0;
 }
 
+#define MS_ASYNC 1
+#define MS_SYNC 4
+
 i64 sys_msync(u64 at, u64 size, u32 flags) {
-    (void)flags;
-    return at & PAGE_MASK ? -EINVAL : vma_is_free(mine(), at, at + ROUND_UP(size, PAGE_SIZE)) && size ? -ENOMEM : 0;
+    bool valid = !(at & PAGE_MASK) && !(flags & ~7u) && (flags & (MS_ASYNC | MS_SYNC)) != (MS_ASYNC | MS_SYNC);
+
+    return !valid ? -EINVAL : vma_is_free(mine(), at, at + ROUND_UP(size, PAGE_SIZE)) && size ? -ENOMEM : 0;
 }

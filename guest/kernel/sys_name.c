@@ -1,9 +1,11 @@
 /* Making, removing, moving and listing names. */
 #include "file.h"
+#include "ids.h"
 #include "kernel.h"
 #include "process.h"
 #include "slab.h"
 #include "syscalls.h"
+#include "time.h"
 #include "vm.h"
 
 /* Where a name is, or is to be. */
@@ -40,9 +42,9 @@ static struct dirent *entry_at(const struct place *p) {
 static int check_new(const struct place *p, bool directory) {
     if (!p->last[0] || is_dots(p->last) || entry_at(p))
         return -EEXIST;
-    if (p->directory->refresh)
-        return -EPERM;                  /* /proc */
-    return !p->directory->links || (p->slash && !directory) ? -ENOENT : 0;
+    if (p->directory->refresh || !p->directory->links || (p->slash && !directory))
+        return -ENOENT;                 /* in /proc, nothing can be made */
+    return inode_may(p->directory, MAY_CHANGE);
 }
 
 static int add_new(const struct place *p, struct inode *i) {
@@ -146,8 +148,9 @@ static int remove(const struct place *p, bool directory) {
         return directory ? -ENOTEMPTY : -EISDIR;
     if (!d)
         return -ENOENT;
-    if (p->directory->refresh)
-        return -EPERM;
+    int error = p->directory->refresh ? -EPERM : may_remove(p->directory, d->inode);
+    if (error)
+        return error;
     if (is_directory(d->inode) != directory)
         return directory ? -ENOTDIR : -EISDIR;
     if (p->slash && !directory)
@@ -176,20 +179,39 @@ static bool is_within(const struct inode *inner, const struct inode *outer) {
 }
 
 /* May `from` take the place of `to` (NULL: there is nothing)? */
-static int check_rename(const struct dirent *from, const struct dirent *to, const struct place *new) {
+static int check_rename(const struct dirent *from, const struct dirent *to, const struct place *new, bool exchange) {
     bool directory = is_directory(from->inode);
+    int error;
 
     if (from->directory->refresh || new->directory->refresh)
         return -EPERM;
+    if ((error = may_remove(from->directory, from->inode)) || (error = inode_may(new->directory, MAY_CHANGE)) ||
+        (to && (error = may_remove(new->directory, to->inode))))
+        return error;
     if (directory && is_within(new->directory, from->inode))
         return -EINVAL;
     if (new->slash && !directory)
         return -ENOTDIR;
-    if (!to)
-        return 0;
+    if (!to || exchange)
+        return to && is_directory(to->inode) && is_within(from->directory, to->inode) ? -EINVAL : 0;
     if (is_directory(to->inode) != directory)
         return directory ? -ENOTDIR : -EISDIR;
     return directory && to->inode->count ? -ENOTEMPTY : 0;
+}
+
+static void exchange(struct dirent *a, struct dirent *b) {
+    struct inode *i = a->inode;
+    i32 more = is_directory(b->inode) - is_directory(i);        /* each one's ".." is a name of where it is */
+
+    a->inode = b->inode;
+    b->inode = i;
+    a->directory->links += (u32)more;
+    b->directory->links -= (u32)more;
+    if (is_directory(a->inode))
+        a->inode->parent = a->directory;
+    if (is_directory(i))
+        i->parent = b->directory;
+    a->inode->ctime = i->ctime = a->directory->mtime = b->directory->mtime = calendar_ns();
 }
 
 static int rename(struct place *old, struct place *new, u32 flags) {
@@ -201,16 +223,23 @@ static int rename(struct place *old, struct place *new, u32 flags) {
         return -ENOENT;
     if (to && flags & RENAME_NOREPLACE)
         return -EEXIST;
+    if (!to && flags & RENAME_EXCHANGE)
+        return -ENOENT;
     if (to && to->inode == from->inode)
         return 0;                               /* two names of one file: both stay */
-    int error = check_rename(from, to, new);
+    int error = check_rename(from, to, new, flags & RENAME_EXCHANGE);
     struct inode *i = from->inode;
     if (error)
         return error;
+    if (flags & RENAME_EXCHANGE) {
+        exchange(from, to);
+        return 0;
+    }
     if (!to && (error = add_new(new, i)))
         return error;
     if (to) {                                   /* the name and its place in the directory stay */
         struct inode *gone = to->inode;
+        directory_leaves(to);
         to->inode = i;
         i->links++;
         if (is_directory(i)) {
@@ -229,7 +258,8 @@ static int rename(struct place *old, struct place *new, u32 flags) {
 
 i64 sys_renameat2(i32 olddir, u64 old, i32 newdir, u64 new, u32 flags) {
     struct place from, to;
-    int error = flags & ~(u32)RENAME_NOREPLACE ? -EINVAL : place_begin(&from, olddir, old);
+    bool valid = !flags || flags == RENAME_NOREPLACE || flags == RENAME_EXCHANGE;
+    int error = !valid ? -EINVAL : place_begin(&from, olddir, old);
 
     if (error)
         return error;
@@ -306,9 +336,10 @@ i64 sys_getdents64(i32 fd, u64 to, u64 size) {
 static i64 go_to(struct inode *i) {
     struct process *p = current->process;
 
-    if (!is_directory(i)) {
+    int error = is_directory(i) ? inode_may(i, MAY_EXEC) : -ENOTDIR;
+    if (error) {
         inode_put(i);
-        return -ENOTDIR;
+        return error;
     }
     inode_put(p->directory);
     p->directory = i;

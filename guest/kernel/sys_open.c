@@ -1,8 +1,10 @@
 /* Opening, closing and numbering files. */
 #include "file.h"
+#include "ids.h"
 #include "kernel.h"
 #include "pipe.h"
 #include "process.h"
+#include "slab.h"
 #include "syscalls.h"
 #include "vm.h"
 
@@ -12,16 +14,15 @@
 
 /* Make the file that `last` names in `directory`. */
 static int create(struct inode *directory, const char *last, u32 mode, struct inode **made) {
-    struct inode *i = directory->links ? inode_new(S_IFREG | (mode & MODES & ~current->process->umask)) : NULL;
+    int error = directory->refresh || !directory->links ? -ENOENT       /* /proc, or a directory that is gone */
+                                                        : inode_may(directory, MAY_CHANGE);
 
-    if (directory->refresh || !directory->links) {      /* /proc, or a directory that is gone */
-        if (i)
-            inode_put(i);
-        return -ENOENT;
-    }
+    if (error)
+        return error;
+    struct inode *i = inode_new(S_IFREG | (mode & MODES & ~current->process->umask));
     if (!i)
         return -ENOSPC;
-    int error = directory_add(directory, last, strlen(last), i);
+    error = directory_add(directory, last, strlen(last), i);
     if (error)
         inode_put(i);
     else
@@ -64,6 +65,7 @@ static int find_or_create(struct path *p, u32 flags, u32 mode, struct inode **fo
 }
 
 static int check_kind(struct inode *i, u32 flags, bool made) {
+    static const u32 wants[] = {MAY_READ, MAY_WRITE, MAY_READ | MAY_WRITE, MAY_READ | MAY_WRITE};
     u32 access = flags & O_ACCMODE;
 
     if (flags & O_DIRECTORY && !is_directory(i))
@@ -74,6 +76,9 @@ static int check_kind(struct inode *i, u32 flags, bool made) {
         return -ELOOP;
     if (is_directory(i) && (access != O_RDONLY || (flags & O_CREAT)))
         return -EISDIR;
+    int error = made ? 0 : inode_may(i, wants[access] | (flags & O_TRUNC ? MAY_WRITE : 0));
+    if (error)
+        return error;
     if (flags & O_TRUNC && is_regular(i) && !made && access != O_RDONLY)
         return inode_truncate(i, 0);
     return 0;
@@ -97,6 +102,32 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
         return error;
     }
     return fd_install(f, 0, flags & O_CLOEXEC);
+}
+
+#define MFD_CLOEXEC 1u
+#define MFD_KNOWN 0x1bu         /* and sealing, which nobody does, and what may be executed */
+#define MFD_NAME_MAX 249
+
+/* A file that never has a name; what it is called shows in /proc. */
+i64 sys_memfd_create(u64 name, u32 flags) {
+    static const char before[] = "/memfd:";
+    char called[sizeof before + MFD_NAME_MAX + 1];
+    i64 n = copy_in_string(called + sizeof before - 1, name, MFD_NAME_MAX + 1);
+
+    if (flags & ~MFD_KNOWN)
+        return -EINVAL;
+    if (n < 0)
+        return n == -ENAMETOOLONG ? -EINVAL : n;
+    struct inode *i = inode_new(S_IFREG | 0777);
+    struct file *f = i ? file_open(i, O_RDWR | O_LARGEFILE) : NULL;
+    if (i)
+        inode_put(i);
+    if (!f)
+        return -ENOMEM;
+    memcpy(called, before, sizeof before - 1);
+    if ((f->inode->was = kmalloc(strlen(called) + 1)))
+        memcpy(f->inode->was, called, strlen(called));
+    return fd_install(f, 0, flags & MFD_CLOEXEC);
 }
 
 i64 sys_openat(i32 dirfd, u64 path, u32 flags, u32 mode) {
@@ -126,7 +157,7 @@ static i64 duplicate(i32 old, i32 lowest, bool close_on_exec) {
 }
 
 static i64 duplicate_to(i32 old, i32 new, bool close_on_exec) {
-    if (!file_at(old) || new < 0 || new >= MAX_FILES)
+    if (!file_at(old) || new < 0 || new >= fd_limit())
         return -EBADF;
     struct file *f = file_at(old);
     f->refs++;
@@ -152,7 +183,7 @@ i64 sys_fcntl(i32 fd, u32 command, u64 argument) {
         return -EBADF;
     switch (command) {
     case F_DUPFD: case F_DUPFD_CLOEXEC:
-        return argument >= MAX_FILES ? -EINVAL : duplicate(fd, (i32)argument, command == F_DUPFD_CLOEXEC);
+        return argument >= (u64)fd_limit() ? -EINVAL : duplicate(fd, (i32)argument, command == F_DUPFD_CLOEXEC);
     case F_GETFD:
         return fd_closes_on_exec(fd) ? FD_CLOEXEC : 0;
     case F_SETFD:

@@ -44,6 +44,16 @@ static i64 wait_for(struct pollfd *fds, u64 count, u64 until) {
     }
 }
 
+/* The program learns how much of its timeout is left: seconds, and units of `unit` ns. */
+static i64 left_of(u64 timeout, u64 until, u64 unit, i64 result) {
+    u64 now = now_ns(), ns = until > now ? until - now : 0;
+    i64 left[2] = {(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S / unit)};
+
+    if (timeout)
+        copy_out(timeout, left, sizeof left);   /* what cannot be written is the program's own fault */
+    return result;
+}
+
 static i64 poll(u64 user, u32 count, u64 until) {
     struct pollfd *fds;
     i64 found;
@@ -72,7 +82,7 @@ i64 sys_ppoll(u64 fds, u32 count, u64 timeout, u64 mask, u64 size) {
     if (!error && mask)
         error = replace_blocked(mask, size);
 
-    return error ? error : poll(fds, count, until);
+    return error ? error : left_of(timeout, until, 1, poll(fds, count, until));
 }
 
 /* The three bit sets of select, as the events of poll. */
@@ -142,8 +152,8 @@ i64 sys_select(i32 count, u64 in, u64 out, u64 except, u64 timeout) {
         return -EFAULT;
     if (t.sec < 0 || t.usec < 0)
         return -EINVAL;
-    u64 until = timeout ? now_ns() + (u64)t.sec * NS_PER_S + (u64)t.usec * 1000 : FOREVER;
-    return do_select(count, in, out, except, kept_deadline(until));
+    u64 until = kept_deadline(timeout ? now_ns() + (u64)t.sec * NS_PER_S + (u64)t.usec * 1000 : FOREVER);
+    return left_of(timeout, until, 1000, do_select(count, in, out, except, until));
 }
 
 i64 sys_pselect6(i32 count, u64 in, u64 out, u64 except, u64 timeout, u64 mask) {
@@ -154,5 +164,5 @@ i64 sys_pselect6(i32 count, u64 in, u64 out, u64 except, u64 timeout, u64 mask) 
     if (!error && m.at)
         error = replace_blocked(m.at, m.size);
 
-    return error ? error : do_select(count, in, out, except, until);
+    return error ? error : left_of(timeout, until, 1, do_select(count, in, out, except, until));
 }

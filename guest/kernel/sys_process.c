@@ -18,37 +18,13 @@ i64 sys_exit_group(i32 status) { process_exit((status & 255) << 8); }
 i64 sys_getpid(void) { return current->process->pid; }
 i64 sys_gettid(void) { return current->tid; }
 i64 sys_getppid(void) { return current->process->parent ? current->process->parent->pid : 0; }
-i64 sys_getuid(void) { return 0; }
-i64 sys_geteuid(void) { return 0; }
-i64 sys_getgid(void) { return 0; }
-i64 sys_getegid(void) { return 0; }
-i64 sys_setuid(u32 id) { return id ? -EPERM : 0; }      /* root is the only user there is */
-i64 sys_setgid(u32 id) { return id ? -EPERM : 0; }
 i64 sys_sched_yield(void) {
     yield();
     return 0;
 }
 
-static i64 give_ids(u64 real, u64 effective, u64 saved) {
-    u32 root = 0;
-
-    return copy_out(real, &root, 4) || copy_out(effective, &root, 4) || copy_out(saved, &root, 4) ? -EFAULT : 0;
-}
-
-i64 sys_getresuid(u64 real, u64 effective, u64 saved) { return give_ids(real, effective, saved); }
-i64 sys_getresgid(u64 real, u64 effective, u64 saved) { return give_ids(real, effective, saved); }
-
 /* 0 is the caller. */
 static struct process *process_at(i32 pid) { return pid ? process_of(pid) : current->process; }
-
-i64 sys_getgroups(i32 size, u64 to) {
-    (void)to;
-    return size < 0 ? -EINVAL : 0;
-}
-i64 sys_setgroups(u64 count, u64 from) {
-    (void)from;
-    return count ? -EPERM : 0;
-}
 
 i64 sys_umask(u32 mask) {
     u32 old = current->process->umask;
@@ -57,11 +33,9 @@ i64 sys_umask(u32 mask) {
     return old;
 }
 
-i64 sys_uname(u64 to) {
-    static const struct utsname name = {"Linux", "paracell", "6.1.0-paracell", "#1 ParaCell", "x86_64", "(none)"};
+const struct utsname system_name = {"Linux", "paracell", "6.1.0-paracell", "#1 ParaCell", "x86_64", "(none)"};
 
-    return copy_out(to, &name, sizeof name);
-}
+i64 sys_uname(u64 to) { return copy_out(to, &system_name, sizeof system_name); }
 
 i64 sys_set_tid_address(u64 at) {
     current->clear_tid = at;
@@ -153,7 +127,7 @@ i64 sys_prlimit64(i32 pid, u32 resource, u64 new, u64 old) {
             return -EFAULT;
         if (limit.soft > limit.hard)
             return -EINVAL;
-        if (resource == RLIMIT_NOFILE && limit.hard > MAX_FILES)
+        if ((resource == RLIMIT_NOFILE && limit.hard > MAX_FILES) || (limit.hard > before.hard && !is_root()))
             return -EPERM;
         *mine = limit;
     }
@@ -190,6 +164,36 @@ i64 sys_sched_setaffinity(i32 pid, u64 size, u64 from) {
         return -EFAULT;
     return mask & 1 ? 0 : -EINVAL;
 }
+
+/* There is one way to share the processor: SCHED_OTHER, with priority 0. */
+#define SCHED_FIFO 1
+#define SCHED_RR 2
+#define SCHED_DEADLINE 6
+
+static i64 check_schedule(i32 pid, u32 policy, u64 from) {
+    i32 priority;
+
+    if (pid < 0 || copy_in(&priority, from, sizeof priority))
+        return pid < 0 ? -EINVAL : -EFAULT;
+    if (pid && !task_of(pid))
+        return -ESRCH;
+    return policy || priority ? -EINVAL : 0;
+}
+
+i64 sys_sched_setparam(i32 pid, u64 from) { return check_schedule(pid, 0, from); }
+i64 sys_sched_setscheduler(i32 pid, u32 policy, u64 from) { return check_schedule(pid, policy, from); }
+i64 sys_sched_getscheduler(i32 pid) { return pid < 0 ? -EINVAL : pid && !task_of(pid) ? -ESRCH : 0; }
+
+i64 sys_sched_getparam(i32 pid, u64 to) {
+    i64 error = sys_sched_getscheduler(pid);
+    i32 none = 0;
+
+    return error ? error : copy_out(to, &none, sizeof none);
+}
+
+static bool is_realtime(u32 policy) { return policy == SCHED_FIFO || policy == SCHED_RR; }
+i64 sys_sched_get_priority_max(u32 policy) { return policy > SCHED_DEADLINE ? -EINVAL : is_realtime(policy) ? 99 : 0; }
+i64 sys_sched_get_priority_min(u32 policy) { return policy > SCHED_DEADLINE ? -EINVAL : is_realtime(policy); }
 
 i64 sys_getcpu(u64 cpu, u64 node) {
     u32 zero = 0;

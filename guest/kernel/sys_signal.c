@@ -119,7 +119,7 @@ i64 sys_sigaltstack(u64 new, u64 old) {
 }
 
 static struct siginfo from_me(u32 signal, i32 code) {
-    return (struct siginfo){.signal = (i32)signal, .code = code, .pid = current->process->pid};
+    return (struct siginfo){.signal = (i32)signal, .code = code, .pid = current->process->pid, .uid = current->process->uid.real};
 }
 
 /* To all but the first process and oneself. */
@@ -127,10 +127,25 @@ static i64 signal_all(const struct siginfo *info) {
     i64 result = -ESRCH;
 
     for (struct process *p = processes; p; p = p->next)
-        if (p != init_process && p != current->process) {
+        if (p != init_process && p != current->process && may_signal(p, (u32)info->signal)) {
             result = 0;
             if (info->signal)
                 signal_process(p, info);
+        }
+    return result;
+}
+
+/* A group of which some members may be signalled is one. */
+static i64 signal_own_group(i32 group, const struct siginfo *info) {
+    i64 result = -ESRCH;
+
+    for (struct process *p = processes; p; p = p->next)
+        if (p->group == group && may_signal(p, (u32)info->signal)) {
+            result = 0;
+            if (info->signal)
+                signal_process(p, info);
+        } else if (p->group == group && result) {
+            result = -EPERM;
         }
     return result;
 }
@@ -143,10 +158,12 @@ i64 sys_kill(i32 pid, u32 signal) {
     if (pid == -1)
         return signal_all(&info);
     if (pid <= 0)
-        return signal_group(pid ? -pid : current->process->group, &info);
+        return signal_own_group(pid ? -pid : current->process->group, &info);
     struct process *p = process_of(pid);
     if (!p)
         return -ESRCH;
+    if (!may_signal(p, signal))
+        return -EPERM;
     if (signal)
         signal_process(p, &info);
     return 0;
@@ -160,6 +177,8 @@ static i64 send_to_thread(i32 pid, i32 tid, const struct siginfo *info) {
         return -EINVAL;
     if (!t || (pid && t->process->pid != pid))
         return -ESRCH;
+    if (!may_signal(t->process, (u32)info->signal))
+        return -EPERM;
     if (info->signal)
         signal_task(t, info);
     return 0;
@@ -194,6 +213,8 @@ i64 sys_rt_sigqueueinfo(i32 pid, u32 signal, u64 from) {
         return error ? error : -EINVAL;
     if (!p)
         return -ESRCH;
+    if (!may_signal(p, signal))
+        return -EPERM;
     if (signal)
         signal_process(p, &info);
     return 0;

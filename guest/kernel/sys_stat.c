@@ -1,5 +1,6 @@
 /* Asking about files, and changing what the answer is. */
 #include "file.h"
+#include "ids.h"
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
@@ -8,7 +9,12 @@
 #include "time.h"
 #include "vm.h"
 
-#define X_OK 1
+#define AT_EACCESS 0x200
+#define AT_STATX_SYNC_TYPE 0x6000
+#define AT_NO_AUTOMOUNT 0x800
+#define S_ISUID 04000
+#define S_ISGID 02000
+#define S_IXGRP 0010
 #define UTIME_NOW 0x3fffffff
 #define UTIME_OMIT 0x3ffffffe
 #define KEEP_ID (~0u)
@@ -40,7 +46,8 @@ static struct statx_time statx_time_of(struct timespec t) { return (struct statx
 i64 sys_statx(i32 dirfd, u64 path, u32 flags, u32 mask, u64 to) {
     struct inode *i;
     struct stat s;
-    int error = path_find(dirfd, path, flags, &i);
+    bool valid = !(flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE));
+    int error = valid ? path_find(dirfd, path, flags, &i) : -EINVAL;
 
     (void)mask;                         /* all that there is comes for the same price */
     if (error)
@@ -57,15 +64,15 @@ i64 sys_statx(i32 dirfd, u64 path, u32 flags, u32 mask, u64 to) {
 }
 
 i64 sys_faccessat2(i32 dirfd, u64 path, u32 mode, u32 flags) {
+    bool valid = mode <= 7 && !(flags & ~(u32)(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
     struct inode *i;
-    int error = path_find(dirfd, path, flags, &i);
+    int error = valid ? path_find(dirfd, path, flags, &i) : -EINVAL;
 
     if (error)
         return error;
-    if (mode & X_OK && !is_directory(i) && !(i->mode & 0111))
-        error = -EACCES;                /* even for root */
+    error = flags & AT_EACCESS ? inode_may(i, mode) : inode_may_real(i, mode);
     inode_put(i);
-    return mode > 7 ? -EINVAL : error;
+    return error;
 }
 
 i64 sys_faccessat(i32 dirfd, u64 path, u32 mode) { return sys_faccessat2(dirfd, path, mode, 0); }
@@ -91,15 +98,26 @@ i64 sys_readlinkat(i32 dirfd, u64 path, u64 to, u64 size) {
 
 i64 sys_readlink(u64 path, u64 to, u64 size) { return sys_readlinkat(AT_FDCWD, path, to, size); }
 
-static void set_mode(struct inode *i, u32 mode) {
+static int set_mode(struct inode *i, u32 mode) {
+    if (!owns(i))
+        return -EPERM;
     i->mode = (i->mode & S_IFMT) | (mode & 07777);
-    i->ctime = now_ns();
+    i->ctime = calendar_ns();
+    return 0;
 }
 
-static void set_owner(struct inode *i, u32 uid, u32 gid) {
+/* An owner may give a file to his own group, and that is all.  What runs with its owner's rights does so no more. */
+static int set_owner(struct inode *i, u32 uid, u32 gid) {
+    bool same = (uid == KEEP_ID || uid == i->uid) && (gid == KEEP_ID || gid == i->gid || gid == own_gid());
+
+    if (!is_root() && !(same && owns(i)))
+        return -EPERM;
     i->uid = uid == KEEP_ID ? i->uid : uid;
     i->gid = gid == KEEP_ID ? i->gid : gid;
-    i->ctime = now_ns();
+    if (!is_directory(i))
+        i->mode &= ~(u32)(S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0));
+    i->ctime = calendar_ns();
+    return 0;
 }
 
 i64 sys_fchmodat(i32 dirfd, u64 path, u32 mode) {
@@ -108,18 +126,13 @@ i64 sys_fchmodat(i32 dirfd, u64 path, u32 mode) {
 
     if (error)
         return error;
-    set_mode(i, mode);
+    error = set_mode(i, mode);
     inode_put(i);
-    return 0;
+    return error;
 }
 
 i64 sys_chmod(u64 path, u32 mode) { return sys_fchmodat(AT_FDCWD, path, mode); }
-i64 sys_fchmod(i32 fd, u32 mode) {
-    if (!file_at(fd))
-        return -EBADF;
-    set_mode(file_at(fd)->inode, mode);
-    return 0;
-}
+i64 sys_fchmod(i32 fd, u32 mode) { return file_at(fd) ? set_mode(file_at(fd)->inode, mode) : -EBADF; }
 
 i64 sys_fchownat(i32 dirfd, u64 path, u32 uid, u32 gid, u32 flags) {
     struct inode *i;
@@ -127,19 +140,14 @@ i64 sys_fchownat(i32 dirfd, u64 path, u32 uid, u32 gid, u32 flags) {
 
     if (error)
         return error;
-    set_owner(i, uid, gid);
+    error = set_owner(i, uid, gid);
     inode_put(i);
-    return 0;
+    return error;
 }
 
 i64 sys_chown(u64 path, u32 uid, u32 gid) { return sys_fchownat(AT_FDCWD, path, uid, gid, 0); }
 i64 sys_lchown(u64 path, u32 uid, u32 gid) { return sys_fchownat(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW); }
-i64 sys_fchown(i32 fd, u32 uid, u32 gid) {
-    if (!file_at(fd))
-        return -EBADF;
-    set_owner(file_at(fd)->inode, uid, gid);
-    return 0;
-}
+i64 sys_fchown(i32 fd, u32 uid, u32 gid) { return file_at(fd) ? set_owner(file_at(fd)->inode, uid, gid) : -EBADF; }
 
 static int pick_time(u64 *time, struct timespec wanted, u64 now) {
     if (wanted.nsec == UTIME_OMIT)
@@ -164,11 +172,15 @@ static int set_times(i32 dirfd, u64 path, const struct timespec t[2], u32 flags)
     }
     if (error)
         return error;
-    u64 now = now_ns();
-    error = pick_time(&i->atime, t[0], now);
+    u64 now = calendar_ns();
+    if (!owns(i))               /* others may say that it is of now, if they may write */
+        error = t[0].nsec != UTIME_NOW || t[1].nsec != UTIME_NOW ? -EPERM : inode_may(i, MAY_WRITE);
+    if (!error)
+        error = pick_time(&i->atime, t[0], now);
     if (!error)
         error = pick_time(&i->mtime, t[1], now);
-    i->ctime = now;
+    if (!error)
+        i->ctime = now;
     inode_put(i);
     return error;
 }
@@ -226,10 +238,9 @@ i64 sys_truncate(u64 path, i64 size) {
 
     if (error)
         return error;
-    if (size < 0)
-        error = -EINVAL;
-    else
-        error = is_directory(i) ? -EISDIR : is_regular(i) ? inode_truncate(i, (u64)size) : -EINVAL;
+    error = size < 0 ? -EINVAL : is_directory(i) ? -EISDIR : !is_regular(i) ? -EINVAL : inode_may(i, MAY_WRITE);
+    if (!error)
+        error = resize_file(i, (u64)size);
     inode_put(i);
     return error;
 }

@@ -1,4 +1,4 @@
-/* Clocks and sleep.  The epoch is the boot, so all clocks tell the same. */
+/* Clocks and sleep.  There are three: since boot, since 1970, and the time that the process has run. */
 #include "kernel.h"
 #include "process.h"
 #include "syscalls.h"
@@ -10,11 +10,16 @@
 
 static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S)}; }
 
+static u64 clock_now(u32 clock) {
+    bool cpu = clock == CLOCK_PROCESS_CPUTIME || clock == CLOCK_THREAD_CPUTIME;
+
+    return cpu ? cpu_time(current->process) : is_calendar(clock) ? calendar_ns() : now_ns();
+}
+
 i64 sys_clock_gettime(u32 clock, u64 to) {
     if (clock >= CLOCKS)
         return -EINVAL;
-    bool cpu = clock == CLOCK_PROCESS_CPUTIME || clock == CLOCK_THREAD_CPUTIME;
-    struct timespec t = timespec_of(cpu ? cpu_time(current->process) : now_ns());
+    struct timespec t = timespec_of(clock_now(clock));
     return copy_out(to, &t, sizeof t);
 }
 
@@ -27,7 +32,7 @@ i64 sys_clock_getres(u32 clock, u64 to) {
 }
 
 i64 sys_gettimeofday(u64 time, u64 zone) {
-    u64 now = now_ns();
+    u64 now = calendar_ns();
     struct timeval t = {(i64)(now / NS_PER_S), (i64)(now % NS_PER_S / NS_PER_US)};
 
     if (zone && clear_user(zone, 8))
@@ -36,7 +41,7 @@ i64 sys_gettimeofday(u64 time, u64 zone) {
 }
 
 i64 sys_time(u64 to) {
-    i64 seconds = (i64)(now_ns() / NS_PER_S);
+    i64 seconds = (i64)(calendar_ns() / NS_PER_S);
 
     return to && copy_out(to, &seconds, sizeof seconds) ? -EFAULT : seconds;
 }
@@ -68,19 +73,30 @@ i64 deadline_of(u64 timespec, u64 *until) {
     return error;
 }
 
-static i64 sleep(u64 time, u64 left, bool absolute) {
+/* The time that the process has run goes no faster than the clock: when that much is over, it is looked at again. */
+static int sleep_until(bool cpu, u64 until) {
+    int error;
+
+    do
+        error = sleep_on(&current->timeout, cpu ? now_ns() + until - cpu_time(current->process) : until);
+    while (!error || (cpu && error == -ETIMEDOUT && cpu_time(current->process) < until));
+    return error;
+}
+
+static i64 sleep(u32 clock, u64 time, u64 left, bool absolute) {
+    bool cpu = clock == CLOCK_PROCESS_CPUTIME;
     struct timespec t;
     int error = copy_time(&t, time);
 
     if (error)
         return error;
-    u64 until = kept_deadline(ns_of_timespec(t) + (absolute ? 0 : now_ns()));
-    while (!error)
-        error = sleep_on(&current->timeout, until);
+    u64 now = cpu ? cpu_time(current->process) : now_ns();
+    u64 until = kept_deadline(absolute ? since_boot(clock, t) : ns_of_timespec(t) + now);
+    error = until > now ? sleep_until(cpu, until) : -ETIMEDOUT;
     if (error == -ETIMEDOUT)
         return 0;
     if (left && !absolute) {
-        u64 now = now_ns();
+        now = cpu ? cpu_time(current->process) : now_ns();
         t = timespec_of(until > now ? until - now : 0);
         if (copy_out(left, &t, sizeof t))
             return -EFAULT;
@@ -88,9 +104,14 @@ static i64 sleep(u64 time, u64 left, bool absolute) {
     return cut_short(until);
 }
 
-i64 sys_nanosleep(u64 time, u64 left) { return sleep(time, left, false); }
+i64 sys_nanosleep(u64 time, u64 left) { return sleep(CLOCK_MONOTONIC, time, left, false); }
 i64 sys_clock_nanosleep(u32 clock, u32 flags, u64 time, u64 left) {
-    return clock >= CLOCKS ? -EINVAL : sleep(time, left, flags & TIMER_ABSTIME);
+    static const u32 not_for_sleep = 1u << CLOCK_THREAD_CPUTIME | 1u << CLOCK_MONOTONIC_RAW | 1u << CLOCK_REALTIME_COARSE |
+                                     1u << CLOCK_MONOTONIC_COARSE;
+
+    if (clock >= CLOCKS)
+        return -EINVAL;
+    return not_for_sleep >> clock & 1 ? -EOPNOTSUPP : sleep(clock, time, left, flags & TIMER_ABSTIME);
 }
 
 #define RUSAGE_CHILDREN -1

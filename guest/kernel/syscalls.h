@@ -31,6 +31,8 @@ int replace_blocked(u64 set, u64 size);                 /* of signals, for the t
 
 i64 file_lock(struct file *, u32 command, u64 flock);   /* F_GETLK, F_SETLK, F_SETLKW */
 
+int resize_file(struct inode *, u64 size);              /* within RLIMIT_FSIZE */
+
 /* One page of the caller's memory after the other, to or from an open file. */
 i64 file_transfer(struct file *, u64 user, u64 n, u64 *position, bool write);
 

@@ -2,7 +2,10 @@
 #include "time.h"
 
 #include "kernel.h"
-#include "process.h"
+#include "platform.h"
+
+/* Every machine boots at 2026-01-01 00:00:00 UTC, so that a run can be repeated. */
+#define BOOT_TIME (1767225600UL * NS_PER_S)
 
 static u64 hz, boot;
 
@@ -18,6 +21,18 @@ u64 now_ns(void) {
     u64 c = now_cycles();
 
     return c / hz * NS_PER_S + c % hz * NS_PER_S / hz;
+}
+
+u64 calendar_ns(void) { return BOOT_TIME + now_ns(); }
+
+bool is_calendar(u32 clock) {
+    return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_REALTIME_ALARM || clock == CLOCK_TAI;
+}
+
+u64 since_boot(u32 clock, struct timespec t) {
+    u64 ns = ns_of_timespec(t), start = is_calendar(clock) ? BOOT_TIME : 0;
+
+    return ns > start ? ns - start : 0;
 }
 
 /* The cycle at which `ns` is certainly over. */

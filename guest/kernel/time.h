@@ -8,7 +8,10 @@
 #define NS_PER_S 1000000000UL
 
 void time_init(void);
-u64 now_ns(void);               /* since boot, which is the epoch, too */
+u64 now_ns(void);               /* since boot */
+u64 calendar_ns(void);          /* since 1970: the clock begins at the same time in every run */
+bool is_calendar(u32 clock);
+u64 since_boot(u32 clock, struct timespec);     /* what a time of that clock is in ns since boot; 0 if it was before */
 u64 cycles_of_ns(u64 ns);
 
 static inline u64 ns_of_timespec(struct timespec t) {

@@ -378,9 +378,23 @@ static const struct file_ops own_tty_ops = {
     .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .open = own_tty_open, .stream = true,
 };
 
+static bool open_nothing(void) {
+    struct inode *null;
+
+    if (name_lookup(root_inode, "/dev/null", true, &null))
+        return false;
+    struct file *f = file_open(null, O_RDONLY);
+    inode_put(null);
+    return f && fd_install(f, 0, false) == 0;
+}
+
 void tty_init(void) {
     terminals = option("tty", 0);
+    if (!is_terminal(0))
+        tty_pump();
     for (u64 stream = 0; stream < 3; stream++) {
+        if (!stream && at_end && tail == head && open_nothing())
+            continue;                   /* input that is over before it has begun */
         u32 mode = is_terminal((int)stream) ? S_IFCHR | 0620 : S_IFIFO | 0600;
         struct inode *i = device_new(mode, is_terminal((int)stream) ? DEVICE(5, 1) : 0, &tty_ops, (void *)stream);
         struct file *f = file_open(i, stream ? O_WRONLY : O_RDONLY);

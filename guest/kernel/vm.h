@@ -25,6 +25,8 @@ struct vma {
     u32 prot;                   /* PROT_* */
     u8 key;                     /* of protection: pkey_mprotect */
     bool shared;
+    bool sealed;                /* shared with a file that was opened for reading: never writable */
+    bool grows;                 /* downwards, as a stack */
     struct inode *inode;        /* NULL: anonymous */
     u64 offset;                 /* in the file, of `start` */
     struct vma *next, *previous;
@@ -48,16 +50,17 @@ struct mm *mm_create(void);
 struct mm *mm_copy(struct mm *);                        /* each page shared until one side writes; NULL without memory */
 void mm_put(struct mm *);
 struct mm *mm_keep_text(struct mm *);                   /* what is executable in it, for the next exec; NULL without memory */
+void mappings_cut(const struct inode *, u64 size);      /* of a file that ends there now: what lies behind is no more */
 int mm_take_text(struct mm *, struct mm *kept);         /* 0 or -ENOMEM */
 
 /* vma.c: ranges are page-aligned.  0 or -errno. */
 struct vma *vma_find(struct mm *, u64 va);              /* the first that ends behind va */
-int vma_add(struct mm *, u64 start, u64 end, u32 prot, bool shared, struct inode *, u64 offset);
-int vma_copy(struct mm *, const struct vma *);          /* behind all there are */
+int vma_add(struct mm *, const struct vma *like);        /* where nothing is */
 int vma_remove(struct mm *, u64 start, u64 end);
 int vma_protect(struct mm *, u64 start, u64 end, u32 prot, int key);   /* key -1: as it is */
 u64 vma_gap(struct mm *, u64 size);                     /* where that much is free, top down; 0 if nowhere */
 bool vma_is_free(struct mm *, u64 start, u64 end);
+bool vma_grow(struct vma *, u64 va, u64 limit);         /* down to va, where its neighbour and the limit let it */
 void vma_zap(struct mm *, u64 start, u64 end);          /* drop the pages; the ranges stay */
 
 /* fault.c */

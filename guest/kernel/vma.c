@@ -6,6 +6,8 @@
 #include "slab.h"
 #include "vm.h"
 
+#define STACK_MAX (60UL << 20)
+#define STACK_GAP (256 * PAGE_SIZE)             /* so that it does not run into what is below */
 #define MMAP_TOP (USER_TOP - (64UL << 20))      /* below the stack and the room it may want */
 #define MMAP_BOTTOM 0x10000UL
 
@@ -40,7 +42,7 @@ u64 vma_gap(struct mm *mm, u64 size) {
 }
 
 static bool joins(const struct vma *a, const struct vma *b) {
-    return a->end == b->start && a->prot == b->prot && a->key == b->key && a->shared == b->shared && a->inode == b->inode &&
+    return a->end == b->start && a->sealed == b->sealed && a->grows == b->grows && a->prot == b->prot && a->key == b->key && a->shared == b->shared && a->inode == b->inode &&
            (!a->inode || a->offset + (a->end - a->start) == b->offset);
 }
 
@@ -80,32 +82,28 @@ static void merge(struct mm *mm, u64 start, u64 end) {
     }
 }
 
-int vma_add(struct mm *mm, u64 start, u64 end, u32 prot, bool shared, struct inode *inode, u64 offset) {
-    struct vma *v = kmalloc(sizeof *v), *before = NULL;
+int vma_add(struct mm *mm, const struct vma *like) {
+    struct vma *v = kmalloc(sizeof *v), *before = mm->last;
 
     if (!v)
         return -ENOMEM;
-    *v = (struct vma){.start = start, .end = end, .prot = prot, .shared = shared, .inode = inode, .offset = offset};
-    if (inode)
-        inode_get(inode);
-    for (struct vma *n = mm->last; n && !before; n = n->previous)
-        if (n->end <= start)
-            before = n;
+    *v = *like;
+    if (v->inode)
+        inode_get(v->inode);
+    while (before && before->end > v->start)
+        before = before->previous;
     link_behind(mm, v, before);
-    merge(mm, start, end);
+    merge(mm, like->start, like->end);
     return 0;
 }
 
-int vma_copy(struct mm *mm, const struct vma *from) {
-    struct vma *v = kmalloc(sizeof *v);
+bool vma_grow(struct vma *v, u64 va, u64 limit) {
+    u64 start = ROUND_DOWN(va, PAGE_SIZE);
 
-    if (!v)
-        return -ENOMEM;
-    *v = *from;
-    if (v->inode)
-        inode_get(v->inode);
-    link_behind(mm, v, mm->last);
-    return 0;
+    if (!v->grows || v->end - start > MIN(limit, STACK_MAX) || (v->previous && v->previous->end + STACK_GAP > start))
+        return false;
+    v->start = start;
+    return true;
 }
 
 /* Make `va` a border between two ranges, if it lies within one. */

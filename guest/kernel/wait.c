@@ -16,7 +16,7 @@
 
 enum { P_ALL, P_PID, P_PGID, P_PIDFD };
 
-struct found { i32 pid, code, status; u32 word; struct process *zombie; };
+struct found { i32 pid, code, status; u32 uid, word; struct process *zombie; };
 
 static bool is_meant(const struct process *p, u32 which, i32 id, u32 options) {
     if (!(options & WALL) && !(options & WCLONE) != (p->exit_signal == SIGCHLD))
@@ -27,7 +27,7 @@ static bool is_meant(const struct process *p, u32 which, i32 id, u32 options) {
 static bool has_news(struct process *p, u32 options, struct found *f) {
     bool keep = options & WNOWAIT;
 
-    *f = (struct found){.pid = p->pid};
+    *f = (struct found){.pid = p->pid, .uid = p->uid.real};
     if (p->zombie && options & WEXITED) {
         bool killed = p->status & 127;
         f->word = p->status;
@@ -120,7 +120,7 @@ i64 sys_waitid(u32 which, i32 id, u64 to, u32 options, u64 usage) {
     if (found < 0)
         return found;
     if (found)
-        info = (struct siginfo){.signal = SIGCHLD, .code = f.code, .pid = f.pid, .status = f.status};
+        info = (struct siginfo){.signal = SIGCHLD, .code = f.code, .pid = f.pid, .uid = f.uid, .status = f.status};
     int error = give_usage(usage, &f);
     if (to && copy_out(to, &info, sizeof info))
         error = -EFAULT;

@@ -79,7 +79,7 @@ u64 stub_space(u64 bytes) {
 
     for (u64 at = top - size - PAGE_SIZE; top > size + 17 * PAGE_SIZE && at > 16 * PAGE_SIZE; at -= size)
         if (vma_is_free(mm, at, at + size))
-            return vma_add(mm, at, at + size, PROT_READ | PROT_EXEC, false, NULL, 0) ? 0 : at;
+            return vma_add(mm, &(struct vma){.start = at, .end = at + size, .prot = PROT_READ | PROT_EXEC}) ? 0 : at;
     return 0;
 }
 

@@ -1,0 +1,27 @@
+/* Users and groups, and what they may do (ids.c). */
+#ifndef IDS_H
+#define IDS_H
+
+#include "types.h"
+
+struct inode;
+struct process;
+
+struct ids { u32 real, effective, saved; };
+
+/* What somebody wants to do with a file, as its mode has it. */
+#define MAY_EXEC 1u             /* of a directory: go through it */
+#define MAY_WRITE 2u
+#define MAY_READ 4u
+#define MAY_CHANGE (MAY_WRITE | MAY_EXEC)       /* make and remove names in a directory */
+
+bool is_root(void);
+u32 own_uid(void), own_gid(void);                       /* of what one makes */
+int inode_may(const struct inode *, u32 want);          /* 0 or -EACCES; by the effective user */
+int inode_may_real(const struct inode *, u32 want);
+bool owns(const struct inode *);                        /* or is root: may change what the file says of itself */
+int may_remove(const struct inode *directory, const struct inode *);    /* a name: 0, -EACCES or -EPERM */
+bool may_signal(const struct process *, u32 signal);
+void ids_of_program(const struct inode *, struct ids *uid, struct ids *gid);    /* that a process has after an exec */
+
+#endif
