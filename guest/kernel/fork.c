@@ -20,7 +20,7 @@
 #define CLONE_CHILD_CLEARTID 0x200000UL
 #define CLONE_CHILD_SETTID 0x1000000UL
 #define CLONE_NAMESPACES 0x7e020080UL   /* and time: there is one of each */
-#define TASKS_MAX 500
+#define TASKS_MAX 250
 
 struct clone { u64 flags, stack, tls, parent_tid, child_tid; u32 exit_signal; };
 

@@ -115,7 +115,8 @@ u64 inode_page(struct inode *i, u64 index) {
         return 0;
     if (i->pages[index])
         return i->pages[index];
-    u8 *page = tmpfs_pages_left() ? page_alloc() : NULL;
+    bool ours = at < i->image_size;     /* what the root file system brought must run even where all is full */
+    u8 *page = ours || tmpfs_pages_left() ? page_alloc() : NULL;
     if (!page)
         return 0;
     pages_held++;
