@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 4096
 _FRAME: Final = 0x000F_FFFF_FFFF_F000
+_CONTROL: Final = ("cr0", "cr3", "cr4", "efer")
 _LARGE: Final = 1 << 7
 
 
@@ -53,6 +54,7 @@ class Checkpoint:
             elif memory.is_ram(at):
                 memory.ram[at : at + _PAGE] = self._ram[at : at + _PAGE]
         memory.drop_stale_code()
+        same = cpu.code64 and all(getattr(cpu, name) == self._plain[name] for name in _CONTROL)
         machine.engine.raw[:] = self._tcg
         for name, value in self._plain.items():
             setattr(cpu, name, value)
@@ -64,7 +66,10 @@ class Checkpoint:
         machine.devices.load(self._devices)
         machine.forget_events()
         cpu.forget_ways()
-        cpu.sync_control()
+        if same:
+            cpu.translation.switch()  # all that can differ is which slot the context has
+        else:
+            cpu.sync_control()
         if written & self._tables_frames:  # the TLBs may hold what is no longer so
             cpu.translation.flush_all()
             self._often.clear()

@@ -17,6 +17,7 @@ from attrs import frozen
 
 from ..container import Container, prepare
 from ..emu.machine import Machine, Reason
+from ..fuzz import Attacker
 from ..guest import image, shipped
 from ..guest.elf import BadImage
 from ..guest.multiboot import plan
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from ..guest.image import Image
     from ..guest.multiboot import Module
 
+_TRIES: Final = 3_000
+_A_TRY: Final = 1 / 2_000  # seconds
 _ROUNDS: Final = 7
 _PAGES: Final = 512  # as in guest/bench/bench.c
 _MEMORY: Final = 64 << 20
@@ -196,6 +199,7 @@ class Table:
             ("memory of a 1 GiB guest", 1.0, _resident),
             ("container ready for its first instruction", 1.0, _ready),
             ("ready from a snapshot", 1.0, _restored),
+            ("a try of the random attacker", 1.0, _try),
             ("fork+exit, beside native", None, lambda: self._operation(_turn_of("fork", 30))),
             ("fork+exec+exit, beside native", None, lambda: self._operation(_turn_of("exec", 15))),
             ("pipe round trip, beside native", None, lambda: self._operation(_turn_of("pipe", 500))),
@@ -293,6 +297,17 @@ def _readiness(measure: Callable[[Readiness], float], allowed: float) -> Pair:
         container = Readiness("paracell", "hello", Path(folder, "snapshot"))
         seconds = statistics.median([measure(container) for _ in range(_ROUNDS + 1)][1:])
     return Limit(seconds, allowed, seconds / allowed)
+
+
+def _try() -> Pair:
+    """Processor time of one try; 2,000 a second are wanted."""
+    attacker = Attacker()
+    start = time.thread_time()
+    for number in range(_TRIES):
+        attacker.search(1, number)
+    seconds = (time.thread_time() - start) / _TRIES
+    attacker.close()
+    return Limit(seconds, _A_TRY, seconds / _A_TRY)
 
 
 def _access_cases(path: str) -> Pair:
