@@ -4,6 +4,7 @@
 /* What the kernel can be told on its command line, and asks for with option():
  *   log=1    name each system call that is missing, once
  *   tty=N    which streams are a terminal: bit 0 input, bit 1 output, bit 2 errors
+ *   input=0  there is none, and none will come: for a machine that cannot say so by its serial line
  *   rows=N columns=N   of the terminal
  *   seed=N   of the random numbers
  */

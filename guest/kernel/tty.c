@@ -390,6 +390,7 @@ static bool open_nothing(void) {
 
 void tty_init(void) {
     terminals = option("tty", 0);
+    at_end = !option("input", 1);
     if (!is_terminal(0))
         tty_pump();
     for (u64 stream = 0; stream < 3; stream++) {

@@ -117,7 +117,7 @@ def _run_on_qemu(folder: Path, image: str, modules: Sequence[Module], options: s
         (folder / module.name).write_bytes(module.data)
     out, err = folder / "out", folder / "err"
     command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY >> 20), "-display", "none", "-no-reboot"]
-    command += ["-kernel", str(shipped.image(image)), "-append", options]
+    command += ["-kernel", str(shipped.image(image)), "-append", f"{options} input=0".strip()]
     command += ["-initrd", ",".join(str(folder / module.name) for module in modules)]
     command += ["-serial", f"file:{out}", "-serial", f"file:{err}", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     status = subprocess.run(command, check=False, timeout=300, stdin=subprocess.DEVNULL).returncode
