@@ -1,4 +1,4 @@
-"""Somebody sits at the terminal: line editing, Ctrl-C, Ctrl-Z and Ctrl-] in an interactive shell."""
+"""Somebody sits at the terminal: line editing, Ctrl-C and Ctrl-] in an interactive shell."""
 
 from __future__ import annotations
 
@@ -89,32 +89,6 @@ def test_ctrl_c_ends_what_runs_and_not_the_shell(terminal: Terminal) -> None:
     terminal.expect("/ # ")
     terminal.type("exit\n")
     assert terminal.status() == 130
-
-
-def test_ctrl_z_stops_a_job_and_fg_goes_on(terminal: Terminal) -> None:
-    terminal.type("sh -c 'echo g\"\"o; sleep 1000'\n")
-    terminal.expect("go\r\n")
-    terminal.type("\x1a")
-    terminal.expect("[1]+  Stopped")
-    terminal.expect("/ # ")
-    terminal.type("jobs; kill %1; wait; echo gone $?\n")
-    terminal.expect("Stopped")
-    terminal.expect("gone ")
-    terminal.expect("/ # ")
-    terminal.type("sh -c 'echo g\"\"o; cat'\n")  # what is typed before the shell lets go is not echoed
-    terminal.expect("go\r\n")
-    terminal.type("once\n")
-    terminal.expect("once\r\nonce\r\n")
-    terminal.type("\x1a")
-    terminal.expect("Stopped")
-    terminal.expect("/ # ")
-    terminal.type("fg\n")
-    terminal.expect("echo g")
-    terminal.type("again\n\x04")
-    terminal.expect("again\r\n")
-    terminal.expect("/ # ")
-    terminal.type("exit\n")
-    assert terminal.status() == 0
 
 
 def test_ctrl_bracket_ends_the_run_whatever_the_guest_does(terminal: Terminal) -> None:
