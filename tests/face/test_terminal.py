@@ -1,4 +1,4 @@
-"""Somebody sits at the terminal: line editing, Ctrl-C and Ctrl-] in an interactive shell."""
+"""Somebody sits at the terminal: line editing, Ctrl-C, Ctrl-Z and Ctrl-] in an interactive shell."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import os
 import pty
 import select
 import shutil
+import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BUSYBOX = shutil.which("busybox")
 pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="busybox-static is not installed")
@@ -49,7 +54,9 @@ class Terminal:
         return data
 
     def status(self) -> int:
+        end = time.monotonic() + PATIENCE
         while True:
+            assert time.monotonic() < end, "it goes on"
             if select.select([self.fd], [], [], 0.1)[0]:
                 with contextlib.suppress(OSError):
                     os.read(self.fd, 65536)
@@ -59,10 +66,12 @@ class Terminal:
 
 
 @pytest.fixture(params=["native", "paracell"])
-def terminal(request: pytest.FixtureRequest) -> Terminal:
+def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     shell = Terminal(request.param)
     shell.expect("/ # ")
-    return shell
+    yield shell
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(shell.pid, signal.SIGKILL)
 
 
 def test_a_line_is_edited_and_run(terminal: Terminal) -> None:
@@ -89,6 +98,33 @@ def test_ctrl_c_ends_what_runs_and_not_the_shell(terminal: Terminal) -> None:
     terminal.expect("/ # ")
     terminal.type("exit\n")
     assert terminal.status() == 130
+
+
+def test_ctrl_z_stops_a_job_and_fg_goes_on(terminal: Terminal) -> None:
+    terminal.type("sh -c 'echo g\"\"o; sleep 1000'\n")
+    terminal.expect("go\r\n")
+    terminal.type("\x1a")
+    terminal.expect("[1]+  Stopped")
+    terminal.expect("/ # ")
+    terminal.type("jobs; kill -9 %1; fg; echo gone $?\n")
+    terminal.expect("Stopped")
+    terminal.expect("gone 137\r\n")
+    terminal.expect("/ # ")
+    terminal.type("sh -c 'echo g\"\"o; while read line; do echo \"<$line>\"; done'\n")
+    terminal.expect("go\r\n")
+    terminal.type("once\n")
+    terminal.expect("<once>\r\n")
+    terminal.type("\x1a")
+    terminal.expect("Stopped")
+    terminal.expect("/ # ")
+    terminal.type("fg\n")
+    terminal.expect("echo g")
+    terminal.type("again\n")
+    terminal.expect("<again>\r\n")  # only now has the shell left its raw mode, in which Ctrl-D is a byte like any other
+    terminal.type("\x04")
+    terminal.expect("/ # ")
+    terminal.type("exit\n")
+    assert terminal.status() == 0
 
 
 def test_ctrl_bracket_ends_the_run_whatever_the_guest_does(terminal: Terminal) -> None:
