@@ -21,7 +21,7 @@ struct dirent *directory_find(struct inode *directory, const char *name, u64 len
     struct dirent *d;
 
     if (directory->refresh)
-        directory->refresh(directory);
+        directory->refresh(directory, name, length);
     d = buckets[bucket_of(directory, name, length)];
     while (d && !(d->directory == directory && strlen(d->name) == length && memcmp(d->name, name, length) == 0))
         d = d->hash_next;

@@ -52,10 +52,11 @@ static void process_finish(struct process *p) {
     timer_cancel(&p->alarm);
     files_put(p->files);
     p->files = NULL;
+    inode_put(p->root);
     inode_put(p->directory);
     if (p->program)
         inode_put(p->program);
-    p->directory = p->program = NULL;
+    p->root = p->directory = p->program = NULL;
     p->mm = NULL;
     mm_put(mm);
     signals_drop(&p->signals, ~0UL);

@@ -86,6 +86,8 @@ static void inherit(struct process *p, const struct clone *c) {
     p->parent = c->flags & CLONE_PARENT && me->parent ? me->parent : me;
     p->sibling = p->parent->children;
     p->parent->children = p;
+    p->root = me->root;
+    inode_get(p->root);
     p->directory = me->directory;
     inode_get(p->directory);
     p->program = me->program;
@@ -94,6 +96,8 @@ static void inherit(struct process *p, const struct clone *c) {
     p->exit_signal = c->exit_signal;
     p->keys = me->keys;
     p->nice = me->nice;
+    p->io_priority = me->io_priority;
+    p->personality = me->personality;
     p->dumpable = me->dumpable;
     p->no_new_privileges = me->no_new_privileges;
     memcpy(p->actions, me->actions, sizeof p->actions);

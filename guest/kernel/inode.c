@@ -16,6 +16,7 @@
 
 #define DIRECTORY_SIZE 4096     /* what stat says; ext4's smallest */
 #define TMPFS_DEVICE 1
+#define PROC_DEVICE 2
 
 struct inode *root_inode;
 static u64 next_number = 1;
@@ -194,7 +195,7 @@ void inode_fill_stat(const struct inode *i, struct stat *s) {
     bool nameless = (i->mode & S_IFMT) == S_IFIFO || (i->mode & S_IFMT) == S_IFSOCK;    /* and counted as one all the same */
 
     *s = (struct stat){
-        .dev = TMPFS_DEVICE, .ino = i->number, .nlink = i->links || !nameless ? i->links : 1, .mode = i->mode, .uid = i->uid, .gid = i->gid,
+        .dev = i->in_proc ? PROC_DEVICE : TMPFS_DEVICE, .ino = i->number, .nlink = i->links || !nameless ? i->links : 1, .mode = i->mode, .uid = i->uid, .gid = i->gid,
         .rdev = i->rdev, .size = (i64)size, .blksize = PAGE_SIZE,
         .blocks = (i64)(room_of(i) / 512),
         .atime = timespec_of(i->atime), .mtime = timespec_of(i->mtime), .ctime = timespec_of(i->ctime),

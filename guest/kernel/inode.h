@@ -22,6 +22,7 @@ struct inode {
     u64 number;
     u32 mode, links, refs;              /* links: names; refs: open files, mappings, working directories */
     u32 uid, gid, rdev;
+    bool in_proc;
     u64 size;
     u64 atime, mtime, ctime;            /* nanoseconds since 1970 */
     const struct file_ops *ops;
@@ -39,7 +40,8 @@ struct inode {
             struct dirent *first, *last;
             struct inode *parent;
             u64 next_cookie, count;
-            void (*refresh)(struct inode *);    /* in /proc: bring the names up to date before they are looked at */
+            /* In /proc: bring a name up to date before it is looked at, or with NULL all of them. */
+            void (*refresh)(struct inode *, const char *name, u64 length);
         };
         struct {                        /* S_IFLNK */
             char *target;

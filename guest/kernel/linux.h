@@ -100,6 +100,13 @@ struct statx {
 
 struct statfs { i64 type, bsize, blocks, bfree, bavail, files, ffree; i32 fsid[2]; i64 namelen, frsize, flags, spare[4]; };
 #define TMPFS_MAGIC 0x01021994
+#define PROC_MAGIC 0x9fa0
+
+/* personality */
+#define PER_MASK 0xff
+#define PER_LINUX 0
+#define PER_LINUX32 8
+#define ADDR_NO_RANDOMIZE 0x40000
 
 /* terminals */
 #define TCGETS 0x5401

@@ -78,7 +78,8 @@ static void first_process(void) {
     this_cpu()->task = p->threads;
     p->group = p->session = p->pid;
     p->umask = 022;
-    p->directory = root_inode;
+    p->root = p->directory = root_inode;
+    inode_get(root_inode);
     inode_get(root_inode);
     p->exit_signal = SIGCHLD;
     p->dumpable = true;

@@ -19,6 +19,13 @@ static void move(struct walk *w, struct inode *to) {
 
 static int walk_path(struct walk *, const char *path, bool follow, char *last);
 
+/* Where absolute paths begin, and ".." ends. */
+static struct inode *own_root(void) {
+    struct inode *root = current ? current->process->root : NULL;
+
+    return root ? root : root_inode;
+}
+
 /* May we look for names there? */
 static int enter(const struct inode *directory) {
     return !is_directory(directory) ? -ENOTDIR : proc_is_gone(directory) ? -ESRCH : inode_may(directory, MAY_EXEC);
@@ -34,7 +41,8 @@ static int walk_name(struct walk *w, const char *name, u64 n, bool follow) {
     if (n == 1 && name[0] == '.')
         return 0;
     if (n == 2 && name[0] == '.' && name[1] == '.') {
-        move(w, w->at->parent);
+        if (w->at != own_root())
+            move(w, w->at->parent);
         return 0;
     }
     struct dirent *d = directory_find(w->at, name, n);
@@ -56,7 +64,7 @@ static int walk_name(struct walk *w, const char *name, u64 n, bool follow) {
 /* Go along `path`; with `last`, stop before its last component and give that. */
 static int walk_path(struct walk *w, const char *path, bool follow, char *last) {
     if (*path == '/')
-        move(w, root_inode);
+        move(w, own_root());
     for (;;) {
         while (*path == '/')
             path++;
@@ -114,7 +122,7 @@ i64 name_of(struct inode *directory, char *to, u64 size) {
     if (size < 2)
         return -ERANGE;
     to[--at] = 0;
-    while (directory != root_inode) {
+    while (directory != own_root() && directory != root_inode) {
         struct dirent *d = directory->parent->first;
         while (d && d->inode != directory)
             d = d->next;

@@ -23,6 +23,8 @@
 #define TEXT_MAX 65536UL
 #define NAME_SIZE 16
 
+static struct inode *proc;
+
 struct entry { const char *name; void (*write)(struct text *); };
 
 /* From FIRST_OF_KERNEL on, in sys/kernel. */
@@ -87,6 +89,7 @@ bool proc_is_gone(const struct inode *directory) { return directory->device && !
 static void add(struct inode *directory, const char *name, struct inode *i) {
     if (!i)
         return;
+    i->in_proc = true;
     directory_add(directory, name, strlen(name), i);
     inode_put(i);
 }
@@ -165,29 +168,19 @@ static u64 decimal(const char *s) {
     return value;
 }
 
-static void refresh_fds(struct inode *directory) {
-    void (*refresh)(struct inode *) = directory->refresh;
-    struct process *p = process_of(process_in(directory));
-    char name[NAME_SIZE];
-
-    directory->refresh = NULL;          /* not while we look ourselves */
-    for (struct dirent *d = directory->first, *next; d; d = next) {     /* what stays keeps its place, for getdents */
-        next = d->next;
-        i32 fd = (i32)decimal(d->name);
-        if (!p || !p->files || !p->files->file[fd])
-            directory_remove(d);
-    }
-    for (i32 fd = 0; p && p->files && fd < MAX_FILES; fd++)
-        if (p->files->file[fd]) {
-            format(name, sizeof name, "%d", fd);
-            struct inode *link = add_link(directory, name);
-            if (link)
-                set_jump(link, p->files->file[fd]->inode);
-        }
-    directory->refresh = refresh;
+/* Is the name a number as we write them?  `copy` is the name with its end. */
+static bool is_decimal(const char *name, u64 length, char copy[NAME_SIZE]) {
+    if (!length || length > 9 || (name[0] == '0' && length > 1))
+        return false;
+    for (u64 i = 0; i < length; i++)
+        if (name[i] < '0' || name[i] > '9')
+            return false;
+    memcpy(copy, name, length);
+    copy[length] = 0;
+    return true;
 }
 
-/* A zombie has none of these any more. */
+/* NULL: there is none any more. */
 static void refresh_link(struct inode *directory, const char *name, struct inode *to) {
     struct inode *link = to ? add_link(directory, name) : NULL;
     struct dirent *d = directory_find(directory, name, strlen(name));
@@ -198,20 +191,57 @@ static void refresh_link(struct inode *directory, const char *name, struct inode
         directory_remove(d);
 }
 
-static void refresh_process(struct inode *directory) {
+static void refresh_fd(struct inode *directory, const char *name) {
     const struct process *p = process_of(process_in(directory));
+    i32 fd = (i32)decimal(name);
+    struct file *f = p && p->files && fd < MAX_FILES ? p->files->file[fd] : NULL;
+
+    refresh_link(directory, name, f ? f->inode : NULL);
+}
+
+static void refresh_fds(struct inode *directory, const char *name, u64 length) {
+    const struct process *p = process_of(process_in(directory));
+    char number[NAME_SIZE];
+
+    directory->refresh = NULL;          /* not while we look ourselves */
+    if (name) {
+        if (is_decimal(name, length, number))
+            refresh_fd(directory, number);
+    } else {
+        for (struct dirent *d = directory->first, *next; d; d = next) {     /* what stays keeps its place, for getdents */
+            next = d->next;
+            refresh_fd(directory, d->name);
+        }
+        for (i32 fd = 0; p && p->files && fd < MAX_FILES; fd++)
+            if (p->files->file[fd]) {
+                format(number, sizeof number, "%d", fd);
+                refresh_fd(directory, number);
+            }
+    }
+    directory->refresh = refresh_fds;
+}
+
+static void refresh_process(struct inode *directory, const char *name, u64 length) {
+    const struct process *p = process_of(process_in(directory));
+    const struct { const char *name; struct inode *to; } links[] = {
+        {"exe", p ? p->program : NULL}, {"cwd", p ? p->directory : NULL}, {"root", p ? p->root : NULL},
+    };
 
     directory->refresh = NULL;
-    refresh_link(directory, "exe", p ? p->program : NULL);
-    refresh_link(directory, "cwd", p ? p->directory : NULL);
-    refresh_link(directory, "root", p && p->directory ? root_inode : NULL);
+    for (u64 i = 0; i < COUNT(links); i++)          /* a zombie has none of these any more */
+        if (!name || (strlen(links[i].name) == length && memcmp(links[i].name, name, length) == 0))
+            refresh_link(directory, links[i].name, links[i].to);
     directory->refresh = refresh_process;
 }
 
-static void refresh_nothing(struct inode *directory) { (void)directory; }
+static void refresh_nothing(struct inode *directory, const char *name, u64 length) {
+    (void)directory;
+    (void)name;
+    (void)length;
+}
 
 static struct inode *new_directory(struct inode *parent, const char *name, const struct process *p,
-                                   void (*refresh)(struct inode *)) {
+                                   void (*refresh)(struct inode *, const char *, u64)) {
     struct inode *i = inode_new(S_IFDIR | 0555);
 
     if (!i)
@@ -223,8 +253,11 @@ static struct inode *new_directory(struct inode *parent, const char *name, const
     return i;
 }
 
-static void add_process(struct inode *proc, const struct process *p, const char *name) {
-    struct inode *directory = new_directory(proc, name, p, NULL);
+static void add_process(const struct process *p) {
+    char name[NAME_SIZE];
+
+    format(name, sizeof name, "%d", p->pid);
+    struct inode *directory = directory_find(proc, name, strlen(name)) ? NULL : new_directory(proc, name, p, NULL);
 
     if (!directory)
         return;
@@ -243,29 +276,55 @@ static const struct process *next_process(i32 pid) {
     return next;
 }
 
-/* Those that ended go, new ones come, and "self" is whoever looks. */
-static void refresh_proc(struct inode *proc) {
+/* Whoever looks. */
+static void refresh_self(struct inode *directory) {
     char name[NAME_SIZE];
-    struct dirent *next;
+    struct inode *self = add_link(directory, "self");
 
+    format(name, sizeof name, "%d", current->process->pid);
+    if (self)
+        set_target(self, name);
+}
+
+/* Those before a process get their names first, so that a listing goes up. */
+static void add_up_to(i32 pid) {
+    static i32 last;
+
+    for (const struct process *p = next_process(last); p && p->pid <= pid; p = next_process(last)) {
+        add_process(p);
+        last = p->pid;
+    }
+    last = last < PID_MAX ? last : 0;
+}
+
+static void refresh_proc(struct inode *directory, const char *name, u64 length) {
+    const struct process *p;
+    char number[NAME_SIZE];
+
+    directory->refresh = NULL;
+    if (!name)
+        add_up_to(PID_MAX);
+    else if (is_decimal(name, length, number) && (p = process_of((i32)decimal(number)))) {
+        add_up_to(p->pid);
+        add_process(p);
+    }
+    if (!name || (length == 4 && memcmp(name, "self", 4) == 0))
+        refresh_self(directory);
+    directory->refresh = refresh_proc;
+}
+
+void proc_forget(i32 pid) {
+    char name[NAME_SIZE];
+
+    if (!proc)
+        return;
     proc->refresh = NULL;
-    for (struct dirent *d = proc->first; d; d = next) {
-        next = d->next;
-        if (!is_directory(d->inode) || !proc_is_gone(d->inode))
-            continue;
+    struct dirent *d = directory_find(proc, name, format(name, sizeof name, "%d", pid));
+    if (d) {
         d->inode->refresh = NULL;
         remove_all(d->inode);
         directory_remove(d);
     }
-    for (const struct process *p = next_process(0); p; p = next_process(p->pid)) {
-        format(name, sizeof name, "%d", p->pid);
-        if (!directory_find(proc, name, strlen(name)))
-            add_process(proc, p, name);
-    }
-    format(name, sizeof name, "%d", current->process->pid);
-    struct inode *self = add_link(proc, "self");
-    if (self)
-        set_target(self, name);
     proc->refresh = refresh_proc;
 }
 
@@ -274,12 +333,13 @@ void proc_init(void) {
 
     if (old && (!is_directory(old->inode) || old->inode->count))
         return;                         /* the root file system has brought its own */
-    struct inode *proc = old ? old->inode : new_directory(root_inode, "proc", NULL, NULL);
+    proc = old ? old->inode : new_directory(root_inode, "proc", NULL, NULL);
     struct inode *sys = proc ? new_directory(proc, "sys", NULL, NULL) : NULL;
     struct inode *kernel = sys ? new_directory(sys, "kernel", NULL, NULL) : NULL;
     if (!kernel)
         return;
     proc->mode = S_IFDIR | 0555;
+    proc->in_proc = true;
     for (u64 i = 0; i < COUNT(of_all); i++)
         add_text(i < FIRST_OF_KERNEL ? proc : kernel, &of_all[i], NULL, i);
     proc->refresh = refresh_proc;

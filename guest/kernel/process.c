@@ -5,6 +5,7 @@
 #include "inode.h"
 #include "kernel.h"
 #include "page.h"
+#include "proc.h"
 #include "slab.h"
 #include "vm.h"
 
@@ -19,6 +20,8 @@ struct process *process_of(i32 pid) {
             return p;
     return NULL;
 }
+
+struct process *process_at(i32 pid) { return pid ? process_of(pid) : current->process; }
 
 struct task *task_of(i32 tid) {
     for (struct process *p = processes; p; p = p->next)
@@ -86,6 +89,7 @@ struct process *process_create(void) {
 void process_forget(struct process *p) {
     struct process **at = &processes;
 
+    proc_forget(p->pid);
     while (*at != p)
         at = &(*at)->next;
     *at = p->next;

@@ -22,7 +22,7 @@ struct process {
     u32 thread_count;
     struct mm *mm;                              /* NULL once it has ended */
     struct files *files;
-    struct inode *directory, *program;
+    struct inode *root, *directory, *program;
     u32 umask;
     u32 exit_signal;                            /* what the parent gets when it ends */
     u32 status;                                 /* as wait4 tells it: code << 8, or the signal */
@@ -42,6 +42,7 @@ struct process {
     u32 death_signal;                           /* when the parent ends: PR_SET_PDEATHSIG */
     u32 keys;                                   /* protection keys in use: bit n is key n */
     i32 nice;
+    u32 io_priority, personality;
 };
 
 enum task_state { RUNNABLE, SLEEPING, DEAD };
@@ -84,6 +85,7 @@ struct process *process_create(void);                   /* NULL without memory; 
 void process_forget(struct process *);                  /* a zombie that has been waited for */
 void process_abandon(struct process *);                 /* one that never ran */
 struct process *process_of(i32 pid);                    /* NULL: no such process; a zombie is one */
+struct process *process_at(i32 pid);                    /* the same; 0 is the caller */
 struct task *task_of(i32 tid);
 u32 tasks_count(void);
 

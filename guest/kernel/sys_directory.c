@@ -45,7 +45,7 @@ i64 sys_getdents64(i32 fd, u64 to, u64 size) {
     if (!is_directory(f->inode))
         return -ENOTDIR;
     if (f->inode->refresh)
-        f->inode->refresh(f->inode);
+        f->inode->refresh(f->inode, NULL, 0);
     i64 done = put_dots(f, to, size);
     if (done < 0 || f->position < 2)
         return done ? done : -EINVAL;           /* not even one fits */
@@ -61,25 +61,25 @@ i64 sys_getdents64(i32 fd, u64 to, u64 size) {
     return done;
 }
 
-static i64 go_to(struct inode *i) {
-    struct process *p = current->process;
-
+/* `*place` is to be `i`, whose reference it takes over. */
+static i64 go_to(struct inode **place, struct inode *i) {
     int error = is_directory(i) ? inode_may(i, MAY_EXEC) : -ENOTDIR;
-    if (error) {
-        inode_put(i);
-        return error;
-    }
-    inode_put(p->directory);
-    p->directory = i;
-    return 0;
+
+    inode_put(error ? i : *place);
+    if (!error)
+        *place = i;
+    return error;
 }
 
-i64 sys_chdir(u64 path) {
+static i64 go_to_path(struct inode **place, u64 path) {
     struct inode *i;
     int error = path_find(AT_FDCWD, path, 0, &i);
 
-    return error ? error : go_to(i);
+    return error ? error : go_to(place, i);
 }
+
+i64 sys_chdir(u64 path) { return go_to_path(&current->process->directory, path); }
+i64 sys_chroot(u64 path) { return is_root() ? go_to_path(&current->process->root, path) : -EPERM; }
 
 i64 sys_fchdir(i32 fd) {
     struct file *f = file_at(fd);
@@ -87,7 +87,7 @@ i64 sys_fchdir(i32 fd) {
     if (!f)
         return -EBADF;
     inode_get(f->inode);
-    return go_to(f->inode);
+    return go_to(&current->process->directory, f->inode);
 }
 
 i64 sys_getcwd(u64 to, u64 size) {

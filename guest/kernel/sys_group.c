@@ -6,8 +6,6 @@
 #define NICE_MIN -20
 #define NICE_MAX 19
 
-static struct process *process_at(i32 pid) { return pid ? process_of(pid) : current->process; }
-
 i64 sys_getpgid(i32 pid) {
     const struct process *p = process_at(pid);
 
@@ -78,7 +76,7 @@ i64 sys_getpriority(u32 which, i32 who) {
     return best;
 }
 
-/* Kept and told, but each has the same slices. */
+/* Kept and told, but each has the same slices: nobody has waited for a disk here, either. */
 i64 sys_setpriority(u32 which, i32 who, i32 nice) {
     i64 result = -ESRCH;
 
@@ -90,4 +88,38 @@ i64 sys_setpriority(u32 which, i32 who, i32 nice) {
             result = 0;
         }
     return result;
+}
+
+enum { IO_NONE, IO_REALTIME, IO_BEST_EFFORT, IO_IDLE };
+#define IO_CLASS(priority) ((priority) >> 13)
+#define IO_LEVEL(priority) ((priority) & 0x1fff)
+
+i64 sys_ioprio_set(u32 which, i32 who, i32 priority) {
+    u32 class = (u32)IO_CLASS(priority), level = (u32)IO_LEVEL(priority);
+    i64 result = -ESRCH;
+
+    if (class == IO_REALTIME && !is_root())
+        return -EPERM;
+    if (class > IO_IDLE || (class == IO_NONE && level) || (class != IO_IDLE && level > 7))
+        return -EINVAL;
+    if (!which || --which > PRIO_USER)          /* these count from 1 */
+        return -EINVAL;
+    for (struct process *p = processes; p; p = p->next)
+        if (is_among(p, which, who)) {
+            p->io_priority = (u32)priority;
+            result = 0;
+        }
+    return result;
+}
+
+/* The best of those meant: the smallest. */
+i64 sys_ioprio_get(u32 which, i32 who) {
+    i64 best = -ESRCH;
+
+    if (!which || --which > PRIO_USER)
+        return -EINVAL;
+    for (const struct process *p = processes; p; p = p->next)
+        if (is_among(p, which, who) && (best < 0 || p->io_priority < (u64)best))
+            best = p->io_priority;
+    return best;
 }

@@ -183,7 +183,9 @@ static int check_rename(const struct dirent *from, const struct dirent *to, cons
     bool directory = is_directory(from->inode);
     int error;
 
-    if (from->directory->refresh || new->directory->refresh)
+    if (from->directory->in_proc != new->directory->in_proc)
+        return -EXDEV;
+    if (from->directory->refresh)
         return -EPERM;
     if ((error = may_remove(from->directory, from->inode)) || (error = inode_may(new->directory, MAY_CHANGE)) ||
         (to && (error = may_remove(new->directory, to->inode))))

@@ -23,9 +23,6 @@ i64 sys_sched_yield(void) {
     return 0;
 }
 
-/* 0 is the caller. */
-static struct process *process_at(i32 pid) { return pid ? process_of(pid) : current->process; }
-
 i64 sys_umask(u32 mask) {
     u32 old = current->process->umask;
 
@@ -35,7 +32,13 @@ i64 sys_umask(u32 mask) {
 
 const struct utsname system_name = {"Linux", "paracell", "6.1.0-paracell", "#1 ParaCell", "x86_64", "(none)"};
 
-i64 sys_uname(u64 to) { return copy_out(to, &system_name, sizeof system_name); }
+i64 sys_uname(u64 to) {
+    struct utsname name = system_name;
+
+    if ((current->process->personality & PER_MASK) == PER_LINUX32)
+        memcpy(name.machine, "i686", sizeof "i686");
+    return copy_out(to, &name, sizeof name);
+}
 
 i64 sys_set_tid_address(u64 at) {
     current->clear_tid = at;
@@ -201,7 +204,17 @@ i64 sys_getcpu(u64 cpu, u64 node) {
     return (cpu && copy_out(cpu, &zero, 4)) || (node && copy_out(node, &zero, 4)) ? -EFAULT : 0;
 }
 
-i64 sys_personality(u32 persona) { return persona == 0 || persona == ~0u ? 0 : -EINVAL; }
+/* Addresses are the same in each run already, so ADDR_NO_RANDOMIZE has nothing to switch off. */
+i64 sys_personality(u32 persona) {
+    u32 old = current->process->personality, kind = persona & PER_MASK;
+
+    if (persona == ~0u)
+        return old;
+    if ((kind != PER_LINUX && kind != PER_LINUX32) || persona & ~(u32)(PER_MASK | ADDR_NO_RANDOMIZE))
+        return -EINVAL;
+    current->process->personality = persona;
+    return old;
+}
 
 i64 sys_getrandom(u64 to, u64 n, u32 flags) {
     u8 bytes[256];

@@ -213,23 +213,30 @@ i64 sys_utime(u64 path, u64 times) {
     return set_times(AT_FDCWD, path, t, 0);
 }
 
-static i64 give_statfs(u64 to) {
+static i64 give_statfs(const struct inode *i, u64 to) {
+    struct statfs proc = {.type = PROC_MAGIC, .bsize = PAGE_SIZE, .frsize = PAGE_SIZE, .namelen = NAME_MAX};
     struct statfs s = {
         .type = TMPFS_MAGIC, .bsize = PAGE_SIZE, .frsize = PAGE_SIZE, .namelen = NAME_MAX, .blocks = (i64)pages_total(),
         .bfree = (i64)pages_free(), .bavail = (i64)pages_free(), .files = 1 << 20, .ffree = 1 << 20,
     };
-    return copy_out(to, &s, sizeof s);
+    return copy_out(to, i->in_proc ? &proc : &s, sizeof s);
 }
 
-i64 sys_fstatfs(i32 fd, u64 to) { return file_at(fd) ? give_statfs(to) : -EBADF; }
+i64 sys_fstatfs(i32 fd, u64 to) {
+    const struct file *f = file_at(fd);
+
+    return f ? give_statfs(f->inode, to) : -EBADF;
+}
+
 i64 sys_statfs(u64 path, u64 to) {
     struct inode *i;
     int error = path_find(AT_FDCWD, path, 0, &i);
 
     if (error)
         return error;
+    error = (int)give_statfs(i, to);
     inode_put(i);
-    return give_statfs(to);
+    return error;
 }
 
 i64 sys_truncate(u64 path, i64 size) {
