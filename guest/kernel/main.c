@@ -61,7 +61,7 @@ static void run_first(struct blob init) {
         print("no program to run");
         plat_exit(BAD_INIT);
     }
-    int error = exec_path(argv.list[0], argv.list, argv.count, envp.list, envp.count);
+    int error = exec_path(&(struct command){argv.list[0], argv.list, envp.list, argv.count, envp.count});
     if (!error)
         return;
     print("cannot run %s: %s", argv.list[0],

@@ -106,9 +106,12 @@ void return_to_user(void);                              /* what is to be done fi
 /* fork.c */
 void vfork_done(struct process *);
 
+/* What is to be run: `name` is how the file was asked for, and stays a script's when its interpreter runs. */
+struct command { const char *name; char **argv, **envp; u64 argc, envc; };
+
 /* exec.c: 0, or -errno with the old program still there. */
-int exec(struct inode *, const char *path, char **argv, u64 argc, char **envp, u64 envc);
-int exec_path(const char *path, char **argv, u64 argc, char **envp, u64 envc);
+int exec(struct inode *, const struct command *);
+int exec_path(const struct command *);
 
 /* sched.c */
 extern struct queue { struct task *first, *last; } run_queue;       /* those that can run, but for the one that does */

@@ -264,12 +264,28 @@ static i64 run(struct inode *i, const char *name, u64 argv, u64 envp) {
     u64 total = 0;
     i64 argc = args && env ? copy_vector(args, argv, &total) : -ENOMEM;
     i64 envc = argc < 0 ? argc : copy_vector(env, envp, &total);
-    i64 error = envc < 0 ? envc : exec(i, name, args, (u64)argc, env, (u64)envc);
+    i64 error = envc < 0 ? envc : exec(i, &(struct command){name, args, env, (u64)argc, (u64)envc});
 
     free_vector(args);
     free_vector(env);
     if (!error)
         frame_of(current)->vector = 0;          /* every register of the new program counts */
+    return error;
+}
+
+/* A path from a descriptor is called /dev/fd/3/path. */
+static i64 run_at(struct inode *i, i32 dirfd, const char *path, u64 argv, u64 envp) {
+    u64 size = strlen(path) + sizeof "/dev/fd/1234567890/";
+    char *name;
+    i64 error;
+
+    if (dirfd == AT_FDCWD || *path == '/')
+        return run(i, path, argv, envp);
+    if (!(name = kmalloc(size)))
+        return -ENOMEM;
+    format(name, size, *path ? "/dev/fd/%d/%s" : "/dev/fd/%d", dirfd, path);
+    error = run(i, name, argv, envp);
+    kfree(name);
     return error;
 }
 
@@ -285,7 +301,7 @@ i64 sys_execveat(i32 dirfd, u64 path, u64 argv, u64 envp, u32 flags) {
     if (is_link(i))
         error = -ELOOP;
     if (!error && !(error = path_begin(&p, dirfd, path))) {
-        error = run(i, p.name, argv, envp);
+        error = run_at(i, dirfd, p.name, argv, envp);
         path_end(&p);
     }
     inode_put(i);

@@ -78,6 +78,15 @@ static void limits(void) {
     if (fork() == 0) {
         CALL(SYS_setpriority, 0, 0, 5);
         CALL(SYS_getpriority, 0, 0);
+        CALL(SYS_ioprio_set, 1, 0, 2 << 13 | 6);
+        CALL(SYS_ioprio_get, 1, 0);
+        CALL(SYS_ioprio_set, 1, 0, 3 << 13);
+        CALL(SYS_ioprio_get, 1, 0);
+        CALL(SYS_ioprio_set, 1, 0, 1);
+        CALL(SYS_ioprio_set, 1, 0, 4 << 13);
+        CALL(SYS_ioprio_set, 0, 0, 0);
+        CALL(SYS_ioprio_get, 4, 0);
+        CALL(SYS_ioprio_get, 1, 99999);
         quit(0);
     }
     reap("child", -1);
@@ -121,6 +130,12 @@ static void names(void) {
     reap("parent", pid);
     reap("child, by its parent's death", -1);
     CALL(SYS_uname, buffer);
+    CALL(SYS_personality, 0xffffffff);
+    CALL(SYS_personality, PER_LINUX32);
+    CALL(SYS_uname, buffer);
+    print("%s\n", buffer + 4 * 65);
+    CALL(SYS_personality, 0);
+    CALL(SYS_personality, 0xffffffff);
     CHECK(strcmp(buffer, "Linux") == 0 && strcmp(buffer + 4 * 65, "x86_64") == 0);
     CHECK(buffer[2 * 65] >= '2' && buffer[2 * 65] <= '9');
     u32 ids[3] = {9, 9, 9};

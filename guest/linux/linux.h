@@ -55,6 +55,7 @@
 #define SYS_sigaltstack 131
 #define SYS_mknod 133
 #define SYS_getpriority 140
+#define SYS_personality 135
 #define SYS_setpriority 141
 #define SYS_sched_getparam 143
 #define SYS_sched_getscheduler 145
@@ -63,6 +64,8 @@
 #define SYS_prctl 157
 #define SYS_setrlimit 160
 #define SYS_sync 162
+#define SYS_ioprio_set 251
+#define SYS_ioprio_get 252
 #define SYS_tkill 200
 #define SYS_time 201
 #define SYS_sched_setaffinity 203
@@ -191,6 +194,8 @@ enum {
 #define PR_SET_DUMPABLE 4
 #define PR_SET_NAME 15
 #define PR_GET_NAME 16
+#define AT_EXECFN 31
+#define PER_LINUX32 8
 #define PR_SET_CHILD_SUBREAPER 36
 #define PR_GET_CHILD_SUBREAPER 37
 

@@ -316,7 +316,7 @@ static u64 auxiliary(const u64 *aux, u64 type) {
 
 /* What it is to be one of those programs. */
 static i32 become(i32 argc, char **argv) {
-    char **env = argv + argc + 1;
+    char **env = argv + argc + 1, name[16];
 
     if (strcmp(argv[1], "quit") == 0)
         return 9;
@@ -347,7 +347,7 @@ static i32 become(i32 argc, char **argv) {
         u64 *aux = (u64 *)env + 1;
         print("page %lu, header %lu, ticks %lu, user %lu, secure %lu\n", auxiliary(aux, 6), auxiliary(aux, 4), auxiliary(aux, 17),
               auxiliary(aux, 11), auxiliary(aux, 23));
-        print("program %s\n", (char *)auxiliary(aux, 31));
+        print("program %s\n", (char *)auxiliary(aux, AT_EXECFN));
         CHECK(auxiliary(aux, 3) && auxiliary(aux, 5) && auxiliary(aux, 9) && auxiliary(aux, 25));
         return 0;
     }
@@ -357,7 +357,10 @@ static i32 become(i32 argc, char **argv) {
     print("\nenvironment:");
     for (; *env; env++)
         print(" [%s]", *env);
-    print("\n");
+    syscall(SYS_prctl, PR_GET_NAME, name);
+    const char *found = (const char *)auxiliary((u64 *)env + 1, AT_EXECFN);
+    i32 by_descriptor = memcmp(found, "/dev/", 5) == 0;    /* Linux has changed its mind about its name */
+    print("\nknown as %s, found as %s\n", by_descriptor ? "whatever" : name, found);
     return 2;
 }
 

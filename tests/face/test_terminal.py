@@ -110,7 +110,7 @@ def test_ctrl_z_stops_a_job_and_fg_goes_on(terminal: Terminal) -> None:
     terminal.expect("Stopped")
     terminal.expect("gone 137\r\n")
     terminal.expect("/ # ")
-    terminal.type("sh -c 'echo g\"\"o; while read line; do echo \"<$line>\"; done'\n")
+    terminal.type('sh -c \'echo g""o; while read line; do echo "<$line>"; done\'\n')
     terminal.expect("go\r\n")
     terminal.type("once\n")
     terminal.expect("<once>\r\n")

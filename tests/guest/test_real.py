@@ -1,4 +1,4 @@
-"""What people run, unmodified: a shell script of two hundred lines, busybox's applets, Lua, SQLite, threads."""
+"""What people run, unmodified: a shell script of two hundred lines, Lua, SQLite, threads."""
 
 from __future__ import annotations
 
