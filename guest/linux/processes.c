@@ -359,8 +359,7 @@ static i32 become(i32 argc, char **argv) {
         print(" [%s]", *env);
     syscall(SYS_prctl, PR_GET_NAME, name);
     const char *found = (const char *)auxiliary((u64 *)env + 1, AT_EXECFN);
-    i32 by_descriptor = memcmp(found, "/dev/", 5) == 0;    /* Linux has changed its mind about its name */
-    print("\nknown as %s, found as %s\n", by_descriptor ? "whatever" : name, found);
+    print("\nknown as %s, found as %s\n", found[1] == 'd' ? "either" : name, found);     /* Linux has changed its mind on /dev/fd/… */
     return 2;
 }
 
