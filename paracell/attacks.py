@@ -37,6 +37,12 @@ _WELL: Final = "victim: all is well"
 _PATIENCE: Final = 20.0  # seconds until a machine that makes no progress counts as lost
 _HOSTILE: Final = "hostile.elf"
 
+# What a control may bring about, beside a secret read or changed.
+_SECRET: Final = "secret was"
+_END: Final = "came to its end"
+_PANIC: Final = "gave up"
+_OTHER: Final = "the other container did not come through"
+
 
 @frozen
 class Attack:
@@ -47,6 +53,7 @@ class Attack:
         says: what it does.
         off: the defences without which it succeeds: one, or two where both stand in its way.
         symbols: of the container kernel (or, `on_host`, of the host), whose addresses it gets.
+        shows: what its control must bring about, a part of one of `Outcome.harm`.
         on_host: whether a container kernel attacks the host.
         order: which containers run, for attacks on the host: h(ostile), v(ictim).
 
@@ -56,6 +63,7 @@ class Attack:
     says: str
     off: tuple[str, ...]
     symbols: tuple[str, ...] = ("gk_secret",)
+    shows: str = field(default=_SECRET, kw_only=True)
     on_host: bool = field(default=False, kw_only=True)
     order: str = field(default="hv", kw_only=True)
 
@@ -65,11 +73,12 @@ class Attack:
         return self.name == "host-endless"
 
 
-def _host(name: str, says: str, off: str, symbol: str = "", order: str = "hv") -> Attack:
-    return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), on_host=True, order=order)
+def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _SECRET, order: str = "hv") -> Attack:
+    return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), shows=shows, on_host=True, order=order)
 
 
 _KEPT: Final = "gk_secret"
+_NEVER_RAN: Final = frozenset({126, 127})
 ATTACKS: Final = (
     Attack("direct", "read and write the container kernel's memory", ("keys",)),
     Attack("gadget", "call a function of the container kernel's", ("keys",), (_KEPT, "memset")),
@@ -82,7 +91,7 @@ ATTACKS: Final = (
         (_KEPT, "xgate_exit_wrpkru", "xgate_scratch"),
     ),
     Attack("stack", "enter the gate with RSP in the kernel's memory", ("stack",), (_KEPT, "xgate_entry")),
-    Attack("base", "enter the gate with forged GS and FS bases", ("gs",), (_KEPT, "xgate_entry")),
+    Attack("base", "enter the gate with forged GS and FS bases", ("gs",), (_KEPT, "xgate_entry"), shows=_END),
     Attack("wrpkru", "run a WRPKRU in fresh executable memory", ("scan",)),
     Attack("rwx", "ask for memory that is writable and executable", ("scan",)),
     Attack("toggle", "change code after it was looked through", ("scan",)),
@@ -91,28 +100,34 @@ ATTACKS: Final = (
     Attack("remap", "two halves of WRPKRU moved together by mremap", ("move",)),
     Attack("xrstor", "load PKRU by XRSTOR, component 9", ("xrstor",)),
     Attack("double", "write the file behind code that was looked through", ("copy",)),
+    Attack("discard", "change the file behind such code, and have it read again", ("copy",)),
     Attack("shared", "shared memory, mapped to write and to run", ("shared",)),
+    Attack("patch", "WRPKRU in a jump that the kernel writes", ("patch",)),
     Attack("emulate", "a WRPKRU that the kernel stands for", ("emulate",)),
     Attack("sigframe", "a signal frame with a forged PKRU", ("sigreturn",)),
     Attack("raw", "SYSCALL with the arguments of a hypercall", ("caller",)),
     Attack("int80", "INT 80h with the arguments of a hypercall", ("int80",)),
     Attack("pointers", "a kernel address as each argument of each system call", ("usercopy",)),
-    Attack("nested", "kernel addresses inside what system calls are given", ("usercopy",)),
+    Attack("nested", "kernel addresses inside what system calls are given", ("usercopy",), shows=_END),
     Attack(
-        "mapping", "map, protect or move the kernel's and the gate's pages", ("range", "half"), (_KEPT, "xgate_entry")
+        "mapping",
+        "map, protect or move the kernel's and the gate's pages",
+        ("range", "half"),
+        (_KEPT, "xgate_entry"),
+        shows=_END,
     ),
-    _host("number", "a hypercall that does not exist", "number"),
+    _host("number", "a hypercall that does not exist", "number", shows=_PANIC),
     _host("handle", "an address space that is not its own", "handle"),
     _host("pages", "every page of the host's memory, by its address", "gpa"),
     _host("half", "a mapping in the host's half", "half", "host_secret"),
     _host("pointer", "a hypercall argument in the host's memory", "pointer", "host_secret"),
     _host("hoststack", "an event stack in the host's memory", "pointer", "host_secret"),
-    _host("canonical", "a return to an address that is not canonical", "canonical"),
-    _host("flags", "a return with IOPL 3", "flags"),
-    _host("selectors", "a return with selectors of ring 0", "selectors"),
-    _host("endless", "a loop that no virtual interrupt can end", "preempt"),
+    _host("canonical", "a return to an address that is not canonical", "canonical", shows=_PANIC),
+    _host("flags", "a return with IOPL 3", "flags", shows=_OTHER),
+    _host("selectors", "a return with selectors of ring 0", "selectors", shows=_PANIC),
+    _host("endless", "a loop that no virtual interrupt can end", "preempt", shows="nobody else came to run"),
     _host("leftovers", "memory as the one before left it", "zero", order="vvh"),
-    _host("glutton", "page tables until there is no memory", "pool"),
+    _host("glutton", "page tables until there is no memory", "pool", shows=_OTHER),
     _host("stale", "a page that was unmapped, by the TLB", "flush"),
 )
 
@@ -237,9 +252,11 @@ def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) ->
         harm.append("a kernel or the host gave up")
     if attack.on_host:
         if stop.reason is Reason.EXIT and _WELL.encode() not in out:
-            harm.append("the other container did not come through")
+            harm.append(_OTHER)
         if not _secret_is_whole(machine, "host_secret", HOST_SECRET):
             harm.append("the host's secret was changed")
+    elif stop.reason is Reason.EXIT and stop.value in _NEVER_RAN:
+        harm.append("the attack never ran")
     elif stop.reason is Reason.EXIT and stop.value == _KILLED:
         harm.append("the container kernel came to its end")
     elif not _secret_is_whole(machine, _KEPT, KERNEL_SECRET):
@@ -247,8 +264,13 @@ def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) ->
     return harm
 
 
+def shows(attack: Attack, control: Outcome) -> bool:
+    """Tell whether a control did what only the missing defence explains."""
+    return any(attack.shows in h for h in control.harm)
+
+
 def measure(attack: Attack) -> Row:
     """Run an attack and its control."""
     refused = run(attack)
     control = run(attack, attack.off)
-    return Row(attack.name, not refused.harm, bool(control.harm), " ".join(attack.off), attack.says, control.harm)
+    return Row(attack.name, not refused.harm, shows(attack, control), " ".join(attack.off), attack.says, control.harm)

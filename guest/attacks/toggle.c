@@ -8,15 +8,12 @@ int main(int argc, char **argv) {
     if (argc < 2)
         return 2;
     u8 *page = map(PAGE, PROT_RW);
-    write_inverted(page, innocent, sizeof innocent);
-    i64 error = syscall(SYS_mprotect, page, PAGE, PROT_RX);
+    i64 error = make_code(page, innocent, sizeof innocent);
     if (error)
         return refused("the first mprotect", error);
-    ((void (*)(void))page)();
-    syscall(SYS_mprotect, page, PAGE, PROT_RW);
-    write_inverted(page, code, sizeof code);
-    if ((error = syscall(SYS_mprotect, page, PAGE, PROT_RX)))
+    call(page);
+    if ((error = make_code(page, code, sizeof code)))
         return refused("the second mprotect", error);
-    ((void (*)(void))page)();
+    call(page);
     return plunder(hexadecimal(argv[1]));
 }

@@ -12,8 +12,7 @@ int main(int argc, char **argv) {
     if (argc < 2)
         return 2;
     u8 *page = map(PAGE, PROT_RW);
-    write_inverted(page, code, sizeof code);
-    i64 error = syscall(SYS_mprotect, page, PAGE, PROT_RX);
+    i64 error = make_code(page, code, sizeof code);
     if (error)
         return refused("mprotect", error);
     *(u64 *)(area + XSTATE_BV) = COMPONENT_9;

@@ -43,11 +43,12 @@ static int map_segment(struct program *p, struct mm *mm, const struct elf_segmen
         p->headers = va + p->header.phoff - s->offset;
     p->end = MAX(p->end, ROUND_UP(end, PAGE_SIZE));
     if (prot & PROT_EXEC && p->inode->text)
-        return 0;                       /* map_text() brings it, as it was made for an earlier exec */
+        return 0;                       /* mm_take_text() brings it, as it was made for an earlier exec */
     error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, false);
-    const struct vma content = {.start = start, .end = bytes_end, .prot = prot, .inode = p->inode,
+    const u32 first = prot & ~(u32)PROT_EXEC;           /* make_text() gives it when all has been looked at */
+    const struct vma content = {.start = start, .end = bytes_end, .prot = first, .inode = p->inode,
                                 .offset = ROUND_DOWN(s->offset, PAGE_SIZE)};
-    const struct vma zeros = {.start = bytes_end, .end = ROUND_UP(end, PAGE_SIZE), .prot = prot};
+    const struct vma zeros = {.start = bytes_end, .end = ROUND_UP(end, PAGE_SIZE), .prot = first};
     if (!error && content.start < content.end)
         error = vma_add(mm, &content);
     if (!error && zeros.start < zeros.end)
@@ -64,10 +65,12 @@ static int make_text(const struct program *p, struct mm *mm) {
     for (u32 i = 0; i < p->header.phnum; i++) {
         const struct elf_segment *s = &p->segment[i];
         u64 start = ROUND_DOWN(p->base + s->vaddr, PAGE_SIZE), end = ROUND_UP(p->base + s->vaddr + s->memsz, PAGE_SIZE);
-        int made = s->type == PT_LOAD && s->flags & PF_X && s->memsz
-                       ? plat_make_executable(mm->as, start, (end - start) >> PAGE_SHIFT) : 0;
-        if (made < 0)
-            return made;
+        if (s->type != PT_LOAD || !(s->flags & PF_X) || !s->memsz)
+            continue;
+        int made = plat_make_executable(mm->as, start, (end - start) >> PAGE_SHIFT);
+        int error = made < 0 ? made : vma_protect(mm, start, end, protection_of(s), -1);
+        if (error)
+            return error;
         keep |= made;
     }
     if (keep)

@@ -118,7 +118,10 @@ enum fault vm_fault(struct mm *mm, u64 va, enum access access) {
     pte_t *slot = pte_find(mm, va);
     if (slot && *slot & PTE_P)
         return access == ACCESS_WRITE && !(*slot & PTE_W) ? write_fault(mm, v, va, slot) : FAULT_DONE;
-    return v->inode ? file_fault(mm, v, va, access) : anonymous_fault(mm, v, va);
+    if (!v->inode)
+        return anonymous_fault(mm, v, va);
+    /* Code is there since it was looked through: what the file has in its place now, nobody has looked at. */
+    return v->prot & PROT_EXEC && plat_owns_code() ? FAULT_BUS : file_fault(mm, v, va, access);
 }
 
 /* Two tries: a write to a file's page that is not there yet may map it first and copy it then. */

@@ -300,7 +300,8 @@ i64 sys_madvise(u64 at, u64 size, u32 advice) {
         if (!v || v->start > va)
             return -ENOMEM;
         u64 end = MIN(v->end, at + size);
-        if (advice == MADV_DONTNEED || (advice == MADV_FREE && !v->shared && !v->inode))
+        bool kept = v->inode && v->prot & PROT_EXEC && plat_owns_code();       /* the file may hold other code by now */
+        if (!kept && (advice == MADV_DONTNEED || (advice == MADV_FREE && !v->shared && !v->inode)))
             vma_zap(mm, va, end);
         va = end;
     }

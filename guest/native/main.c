@@ -84,7 +84,7 @@ void *plat_foreign_pointer(u64 va) {
     return NULL;
 }
 bool plat_may_move_code(void) { return true; }
-bool plat_owns_code(void) { return true; }
+bool plat_owns_code(void) { return false; }
 
 u32 plat_keys(void) { return has_keys() ? 0 : ~0u; }
 

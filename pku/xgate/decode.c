@@ -1,4 +1,4 @@
-/* The length of an x86-64 instruction.
+/* The length of an x86-64 instruction, and where it holds a distance from its end.
  * Source: SDM volume 2, "Instruction Format" and "Opcode Map". */
 #include "xgate.h"
 
@@ -62,11 +62,12 @@ static u32 modrm_length(const u8 *at, const u8 *end) {
     return n + (mod == 1 ? 1 : 4);
 }
 
-u32 instruction_length(const u8 *code, u64 left) {
+u32 instruction_length(const u8 *code, u64 left, u32 *distance) {
     const u8 *at = code, *end = code + MIN(left, 15UL);
     bool small = false, wide = false;
     u8 form;
 
+    *distance = 0;
     while (at < end && (*at == 0x66 || *at == 0x67 || *at == 0xf0 || *at == 0xf2 || *at == 0xf3 || *at == 0x2e ||
                         *at == 0x36 || *at == 0x3e || *at == 0x26 || *at == 0x64 || *at == 0x65)) {
         if (*at == 0x67)
@@ -101,6 +102,8 @@ u32 instruction_length(const u8 *code, u64 left) {
         u32 n = modrm_length(at, end);
         if (!n)
             return 0;
+        if ((*at & 0xc7) == 5)                  /* RIP-relative */
+            *distance = (u32)(at + 1 - code);
         at += n;
         if (form & G && reg > 1)
             form = 0;

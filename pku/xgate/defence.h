@@ -13,6 +13,7 @@
     X(scan)      /* whatever becomes executable is looked through, and is not writable */ \
     X(bytes)     /* … at every byte */ \
     X(border)    /* … and across the borders of pages */ \
+    X(patch)     /* … and so is what the kernel writes into code itself */ \
     X(xrstor)    /* … for XRSTOR as well */ \
     X(copy)      /* what was looked through belongs to no file and no other mapping */ \
     X(shared)    /* shared memory is not executable */ \

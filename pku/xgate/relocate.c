@@ -1,4 +1,4 @@
-/* A forbidden sequence in the displacement of an instruction: the instruction goes elsewhere, where its displacement is another.
+/* A forbidden sequence in the displacement of an instruction: it goes elsewhere, where its displacement is another.
  *
  *   f3 0f 7e 05 [0f c7 18 00]    movq 0x18c70f(%rip), %xmm0        jmp stub; int3 …
  *                                                            stub:  movq other(%rip), %xmm0; jmp back
@@ -14,8 +14,9 @@
 #define JUMP 5
 #define INT3 0xcc
 
-/* The instruction that covers `va`: its address and length; 0 if that is not certain. */
-static u64 covering(u64 va, u32 *length) {
+/* The instruction that covers `va`: its address, its length, and where its displacement is (0: it is not relative to RIP);
+ * 0 if it is not certain to be one. */
+static u64 covering(u64 va, u32 *length, u32 *displacement) {
     u8 code[LONGEST];
 
     for (u64 at = va; at > va - LONGEST; at--) {
@@ -23,14 +24,11 @@ static u64 covering(u64 va, u32 *length) {
             continue;
         for (u64 i = 0; i < LONGEST; i++)
             code[i] = text_byte(at + i) ? *text_byte(at + i) : 0;
-        *length = instruction_length(code, LONGEST);
+        *length = instruction_length(code, LONGEST, displacement);
         return at + *length > va ? at : 0;
     }
     return 0;
 }
-
-/* RIP-relative, with the displacement at its end. */
-static bool is_movable(u64 at, u32 length) { return length > JUMP && (*text_byte(at + length - 5) & 0xc7) == 0x05; }
 
 static void put_jump(u64 at, u64 to) {
     i32 distance = (i32)(to - (at + JUMP));
@@ -41,17 +39,19 @@ static void put_jump(u64 at, u64 to) {
 }
 
 bool relocate(u64 va) {
-    u32 length;
-    u64 at = covering(va, &length), stub;
+    u32 length, displacement;
+    u64 at = covering(va, &length, &displacement), stub;
 
-    if (!at || !is_movable(at, length) || !(stub = stub_space(PAGE_SIZE)))
+    if (!at || length < JUMP || !displacement || !(stub = stub_space(PAGE_SIZE)))
         return false;
-    i32 old = (i32)user_word(at + length - 4, 4), new = old + (i32)(at - stub);
+    i32 new = (i32)user_word(at + displacement, 4) + (i32)(at - stub);
     for (u64 i = 0; i < length; i++)
-        *text_byte(stub + i) = i < length - 4 ? *text_byte(at + i) : ((u8 *)&new)[i - (length - 4)];
+        *text_byte(stub + i) = *text_byte(at + i);
+    for (u64 i = 0; i < sizeof new; i++)
+        *text_byte(stub + displacement + i) = ((u8 *)&new)[i];
     put_jump(stub + length, at + length);
     put_jump(at, stub);
     for (u64 i = JUMP; i < length; i++)
         *text_byte(at + i) = INT3;
-    return is_innocent(stub, PAGE_SIZE) && is_innocent(at, length);
+    return is_innocent(stub, PAGE_SIZE) && is_innocent(at - 2, length + 2);
 }

@@ -41,6 +41,7 @@ bool is_instruction(u64 va) {
 /* Walk from the beginning of a function to its end.  What cannot be decoded ends the certainty. */
 static void mark_function(u64 va, u64 size) {
     u8 code[16];
+    u32 distance;
 
     for (u64 end = va + size; va < end && va - marks_va < marks_size;) {
         u64 left = MIN(end - va, 15UL);
@@ -50,7 +51,7 @@ static void mark_function(u64 va, u64 size) {
                 return;
             code[i] = *byte;
         }
-        u32 n = instruction_length(code, left);
+        u32 n = instruction_length(code, left, &distance);
         if (!n)
             return;
         marks[(va - marks_va) / 8] |= (u8)(1 << ((va - marks_va) & 7));
@@ -100,6 +101,23 @@ static void write_stub(u64 stub, u32 number, u64 back) {
     put(stub, code, sizeof code);
 }
 
+/* Both displacements are the program's to choose, if it is large enough: what was put there is looked through as well. */
+static bool patch(u64 site, u64 stub) {
+    u8 jump[5] = {0xe9}, before[5], nothing[STUB_SIZE] = {0};
+    i32 distance = (i32)(stub - site);
+
+    for (u64 i = 0; i < sizeof before; i++)
+        before[i] = *text_byte(site - 5 + i);
+    write_stub(stub, (u32)user_word(site - 4, 4), site + 2);
+    memcpy(jump + 1, &distance, 4);
+    put(site - 5, jump, sizeof jump);
+    if (OFF(patch) || (is_innocent(site - 7, 7) && is_innocent(stub - 2, STUB_SIZE + 2)))
+        return true;
+    put(site - 5, before, sizeof before);
+    put(stub, nothing, sizeof nothing);
+    return false;
+}
+
 static bool site_at(u64 va, u64 end) {
     return va + 1 < end && *text_byte(va) == 0x0f && *text_byte(va + 1) == 0x05;
 }
@@ -122,13 +140,7 @@ void rewrite(u64 va, u64 size) {
     for (u64 at = va; at < end; at++) {
         if (!site_at(at, end) || !rewritable(at, va))
             continue;
-        u32 number = (u32)user_word(at - 4, 4);
-        i32 distance = (i32)(stub - at);
-        u8 jump[5] = {0xe9};
-        write_stub(stub, number, at + 2);
-        memcpy(jump + 1, &distance, 4);
-        put(at - 5, jump, sizeof jump);
-        xgate_stats.rewritten++;
+        xgate_stats.rewritten += patch(at, stub);
         stub += STUB_SIZE;
     }
 }

@@ -19,7 +19,9 @@ static bool dangerous(u8 a, u8 b, u8 c) {
 /* UD2 in its place, if it is one instruction and nothing else.  A REX prefix may stand before it.
  * WRPKRU keeps its last byte, by which plat_emulate() knows it. */
 static bool take_out(u64 va) {
-    if (!is_instruction(va) && !is_instruction(va - 1))
+    bool rex = is_instruction(va - 1) && (*text_byte(va - 1) & 0xf0) == 0x40;
+
+    if (!is_instruction(va) && !rex)
         return false;
     *text_byte(va) = 0x0f;
     if (*text_byte(va + 1) != 0x01)

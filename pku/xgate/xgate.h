@@ -18,7 +18,7 @@ extern char xgate_exit_wrpkru[], xgate_refused[];
 #define WRPKRU_TAKEN_OUT "\x0f\x0b\xef"  /* UD2, and the byte that tells it from a UD2 of the program's own */
 
 /* decode.c: the length of the instruction at `code`, at most `left` bytes long; 0 = not known. */
-u32 instruction_length(const u8 *code, u64 left);
+u32 instruction_length(const u8 *code, u64 left, u32 *distance);  /* distance: its offset in the instruction, if it has one */
 
 /* scan.c: is there a WRPKRU, XRSTOR or XRSTORS at any byte of [va, va + size), or across its borders?
  * Those that are certainly instructions become UD2; another one is a refusal. */
