@@ -38,7 +38,7 @@ _PATIENCE: Final = 20.0  # seconds until a machine that makes no progress counts
 _HOSTILE: Final = "hostile.elf"
 
 # What a control may bring about, beside a secret read or changed.
-_SECRET: Final = "secret was"
+_TAKEN: Final = "secret was"
 _END: Final = "came to its end"
 _PANIC: Final = "gave up"
 _OTHER: Final = "the other container did not come through"
@@ -63,7 +63,7 @@ class Attack:
     says: str
     off: tuple[str, ...]
     symbols: tuple[str, ...] = ("gk_secret",)
-    shows: str = field(default=_SECRET, kw_only=True)
+    shows: str = field(default=_TAKEN, kw_only=True)
     on_host: bool = field(default=False, kw_only=True)
     order: str = field(default="hv", kw_only=True)
 
@@ -73,7 +73,7 @@ class Attack:
         return self.name == "host-endless"
 
 
-def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _SECRET, order: str = "hv") -> Attack:
+def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _TAKEN, order: str = "hv") -> Attack:
     return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), shows=shows, on_host=True, order=order)
 
 
