@@ -180,6 +180,17 @@ static i64 collect(struct epoll *ep, u64 to, u64 room) {
     return (i64)count;
 }
 
+static i64 collect_until(struct epoll *ep, u64 to, u64 room, u64 until) {
+    for (;;) {
+        i64 found = collect(ep, to, room);
+        if (found)
+            return found;
+        int error = sleep_on(&pollers, until);
+        if (error)
+            return error == -ETIMEDOUT ? 0 : -EINTR;
+    }
+}
+
 static i64 wait(i32 epfd, u64 to, i32 room, u64 until) {
     struct file *ef = file_at(epfd);
 
@@ -189,14 +200,10 @@ static i64 wait(i32 epfd, u64 to, i32 room, u64 until) {
         return -EBADF;
     if (ef->ops != &epoll_ops)
         return -EINVAL;
-    for (;;) {
-        i64 found = collect(epoll_of(ef), to, (u64)room);
-        if (found)
-            return found;
-        int error = sleep_on(&pollers, until);
-        if (error)
-            return error == -ETIMEDOUT ? 0 : -EINTR;
-    }
+    ef->refs++;                         /* another thread may close it meanwhile */
+    i64 found = collect_until(epoll_of(ef), to, (u64)room, until);
+    file_put(ef);
+    return found;
 }
 
 i64 sys_epoll_wait(i32 epfd, u64 to, i32 room, i32 timeout_ms) { return wait(epfd, to, room, after_ms(timeout_ms)); }

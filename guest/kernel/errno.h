@@ -14,6 +14,9 @@ enum {
     /* Never seen by a program: what a call says that a signal cut short (signal.c). */
     ERESTART = 512,             /* again, where the handler has SA_RESTART; else EINTR */
     ERESTARTNOHAND = 514,       /* again, where no handler ran; else EINTR */
+
+    /* Nor this: an operation has slept, and is to be begun anew (sleep_and_look()). */
+    ELOOK = 515,
 };
 
 #endif

@@ -30,12 +30,8 @@ static i64 counter_read(struct file *f, u8 *to, u64 n, u64 moved) {
         return 0;
     if (n < sizeof c->value)
         return -EINVAL;
-    while (!c->value) {
-        if (f->flags & O_NONBLOCK)
-            return -EAGAIN;
-        if (sleep_on(c, FOREVER))
-            return -ERESTART;
-    }
+    if (!c->value)
+        return f->flags & O_NONBLOCK ? -EAGAIN : sleep_and_look(c);
     u64 got = c->semaphore ? 1 : c->value;
     c->value -= got;
     c->changes++;
@@ -55,12 +51,8 @@ static i64 counter_write(struct file *f, const u8 *from, u64 n, u64 moved) {
     memcpy(&more, from, sizeof more);
     if (more == ~0UL)
         return -EINVAL;
-    while (more > LARGEST - c->value) {
-        if (f->flags & O_NONBLOCK)
-            return -EAGAIN;
-        if (sleep_on(c, FOREVER))
-            return -ERESTART;
-    }
+    if (more > LARGEST - c->value)
+        return f->flags & O_NONBLOCK ? -EAGAIN : sleep_and_look(c);
     c->value += more;
     c->changes++;
     file_changed(c);

@@ -15,7 +15,9 @@ struct file {
 };
 
 /* For a stream, `at` says how much this call has moved already: only at 0 may it wait.
- * Buffers are kernel addresses: of user pages in the direct map, mostly.
+ * Buffers are kernel addresses: of user pages in the direct map, mostly, which may go while an operation sleeps.  So it says
+ * -ELOOK when it has slept, and is begun anew with the page that is there by then; a `patient` one gets the kernel's own memory.
+ * A write to a stream may move less than it was given and is called again, until it moves nothing.
  * A missing operation is EINVAL (ENOTTY for ioctl). */
 struct file_ops {
     i64 (*read)(struct file *, u8 *to, u64 n, u64 at);
@@ -27,6 +29,7 @@ struct file_ops {
     void (*release)(struct file *);     /* the last reference is gone */
     bool stream;                        /* no positions; a read gives what there is */
     bool whole;                         /* one call is one message: its bytes come together */
+    bool patient;                       /* it sleeps as often as it likes: its buffer is the kernel's */
 };
 
 /* Whatever changes what poll() says of a file tells it to those who wait for any. */

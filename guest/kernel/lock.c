@@ -75,15 +75,18 @@ static int clear(const struct lock *range) {
     return error;
 }
 
-static i64 set(const struct lock *wanted, bool unlock, bool wait) {
-    while (!unlock && conflict(wanted)) {
-        if (!wait)
-            return -EAGAIN;
-        if (sleep_on(&locks, FOREVER))
-            return -ERESTART;
+static i64 set(struct file *f, const struct lock *wanted, bool unlock, bool wait) {
+    i64 error = 0;
+
+    f->refs++;                          /* another thread may close it while this one sleeps */
+    while (!error && !unlock && conflict(wanted))
+        error = !wait ? -EAGAIN : sleep_on(&locks, FOREVER) ? -ERESTART : 0;
+    if (!error) {
+        clear(wanted);
+        error = unlock ? 0 : add(wanted);
     }
-    clear(wanted);
-    return unlock ? 0 : add(wanted);
+    file_put(f);
+    return error;
 }
 
 void locks_drop(struct inode *i, const struct process *p) {
@@ -126,7 +129,7 @@ i64 file_lock(struct file *f, u32 command, u64 argument) {
     if (command != F_GETLK) {
         if ((fl.type == F_RDLCK && !readable(f)) || (fl.type == F_WRLCK && !writable(f)))
             return -EBADF;
-        return set(&l, fl.type == F_UNLCK, command == F_SETLKW);
+        return set(f, &l, fl.type == F_UNLCK, command == F_SETLKW);
     }
     const struct lock *other = conflict(&l);
     fl.type = !other ? F_UNLCK : other->exclusive ? F_WRLCK : F_RDLCK;
@@ -148,5 +151,5 @@ i64 sys_flock(i32 fd, u32 how) {
     if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN)
         return -EINVAL;
     struct lock l = {.inode = f->inode, .owner = f, .exclusive = kind == LOCK_EX, .whole = true, .last = TO_THE_END};
-    return set(&l, kind == LOCK_UN, !(how & LOCK_NB));
+    return set(f, &l, kind == LOCK_UN, !(how & LOCK_NB));
 }

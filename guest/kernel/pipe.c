@@ -68,14 +68,8 @@ static u64 put(struct pipe *p, const u8 *from, u64 n) {
 }
 
 i64 pipe_read(struct pipe *p, u8 *to, u64 n, bool wait) {
-    while (n && !used(p)) {
-        if (!p->writers)
-            return 0;
-        if (!wait)
-            return -EAGAIN;
-        if (sleep_on(p, FOREVER))
-            return -ERESTART;
-    }
+    if (n && !used(p))
+        return !p->writers ? 0 : !wait ? -EAGAIN : sleep_and_look(p);
     u64 got = take(p, to, n);
     if (got)
         file_changed(p);
@@ -98,10 +92,10 @@ i64 pipe_write(struct pipe *p, const u8 *from, u64 n, u64 least, bool wait) {
                 return done ? (i64)done : -ENOMEM;
             done += part;
             file_changed(p);
-        } else if (!wait) {
-            return done ? (i64)done : -EAGAIN;
-        } else if (sleep_on(p, FOREVER)) {
-            return done ? (i64)done : -ERESTART;
+        } else if (done) {
+            break;
+        } else {
+            return !wait ? -EAGAIN : sleep_and_look(p);
         }
     }
     return (i64)done;

@@ -21,7 +21,7 @@ struct pipe {
 struct pipe *pipe_new(void);                            /* NULL without memory */
 void pipe_free(struct pipe *);
 i64 pipe_read(struct pipe *, u8 *to, u64 n, bool wait);         /* 0: nobody writes any more */
-i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     /* with `wait`, all of it */
+i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     /* what fits; both may say -ELOOK */
 i64 pipe_resize(struct pipe *, u64 size);               /* what it is then, or -EBUSY */
 bool pipe_take(struct pipe *, u8 *to, u64 n);           /* that much, or nothing */
 bool pipe_put(struct pipe *, const u8 *from, u64 n);

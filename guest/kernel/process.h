@@ -121,6 +121,7 @@ void yield(void);
 void sched_add(struct task *);                          /* it can run */
 void sched_interrupt(void);                             /* the timer rang in user mode */
 int sleep_on(const void *channel, u64 until);           /* 0: look again; -ETIMEDOUT; -EINTR: a signal waits */
+i64 sleep_and_look(const void *channel);                /* -ELOOK, or -ERESTART: for file operations, see file.h */
 void sleep_deaf(const void *channel);                    /* until wakeup(), whatever signals come */
 void wakeup(const void *channel);
 void wake_task(struct task *);                          /* whatever it sleeps on */

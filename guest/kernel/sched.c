@@ -52,7 +52,9 @@ void measure_slice(void) {
 }
 
 u64 cpu_time(const struct process *p) {
-    return p->cpu_ns + (p == current->process ? now_ns() - current->since : 0);
+    u64 now = now_ns();
+
+    return p->cpu_ns + (p == current->process && current->since < now ? now - current->since : 0);
 }
 
 static void leave(struct task *t) {
@@ -85,15 +87,19 @@ void sched_arrive(void) {
 void schedule(void) {
     struct task *before = current, *next;
 
-    while (!(next = run_queue.first))
+    u64 now = now_ns();
+
+    before->process->cpu_ns += now - before->since;
+    while (!(next = run_queue.first)) {
+        before->since = FOREVER;        /* nobody's time */
         plat_wait();                    /* on this stack, until an interrupt wakes somebody */
+        now = now_ns();
+    }
     dequeue(&run_queue, next);
     slice_end = 0;
+    next->since = now;
     if (next == before)
         return;
-    u64 now = now_ns();
-    before->process->cpu_ns += now - before->since;
-    next->since = now;
     leave(before);
     left = before;
     enter(next, before);
@@ -142,6 +148,8 @@ int sleep_on(const void *channel, u64 until) {
     timer_cancel(&t->timeout);
     return t->timed_out ? -ETIMEDOUT : 0;
 }
+
+i64 sleep_and_look(const void *channel) { return sleep_on(channel, FOREVER) ? -ERESTART : -ELOOK; }
 
 void wake_task(struct task *t) {
     if (t->state != SLEEPING)

@@ -60,10 +60,8 @@ static i64 signalfd_read(struct file *f, u8 *to, u64 n, u64 moved) {
             done += sizeof m;
         } else if (done) {
             break;
-        } else if (f->flags & O_NONBLOCK) {
-            return -EAGAIN;
-        } else if (sleep_on(&current->signals, FOREVER)) {
-            return -ERESTART;
+        } else {
+            return f->flags & O_NONBLOCK ? -EAGAIN : sleep_and_look(&current->signals);
         }
     }
     return (i64)done;

@@ -56,15 +56,11 @@ static bool take_message(struct socket *s, u8 *to, u64 n, u64 *got, u32 *size_se
 static i64 read_message(struct socket *s, u8 *to, u64 n, bool wait, u32 *size) {
     u64 got;
 
-    while (!take_message(s, to, n, &got, size)) {
-        if (!s->in->writers && (s->type == SOCK_SEQPACKET || !s->in->readers))
-            return 0;
-        if (!wait)
-            return -EAGAIN;
-        if (sleep_on(s->in, FOREVER))
-            return -ERESTART;
-    }
-    return (i64)got;
+    if (take_message(s, to, n, &got, size))
+        return (i64)got;
+    if (!s->in->writers && (s->type == SOCK_SEQPACKET || !s->in->readers))
+        return 0;
+    return !wait ? -EAGAIN : sleep_and_look(s->in);
 }
 
 static i64 write_message(struct socket *s, const u8 *from, u64 n, bool wait, bool loud) {
@@ -72,20 +68,14 @@ static i64 write_message(struct socket *s, const u8 *from, u64 n, bool wait, boo
 
     if (n > MESSAGE_MAX)
         return -EMSGSIZE;
-    for (;;) {
-        if (!s->out->readers || !s->out->writers) {
-            struct siginfo info = {.signal = SIGPIPE, .pid = current->process->pid};
-            if (loud && s->type == SOCK_SEQPACKET)
-                signal_task(current, &info);
-            return s->out->writers && s->type == SOCK_DGRAM ? -ECONNREFUSED : -EPIPE;
-        }
-        if (PIPE_SIZE - (s->out->head - s->out->tail) >= n + sizeof size)
-            break;
-        if (!wait)
-            return -EAGAIN;
-        if (sleep_on(s->out, FOREVER))
-            return -ERESTART;
+    if (!s->out->readers || !s->out->writers) {
+        struct siginfo info = {.signal = SIGPIPE, .pid = current->process->pid};
+        if (loud && s->type == SOCK_SEQPACKET)
+            signal_task(current, &info);
+        return s->out->writers && s->type == SOCK_DGRAM ? -ECONNREFUSED : -EPIPE;
     }
+    if (PIPE_SIZE - (s->out->head - s->out->tail) < n + sizeof size)
+        return !wait ? -EAGAIN : sleep_and_look(s->out);
     pipe_put(s->out, (u8 *)&size, sizeof size);
     pipe_put(s->out, from, n);
     file_changed(s->out);
@@ -235,9 +225,32 @@ i64 sys_shutdown(i32 fd, u32 how) {
     return 0;
 }
 
+static i64 send_all(struct socket *s, const u8 *from, u64 n, bool wait, bool loud) {
+    u64 done = 0;
+    i64 moved;
+
+    do {
+        moved = transmit(s, from + done, n - done, wait, loud);
+        done += moved > 0 ? (u64)moved : 0;
+    } while (moved == -ELOOK || (moved > 0 && done < n));
+    return done ? (i64)done : moved;
+}
+
+static i64 receive_some(struct socket *s, u8 *to, u64 n, bool wait, bool peek, u32 *sent) {
+    u64 tail;
+    i64 got;
+
+    do {
+        tail = s->in->tail;
+        got = receive(s, to, n, wait, sent);
+    } while (got == -ELOOK);
+    if (peek)
+        s->in->tail = tail;
+    return got;
+}
+
 /* One message through a buffer of the kernel's. */
 static i64 move_message(struct file *f, const struct iovec *v, u64 count, u32 flags, bool send, bool *truncated) {
-    u64 tail = socket_of(f)->in->tail;
     u32 sent = 0;
     bool wait = !(flags & MSG_DONTWAIT) && !(f->flags & O_NONBLOCK);
     u64 size = 0, at = 0;
@@ -252,10 +265,8 @@ static i64 move_message(struct file *f, const struct iovec *v, u64 count, u32 fl
     for (u64 i = 0; send && i < count && at < size && !result; at += v[i++].length)
         result = copy_in(buffer + at, v[i].base, MIN(v[i].length, size - at));
     if (!result)
-        result = send ? transmit(socket_of(f), buffer, size, wait, !(flags & MSG_NOSIGNAL))
-                      : receive(socket_of(f), buffer, size, wait, &sent);
-    if (!send && flags & MSG_PEEK)
-        socket_of(f)->in->tail = tail;
+        result = send ? send_all(socket_of(f), buffer, size, wait, !(flags & MSG_NOSIGNAL))
+                      : receive_some(socket_of(f), buffer, size, wait, flags & MSG_PEEK, &sent);
     *truncated = sent > size;
     at = 0;
     for (u64 i = 0; !send && i < count && result > 0 && at < (u64)result; at += v[i++].length)
@@ -271,7 +282,12 @@ static i64 move_one(i32 fd, u64 at, u64 n, u32 flags, bool send) {
     struct file *f;
     i64 error = socket_at(fd, &f);
 
-    return error ? error : move_message(f, &v, 1, flags, send, &truncated);
+    if (error)
+        return error;
+    f->refs++;
+    i64 moved = move_message(f, &v, 1, flags, send, &truncated);
+    file_put(f);
+    return moved;
 }
 
 i64 sys_sendto(i32 fd, u64 from, u64 n, u32 flags, u64 address, u32 size) {
@@ -289,15 +305,12 @@ i64 sys_recvfrom(i32 fd, u64 to, u64 n, u32 flags, u64 address, u64 size) {
 
 struct msghdr { u64 name; u32 name_size, pad; u64 vector, count, control, control_size; u32 flags, pad2; };
 
-static i64 move_header(i32 fd, u64 header, u32 flags, bool send) {
+static i64 move_header(struct file *f, u64 header, u32 flags, bool send) {
     struct iovec v[16];
     struct msghdr m;
     bool truncated = false;
-    struct file *f;
-    i64 error = socket_at(fd, &f);
+    i64 error;
 
-    if (error)
-        return error;
     if (copy_in(&m, header, sizeof m))
         return -EFAULT;
     if (m.count > COUNT(v))
@@ -319,8 +332,20 @@ static i64 move_header(i32 fd, u64 header, u32 flags, bool send) {
     return copy_out(header, &m, sizeof m) ? -EFAULT : moved;
 }
 
-i64 sys_sendmsg(i32 fd, u64 header, u32 flags) { return move_header(fd, header, flags, true); }
-i64 sys_recvmsg(i32 fd, u64 header, u32 flags) { return move_header(fd, header, flags, false); }
+static i64 move_at(i32 fd, u64 header, u32 flags, bool send) {
+    struct file *f;
+    i64 error = socket_at(fd, &f);
+
+    if (error)
+        return error;
+    f->refs++;
+    i64 moved = move_header(f, header, flags, send);
+    file_put(f);
+    return moved;
+}
+
+i64 sys_sendmsg(i32 fd, u64 header, u32 flags) { return move_at(fd, header, flags, true); }
+i64 sys_recvmsg(i32 fd, u64 header, u32 flags) { return move_at(fd, header, flags, false); }
 
 i64 sys_getsockopt(i32 fd, u32 level, u32 option, u64 to, u64 size) {
     struct file *f;

@@ -11,20 +11,47 @@
 #define WHOLE_MAX 65536UL
 enum { SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE };
 
-/* One piece that lies within a page. */
-static i64 transfer_part(struct file *f, u8 *buffer, u64 n, u64 at, bool write) {
-    return write ? f->ops->write(f, buffer, n, at) : f->ops->read(f, buffer, n, at);
+/* One piece, from or to the kernel's own memory. */
+static i64 transfer_own(struct file *f, u8 *buffer, u64 n, u64 at, bool write) {
+    i64 moved;
+
+    do
+        moved = write ? f->ops->write(f, buffer, n, at) : f->ops->read(f, buffer, n, at);
+    while (moved == -ELOOK);
+    return moved;
+}
+
+/* One piece that lies within a page of the program's, which is looked up again after each sleep. */
+static i64 transfer_page(struct file *f, u64 user, u64 n, u64 at, bool write) {
+    i64 moved;
+
+    do {
+        u8 *buffer = user_page(current->process->mm, user, write ? ACCESS_READ : ACCESS_WRITE);
+        moved = !buffer ? -EFAULT : write ? f->ops->write(f, buffer, n, at) : f->ops->read(f, buffer, n, at);
+    } while (moved == -ELOOK);
+    return moved;
+}
+
+static i64 write_all(struct file *f, u8 *from, u64 n, u64 at) {
+    u64 done = 0;
+    i64 moved;
+
+    do {
+        moved = transfer_own(f, from + done, n - done, at + done, true);
+        done += moved > 0 ? (u64)moved : 0;
+    } while (f->ops->stream && moved > 0 && done < n);
+    return done ? (i64)done : moved;
 }
 
 /* What must not fall apart at the border of a page: a message, or what a pipe promises to take as one. */
-static i64 transfer_whole(struct file *f, u64 user, u64 n, bool write) {
+static i64 transfer_whole(struct file *f, u64 user, u64 n, u64 at, bool write) {
     u8 *buffer = kmalloc(n);
     i64 moved = buffer ? 0 : -ENOMEM;
 
     if (!moved && write)
         moved = copy_in(buffer, user, n);
     if (!moved)
-        moved = transfer_part(f, buffer, n, 0, write);
+        moved = write ? write_all(f, buffer, n, at) : transfer_own(f, buffer, n, at, false);
     if (moved > 0 && !write && copy_out(user, buffer, (u64)moved))
         moved = -EFAULT;
     kfree(buffer);
@@ -36,6 +63,7 @@ static bool stays_whole(const struct file *f, u64 user, u64 n, bool write) {
 }
 
 i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
+    bool stream = f->ops->stream;
     u64 done = 0;
 
     if (write ? !f->ops->write : !f->ops->read)
@@ -44,18 +72,17 @@ i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
     if (user + n > USER_TOP || user + n < user)
         return -EFAULT;
     if (stays_whole(f, user, n, write))
-        return transfer_whole(f, user, n, write);
-    if (!n && (!f->ops->stream || f->ops->whole))       /* a message may be empty; even no bytes of a directory cannot be read */
-        return transfer_part(f, NULL, 0, f->ops->stream ? 0 : *position, write);
+        return transfer_whole(f, user, n, 0, write);
+    if (!n && (!stream || f->ops->whole))       /* a message may be empty; even no bytes of a directory cannot be read */
+        return transfer_own(f, NULL, 0, stream ? 0 : *position, write);
     while (done < n) {
-        u64 part = MIN(n - done, PAGE_SIZE - ((user + done) & PAGE_MASK));
-        u8 *buffer = user_page(current->process->mm, user + done, write ? ACCESS_READ : ACCESS_WRITE);
-        i64 moved = buffer ? transfer_part(f, buffer, part, f->ops->stream ? done : *position, write) : -EFAULT;
+        u64 part = MIN(n - done, PAGE_SIZE - ((user + done) & PAGE_MASK)), at = stream ? done : *position;
+        i64 moved = f->ops->patient ? transfer_whole(f, user + done, part, at, write) : transfer_page(f, user + done, part, at, write);
         if (moved < 0)
             return done ? (i64)done : moved;
         done += (u64)moved;
         *position += (u64)moved;
-        if ((u64)moved < part)
+        if (!moved || ((u64)moved < part && !(write && stream)))
             break;
     }
     return (i64)done;
@@ -92,7 +119,10 @@ static i64 move(i32 fd, u64 user, u64 n, i64 at, bool positioned, bool write) {
         f->position = position = f->inode->size;
     if (write && is_regular(f->inode) && (n = room_for(positioned ? position : f->position, n)) == TOO_LARGE)
         return -EFBIG;
-    return file_transfer(f, user, n, positioned ? &position : &f->position, write);
+    f->refs++;                                  /* another thread may close it while this one sleeps */
+    i64 moved = file_transfer(f, user, n, positioned ? &position : &f->position, write);
+    file_put(f);
+    return moved;
 }
 
 i64 sys_read(i32 fd, u64 to, u64 n) { return move(fd, to, n, 0, false, false); }
@@ -170,10 +200,10 @@ static i64 send(struct file *out, struct file *in, u64 *position, u64 n, u8 *pag
     u64 done = 0;
 
     while (done < n) {
-        i64 got = in->ops->read(in, page, MIN(n - done, PAGE_SIZE), in->ops->stream ? done : *position);
+        i64 got = transfer_own(in, page, MIN(n - done, PAGE_SIZE), in->ops->stream ? done : *position, false);
         if (got <= 0)
             return done ? (i64)done : got;
-        i64 put = out->ops->write(out, page, (u64)got, out->ops->stream ? done : out->position);
+        i64 put = write_all(out, page, (u64)got, out->ops->stream ? done : out->position);
         if (put < 0)
             return done ? (i64)done : put;
         *position += (u64)put;
@@ -194,6 +224,7 @@ static i64 send_between(struct file *out, u64 out_at, struct file *in, u64 in_at
     u8 *page = page_alloc();
     if (!page)
         return -ENOMEM;
+    in->refs++, out->refs++;
     i64 sent = send(out, in, &from, MIN(n, MAX_TRANSFER), page);
     page_put(physical(page));
     u64 to = out->position;
@@ -201,6 +232,8 @@ static i64 send_between(struct file *out, u64 out_at, struct file *in, u64 in_at
         out->position = own;
     if (!in_at)
         in->position = from;
+    file_put(in);
+    file_put(out);
     if ((in_at && copy_out(in_at, &from, sizeof from)) || (out_at && copy_out(out_at, &to, sizeof to)))
         return -EFAULT;
     return sent;

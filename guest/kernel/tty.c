@@ -372,10 +372,10 @@ static i16 tty_poll(struct file *f) {
 }
 
 static const struct file_ops tty_ops = {
-    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .open = tty_open, .stream = true,
+    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .open = tty_open, .stream = true, .patient = true,
 };
 static const struct file_ops own_tty_ops = {
-    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .open = own_tty_open, .stream = true,
+    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .open = own_tty_open, .stream = true, .patient = true,
 };
 
 static bool open_nothing(void) {
