@@ -48,7 +48,7 @@ int directory_add(struct inode *directory, const char *name, u64 length, struct 
     inode->links++;
     if (is_directory(inode)) {          /* its own "." and "..", which are not kept as names */
         inode->links++;
-        inode->parent = directory;
+        inode_set_parent(inode, directory);
         directory->links++;
     }
     return 0;

@@ -29,6 +29,8 @@ struct epoll { struct interest *first; struct epoll *next; struct file *file; };
 
 static struct epoll *all;
 
+#define DEPTH_MAX 4             /* as Linux's EP_MAX_NESTS */
+
 static struct epoll *epoll_of(const struct file *f) { return f->own; }
 
 static u64 news_of(struct file *f) { return f->ops->news ? f->ops->news(f) : 0; }
@@ -110,10 +112,30 @@ static bool waits_for(const struct file *f, const struct file *target, int depth
     return false;
 }
 
+/* How many wait for each other, below and above one. */
+static int depth_below(const struct file *f) {
+    int depth = 0;
+
+    for (const struct interest *e = epoll_of(f)->first; e; e = e->next)
+        if (e->file->ops == &epoll_ops)
+            depth = MAX(depth, 1 + depth_below(e->file));
+    return depth;
+}
+
+static int depth_above(const struct epoll *ep) {
+    int depth = 0;
+
+    for (const struct epoll *above = all; above; above = above->next)
+        for (const struct interest *e = above->first; e; e = e->next)
+            if (e->file == ep->file)
+                depth = MAX(depth, 1 + depth_above(above));
+    return depth;
+}
+
 static i64 add(struct epoll *ep, struct file *f, i32 fd, const struct event *wanted, struct interest **at) {
     if (*at)
         return -EEXIST;
-    if (f->ops == &epoll_ops && waits_for(f, ep->file, 0))
+    if (f->ops == &epoll_ops && (waits_for(f, ep->file, 0) || depth_below(f) + 1 + depth_above(ep) > DEPTH_MAX))
         return -ELOOP;
     if (!(*at = kmalloc(sizeof **at)))
         return -ENOMEM;

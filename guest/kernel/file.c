@@ -17,6 +17,7 @@ static i64 directory_read(struct file *f, u8 *to, u64 n, u64 at) {
 
 const struct file_ops regular_ops = {.read = regular_read, .write = regular_write};
 const struct file_ops directory_ops = {.read = directory_read};
+const struct file_ops path_ops;         /* O_PATH: a place, with nothing to be done there */
 
 struct file *file_open(struct inode *inode, u32 flags) {
     struct file *f = kmalloc(sizeof *f);
@@ -48,15 +49,29 @@ void file_discard(struct file *f) {
     kfree(f);
 }
 
-void file_put(struct file *f) {
-    if (--f->refs)
-        return;
+static void end(struct file *f) {
     flock_drop(f);
     epoll_forget(f);
     if (f->ops->release)
         f->ops->release(f);
     inode_put(f->inode);
     kfree(f);
+}
+
+/* One after the other: a socket may end with others in it, which end with others in them. */
+void file_put(struct file *f) {
+    static struct file *ending;
+    static bool busy;
+
+    if (--f->refs)
+        return;
+    f->next = ending;
+    ending = f;
+    if (busy)
+        return;
+    for (busy = true; (f = ending); end(f))
+        ending = f->next;
+    busy = false;
 }
 
 struct files *files_create(void) {

@@ -11,7 +11,7 @@ struct file {
     struct inode *inode;
     const struct file_ops *ops;
     void *own;                  /* what the operations keep */
-    bool flocked;               /* by flock() (lock.c) */
+    struct file *next;          /* of those that are ending */
 };
 
 /* For a stream, `at` says how much this call has moved already: only at 0 may it wait.
@@ -36,7 +36,7 @@ struct file_ops {
 extern struct pollers { int none; } pollers;
 void file_changed(const void *channel);
 
-extern const struct file_ops regular_ops, directory_ops;
+extern const struct file_ops regular_ops, directory_ops, path_ops;
 
 #define MAX_FILES 1024
 

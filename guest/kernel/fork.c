@@ -163,7 +163,7 @@ static i64 clone(const struct clone *c) {
 }
 
 i64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
-    struct clone c = {flags & ~0xffUL, stack, tls, parent_tid, child_tid, flags & 0xff};
+    struct clone c = {flags & ~0xffUL, stack, tls, parent_tid, child_tid, (flags & 0xff) <= SIGNALS ? flags & 0xff : 0};
 
     return clone(&c);
 }

@@ -66,15 +66,20 @@ void inode_forget_text(struct inode *i) {
         mm_put(text);
 }
 
-static void release(struct inode *i) {
+/* Gives what is to be released next: a directory's parent, for a row of them may be long. */
+static struct inode *release(struct inode *i) {
+    struct inode *parent = NULL;
+
     if (!i->links && is_regular(i) && i->text) {
         i->refs++;
         inode_forget_text(i);
         i->refs--;
     }
     if (i->links || i->refs)
-        return;
-    if (is_regular(i)) {
+        return NULL;
+    if (is_directory(i)) {
+        parent = i->parent;
+    } else if (is_regular(i)) {
         drop_pages(i, 0);
         kfree(i->pages);
     } else if (is_link(i)) {
@@ -84,16 +89,30 @@ static void release(struct inode *i) {
     }
     kfree(i->was);
     kfree(i);
+    return parent;
 }
 
 void inode_put(struct inode *i) {
-    i->refs--;
-    release(i);
+    while (i) {
+        i->refs--;
+        i = release(i);
+    }
 }
 
 void inode_unnamed(struct inode *i) {
     i->links--;
-    release(i);
+    struct inode *parent = release(i);
+    if (parent)
+        inode_put(parent);
+}
+
+void inode_set_parent(struct inode *i, struct inode *parent) {
+    struct inode *old = i->parent;
+
+    inode_get(parent);
+    i->parent = parent;
+    if (old)
+        inode_put(old);
 }
 
 static bool make_slots(struct inode *i, u64 count) {

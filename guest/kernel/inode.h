@@ -38,7 +38,7 @@ struct inode {
         };
         struct {                        /* S_IFDIR */
             struct dirent *first, *last;
-            struct inode *parent;
+            struct inode *parent;       /* counted: it stays as long as one can go there */
             u64 next_cookie, count;
             /* In /proc: bring a name up to date before it is looked at, or with NULL all of them. */
             void (*refresh)(struct inode *, const char *name, u64 length);
@@ -62,6 +62,7 @@ struct inode *inode_new(u32 mode);
 static inline void inode_get(struct inode *i) { i->refs++; }
 void inode_put(struct inode *);
 void inode_unnamed(struct inode *);             /* a name of it is gone */
+void inode_set_parent(struct inode *, struct inode *parent);    /* of a directory */
 u64 inode_page(struct inode *, u64 index);      /* physical address of a file's page; 0 = no memory */
 i64 inode_read(struct inode *, void *to, u64 n, u64 at);
 i64 inode_write(struct inode *, const void *from, u64 n, u64 at);

@@ -40,7 +40,7 @@ i64 sys_getdents64(i32 fd, u64 to, u64 size) {
     struct file *f = file_at(fd);
     const struct dirent *d;
 
-    if (!f)
+    if (!f || !readable(f))
         return -EBADF;
     if (!is_directory(f->inode))
         return -ENOTDIR;

@@ -210,9 +210,9 @@ static void exchange(struct dirent *a, struct dirent *b) {
     a->directory->links += (u32)more;
     b->directory->links -= (u32)more;
     if (is_directory(a->inode))
-        a->inode->parent = a->directory;
+        inode_set_parent(a->inode, a->directory);
     if (is_directory(i))
-        i->parent = b->directory;
+        inode_set_parent(i, b->directory);
     a->inode->ctime = i->ctime = a->directory->mtime = b->directory->mtime = calendar_ns();
 }
 
@@ -253,7 +253,7 @@ static int rename(struct place *old, struct place *new, u32 flags) {
     inode_get(i);
     directory_remove(from);
     if (is_directory(i))
-        i->parent = new->directory;
+        inode_set_parent(i, new->directory);
     inode_put(i);
     return 0;
 }

@@ -97,7 +97,9 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
     inode_put(i);
     if (!f)
         return error ? error : -ENOMEM;
-    if (f->ops->open && !(flags & O_PATH) && (error = f->ops->open(f))) {
+    if (flags & O_PATH)
+        f->ops = &path_ops;
+    if (f->ops->open && (error = f->ops->open(f))) {
         file_discard(f);
         return error;
     }

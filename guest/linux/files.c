@@ -249,6 +249,26 @@ static void names(void) {
     CHECK(n > 0 && contains(text(buffer, n), "pipe:["));
     closes(p.read), closes(p.write);
 
+    CALL(SYS_mkdir, "gone", 0755);              /* a place whose way back is gone as well */
+    CALL(SYS_mkdir, "gone/deep", 0755);
+    i64 here = syscall(SYS_open, ".", O_RDONLY, 0);
+    CALL(SYS_chdir, "gone/deep");
+    CALL(SYS_unlinkat, here, "gone/deep", AT_REMOVEDIR);
+    CALL(SYS_unlinkat, here, "gone", AT_REMOVEDIR);
+    CALL(SYS_mkdirat, here, "other", 0755);
+    CALL(SYS_getcwd, buffer, 100);
+    CHECK(syscall(SYS_open, "..", O_RDONLY, 0) >= 0);
+    CALL(SYS_open, "../other", O_RDONLY, 0);
+    CALL(SYS_mkdir, "../new", 0755);
+    CALL(SYS_fchdir, here);
+    CALL(SYS_rmdir, "other");
+    closes((i32)here);
+    CALL(SYS_mknod, "fifo", 010600, 0);
+    i64 place = syscall(SYS_open, "fifo", O_PATH, 0);
+    CALL(SYS_read, place, buffer, 1);
+    i32 waiting;
+    CALL(SYS_ioctl, place, FIONREAD, &waiting);
+    CALL(SYS_close, place);
     CALL(SYS_mkdir, "x", 0755);
     CALL(SYS_mkdir, "x/y", 0755);
     CALL(SYS_symlink, "../x", "x/back");

@@ -28,6 +28,7 @@
 #define SYS_flock 73
 #define SYS_fsync 74
 #define SYS_fdatasync 75
+#define SYS_getcwd 79
 #define SYS_fchdir 81
 #define SYS_creat 85
 #define SYS_fchmod 91
@@ -110,6 +111,7 @@
 #define SYS_faccessat2 439
 
 #define PAGE 4096UL
+#define O_PATH 010000000
 #define O_RDONLY 0
 #define O_WRONLY 1
 #define O_RDWR 2

@@ -228,6 +228,14 @@ static void epolls(void) {
     waits("shut", e);
     closes(s[0]);
 
+    i64 row[8];                                 /* one waits for the other, so many deep */
+    row[0] = syscall(SYS_epoll_create1, 0);
+    for (u64 i = 1; i < COUNT(row); i++) {
+        row[i] = syscall(SYS_epoll_create1, 0);
+        RESULT(control(row[i], EPOLL_ADD, (i32)row[i - 1], POLLIN, i));
+    }
+    for (u64 i = 0; i < COUNT(row); i++)
+        closes((i32)row[i]);
     make_pipe(&p);
     control(e, EPOLL_ADD, p.read, POLLIN, 9);
     i64 pid = fork();
