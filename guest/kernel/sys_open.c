@@ -211,7 +211,7 @@ i64 sys_ioctl(i32 fd, u32 request, u64 argument) {
     struct file *f = file_at(fd);
     i32 word;
 
-    if (!f)
+    if (!f || f->flags & O_PATH)
         return -EBADF;
     if (request == FIONBIO) {
         if (copy_in(&word, argument, sizeof word))
