@@ -121,19 +121,14 @@ static void set_target(struct inode *link, const char *target) {
     memcpy(copy, target, strlen(target));
     kfree(link->target);
     link->target = copy;
-    link->size = strlen(target);
 }
 
-/* What the link says is for the eye; it leads to the inode, wherever that is called. */
+/* It leads to the inode, wherever that is called: where it says so, in readlink(), is for the eye. */
 static void set_jump(struct inode *link, struct inode *to) {
-    char path[512];
-
     if (link->jump)
         inode_put(link->jump);
     link->jump = to;
     inode_get(to);
-    if (inode_path(to, path, sizeof path))
-        set_target(link, path);
 }
 
 static struct inode *add_link(struct inode *directory, const char *name) {

@@ -4,6 +4,7 @@
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
+#include "proctext.h"
 #include "slab.h"
 #include "syscalls.h"
 #include "time.h"
@@ -81,8 +82,10 @@ i64 sys_access(u64 path, u32 mode) { return sys_faccessat2(AT_FDCWD, path, mode,
 static i64 read_link(struct inode *i, u64 to, u64 size) {
     if (!is_link(i) || !size)
         return -EINVAL;
-    u64 n = MIN(size, i->size);
-    return copy_out(to, i->target, n) ? -EFAULT : (i64)n;
+    char path[512];
+    const char *target = !i->jump ? i->target : inode_path(i->jump, path, sizeof path) ? path : "";
+    u64 n = MIN(size, strlen(target));
+    return copy_out(to, target, n) ? -EFAULT : (i64)n;
 }
 
 i64 sys_readlinkat(i32 dirfd, u64 path, u64 to, u64 size) {
