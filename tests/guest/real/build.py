@@ -8,7 +8,7 @@ libraries.  The programs land in
 OUTDIR itself; OUTDIR/work keeps what was fetched, and what is there already is not made again.  The packages come from
 wherever this computer's apt takes Debian from, but no state of that apt is touched and root is not needed.
 
-Exit status: 0, 1 where something failed, 77 where apt or zig is not there at all.
+Exit status: 0, 1 where something failed, 77 where apt or zig is not there, or apt reaches no archive of Debian's.
 """
 
 # ruff: noqa: T201  it says what it builds
@@ -184,8 +184,8 @@ def main(arguments: list[str]) -> int:
     try:
         apt = Apt(out / "work") if missing else None
     except BuildError as why:
-        print(f"build.py: apt: {why}", file=sys.stderr)
-        return 1
+        print(f"build.py: skipped, apt: {why}", file=sys.stderr)
+        return SKIPPED
     for name in missing:
         assert apt is not None
         new = out / "work" / name  # whole or not at all
