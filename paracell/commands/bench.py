@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..bench.rows import Row
+    from ..bench.measure import Row
 
 
 @click.command("bench")

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.bench.floor import Bare, function
+from paracell.bench.measure import Limit, Row, Runtimes, Unmeasured, compare, slope
+from paracell.bench.others import cases
 from paracell.bench.ready import Readiness
-from paracell.bench.rows import Limit, Row, Runtimes, Table, Unmeasured, _cases, _compare, _contained, _slope
+from paracell.bench.rows import Table, _contained
 from paracell.commands import bench
 from paracell.emu.cpu import RCX, RDI, RSI
 from paracell.guest import image, shipped
@@ -49,23 +51,23 @@ def test_reached(ratio: float | None, bound: float | None, at_least: bool, reach
 
 def test_ratios_are_medians_of_rounds() -> None:
     times = iter([9.0, 9.0] + [2.0, 1.0] * 6 + [100.0, 1.0])
-    pair = _compare(lambda: next(times), lambda: next(times))
+    pair = compare(lambda: next(times), lambda: next(times))
     assert (pair.ours, pair.floor, pair.ratio) == (2.0, 1.0, 2.0)
 
 
 def test_a_slope_leaves_out_what_every_run_costs() -> None:
-    assert _slope(lambda n: 5.0 + n * 0.25, 2, 42) == pytest.approx(0.25)
+    assert slope(lambda n: 5.0 + n * 0.25, 2, 42) == pytest.approx(0.25)
     with pytest.raises(Unmeasured):
-        _slope(lambda _n: 1.0, 1, 2)
+        slope(lambda _n: 1.0, 1, 2)
 
 
 def test_the_summary_of_access_is_found(tmp_path: Path) -> None:
     console = tmp_path / "console"
     console.write_bytes(b"run\n....\n120 tests, 3 failures\nFAIL: 4-level\n")
-    assert _cases(console) == 120
+    assert cases(console) == 120
     console.write_bytes(b"hello\n")
     with pytest.raises(Unmeasured, match="no summary"):
-        _cases(console)
+        cases(console)
 
 
 @pytest.mark.parametrize("runtime", ["native", "paracell"])
