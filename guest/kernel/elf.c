@@ -73,7 +73,7 @@ static int make_text(const struct program *p, struct mm *mm) {
             return error;
         keep |= made;
     }
-    if (keep)
+    if (keep && !is_shared_writable(p->inode))     /* it could change behind our back */
         p->inode->text = mm_keep_text(mm);
     return 0;
 }

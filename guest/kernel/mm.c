@@ -92,6 +92,14 @@ struct mm *mm_keep_text(struct mm *mm) {
 
 int mm_take_text(struct mm *mm, struct mm *kept) { return copy_text(kept, mm) ? 0 : -ENOMEM; }
 
+bool is_shared_writable(const struct inode *i) {
+    for (const struct process *p = processes; p; p = p->next)
+        for (const struct vma *v = p->mm ? p->mm->first : NULL; v; v = v->next)
+            if (v->inode == i && v->shared && !v->sealed)
+                return true;
+    return false;
+}
+
 void mappings_cut(const struct inode *i, u64 size) {
     size = ROUND_UP(size, PAGE_SIZE);
     for (const struct process *p = processes; p; p = p->next)

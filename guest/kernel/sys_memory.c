@@ -103,7 +103,7 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     at = (u64)where;
     if (flags & MAP_FIXED && (error = vma_remove(mm, at, at + size)))
         return error;
-    if (inode && shared && prot & PROT_WRITE)
+    if (inode && shared && writable(f))         /* now, or after an mprotect() */
         inode_forget_text(inode);
     if (inode)
         inode_get(inode);

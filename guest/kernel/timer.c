@@ -44,16 +44,16 @@ void timers_ring(void) {
     timers_arm(0);
 }
 
-/* Nothing is told twice. */
+/* To ring too early costs less than to be told otherwise each time: it is looked at then what there is to do. */
 void timers_arm(u64 no_later) {
     u64 when = first ? first->when : 0;
 
     if (no_later && (!when || no_later < when))
         when = no_later;
-    if (armed == when)
+    if (!when || (armed && armed <= when))
         return;
     armed = when;
-    plat_timer(when ? cycles_of_ns(when) : 0);
+    plat_timer(cycles_of_ns(when));
 }
 
 bool timers_are_armed(void) { return armed; }

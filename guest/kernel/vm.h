@@ -51,6 +51,7 @@ struct mm *mm_copy(struct mm *);                        /* each page shared unti
 void mm_put(struct mm *);
 struct mm *mm_keep_text(struct mm *);                   /* what is executable in it, for the next exec; NULL without memory */
 void mappings_cut(const struct inode *, u64 size);      /* of a file that ends there now: what lies behind is no more */
+bool is_shared_writable(const struct inode *);          /* has a mapping that writes into the file, or may */
 int mm_take_text(struct mm *, struct mm *kept);         /* 0 or -ENOMEM */
 
 /* vma.c: ranges are page-aligned.  0 or -errno. */
