@@ -19,11 +19,13 @@ static int start_of(i32 dirfd, const char *name, struct inode **start) {
 }
 
 int path_begin(struct path *p, i32 dirfd, u64 user) {
-    i64 n;
+    i64 n = user_string_length(user, PATH_MAX);
 
-    if (!(p->name = kmalloc(PATH_MAX)))
+    if (n < 0)
+        return (int)n;
+    if (!(p->name = kmalloc((u64)n + 1)))
         return -ENOMEM;
-    n = copy_in_string(p->name, user, PATH_MAX);
+    n = copy_in_string(p->name, user, (u64)n + 1);
     int error = n < 0 ? (int)n : start_of(dirfd, p->name, &p->start);
     if (error)
         kfree(p->name);

@@ -9,10 +9,6 @@
 #include "time.h"
 #include "vm.h"
 
-#define MAX_ARGUMENTS 8192
-#define STRING_MAX (32 * PAGE_SIZE)     /* of one of them, with its end */
-#define ARGUMENTS_SIZE (2UL << 20)
-
 i64 sys_exit(i32 status) { thread_exit((status & 255) << 8); }
 i64 sys_exit_group(i32 status) { process_exit((status & 255) << 8); }
 i64 sys_getpid(void) { return current->process->pid; }
@@ -231,81 +227,3 @@ i64 sys_getrandom(u64 to, u64 n, u32 flags) {
     }
     return (i64)done;
 }
-
-/* The strings of a NULL-terminated vector, each in memory of its own. */
-static i64 copy_vector(char **to, u64 vector, u64 *total) {
-    for (u64 n = 0; vector && n < MAX_ARGUMENTS; n++) {
-        u64 at;
-        if (copy_in(&at, vector + n * sizeof at, sizeof at))
-            return -EFAULT;
-        if (!at)
-            return (i64)n;
-        i64 length = user_string_length(at, STRING_MAX);
-        if (length >= 0 && !(to[n] = kmalloc((u64)length + 1)))
-            length = -ENOMEM;
-        if (length >= 0 && (*total += (u64)length + 1) > ARGUMENTS_SIZE)
-            length = -E2BIG;
-        if (length >= 0)
-            length = copy_in_string(to[n], at, (u64)length + 1);
-        if (length < 0)
-            return length == -ENAMETOOLONG ? -E2BIG : length;
-    }
-    return vector ? -E2BIG : 0;
-}
-
-static void free_vector(char **v) {
-    for (u64 i = 0; v && i < MAX_ARGUMENTS && v[i]; i++)
-        kfree(v[i]);
-    kfree(v);
-}
-
-static i64 run(struct inode *i, const char *name, u64 argv, u64 envp) {
-    char **args = kmalloc(MAX_ARGUMENTS * sizeof *args), **env = kmalloc(MAX_ARGUMENTS * sizeof *env);
-    u64 total = 0;
-    i64 argc = args && env ? copy_vector(args, argv, &total) : -ENOMEM;
-    i64 envc = argc < 0 ? argc : copy_vector(env, envp, &total);
-    i64 error = envc < 0 ? envc : exec(i, &(struct command){name, args, env, (u64)argc, (u64)envc});
-
-    free_vector(args);
-    free_vector(env);
-    if (!error)
-        frame_of(current)->vector = 0;          /* every register of the new program counts */
-    return error;
-}
-
-/* A path from a descriptor is called /dev/fd/3/path. */
-static i64 run_at(struct inode *i, i32 dirfd, const char *path, u64 argv, u64 envp) {
-    u64 size = strlen(path) + sizeof "/dev/fd/1234567890/";
-    char *name;
-    i64 error;
-
-    if (dirfd == AT_FDCWD || *path == '/')
-        return run(i, path, argv, envp);
-    if (!(name = kmalloc(size)))
-        return -ENOMEM;
-    format(name, size, *path ? "/dev/fd/%d/%s" : "/dev/fd/%d", dirfd, path);
-    error = run(i, name, argv, envp);
-    kfree(name);
-    return error;
-}
-
-i64 sys_execveat(i32 dirfd, u64 path, u64 argv, u64 envp, u32 flags) {
-    struct inode *i;
-    struct path p;
-    i64 error;
-
-    if (flags & ~(u32)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
-        return -EINVAL;
-    if ((error = path_find(dirfd, path, flags, &i)))
-        return error;
-    if (is_link(i))
-        error = -ELOOP;
-    if (!error && !(error = path_begin(&p, dirfd, path))) {
-        error = run_at(i, dirfd, p.name, argv, envp);
-        path_end(&p);
-    }
-    inode_put(i);
-    return error;
-}
-
-i64 sys_execve(u64 path, u64 argv, u64 envp) { return sys_execveat(AT_FDCWD, path, argv, envp, 0); }
