@@ -25,17 +25,15 @@ needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is
 
 @needs_bochs
 @pytest.mark.parametrize("machine", ["emulator", "emulator-paracell"])
-@pytest.mark.parametrize("name", ["hello", "syscalls"])
+@pytest.mark.parametrize("name", ["programs/hello", "linux/syscalls"])
 def test_bochs_prints_what_we_print(machine: str, name: str, tmp_path: Path) -> None:
-    path = shipped.program(name)
-    assert path is not None
-    rootfs = tar_of({f"bin/{name}": path.read_bytes()})
-    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block([f"/bin/{name}"], []))]
+    rootfs = tar_of({"bin/it": shipped.image(name).read_bytes()})
+    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block(["/bin/it"], []))]
     if machine == "emulator-paracell":
         kernel = shipped.image("paracell-kernel.elf").read_bytes()
         image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
     boot = plan(load(shipped.image(image)), [(0, MEMORY)], "", modules)
-    ours = run(machine, tmp_path, rootfs, [f"/bin/{name}"])
+    ours = run(machine, tmp_path, rootfs, ["/bin/it"])
     assert bochs.run(boot, MEMORY >> 20, tmp_path).encode() == ours.out
 
 

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-
-from paracell.guest import shipped
 
 from .kernels import MACHINES, STATUS_BITS, run, run_shipped, tar_of
 
@@ -23,18 +20,6 @@ def test_hello(machine: str, tmp_path: Path) -> None:
     assert (ran.status, ran.err) == (0, b"")
     assert lines[:2] == ["Hello from a container.", "I am process 1, on Linux 6.1.0-paracell (x86_64)."]
     assert lines[-2:] == ["argument 1: one", "argument 2: two words"]
-
-
-@on_each_machine
-def test_system_calls_as_on_linux(machine: str, tmp_path: Path) -> None:
-    program = shipped.program("syscalls")
-    assert program is not None
-    folder = tmp_path / "host"
-    folder.mkdir()
-    real = subprocess.run([program], cwd=folder, capture_output=True, check=False)
-    ours = run_shipped(machine, tmp_path, "syscalls")
-    assert ours.out.decode().splitlines() == real.stdout.decode().splitlines()
-    assert ours.status == real.returncode == 42
 
 
 @on_each_machine

@@ -63,10 +63,8 @@ class Listener:
 
 
 def _machine(runtime: str, console: Typed) -> Machine:
-    path = shipped.program("syscalls")
-    assert path is not None
     modules = [
-        Module("rootfs", tar_of({"bin/syscalls": path.read_bytes()})),
+        Module("rootfs", tar_of({"bin/syscalls": shipped.image("linux/syscalls").read_bytes()})),
         Module("init", init_block(["/bin/syscalls"], [])),
     ]
     image = "native.elf"

@@ -1,38 +1,7 @@
-/* Try each system call and print what came of it, in a form that is the same on
- * any Linux: no addresses, no identities, no times.  Run it in an empty directory. */
-#include "program.h"
-
-#define PAGE 4096UL
-#define O_RDONLY 0
-#define O_WRONLY 1
-#define O_RDWR 2
-#define O_CREAT 0100
-#define O_EXCL 0200
-#define O_TRUNC 01000
-#define O_APPEND 02000
-#define O_NONBLOCK 04000
-#define O_DIRECTORY 0200000
-#define O_NOFOLLOW 0400000
-#define O_CLOEXEC 02000000
-#define R_W 3
-#define PRIVATE_ANONYMOUS 0x22
-#define SHARED 1
-#define PRIVATE 2
-#define FIXED 0x10
-#define NOREPLACE 0x100000
+/* The calls that the first programs made: files, directories, memory, time and signals of one process. */
+#include "linux.h"
 
 static char buffer[4 * PAGE];
-
-#define CALL(...) show(#__VA_ARGS__, syscall(__VA_ARGS__))
-static i64 show(const char *call, i64 result) {
-    print("%s = %ld\n", call, result);
-    return result;
-}
-
-/* For results that are addresses or numbers of the system's choice. */
-#define CHECK(what) print("%s: %s\n", #what, (what) ? "yes" : "no")
-
-struct stat { u64 dev, ino, nlink; u32 mode, uid, gid, pad; u64 rdev; i64 size, blksize, blocks, time[6], rest[3]; };
 
 static void show_stat(const char *path) {
     struct stat s;
@@ -311,13 +280,9 @@ static void memory(void) {
 
 static volatile i32 handled;
 static void handler(i32 signal) { handled = signal; }
-void restore(void);
-asm("restore: mov $15, %eax; syscall");
-
-struct action { void (*handler)(i32); u64 flags; void (*restorer)(void); u64 mask; };
 
 static void signals(void) {
-    struct action a = {handler, 0x04000000, restore, 0}, old;
+    struct action a = {handler, SA_RESTORER, restorer, 0}, old;
     u64 set = 1UL << 9, before = 0;
     i64 me = syscall(SYS_getpid);
 
