@@ -55,5 +55,3 @@ void timers_arm(u64 no_later) {
     armed = when;
     plat_timer(cycles_of_ns(when));
 }
-
-bool timers_are_armed(void) { return armed; }

@@ -79,7 +79,7 @@ void return_to_user(void) {
         cpu_timers_check(p);
     if ((t->signals.set | p->signals.set) || p->ending || p->stopped || t->restore_blocked || t->cut)
         signal_deliver();
-    if (run_queue.first || timers_are_armed() || (p->cpu_timer[0] | p->cpu_timer[1]))
+    if (run_queue.first || (p->cpu_timer[0] | p->cpu_timer[1]))
         measure_slice();
 }
 
