@@ -34,15 +34,19 @@ IDENTITY: Final = bytes([0x77]) * 512
 
 
 class Slot:
-    """What one TCG slot holds: the rights table of its context, and the family (PKRU → slot) that names it."""
+    """What one TCG slot holds: a table of rights, and the family (PKRU → slot) and the PKRUs that name it.
 
-    __slots__ = ("context", "family", "pkru", "system", "table")
+    Under SMAP a supervisor's rights to user pages do not depend on keys: all its contexts that differ in PKRU alone are one.
+    `context` is None where the slot stands for several.
+    """
+
+    __slots__ = ("context", "family", "pkrus", "system", "table")
 
     def __init__(self) -> None:
         self.family: dict[int, int] | None = None
-        self.pkru = 0
+        self.pkrus: list[int] = []
         self.table = IDENTITY
-        self.context = Context(user=False)
+        self.context: Context | None = Context(user=False)
         self.system: bytes | None = None
 
 
@@ -140,26 +144,52 @@ class Contexts:
 
     def _assign(self, pkru: int) -> int:
         """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
+        context = self.context(user=self.cpu.cpl == 3)
+        table = rights.table(context) if self.paging.mode else IDENTITY
+        number = self._twin(table)
+        if number is not None:
+            self.slots[number].pkrus.append(pkru)
+            self.slots[number].context = self.slots[number].system = None
+            self.family[pkru] = number
+            return number
         number = 3 - self.now - self.before
         if number == SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
             number = self.before
         slot = self.slots[number]
         self.cpu.forget_ways()
-        if slot.family is not None:
-            slot.family.pop(slot.pkru, None)
-            self.engine.flush_slots(SLOTS[number][1])
+        self._empty(number)
         old = self.family.get(pkru)
         if old is not None:
-            self.slots[old].family = None
-            self.engine.flush_slots(SLOTS[old][1])
-        slot.family, slot.pkru = self.family, pkru
-        slot.context = self.context(user=self.cpu.cpl == 3)
-        slot.table = rights.table(slot.context) if self.paging.mode else IDENTITY
-        slot.system = None
+            self._empty(old)
+        slot.family, slot.pkrus = self.family, [pkru]
+        slot.context, slot.table, slot.system = context, table, None
         self.family[pkru] = number
         if number == self.now:
             self.table = slot.table
         return number
+
+    def _twin(self, table: bytes) -> int | None:
+        """Give the slot of a supervisor's context that differs from this one in PKRU and in no right."""
+        if self.cpu.cpl == 3 or self.engine.q[_EFLAGS] & _AC:
+            return None
+        for number, slot in enumerate(self.slots):
+            if slot.family is self.family and slot.table is table:
+                return number
+        return None
+
+    def _empty(self, number: int) -> None:
+        slot = self.slots[number]
+        if slot.family is None:
+            return
+        for pkru in slot.pkrus:
+            slot.family.pop(pkru, None)
+        slot.family = None
+        self.engine.flush_slots(SLOTS[number][1])
+
+    @property
+    def current(self) -> Context:
+        """The context in use."""
+        return self.slots[self.now].context or self.context(user=self.cpu.cpl == 3)
 
     @property
     def ac_moves(self) -> bool:

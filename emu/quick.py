@@ -144,6 +144,8 @@ def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
         if door is None or cpu.emit is not None or address >> 47:
             return False
         context = slots[translation.now].context
+        if context is None:
+            return False
         if result != NOT_PRESENT and (result != RIGHTS or context[4:] != _NO_KEYS):
             return False
         error = plain_error(need, result, user=context[0], fetch_bit=translation.paging.fetch_bit)
@@ -196,22 +198,22 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
                 if way is None or flags & _RARE or target >> 47:
                     return rest()
                 (hflags, code_from), (user, stack, cs, ss, after, slot, table, family), _, _ = way
-                if d[_HFLAGS] != hflags or segments[1] is not code_from:
+                number = family.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
+                if d[_HFLAGS] != hflags or segments[1] is not code_from or number is None:
                     return rest()
+                if number != slot:
+                    after, table = after & not_slot | slot_flags[number], slots[number].table
                 cost = cpu.costs.sysret
                 clock.cycles += cost
                 if cpu.emit is not None:
                     cpu.emit_event(sysret, cost, (q[_RAX],))
-                q[_RIP] = target
-                q[_CC_SRC] = flags & _ARITHMETIC
+                q[_RIP], q[_CC_SRC] = target, flags & _ARITHMETIC
                 d[_CC_OP] = d[_DF_AT] = 1
                 q[_EFLAGS] = flags & _IF | 2
                 d[_CS_AT], d[_SS_AT] = cs, ss
-                d[_HFLAGS] = after
                 segments[1], segments[2] = user, stack
-                cpu.cpl = 3
-                cpu.shadow = False
-                translation.go(slot, table, family)
+                d[_HFLAGS], cpu.cpl, cpu.shadow = after, 3, False
+                translation.go(number, table, family)
             else:
                 return rest()
             if clock.cycles >= attention.limit:

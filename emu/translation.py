@@ -195,7 +195,7 @@ class Translation(Contexts):
             context = self.context(user=user)
             table = rights.table(context) if self.paging.mode else IDENTITY
         else:
-            context, table = self.slots[self.now].context, self.table
+            context, table = self.current, self.table
         entry = self._lookup(gva, need, table)
         if entry < 0:
             raise self.page_fault(gva, need, context)
@@ -255,7 +255,7 @@ class Translation(Contexts):
 
     def explain(self, gva: int, need: int, *, user: bool | None = None) -> Walk:
         """Walk once more, for a reader: the steps, and the entry and bit that decided."""
-        context = self.slots[self.now].context if user is None else self.context(user=user)
+        context = self.current if user is None else self.context(user=user)
         return self._explain(gva, need, context)
 
     def _explain(self, gva: int, need: int, context: Context) -> Walk:
@@ -266,7 +266,7 @@ class Translation(Contexts):
         paging = self.paging
         if paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
             return GP(0)
-        context = context or self.slots[self.now].context
+        context = context or self.current
         result, index = self.refused, 0
         if result == RIGHTS and (any(context.user_keys) or any(context.supervisor_keys)):
             trail: list[int] = []

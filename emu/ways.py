@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.rights import WRITE
 from . import layout
+from .contexts import NOT_SLOT, SLOT_FLAGS
 from .events import Kind
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _FRAME_AND_ERROR: Final = struct.Struct("<6Q")
 
 
 # Plain tuples, for Python takes those apart twice as fast as named ones.
-# Where a crossing starts: TCG's hflags, which name the slot and so the whole context, and CS.
+# Where a crossing starts: TCG's hflags, which name the slot and so the whole context (in ring 0, PKRU perhaps not), and CS.
 Origin = tuple[int, "Segment"]
 # Where it leads: CS, SS, their selectors, TCG's hflags, and the translation context (slot, rights, family).
 End = tuple["Segment", "Segment", int, int, int, int, bytes, dict[int, int]]
@@ -119,6 +120,7 @@ def bind_back(cpu: Cpu) -> Callable[[Back, int, int, int], bool]:
     q, d, segments, translation, words, clock = (
         cpu.q, cpu.d, cpu.segments, cpu.translation, cpu.memory.words, cpu.clock
     )  # fmt: skip
+    slots = translation.slots
 
     def back(known: Back, rip: int, image: int, rsp: int) -> bool:
         """IRETQ from ring 0 as before, but for the data segments; do nothing, and say so, where anything differs."""
@@ -129,11 +131,16 @@ def bind_back(cpu: Cpu) -> Callable[[Back, int, int, int], bool]:
             or image & RARE or rip >> 47 or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
         ):  # fmt: skip
             return False
+        code, stack, cs, ss, after, slot, table, family = to
+        number = family.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
+        if number is None:
+            return False
+        if number != slot:
+            after, table = after & NOT_SLOT | SLOT_FLAGS[number], slots[number].table
         cost = cpu.costs.iret
         clock.cycles += cost
         if cpu.emit is not None:
             cpu.emit_event(_IRET, cost, (rip,))
-        code, stack, cs, ss, after, slot, table, family = to
         q[_RIP], q[_RSP] = rip, rsp
         q[_CC_SRC] = image & _ARITHMETIC
         d[_CC_OP] = 1
@@ -144,7 +151,7 @@ def bind_back(cpu: Cpu) -> Callable[[Back, int, int, int], bool]:
         d[_HFLAGS] = after
         cpu.cpl = cpl
         cpu.shadow = False
-        translation.go(slot, table, family)
+        translation.go(number, table, family)
         return True
 
     return back

@@ -68,11 +68,18 @@ def key_denied(context: Context, index: int) -> int:
     return WRITE if no_write & key else 0
 
 
+_TABLES: Final[dict[bytes, bytes]] = {}
+
+
 @lru_cache(maxsize=4096)
 def table(context: Context) -> bytes:
-    """Give the rights of every attribute index.  Bits 2:0 are what may be cached: WRITE only with D; bits 6:4 all."""
+    """Give the rights of every attribute index.  Bits 2:0 are what may be cached: WRITE only with D; bits 6:4 all.
+
+    Contexts with the same rights get the same object.
+    """
     out = bytearray(1 << INDEX_BITS)
     for index in range(1 << INDEX_BITS):
         rights = allowed(context, index)
         out[index] = rights << 4 | (rights if index & D else rights & ~WRITE)
-    return bytes(out)
+    made = bytes(out)
+    return _TABLES.setdefault(made, made)

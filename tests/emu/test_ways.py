@@ -354,6 +354,18 @@ def test_a_crossing_leads_where_it_led(worlds: tuple[Trapped, Trapped], steps: l
     compare(worlds, steps)
 
 
+SHARED: list[Step] = [  # under SMAP, ring 0 has one slot for all keys: where it returns to, it has not
+    *[("control", 1), ("keys", 1), ("iret", 1), ("trap", 0), ("keys", 0), ("iret", 1), ("trap", 0)],
+    *[("keys", 1), ("iret", 1), ("access", 3), ("keys", 0), ("sysret", 0), ("syscall", 0), ("keys", 1), ("sysret", 0)],
+]
+
+
+def test_what_ring_0_shares_ring_3_does_not(worlds: tuple[Trapped, Trapped]) -> None:
+    compare(worlds, SHARED * 3)
+    translation = worlds[0].cpu.translation
+    assert any(len(slot.pkrus) > 1 and slot.context is None for slot in translation.slots)
+
+
 def rounds(of: int, part: int) -> Iterator[list[Step]]:
     """Each round twice, one change of anything anywhere in the third, and another round: one part `of` so many."""
     number = 0
