@@ -8,7 +8,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TESTS  ?= tests
-PYTEST_FLAGS ?= -n 2 -m 'not sweep'
+PYTEST_FLAGS ?= -n 2
 
 .PHONY: demo test images lint docs wheel clean
 .DELETE_ON_ERROR:
