@@ -1,0 +1,35 @@
+/* What the parts of the console share: the device (tty.c), its lines (tty_line.c), whose it is (tty_control.c). */
+#ifndef TTY_LINE_H
+#define TTY_LINE_H
+
+#include "file.h"
+#include "linux.h"
+
+extern struct terminal {
+    struct termios settings;
+    struct winsize window;
+    i32 session, foreground;    /* whose it is, and which group may read it; 0 = nobody's */
+    u64 streams;                /* bit n: stream n is a terminal */
+    u64 ends;                   /* lines that Ctrl-D ended, and that hold no newline */
+    bool at_end;                /* of the input */
+} tty;
+
+static inline int tty_stream(const struct file *f) { return (int)(u64)f->inode->device; }
+static inline bool is_terminal(int stream) { return tty.streams >> stream & 1; }
+
+/* tty_line.c: what has come in, and reaches the readers line by line */
+extern const u8 tty_input;      /* its address is where those sleep who wait for it */
+void tty_pump(void);            /* take what has come in */
+u64 tty_there(void);            /* how much of it may be read */
+i64 tty_take(u8 *to, u64 n);
+void tty_drop_input(void);
+void tty_set(const struct termios *);
+void tty_print(int stream, const u8 *from, u64 n);
+
+/* tty_control.c */
+i64 tty_check_background(int signal);   /* 0: the caller may; else it gets this error, or the signal */
+void tty_tell_foreground(int signal);
+i64 tty_take_over(void);
+i64 tty_ioctl(struct file *, u32 request, u64 argument);
+
+#endif
