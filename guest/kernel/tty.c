@@ -46,10 +46,6 @@ static i64 read_terminal(struct file *f, u8 *to, u64 n) {
         tty_pump();
         if (tty_there() >= MAX(wanted, 1) || (tty.at_end && tty_there()))
             return tty_take(to, n);
-        if (tty.ends) {
-            tty.ends--;
-            return 0;
-        }
         if (tty.at_end)
             return 0;
         if (f->flags & O_NONBLOCK)
@@ -61,10 +57,10 @@ static i64 read_terminal(struct file *f, u8 *to, u64 n) {
 }
 
 static i64 tty_read(struct file *f, u8 *to, u64 n, u64 moved) {
+    if (is_terminal(0))
+        return moved ? tty_take_more(to, n) : read_terminal(f, to, n);
     if (moved)
         return 0;
-    if (is_terminal(0))
-        return read_terminal(f, to, n);
     for (;;) {
         i64 got = tty_there() ? tty_take(to, n) : read_plain(to, n);
         if (got != -EAGAIN || f->flags & O_NONBLOCK)
@@ -106,7 +102,7 @@ static i16 tty_poll(struct file *f) {
 
     if (tty_stream(f) == 0 || both) {
         tty_pump();
-        events |= (tty_there() || tty.ends ? POLLIN | POLLRDNORM : 0) | (tty.at_end ? POLLIN | POLLHUP : 0);
+        events |= (tty_there() ? POLLIN | POLLRDNORM : 0) | (tty.at_end ? POLLIN | POLLHUP : 0);
     }
     return events;
 }

@@ -49,6 +49,21 @@ static i64 set_settings(u64 from, bool drop_input) {
     return 0;
 }
 
+enum { INPUT, OUTPUT, BOTH };
+
+/* Output is on its way already. */
+static i64 flush(u64 what) {
+    i64 error = tty_check_background(SIGTTOU);
+
+    if (error)
+        return error;
+    if (what > BOTH)
+        return -EINVAL;
+    if (what != OUTPUT)
+        tty_drop_input();
+    return 0;
+}
+
 static i64 set_window(u64 from) {
     if (copy_in(&tty.window, from, sizeof tty.window))
         return -EFAULT;
@@ -103,7 +118,7 @@ i64 tty_ioctl(struct file *f, u32 request, u64 argument) {
 
     if (request == FIONREAD) {
         tty_pump();
-        word = (i32)tty_there();
+        word = (i32)tty_count();
         return copy_out(argument, &word, sizeof word);
     }
     if (!is_terminal(tty_stream(f)))
@@ -114,9 +129,7 @@ i64 tty_ioctl(struct file *f, u32 request, u64 argument) {
     case TCSETS: case TCSETSW: case TCSETSF:
         return set_settings(argument, request == TCSETSF);
     case TCFLSH:
-        if (argument != 1)
-            tty_drop_input();
-        return 0;
+        return flush(argument);
     case TCSBRK: case TCXONC:
         return 0;                       /* what was written is on its way already */
     case TIOCGWINSZ:

@@ -2,6 +2,8 @@
  *
  *   ring   │ given to readers │ whole lines │ line being typed │
  *                             tail         ready              head
+ *
+ * As in Linux, Ctrl-D is in it, too: a zero that ends a line, and that no reader of lines gets to see.
  */
 #include "kernel.h"
 #include "process.h"
@@ -9,6 +11,7 @@
 
 #define RING 4096
 #define CTRL(c) ((c) & 31)
+#define ENDS 0x100                      /* a line, with this byte */
 
 const u8 tty_input;
 struct terminal tty = {
@@ -19,8 +22,9 @@ struct terminal tty = {
     .window = {24, 80, 0, 0},
 };
 
-static u8 ring[RING];
+static u16 ring[RING];
 static u64 head, ready, tail;           /* count up for ever */
+static bool within;                     /* a line: the last read did not come to its end */
 
 static void print_lines(int stream, const u8 *from, u64 n) {
     while (n) {
@@ -59,9 +63,16 @@ static void erase_one(void) {
         print_lines(1, (const u8 *)"\b \b", 3);
 }
 
-static void keep(u8 c) {
+static u16 *at(u64 position) { return &ring[position % RING]; }
+
+static void keep(u16 c) {
     if (head - tail < RING)
-        ring[head++ % RING] = c;
+        *at(head++) = c;
+}
+
+static void end_line(u8 with) {
+    keep(with | ENDS);
+    ready = head;
 }
 
 static int signal_of(u8 c) {
@@ -79,7 +90,7 @@ static void typed(u8 c) {
     int signal = t->lflag & ISIG && c ? signal_of(c) : 0;
     if (signal) {
         echo(c);
-        head = ready = tail;
+        tty_drop_input();
         tty_tell_foreground(signal);
         return;
     }
@@ -89,12 +100,12 @@ static void typed(u8 c) {
         while (head != ready)
             erase_one();
     } else if (lines && c == t->cc[VEOF]) {
-        tty.ends += head == ready;
-        ready = head;
+        end_line(0);
+    } else if (echo(c), lines && c == '\n') {
+        end_line(c);
     } else {
-        echo(c);
         keep(c);
-        if (!lines || c == '\n')
+        if (!lines)
             ready = head;
     }
 }
@@ -123,22 +134,45 @@ void tty_pump(void) {
 
 u64 tty_there(void) { return ready - tail; }
 
+u64 tty_count(void) {
+    u64 n = ready - tail;
+
+    for (u64 i = tail; i < ready; i++)
+        n -= *at(i) == ENDS;
+    return n;
+}
+
+/* A mark right behind what was asked for goes with it. */
 i64 tty_take(u8 *to, u64 n) {
     u64 got = 0;
 
-    while (got < n && tail < ready) {
-        u8 c = ring[tail++ % RING];
-        to[got++] = c;
-        if (c == '\n' && is_terminal(0) && tty.settings.lflag & ICANON)
-            break;
+    within = true;
+    while (within && tail < ready && (got < n || (got && *at(tail) == ENDS))) {
+        u16 c = *at(tail++);
+        within = !(c & ENDS);
+        if (c != ENDS)
+            to[got++] = (u8)c;
     }
     return (i64)got;
 }
 
+i64 tty_take_more(u8 *to, u64 n) { return within ? tty_take(to, n) : 0; }
+
 void tty_drop_input(void) { tail = ready = head; }
 
+/* What has come in stays: as bytes, or as one line. */
+static void change_mode(bool to_lines) {
+    for (u64 i = tail; i < head; i++)
+        *at(i) &= 0xff;
+    if (to_lines && tail < head)
+        *at(head - 1) |= ENDS;
+    ready = head;
+}
+
 void tty_set(const struct termios *settings) {
+    u32 changed = tty.settings.lflag ^ settings->lflag;
+
     tty.settings = *settings;
-    if (!(settings->lflag & ICANON))
-        ready = head;                   /* what was being typed is there to be read */
+    if (changed & ICANON)
+        change_mode(settings->lflag & ICANON);
 }

@@ -10,7 +10,6 @@ extern struct terminal {
     struct winsize window;
     i32 session, foreground;    /* whose it is, and which group may read it; 0 = nobody's */
     u64 streams;                /* bit n: stream n is a terminal */
-    u64 ends;                   /* lines that Ctrl-D ended, and that hold no newline */
     bool at_end;                /* of the input */
 } tty;
 
@@ -20,8 +19,10 @@ static inline bool is_terminal(int stream) { return tty.streams >> stream & 1; }
 /* tty_line.c: what has come in, and reaches the readers line by line */
 extern const u8 tty_input;      /* its address is where those sleep who wait for it */
 void tty_pump(void);            /* take what has come in */
-u64 tty_there(void);            /* how much of it may be read */
+u64 tty_there(void);            /* how much of it may be read, a Ctrl-D included */
+u64 tty_count(void);            /* in bytes */
 i64 tty_take(u8 *to, u64 n);
+i64 tty_take_more(u8 *to, u64 n);       /* of the same line */
 void tty_drop_input(void);
 void tty_set(const struct termios *);
 void tty_print(int stream, const u8 *from, u64 n);
