@@ -135,6 +135,8 @@ struct winsize { u16 rows, columns, x, y; };
 #define ISIG 0000001
 #define ICANON 0000002
 #define ECHO 0000010
+#define ECHOCTL 0001000
+#define NOFLSH 0000200
 #define TOSTOP 0000400
 enum { VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSUSP = 10 };
 

@@ -26,10 +26,12 @@ static u16 ring[RING];
 static u64 head, ready, tail;           /* count up for ever */
 static bool within;                     /* a line: the last read did not come to its end */
 
-static void print_lines(int stream, const u8 *from, u64 n) {
+void tty_print(int stream, const u8 *from, u64 n) {
+    bool lines = is_terminal(stream) && tty.settings.oflag & OPOST && tty.settings.oflag & ONLCR;
+
     while (n) {
         u64 line = 0;
-        while (line < n && from[line] != '\n')
+        while (line < n && !(lines && from[line] == '\n'))
             line++;
         plat_console_write(stream, from, line);
         if (line < n)
@@ -39,31 +41,28 @@ static void print_lines(int stream, const u8 *from, u64 n) {
     }
 }
 
-void tty_print(int stream, const u8 *from, u64 n) {
-    if (is_terminal(stream) && tty.settings.oflag & OPOST && tty.settings.oflag & ONLCR)
-        print_lines(stream, from, n);
-    else
-        plat_console_write(stream, from, n);
+static u16 *at(u64 position) { return &ring[position % RING]; }
+
+static void show(const char *bytes, u64 n) {
+    if (tty.settings.lflag & ECHO)
+        tty_print(1, (const u8 *)bytes, n);
 }
 
+/* Shown as two characters, such as ^A. */
+static bool is_control(u8 c) { return tty.settings.lflag & ECHOCTL && (c < 32 || c == 127) && c != '\t' && c != '\n'; }
+
 static void echo(u8 c) {
-    if (!(tty.settings.lflag & ECHO))
-        return;
-    if (c < 32 && c != '\n' && c != '\t')
-        print_lines(1, (u8[]){'^', c + 64}, 2);
+    if (is_control(c))
+        show((char[]){'^', (char)(c ^ 64)}, 2);
     else
-        print_lines(1, &c, 1);
+        show((char[]){(char)c}, 1);
 }
 
 static void erase_one(void) {
     if (head == ready)
         return;
-    head--;
-    if (tty.settings.lflag & ECHO)
-        print_lines(1, (const u8 *)"\b \b", 3);
+    show("\b \b\b \b", is_control((u8)*at(--head)) ? 6 : 3);
 }
-
-static u16 *at(u64 position) { return &ring[position % RING]; }
 
 static void keep(u16 c) {
     if (head - tail < RING)
@@ -90,7 +89,8 @@ static void typed(u8 c) {
     int signal = t->lflag & ISIG && c ? signal_of(c) : 0;
     if (signal) {
         echo(c);
-        tty_drop_input();
+        if (!(t->lflag & NOFLSH))
+            tty_drop_input();
         tty_tell_foreground(signal);
         return;
     }

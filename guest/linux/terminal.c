@@ -18,6 +18,8 @@
 #define ISIG 1
 #define ICANON 2
 #define ECHO 8
+#define NOFLSH 0x80
+#define ECHOCTL 0x200
 #define VTIME 5
 #define VMIN 6
 #define ARRIVES 100             /* ms */
@@ -145,6 +147,12 @@ static void lines(void) {
     reads("what came then", 100);
     RESULT(syscall(SYS_ioctl, 0, TCFLSH, 3));
 
+    canonical(NOFLSH);
+    TYPE("kept\x03\n");
+    reads("in spite of ^C", 100);
+    print("interrupts %d\n", interrupts);
+    canonical(0);
+
     print("-- in and out of canonical mode\n");
     TYPE("whole\npart\x04mark");
     raw(1, 0);
@@ -181,7 +189,7 @@ static void echoes(void) {
     reads("line", 100);
     TYPE("a\x04");
     reads("mark", 100);
-    TYPE("^\x03");
+    TYPE("\x03");
     finds("nothing");
     struct termios t = usual;
     t.oflag = 0;
@@ -189,7 +197,7 @@ static void echoes(void) {
     TYPE("x\n");
     print("\r");
     reads("bare", 100);
-    t.lflag &= ~0x200u;                         /* ECHOCTL */
+    t.lflag &= ~(u32)ECHOCTL;
     set(&t);
     TYPE("\x02\n");
     set(&usual);
