@@ -64,9 +64,19 @@ static void erase_one(void) {
     show("\b \b\b \b", is_control((u8)*at(--head)) ? 6 : 3);
 }
 
-static void keep(u16 c) {
-    if (head - tail < RING)
-        *at(head++) = c;
+static void keep(u16 c) { *at(head++) = c; }
+
+static bool is_full(void) { return head - tail >= RING - 1; }
+
+/* How much may come in.  A line that is too long loses its last byte to the next one, so that what ends it still
+ * comes, or a signal. */
+static u64 room(void) {
+    if (!is_full())
+        return RING - 1 - (head - tail);
+    if (!is_terminal(0) || !(tty.settings.lflag & ICANON) || ready != tail)
+        return 0;
+    head -= head - tail == RING;
+    return 1;
 }
 
 static void end_line(u8 with) {
@@ -113,8 +123,8 @@ static void typed(u8 c) {
 void tty_pump(void) {
     u8 bytes[256];
 
-    while (!tty.at_end && head - tail < RING) {
-        i64 n = plat_console_read(bytes, MIN(sizeof bytes, RING - (head - tail)));
+    for (u64 most; !tty.at_end && (most = room());) {
+        i64 n = plat_console_read(bytes, MIN(sizeof bytes, most));
         if (n == 0)
             tty.at_end = true;
         if (n <= 0)
@@ -144,6 +154,7 @@ u64 tty_count(void) {
 
 /* A mark right behind what was asked for goes with it. */
 i64 tty_take(u8 *to, u64 n) {
+    bool full = is_full();
     u64 got = 0;
 
     within = true;
@@ -153,6 +164,8 @@ i64 tty_take(u8 *to, u64 n) {
         if (c != ENDS)
             to[got++] = (u8)c;
     }
+    if (full)
+        tty_pump();                     /* a Ctrl-C may stand in line */
     return (i64)got;
 }
 

@@ -22,7 +22,7 @@ from .kernels import MEMORY, tar_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PARTS = ("lines", "echoes")
+PARTS = ("lines", "echoes", "full")
 PATIENCE = 60.0
 LONGEST = 8192
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no Linux here to compare with")
@@ -54,11 +54,14 @@ class Typist:
         self.screen = bytearray()
         self._requests = Requests()
         self._typed = b""
+        self._new = False  # typed since it was last asked
         self._idle = 0
 
     def write(self, stream: int, data: bytes) -> None:
         if stream:
-            self._typed += b"".join(self._requests.take(data))
+            keys = b"".join(self._requests.take(data))
+            self._typed += keys
+            self._new |= bool(keys)
         else:
             self.screen += data
 
@@ -68,9 +71,10 @@ class Typist:
 
     def wait(self, seconds: float | None) -> bool:
         del seconds
-        self._idle = 0 if self._typed else self._idle + 1
-        assert self._idle < 10_000, f"it waits for ever: {bytes(self.screen)!r}"
-        return bool(self._typed)
+        comes, self._new = self._new, False
+        self._idle = 0 if comes else self._idle + 1
+        assert self._idle < LONGEST, f"it waits for ever: {bytes(self.screen)!r}"
+        return comes
 
 
 def in_container(machine: str, arguments: Sequence[str]) -> tuple[str, int]:
