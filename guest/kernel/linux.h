@@ -138,7 +138,7 @@ struct winsize { u16 rows, columns, x, y; };
 #define ECHOCTL 0001000
 #define NOFLSH 0000200
 #define TOSTOP 0000400
-enum { VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSUSP = 10 };
+enum { VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSTART = 8, VSTOP, VSUSP };
 
 struct pollfd { i32 fd; i16 events, revents; };
 #define POLLIN 1

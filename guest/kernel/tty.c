@@ -70,13 +70,24 @@ static i64 tty_read(struct file *f, u8 *to, u64 n, u64 moved) {
     }
 }
 
+/* Ctrl-Q comes, or anything else that lets the output go on. */
+static i64 wait_for_start(struct file *f) {
+    while (tty.stopped) {
+        if (f->flags & O_NONBLOCK)
+            return -EAGAIN;
+        if (sleep_on(&tty.stopped, FOREVER))
+            return -ERESTART;
+    }
+    return 0;
+}
+
 static i64 tty_write(struct file *f, const u8 *from, u64 n, u64 at) {
     int stream = tty_stream(f);
 
     (void)at;
     if (is_terminal(stream)) {
         i64 error = tty.settings.lflag & TOSTOP ? tty_check_background(SIGTTOU) : 0;
-        if (error)
+        if (error || (error = wait_for_start(f)))
             return error;
     }
     tty_print(stream, from, n);
@@ -98,7 +109,8 @@ static int own_tty_open(struct file *f) {
 
 static i16 tty_poll(struct file *f) {
     bool both = is_terminal(tty_stream(f));
-    i16 events = tty_stream(f) || both ? POLLOUT | POLLWRNORM : 0;
+    bool room = both ? !tty.stopped : tty_stream(f) > 0;
+    i16 events = room ? POLLOUT | POLLWRNORM : 0;
 
     if (tty_stream(f) == 0 || both) {
         tty_pump();

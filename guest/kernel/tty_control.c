@@ -64,6 +64,19 @@ static i64 flush(u64 what) {
     return 0;
 }
 
+enum { STOP_OUTPUT, START_OUTPUT, STOP_INPUT, START_INPUT };
+
+/* There is nobody to tell that input should wait. */
+static i64 control_output(u64 how) {
+    i64 error = tty_check_background(SIGTTOU);
+
+    if (error)
+        return error;
+    if (how == STOP_OUTPUT || how == START_OUTPUT)
+        tty_pause(how == STOP_OUTPUT);
+    return how <= START_INPUT ? 0 : -EINVAL;
+}
+
 static i64 set_window(u64 from) {
     if (copy_in(&tty.window, from, sizeof tty.window))
         return -EFAULT;
@@ -130,7 +143,9 @@ i64 tty_ioctl(struct file *f, u32 request, u64 argument) {
         return set_settings(argument, request == TCSETSF);
     case TCFLSH:
         return flush(argument);
-    case TCSBRK: case TCXONC:
+    case TCXONC:
+        return control_output(argument);
+    case TCSBRK:
         return 0;                       /* what was written is on its way already */
     case TIOCGWINSZ:
         return copy_out(argument, &tty.window, sizeof tty.window);

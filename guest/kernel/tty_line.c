@@ -1,4 +1,4 @@
-/* The lines of a terminal: echo, erase, end of file, the keys that send a signal.
+/* The lines of a terminal: erase, end of file, the keys that send a signal or stop the output.
  *
  *   ring   │ given to readers │ whole lines │ line being typed │
  *                             tail         ready              head
@@ -26,42 +26,12 @@ static u16 ring[RING];
 static u64 head, ready, tail;           /* count up for ever */
 static bool within;                     /* a line: the last read did not come to its end */
 
-void tty_print(int stream, const u8 *from, u64 n) {
-    bool lines = is_terminal(stream) && tty.settings.oflag & OPOST && tty.settings.oflag & ONLCR;
-
-    while (n) {
-        u64 line = 0;
-        while (line < n && !(lines && from[line] == '\n'))
-            line++;
-        plat_console_write(stream, from, line);
-        if (line < n)
-            plat_console_write(stream, (const u8 *)"\r\n", 2), line++;
-        from += line;
-        n -= line;
-    }
-}
-
 static u16 *at(u64 position) { return &ring[position % RING]; }
-
-static void show(const char *bytes, u64 n) {
-    if (tty.settings.lflag & ECHO)
-        tty_print(1, (const u8 *)bytes, n);
-}
-
-/* Shown as two characters, such as ^A. */
-static bool is_control(u8 c) { return tty.settings.lflag & ECHOCTL && (c < 32 || c == 127) && c != '\t' && c != '\n'; }
-
-static void echo(u8 c) {
-    if (is_control(c))
-        show((char[]){'^', (char)(c ^ 64)}, 2);
-    else
-        show((char[]){(char)c}, 1);
-}
 
 static void erase_one(void) {
     if (head == ready)
         return;
-    show("\b \b\b \b", is_control((u8)*at(--head)) ? 6 : 3);
+    tty_unecho((u8)*at(--head));
 }
 
 static void keep(u16 c) { *at(head++) = c; }
@@ -90,18 +60,41 @@ static int signal_of(u8 c) {
     return c == cc[VINTR] ? SIGINT : c == cc[VQUIT] ? SIGQUIT : c == cc[VSUSP] ? SIGTSTP : 0;
 }
 
+/* Ctrl-S and Ctrl-Q. */
+static bool controls_output(u8 c) {
+    const u8 *cc = tty.settings.cc;
+
+    if (c == cc[VSTART])
+        tty_start();
+    else if (c == cc[VSTOP])
+        tty.stopped = true;
+    return c == cc[VSTART] || c == cc[VSTOP];
+}
+
+static void interrupted(u8 c, int signal) {
+    const struct termios *t = &tty.settings;
+
+    if (!(t->lflag & NOFLSH)) {
+        tty_drop_input();
+        tty_drop_echo();
+    }
+    if (t->iflag & IXON)
+        tty_start();
+    tty_echo(c);
+    tty_tell_foreground(signal);
+}
+
 static void typed(u8 c) {
     const struct termios *t = &tty.settings;
     bool lines = t->lflag & ICANON;
 
+    if (t->iflag & IXON && c && controls_output(c))
+        return;
     if (c == '\r' && t->iflag & ICRNL)
         c = '\n';
     int signal = t->lflag & ISIG && c ? signal_of(c) : 0;
     if (signal) {
-        echo(c);
-        if (!(t->lflag & NOFLSH))
-            tty_drop_input();
-        tty_tell_foreground(signal);
+        interrupted(c, signal);
         return;
     }
     if (lines && c == t->cc[VERASE]) {
@@ -111,7 +104,7 @@ static void typed(u8 c) {
             erase_one();
     } else if (lines && c == t->cc[VEOF]) {
         end_line(0);
-    } else if (echo(c), lines && c == '\n') {
+    } else if (tty_echo(c), lines && c == '\n') {
         end_line(c);
     } else {
         keep(c);
@@ -125,8 +118,10 @@ void tty_pump(void) {
 
     for (u64 most; !tty.at_end && (most = room());) {
         i64 n = plat_console_read(bytes, MIN(sizeof bytes, most));
-        if (n == 0)
+        if (n == 0) {
             tty.at_end = true;
+            tty_start();                /* nobody could any more */
+        }
         if (n <= 0)
             break;
         for (i64 i = 0; i < n; i++) {
@@ -188,4 +183,6 @@ void tty_set(const struct termios *settings) {
     tty.settings = *settings;
     if (changed & ICANON)
         change_mode(settings->lflag & ICANON);
+    if (!(settings->iflag & IXON))
+        tty_start();
 }

@@ -1,4 +1,5 @@
-/* What the parts of the console share: the device (tty.c), its lines (tty_line.c), whose it is (tty_control.c). */
+/* What the parts of the console share: the device (tty.c), what is typed (tty_line.c) and what is shown (tty_output.c),
+ * whose it is (tty_control.c). */
 #ifndef TTY_LINE_H
 #define TTY_LINE_H
 
@@ -11,6 +12,7 @@ extern struct terminal {
     i32 session, foreground;    /* whose it is, and which group may read it; 0 = nobody's */
     u64 streams;                /* bit n: stream n is a terminal */
     bool at_end;                /* of the input */
+    bool stopped;               /* is the output: writers sleep here */
 } tty;
 
 static inline int tty_stream(const struct file *f) { return (int)(u64)f->inode->device; }
@@ -25,7 +27,14 @@ i64 tty_take(u8 *to, u64 n);
 i64 tty_take_more(u8 *to, u64 n);       /* of the same line */
 void tty_drop_input(void);
 void tty_set(const struct termios *);
+
+/* tty_output.c */
 void tty_print(int stream, const u8 *from, u64 n);
+void tty_echo(u8);
+void tty_unecho(u8);
+void tty_drop_echo(void);       /* what of it waits */
+void tty_start(void);           /* after Ctrl-S; a pause is a program's, and goes on */
+void tty_pause(bool);
 
 /* tty_control.c */
 i64 tty_check_background(int signal);   /* 0: the caller may; else it gets this error, or the signal */
