@@ -26,33 +26,36 @@ static i64 read_plain(u8 *to, u64 n) {
     return got;
 }
 
-/* What a read outside of canonical mode waits for: VMIN bytes, or VTIME tenths of a second. */
-static u64 least(void) { return tty.settings.lflag & ICANON ? 1 : tty.settings.cc[VMIN]; }
-
 static i64 tty_wait(u64 until) {
     int error = sleep_on(&tty_input, until);
 
     return error == -ETIMEDOUT ? 0 : error ? -ERESTART : 1;
 }
 
+/* Outside of canonical mode a read waits for VMIN bytes.  VTIME is how long it waits: for the first one if VMIN is 0,
+ * else for each one after the first. */
+static u64 least(void) { return tty.settings.lflag & ICANON ? 1 : tty.settings.cc[VMIN]; }
+static u64 pause(void) { return tty.settings.lflag & ICANON ? 0 : tty.settings.cc[VTIME] * (NS_PER_S / 10); }
+
 static i64 read_terminal(struct file *f, u8 *to, u64 n) {
-    u64 wanted = MIN(least(), n), tenths = tty.settings.lflag & ICANON ? 0 : tty.settings.cc[VTIME];
-    u64 until = !wanted || tenths ? now_ns() + tenths * (NS_PER_S / 10) : FOREVER;
+    u64 until = least() ? FOREVER : now_ns() + pause(), seen = 0;
 
     for (;;) {
         i64 error = tty_check_background(SIGTTIN);
         if (error)
             return error;
         tty_pump();
-        if (tty_there() >= MAX(wanted, 1) || (tty.at_end && tty_there()))
+        u64 there = tty_there();
+        if (there >= MIN(MAX(least(), 1UL), n) || tty.at_end)
             return tty_take(to, n);
-        if (tty.at_end)
-            return 0;
         if (f->flags & O_NONBLOCK)
-            return tty_there() ? tty_take(to, n) : -EAGAIN;
-        error = tty_wait(wanted && !tty_there() ? FOREVER : until);
+            return there || !(least() | pause()) ? tty_take(to, n) : -EAGAIN;
+        if (there > seen && pause())
+            until = now_ns() + pause();
+        seen = there;
+        error = tty_wait(until);
         if (error <= 0)
-            return error ? error : tty_take(to, n);
+            return error && !tty_there() ? error : tty_take(to, n);
     }
 }
 
@@ -107,6 +110,9 @@ static int own_tty_open(struct file *f) {
     return tty.session && current->process->session == tty.session ? 0 : -ENXIO;
 }
 
+/* As in Linux: VTIME turns a wait for VMIN bytes into one for any. */
+static u64 enough(void) { return pause() ? 1 : MAX(least(), 1UL); }
+
 static i16 tty_poll(struct file *f) {
     bool both = is_terminal(tty_stream(f));
     bool room = both ? !tty.stopped : tty_stream(f) > 0;
@@ -114,7 +120,7 @@ static i16 tty_poll(struct file *f) {
 
     if (tty_stream(f) == 0 || both) {
         tty_pump();
-        events |= (tty_there() ? POLLIN | POLLRDNORM : 0) | (tty.at_end ? POLLIN | POLLHUP : 0);
+        events |= (tty_there() >= enough() ? POLLIN | POLLRDNORM : 0) | (tty.at_end ? POLLIN | POLLHUP : 0);
     }
     return events;
 }
