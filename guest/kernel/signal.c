@@ -28,6 +28,7 @@ static void post(struct signals *s, const struct siginfo *info) {
     if (s->set & BIT(info->signal) && info->signal < QUEUED_FROM)
         return;
     s->set |= BIT(info->signal);
+    s->arrived++;
     wakeup(&pollers);                   /* a signalfd is ready */
     if (!(sent = kmalloc(sizeof *sent)))
         return;                         /* it arrives all the same, but cannot say from whom */

@@ -12,6 +12,7 @@ struct sent { struct sent *next; struct siginfo info; };
 
 struct signals {
     u64 set;                    /* bit n-1 is signal n */
+    u64 arrived;                /* counts them */
     struct sent *first, *last;  /* in the order of arrival; a signal in the set without one tells SI_KERNEL */
 };
 

@@ -72,10 +72,16 @@ static i16 signalfd_poll(struct file *f) {
     return (current->signals.set | current->process->signals.set) & set_of(f) ? POLLIN : 0;
 }
 
+static u64 signalfd_news(struct file *f) {
+    (void)f;
+    return current->signals.arrived + current->process->signals.arrived;
+}
+
 static void signalfd_release(struct file *f) { kfree(f->own); }
 
 static const struct file_ops signalfd_ops = {
-    .read = signalfd_read, .poll = signalfd_poll, .release = signalfd_release, .stream = true, .whole = true,
+    .read = signalfd_read, .poll = signalfd_poll, .news = signalfd_news, .release = signalfd_release, .stream = true,
+    .whole = true,
 };
 
 i64 sys_signalfd4(i32 fd, u64 set, u64 size, u32 flags) {
