@@ -15,7 +15,8 @@
 void tty_interrupt(void) {
     if (is_terminal(0))
         tty_pump();
-    file_changed(&tty_input);
+    else
+        file_changed(&tty_input);       /* what has come is left to whoever reads */
 }
 
 /* A pipe's bytes go straight to the reader. */
@@ -125,11 +126,18 @@ static i16 tty_poll(struct file *f) {
     return events;
 }
 
+static u64 tty_news(struct file *f) {
+    (void)f;
+    return tty.news;
+}
+
 static const struct file_ops tty_ops = {
-    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .open = tty_open, .stream = true, .patient = true,
+    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .news = tty_news, .open = tty_open,
+    .stream = true, .patient = true,
 };
 static const struct file_ops own_tty_ops = {
-    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .open = own_tty_open, .stream = true, .patient = true,
+    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .news = tty_news, .open = own_tty_open,
+    .stream = true, .patient = true,
 };
 
 static bool open_nothing(void) {

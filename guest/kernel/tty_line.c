@@ -113,7 +113,14 @@ static void typed(u8 c) {
     }
 }
 
+static void tell_readers(void) {
+    tty.news++;
+    file_changed(&tty_input);
+}
+
 void tty_pump(void) {
+    bool over = tty.at_end;
+    u64 before = ready;
     u8 bytes[256];
 
     for (u64 most; !tty.at_end && (most = room());) {
@@ -135,6 +142,8 @@ void tty_pump(void) {
     }
     if (tty.at_end)
         ready = head;
+    if (ready != before || tty.at_end != over)
+        tell_readers();
 }
 
 u64 tty_there(void) { return ready - tail; }
@@ -185,4 +194,5 @@ void tty_set(const struct termios *settings) {
         change_mode(settings->lflag & ICANON);
     if (!(settings->iflag & IXON))
         tty_start();
+    tell_readers();
 }

@@ -12,6 +12,7 @@ extern struct terminal {
     i32 session, foreground;    /* whose it is, and which group may read it; 0 = nobody's */
     u64 streams;                /* bit n: stream n is a terminal */
     bool at_end;                /* of the input */
+    u64 news;                   /* how often there was something to read, or room again */
     bool stopped;               /* is the output: writers sleep here */
 } tty;
 

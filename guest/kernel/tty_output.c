@@ -51,6 +51,7 @@ void tty_start(void) {
     tty.stopped = false;
     tty_print(1, held, held_count);
     held_count = 0;
+    tty.news++;
     file_changed(&tty.stopped);
 }
 

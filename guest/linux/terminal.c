@@ -72,7 +72,7 @@ static void raw(u8 least, u8 tenths) {
 }
 
 static void reset(void) {
-    syscall(SYS_ioctl, 0, TCFLSH, 2);
+    syscall(SYS_ioctl, 0, TCFLSH, 0);
     canonical(0);
 }
 

@@ -22,7 +22,7 @@ from .kernels import MEMORY, tar_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PARTS = ("lines", "echoes", "full", "flow", "times")
+PARTS = ("lines", "echoes", "full", "flow", "times", "edges", "wakes")
 PATIENCE = 60.0
 LONGEST = 8192
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no Linux here to compare with")
