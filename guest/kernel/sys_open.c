@@ -93,7 +93,7 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
     if (error)
         return error;
     error = check_kind(i, flags, made);
-    struct file *f = error ? NULL : file_open(i, (flags & ~(u32)(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_CLOEXEC)) | O_LARGEFILE);
+    struct file *f = error ? NULL : file_open(i, (flags & ~(u32)(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC)) | O_LARGEFILE);
     inode_put(i);
     if (!f)
         return error ? error : -ENOMEM;
@@ -103,6 +103,7 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
         file_discard(f);
         return error;
     }
+    f->flags &= ~(u32)O_NOCTTY;
     return fd_install(f, 0, flags & O_CLOEXEC);
 }
 

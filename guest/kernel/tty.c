@@ -99,8 +99,7 @@ static i64 tty_write(struct file *f, const u8 *from, u64 n, u64 at) {
 }
 
 static int tty_open(struct file *f) {
-    (void)f;
-    if (!tty.session)
+    if (!tty.session && readable(f) && !(f->flags & O_NOCTTY))
         tty_take_over();
     return 0;
 }

@@ -22,6 +22,7 @@ from .kernels import MEMORY, tar_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+OWNER = ("owner", "/dev/console")  # the terminal, by a name of its own
 PARTS = ("lines", "echoes", "full", "flow", "times", "edges", "wakes")
 PATIENCE = 60.0
 LONGEST = 8192
@@ -121,8 +122,8 @@ def on_linux(arguments: Sequence[str]) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("machine", ["native", "paracell"])
-@pytest.mark.parametrize("part", PARTS)
-def test_as_on_linux(part: str, machine: str) -> None:
-    real, ours = on_linux([part]), in_container(machine, [part])
+@pytest.mark.parametrize("part", [*((p,) for p in PARTS), OWNER], ids=[*PARTS, OWNER[0]])
+def test_as_on_linux(part: Sequence[str], machine: str) -> None:
+    real, ours = on_linux(part), in_container(machine, part)
     assert ours[0].split("\r\n") == real[0].split("\r\n")
     assert ours[1] == real[1] == 42
