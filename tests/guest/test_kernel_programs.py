@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .kernels import MACHINES, STATUS_BITS, run, run_shipped, tar_of
+from paracell.emu.machine import Machine, Reason
+from paracell.guest import shipped
+from paracell.guest.image import load
+from paracell.guest.multiboot import Module
+from paracell.guest.rootfs import init_block
+
+from .kernels import MACHINES, MEMORY, STATUS_BITS, Typed, run, run_shipped, tar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +99,20 @@ def test_input_and_its_end(tmp_path: Path) -> None:
     data = bytes(range(256)) * 40  # 3 among them: no terminal, so no Ctrl-C
     ran = run_shipped("emulator", tmp_path, "echoin", typed=data)
     assert (ran.status, ran.out, ran.err) == (0, data, b"10240 bytes\n")
+
+
+def test_of_two_containers_the_first_has_the_input() -> None:
+    program = shipped.image("programs/echoin").read_bytes()
+    kernel = shipped.image("paracell-kernel.elf").read_bytes()
+    files, start = tar_of({"bin/echoin": program}), init_block(["/bin/echoin"], [])
+    data = bytes(range(256)) * 80  # more than a kernel takes in at once
+    console = Typed(data)
+    machine = Machine(MEMORY, console)
+    modules = [Module("kernel", kernel), Module("rootfs", files), Module("init", start)]
+    machine.load(load(shipped.image("paracell-host.elf")), "", modules * 2)
+    assert machine.run().reason is Reason.EXIT
+    assert bytes(console.sent[0]) == data
+    assert sorted(bytes(console.sent[1]).splitlines()) == [b"0 bytes", b"20480 bytes"]
 
 
 @pytest.mark.parametrize(
