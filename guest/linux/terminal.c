@@ -42,6 +42,7 @@ static void ask(const void *bytes, u32 n) {
     memcpy(request, &n, 4);
     memcpy(request + 4, bytes, n);
     syscall(SYS_write, 2, request, 4 + n);
+    syscall(SYS_read, 2, request, 1);           /* typed, where somebody can tell us so */
 }
 
 #define ASK(text) ask(text, sizeof text - 1)
@@ -257,11 +258,13 @@ static i64 writer(struct pipe *done, const char *text) {
     return pid;
 }
 
-static i32 is_done(struct pipe *done) {
+static i32 is_done_in(struct pipe *done, i64 milliseconds) {
     struct pollfd f = {done->read, POLLIN, 0};
 
-    return syscall(SYS_poll, &f, 1, 0) == 1;
+    return syscall(SYS_poll, &f, 1, milliseconds) == 1;
 }
+
+static i32 is_done(struct pipe *done) { return is_done_in(done, 0); }
 
 static void finish(struct pipe *done, i64 pid) {
     reap("writer", pid);
@@ -353,12 +356,12 @@ static void timed(const char *what, const char *keys, u64 n, i64 pause, i64 next
     }
     i64 before = microseconds();
     i64 got = syscall(SYS_read, 0, buffer, n);
-    i64 tenths = (microseconds() - before) / 100000;
+    i64 halves = (microseconds() - before) / 500000;
     i32 status;
     syscall(SYS_wait4, pid, &status, 0, NULL);
     nap(ARRIVES);
     show_bytes(what, buffer, got);
-    print("tenths of a second: %ld\n", tenths);
+    print("half seconds: %ld\n", halves);
     syscall(SYS_ioctl, 0, TCFLSH, 0);
 }
 
@@ -381,11 +384,11 @@ static void times(void) {
     reads("three", 10);
     TYPE("z");
     reads("no room for more", 1);
-    raw(3, 5);
-    timed("the clock starts with the first", "xy", 10, 750, 300);
-    timed("and with each", "xyz", 10, 750, 300);
+    raw(3, 10);
+    timed("the clock starts with the first", "xy", 10, 1200, 300);
+    timed("and with each", "xyz", 10, 1200, 300);
     TYPE("p");
-    timed("one was there", "q", 10, 350, 0);
+    timed("one was there", "q", 10, 600, 0);
     TYPE("pqr");
     reads("enough was there", 10);
 }
@@ -470,9 +473,9 @@ static void wakes(void) {
         ASK("line\n");
         for (i32 i = 0; i < 100; i++)
             poll ? (void)polled() : (void)waiting();
-        nap(ARRIVES);
-        print("woken %d\n", is_done(&p));
-        if (!is_done(&p))
+        i32 woken = is_done_in(&p, 2000);
+        print("woken %d\n", woken);
+        if (!woken)
             syscall(SYS_kill, pid, SIGKILL);
         reap("reader", pid);
         closes(p.read), closes(p.write);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -95,14 +96,14 @@ def in_container(machine: str, arguments: Sequence[str]) -> tuple[str, int]:
 
 def on_linux(arguments: Sequence[str]) -> tuple[str, int]:
     program = str(shipped.image("linux/terminal"))
-    errors, into = os.pipe()
+    ours, its = socket.socketpair()
     pid, terminal = pty.fork()
     if not pid:
-        os.dup2(into, 2)
+        os.dup2(its.fileno(), 2)
         os.execv(program, [program, *(os.ttyname(0) if a == "/dev/console" else a for a in arguments)])
-    os.close(into)
+    its.close()
     screen, requests, end = b"", Requests(), time.monotonic() + PATIENCE
-    open_ones = [terminal, errors]
+    open_ones = [terminal, requested := ours.detach()]
     while open_ones:
         assert time.monotonic() < end, f"it goes on: {screen!r}"
         for descriptor in select.select(open_ones, [], [], 1)[0]:
@@ -113,9 +114,10 @@ def on_linux(arguments: Sequence[str]) -> tuple[str, int]:
             if not data:
                 open_ones.remove(descriptor)
                 os.close(descriptor)
-            elif descriptor == errors:
+            elif descriptor == requested:
                 for keys in requests.take(data):
                     os.write(terminal, keys)
+                    os.write(requested, b"!")
             else:
                 screen += data
     return screen.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
