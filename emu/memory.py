@@ -45,7 +45,7 @@ class Memory:
     Attributes:
         words: all of it as 64-bit words; ``words[pa >> 3]``.
         ram: the mapping itself, for slices and ``struct``.
-        code: physical page numbers that hold translated code; Python's writes there must drop it.
+        code: physical page number → linear pages, for those that hold translated code; Python's writes there must drop it.
         dirty: physical page numbers written since `dirty` was last emptied.
         stale: (address, size) of writes to translated code that `drop_stale_code` has yet to deal with.
         on_stale: called when `stale` grows.
@@ -60,7 +60,7 @@ class Memory:
         self.limit = self.low if size <= HOLE else FOUR_GIB + size - HOLE
         self.ram = mmap.mmap(-1, self.limit, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
         self.words = memoryview(self.ram).cast("B").cast("Q")
-        self.code: set[int] = set()
+        self.code: dict[int, int | set[int]] = {}
         self.dirty: set[int] = set()
         self.stale: list[tuple[int, int]] = []
         self.on_stale: Callable[[], None] = lambda: None
@@ -118,7 +118,7 @@ class Memory:
                 return
         else:
             self.dirty.update(range(first, last + 1))
-            if self.code.isdisjoint(range(first, last + 1)):
+            if self.code.keys().isdisjoint(range(first, last + 1)):
                 return
         # Not at once: this may be the very block that runs, in the middle of a fill.
         self.stale.append((address, size))

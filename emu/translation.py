@@ -24,6 +24,7 @@ from ..mmu.walk import (
     walker,
 )
 from . import layout
+from .aliases import Aliases
 from .contexts import IDENTITY, Contexts, Slot
 from .events import Kind
 from .faults import GP, PF, Fault
@@ -50,6 +51,7 @@ class Translation(Contexts):
 
     Attributes:
         tlb: the Python-side TLB.
+        aliases: which frames TCG's TLB may run, and which it may write.
         refused: what `walk` gave when it last refused an access.
         fault: (address, need) of a fill that was refused and stopped TCG.
         code_size: 64, 32 or 16: how instruction bytes decode.
@@ -62,6 +64,7 @@ class Translation(Contexts):
         super().__init__(cpu, engine)
         self.memory = memory
         self.tlb = Tlb()
+        self.aliases = Aliases(engine, memory)
         self._walk4: Callable[[int, int, bytes], int] | None = None
         self.fault: tuple[int, int] | None = None
         self.code_size = 32
@@ -107,6 +110,7 @@ class Translation(Contexts):
         """Make the callback that answers TCG's misses, with all that it touches bound beforehand."""
         cpu, memory, tlb, engine = self.cpu, self.memory, self.tlb, self.engine
         dirty, code, low, shared = memory.dirty, memory.code, memory.low, tlb.shared
+        written, settle = self.aliases.written, self.aliases.settle
         entry_at, offset = engine.entry, self._address_offset
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
@@ -144,10 +148,10 @@ class Translation(Contexts):
                         dirty.add(frame)
                     else:
                         perms &= ~WRITE
-                if need == EXEC:
-                    code.add(frame)
-                elif frame not in code:
+                if need != EXEC and (written.get(frame) == vpn or not (perms & WRITE or frame in code)):
                     perms &= ~EXEC
+                else:
+                    perms = settle(frame, vpn, need, perms)
                 page = frame << 12
                 if page >= low and not memory.is_ram(page) and page != APIC_PAGE:
                     page = NOTHING

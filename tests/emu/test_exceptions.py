@@ -203,7 +203,7 @@ def test_pushed_frame_is_a_write(long: World) -> None:
     long.gate(14)
     long.at_ring(3)
     long.memory.dirty.clear()
-    long.memory.code.add(STACK0 - 4096 >> 12)
+    long.memory.code[STACK0 - 4096 >> 12] = STACK0 - 4096 >> 12
     deliver(long.cpu, page_fault())
     assert STACK0 - 4096 >> 12 in long.memory.dirty
     assert long.memory.stale == [(STACK0 - 48, 48)]
