@@ -111,6 +111,7 @@ static void start(const struct program *p, const char *name, u64 rsp) {
     process->has_executed = true;
     ids_of_program(p->inode, &process->uid, &process->gid);
     process->exit_signal = SIGCHLD;
+    process->keys = 0;
     close_on_exec();
     for (int i = 1; i <= SIGNALS; i++)
         process->actions[i] = (struct sigaction){.handler = process->actions[i].handler == SIG_IGN ? SIG_IGN : SIG_DFL};

@@ -90,6 +90,7 @@ void plat_set_key(int key, u32 rights);
 /* The running thread's PKRU, as a signal frame keeps it.  A platform takes what is its own out of what it is given. */
 u32  plat_pkru(void);
 void plat_set_pkru(u32);
+void plat_reset_pkru(void);                                /* key 0 only: what a program starts with, and a signal's handler */
 
 /* What a program may not do, unless a positive control lets it. */
 u64  plat_user_top(void);                                   /* map at this address and above: USER_TOP */

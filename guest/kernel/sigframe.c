@@ -82,6 +82,7 @@ void signal_call_handler(const struct siginfo *info) {
         process_killed(SIGSEGV);
     }
     fpu_load(&fpu_at_start);
+    plat_reset_pkru();          /* whatever the interrupted code had shut must not stop the handler */
     current->blocked |= action->mask | (action->flags & SA_NODEFER ? 0 : 1UL << (signal - 1));
     tf->rip = action->handler;
     tf->rsp = at;

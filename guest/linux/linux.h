@@ -107,6 +107,9 @@
 #define SYS_renameat2 316
 #define SYS_memfd_create 319
 #define SYS_execveat 322
+#define SYS_pkey_mprotect 329
+#define SYS_pkey_alloc 330
+#define SYS_pkey_free 331
 #define SYS_clone3 435
 #define SYS_faccessat2 439
 

@@ -77,6 +77,7 @@ void plat_set_pkru(u32 value) {
     if (has_keys())
         wrpkru(value);
 }
+void plat_reset_pkru(void) { plat_set_pkru(PKRU_AT_START); }
 
 u64 plat_user_top(void) { return USER_TOP; }
 void *plat_foreign_pointer(u64 va) {

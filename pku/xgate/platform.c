@@ -96,6 +96,8 @@ void plat_set_pkru(u32 value) {
         xgate_vcpu.pkru = value;
 }
 
+void plat_reset_pkru(void) { set_user_pkru(PKRU_START); }
+
 void plat_set_key(int key, u32 rights) {
     set_user_pkru(((u32)xgate_vcpu.pkru & ~(3u << 2 * key)) | rights << 2 * key);
 }
