@@ -17,6 +17,15 @@ static void end_machine(const struct process *p) {
     plat_exit(p->status & 127 ? 128 + (int)(p->status & 127) : (int)(p->status >> 8 & 255));
 }
 
+i32 end_code(const struct process *p) { return p->status & 127 ? CLD_KILLED : CLD_EXITED; }
+i32 end_status(const struct process *p) { return (i32)(p->status & 127 ? p->status & 127 : p->status >> 8); }
+
+static bool nobody_asks(const struct process *p) {
+    const struct sigaction *action = &p->parent->actions[SIGCHLD];
+
+    return p->exit_signal == SIGCHLD && (action->handler == SIG_IGN || action->flags & SA_NOCLDWAIT);
+}
+
 /* Children go to the nearest ancestor that takes such ones in. */
 static void give_children_away(struct process *p) {
     struct process *heir = p->parent, *child;
@@ -31,15 +40,13 @@ static void give_children_away(struct process *p) {
         heir->children = child;
         if (child->death_signal)
             signal_kernel(child, (int)child->death_signal);
-        if (child->zombie)
-            tell_parent(child, CLD_EXITED, (i32)child->status);
+        child->exit_signal = SIGCHLD;           /* whatever it was to tell the old one */
+        if (!child->zombie)
+            continue;
+        tell_parent(child, end_code(child), end_status(child));
+        if (nobody_asks(child))
+            process_forget(child);
     }
-}
-
-static bool nobody_asks(const struct process *p) {
-    const struct sigaction *action = &p->parent->actions[SIGCHLD];
-
-    return p->exit_signal == SIGCHLD && (action->handler == SIG_IGN || action->flags & SA_NOCLDWAIT);
 }
 
 /* What it had goes at once; that it was, and how it ended, waits for its parent. */
@@ -66,9 +73,8 @@ static void process_finish(struct process *p) {
     memcpy(p->last_name, current->name, sizeof p->last_name);
     p->zombie = true;
     p->stopped = false;
-    bool forget = nobody_asks(p);
-    tell_parent(p, p->status & 127 ? CLD_KILLED : CLD_EXITED, (i32)(p->status & 127 ? p->status & 127 : p->status >> 8));
-    p->unwanted = forget;               /* reap() lets it go */
+    tell_parent(p, end_code(p), end_status(p));
+    p->unwanted = nobody_asks(p);       /* reap() lets it go */
 }
 
 static void unlink_thread(struct task *t) {

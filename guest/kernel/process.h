@@ -30,13 +30,15 @@ struct process {
     bool stopped, stop_told, continued;         /* job control, and whether the parent has been told */
     u32 stop_signal;
     struct task *vfork_parent;                  /* waits for exec or the end */
-    bool dumpable, no_new_privileges;
+    bool dumpable, no_new_privileges;           /* dumpable: its user may look into it */
+    bool listed;                                /* /proc has its name */
     bool subreaper, has_executed, unwanted;     /* unwanted: nobody asks for its status */
     struct sigaction actions[SIGNALS + 1];
     struct signals signals;                     /* for whichever thread does not block them */
     struct rlimit limits[RLIMITS];
     struct timer alarm;
     u64 interval[3], cpu_timer[2];              /* of the interval timers (itimer.c); 0 = none */
+    u64 cpu_next;                               /* when it has run for that long, one of these rings, or its limit is there */
     char last_name[16];                         /* of its last thread */
     u64 started, cpu_ns, children_ns;
     u32 death_signal;                           /* when the parent ends: PR_SET_PDEATHSIG */
@@ -87,7 +89,8 @@ void process_abandon(struct process *);                 /* one that never ran */
 struct process *process_of(i32 pid);                    /* NULL: no such process; a zombie is one */
 struct process *process_at(i32 pid);                    /* the same; 0 is the caller */
 struct task *task_of(i32 tid);
-u32 tasks_count(void);
+u32 tasks_count(void);                                  /* threads and zombies */
+u32 tasks_of_user(u32 uid);                             /* of these, the ones with that real user */
 
 extern const struct utsname system_name;                /* sys_process.c */
 
@@ -95,6 +98,7 @@ extern const struct utsname system_name;                /* sys_process.c */
 void process_exit(u32 status) __attribute__((noreturn));        /* the whole process: code << 8, or a signal */
 void process_killed(int signal) __attribute__((noreturn));
 void process_end(struct process *, u32 status);         /* ask all of another's threads to end */
+i32 end_code(const struct process *), end_status(const struct process *);       /* of a zombie, as siginfo has them */
 void thread_exit(u32 status) __attribute__((noreturn));
 void threads_end(void);                                 /* all but the current one: exec */
 void out_of_memory(void);                               /* the largest process ends, if it is not the caller it has soon */

@@ -29,10 +29,9 @@ static bool has_news(struct process *p, u32 options, struct found *f) {
 
     *f = (struct found){.pid = p->pid, .uid = p->uid.real};
     if (p->zombie && options & WEXITED) {
-        bool killed = p->status & 127;
         f->word = p->status;
-        f->code = killed ? CLD_KILLED : CLD_EXITED;
-        f->status = (i32)(killed ? p->status & 127 : p->status >> 8);
+        f->code = end_code(p);
+        f->status = end_status(p);
         f->zombie = p;
         return true;
     }
