@@ -110,11 +110,11 @@ static void start(const struct program *p, const char *name, u64 rsp) {
     inode_get(p->inode);
     process->has_executed = true;
     ids_of_program(p->inode, &process->uid, &process->gid);
+    process->dumpable = process->uid.real == process->uid.effective && process->gid.real == process->gid.effective;
     process->exit_signal = SIGCHLD;
     process->keys = 0;
     close_on_exec();
-    for (int i = 1; i <= SIGNALS; i++)
-        process->actions[i] = (struct sigaction){.handler = process->actions[i].handler == SIG_IGN ? SIG_IGN : SIG_DFL};
+    signal_handlers_drop(process);
     current->altstack = (struct sigaltstack){.flags = SS_DISABLE};
     current->clear_tid = current->robust_list = 0;
     *frame_of(current) = (struct trapframe){

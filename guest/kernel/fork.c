@@ -2,6 +2,7 @@
 #include "file.h"
 #include "fpu.h"
 #include "inode.h"
+#include "itimer.h"
 #include "kernel.h"
 #include "process.h"
 #include "syscalls.h"
@@ -12,14 +13,24 @@
 #define CLONE_FS 0x200UL
 #define CLONE_FILES 0x400UL
 #define CLONE_SIGHAND 0x800UL
+#define CLONE_PTRACE 0x2000UL
 #define CLONE_VFORK 0x4000UL
 #define CLONE_PARENT 0x8000UL
 #define CLONE_THREAD 0x10000UL
+#define CLONE_SYSVSEM 0x40000UL
 #define CLONE_SETTLS 0x80000UL
 #define CLONE_PARENT_SETTID 0x100000UL
 #define CLONE_CHILD_CLEARTID 0x200000UL
+#define CLONE_DETACHED 0x400000UL
+#define CLONE_UNTRACED 0x800000UL
 #define CLONE_CHILD_SETTID 0x1000000UL
 #define CLONE_NAMESPACES 0x7e020080UL   /* and time: there is one of each */
+#define CLONE_IO 0x80000000UL
+#define CLONE_CLEAR_SIGHAND 0x100000000UL
+#define OF_A_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
+#define WITHOUT_EFFECT (CLONE_PTRACE | CLONE_SYSVSEM | CLONE_DETACHED | CLONE_UNTRACED | CLONE_IO)     /* nobody traces, no semaphores */
+#define KNOWN (OF_A_THREAD | CLONE_VFORK | CLONE_PARENT | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | \
+               CLONE_CHILD_SETTID | CLONE_CLEAR_SIGHAND | CLONE_NAMESPACES | WITHOUT_EFFECT)
 #define TASKS_MAX 250
 
 struct clone { u64 flags, stack, tls, parent_tid, child_tid; u32 exit_signal; };
@@ -101,7 +112,10 @@ static void inherit(struct process *p, const struct clone *c) {
     p->dumpable = me->dumpable;
     p->no_new_privileges = me->no_new_privileges;
     memcpy(p->actions, me->actions, sizeof p->actions);
+    if (c->flags & CLONE_CLEAR_SIGHAND)
+        signal_handlers_drop(p);
     memcpy(p->limits, me->limits, sizeof p->limits);
+    cpu_timers_plan(p);
     p->started = now_ns();
 }
 
@@ -128,10 +142,35 @@ void vfork_done(struct process *p) {
     wakeup(&parent->vforking);
 }
 
-static int check(u64 flags) {
-    if ((flags & CLONE_THREAD && !(flags & CLONE_SIGHAND)) || (flags & CLONE_SIGHAND && !(flags & CLONE_VM)))
-        return -EINVAL;
-    return flags & CLONE_NAMESPACES ? -EPERM : 0;
+/* Threads share all that processes could share one by one; those share memory and files, or nothing. */
+static bool is_offered(u64 flags) {
+    if (flags & ~KNOWN)
+        return false;
+    if (flags & CLONE_THREAD)
+        return (flags & OF_A_THREAD) == OF_A_THREAD && !(flags & (CLONE_VFORK | CLONE_CLEAR_SIGHAND));
+    return !(flags & (CLONE_FS | CLONE_SIGHAND));
+}
+
+static int check(u64 flags) { return !is_offered(flags) ? -EINVAL : flags & CLONE_NAMESPACES ? -EPERM : 0; }
+
+static bool may_have_more(void) {
+    const struct process *me = current->process;
+
+    return tasks_count() < TASKS_MAX &&
+           (is_root() || !me->uid.real || tasks_of_user(me->uid.real) < me->limits[RLIMIT_NPROC].soft);
+}
+
+/* A parent that must end does not wait: the child may never let it go on. */
+static void wait_for_vfork(struct process *child) {
+    const struct process *me = current->process;
+
+    child->vfork_parent = current;
+    current->vforking = true;
+    while (current->vforking && !me->ending && !((me->signals.set | current->signals.set) & SIGNAL_BIT(SIGKILL)))
+        sleep_deaf(&current->vforking);
+    if (current->vforking)
+        child->vfork_parent = NULL;     /* it lives, for it would have let us go */
+    current->vforking = false;
 }
 
 static i64 clone(const struct clone *c) {
@@ -140,7 +179,7 @@ static i64 clone(const struct clone *c) {
 
     if (error)
         return error;
-    if (tasks_count() >= TASKS_MAX)
+    if (!may_have_more())
         return -EAGAIN;
     struct process *p = thread ? current->process : new_process(c);
     struct task *t = !p ? NULL : thread ? task_create(p) : p->threads;
@@ -153,17 +192,13 @@ static i64 clone(const struct clone *c) {
     if (c->flags & CLONE_CHILD_SETTID)
         copy_out_to(p->mm, c->child_tid, &id, sizeof id);
     sched_add(t);
-    if (c->flags & CLONE_VFORK) {
-        p->vfork_parent = current;
-        current->vforking = true;
-        while (current->vforking)
-            sleep_deaf(&current->vforking);
-    }
+    if (c->flags & CLONE_VFORK)
+        wait_for_vfork(p);
     return id;
 }
 
 i64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
-    struct clone c = {flags & ~0xffUL, stack, tls, parent_tid, child_tid, (flags & 0xff) <= SIGNALS ? flags & 0xff : 0};
+    struct clone c = {(u32)flags & ~0xffUL, stack, tls, parent_tid, child_tid, (flags & 0xff) <= SIGNALS ? flags & 0xff : 0};
 
     return clone(&c);
 }

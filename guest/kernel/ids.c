@@ -4,6 +4,7 @@
 
 #include "inode.h"
 #include "kernel.h"
+#include "proc.h"
 #include "process.h"
 #include "syscalls.h"
 #include "vm.h"
@@ -33,7 +34,10 @@ static int check(const struct inode *i, u32 want, u32 uid, u32 gid) {
     return want & ~has ? -EACCES : 0;
 }
 
-int inode_may(const struct inode *i, u32 want) { return check(i, want, uids()->effective, gids()->effective); }
+int inode_may(const struct inode *i, u32 want) {
+    return proc_is_own_fd(i) ? 0 : check(i, want, uids()->effective, gids()->effective);
+}
+
 int inode_may_real(const struct inode *i, u32 want) { return check(i, want, uids()->real, gids()->real); }
 bool owns(const struct inode *i) { return is_root() || i->uid == own_uid(); }
 
@@ -61,6 +65,22 @@ bool may_signal(const struct process *p, u32 signal) {
            me->real == p->uid.saved || (signal == SIGCONT && p->session == current->process->session);
 }
 
+static bool are_all(const struct ids *ids, u32 id) { return ids->real == id && ids->effective == id && ids->saved == id; }
+
+/* Here Linux asks for the real user, and next for the effective one. */
+bool may_limit(const struct process *p) {
+    return is_root() || p == current->process || (are_all(&p->uid, uids()->real) && are_all(&p->gid, gids()->real));
+}
+
+bool may_hurry(const struct process *p) { return is_root() || own_uid() == p->uid.real || own_uid() == p->uid.effective; }
+
+bool may_hurry_io(const struct process *p) { return is_root() || own_uid() == p->uid.real || uids()->real == p->uid.real; }
+
+bool may_look_into(const struct process *p) {
+    return is_root() || p == current->process ||
+           (p->dumpable && are_all(&p->uid, own_uid()) && are_all(&p->gid, own_gid()));
+}
+
 i64 sys_getuid(void) { return uids()->real; }
 i64 sys_geteuid(void) { return uids()->effective; }
 i64 sys_getgid(void) { return gids()->real; }
@@ -83,6 +103,8 @@ static i64 set_three(struct ids *ids, u32 real, u32 effective, u32 saved) {
     if (!may_be(ids, real) || !may_be(ids, effective) || !may_be(ids, saved))
         return -EPERM;
     ids->real = real == KEEP ? ids->real : real;
+    if (effective != KEEP && effective != ids->effective)
+        current->process->dumpable = false;     /* it may hold what its new user must not see */
     ids->effective = effective == KEEP ? ids->effective : effective;
     ids->saved = saved == KEEP ? ids->saved : saved;
     return 0;

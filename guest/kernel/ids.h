@@ -22,6 +22,9 @@ int inode_may_real(const struct inode *, u32 want);
 bool owns(const struct inode *);                        /* or is root: may change what the file says of itself */
 int may_remove(const struct inode *directory, const struct inode *);    /* a name: 0, -EACCES or -EPERM */
 bool may_signal(const struct process *, u32 signal);
+bool may_limit(const struct process *);                 /* set and ask what it may use */
+bool may_hurry(const struct process *), may_hurry_io(const struct process *);   /* set its priority */
+bool may_look_into(const struct process *);             /* its memory and files, by way of /proc */
 void ids_of_program(const struct inode *, struct ids *uid, struct ids *gid);    /* that a process has after an exec */
 
 #endif

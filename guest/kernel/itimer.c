@@ -31,10 +31,23 @@ static void ring(struct timer *timer) {
         timer_set(timer, now_ns() + p->interval[ITIMER_REAL], ring);
 }
 
+/* Of two times of which 0 is never. */
+static u64 sooner(u64 a, u64 b) { return !a ? b : !b ? a : MIN(a, b); }
+
+/* RLIMIT_CPU: it has a warning each second from the soft limit on, and its end at the hard one. */
+static u64 limit_of(const struct process *p) {
+    u64 soft = p->limits[RLIMIT_CPU].soft;
+
+    return soft >= FOREVER / NS_PER_S ? 0 : MAX(soft * NS_PER_S, 1);
+}
+
+void cpu_timers_plan(struct process *p) { p->cpu_next = sooner(limit_of(p), sooner(p->cpu_timer[0], p->cpu_timer[1])); }
+
 static void set(struct process *p, u32 which, u64 after, u64 interval) {
     p->interval[which] = interval;
     if (which != ITIMER_REAL) {
         p->cpu_timer[which - 1] = after ? now_of(p, which) + after : 0;
+        cpu_timers_plan(p);
         return;
     }
     timer_cancel(&p->alarm);
@@ -42,9 +55,20 @@ static void set(struct process *p, u32 which, u64 after, u64 interval) {
         timer_set(&p->alarm, now_ns() + after, ring);
 }
 
+static void check_limit(struct process *p, u64 now) {
+    struct rlimit *limit = &p->limits[RLIMIT_CPU];
+
+    if (!limit_of(p) || now < limit_of(p))
+        return;
+    signal_kernel(p, now / NS_PER_S >= limit->hard ? SIGKILL : SIGXCPU);
+    limit->soft++;
+}
+
 void cpu_timers_check(struct process *p) {
     u64 now = cpu_time(p);
 
+    if (now < p->cpu_next)
+        return;
     for (u32 which = ITIMER_VIRTUAL; which < ITIMERS; which++) {
         u64 *when = &p->cpu_timer[which - 1];
         if (!*when || now < *when)
@@ -52,12 +76,12 @@ void cpu_timers_check(struct process *p) {
         signal_kernel(p, signal_of[which]);
         *when = p->interval[which] ? now + p->interval[which] : 0;
     }
+    check_limit(p, now);
+    cpu_timers_plan(p);
 }
 
 u64 cpu_timers_next(const struct process *p) {
-    u64 a = p->cpu_timer[0], b = p->cpu_timer[1], first = !a ? b : !b ? a : MIN(a, b);
-
-    return first ? now_ns() + (first - MIN(cpu_time(p), first)) : 0;
+    return p->cpu_next ? now_ns() + (p->cpu_next - MIN(cpu_time(p), p->cpu_next)) : 0;
 }
 
 i64 sys_alarm(u32 seconds) {

@@ -222,11 +222,15 @@ enum { CLD_EXITED = 1, CLD_KILLED, CLD_STOPPED = 5, CLD_CONTINUED };
 #define CLOCKS 12
 #define TIMER_ABSTIME 1
 #define RLIMITS 16
+#define RLIMIT_CPU 0
 #define RLIMIT_DATA 2
 #define RLIMIT_FSIZE 1
 #define RLIMIT_STACK 3
 #define RLIMIT_CORE 4
+#define RLIMIT_NPROC 6
 #define RLIMIT_NOFILE 7
+#define RLIMIT_AS 9
+#define RLIMIT_NICE 13
 #define RLIM_INFINITY (~0UL)
 struct rlimit { u64 soft, hard; };
 struct utsname { char sysname[65], nodename[65], release[65], version[65], machine[65], domain[65]; };

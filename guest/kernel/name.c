@@ -55,6 +55,8 @@ static int walk_name(struct walk *w, const char *name, u64 n, bool follow) {
     if (++w->links > MAX_LINKS)
         return -ELOOP;
     if (d->inode->jump) {
+        if (!proc_may_follow(d->inode))
+            return -EACCES;
         move(w, d->inode->jump);
         return 0;
     }

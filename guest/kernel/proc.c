@@ -84,6 +84,11 @@ static const struct file_ops comm_ops = {.read = text_read, .write = comm_write}
 
 /* ---- names ---- */
 
+/* Its process may go through it whoever it has become. */
+bool proc_is_own_fd(const struct inode *i) {
+    return i->in_proc && i->mode == (S_IFDIR | 0500) && process_in(i) == current->process->pid;
+}
+
 bool proc_is_gone(const struct inode *directory) { return directory->device && !process_of(process_in(directory)); }
 
 static void add(struct inode *directory, const char *name, struct inode *i) {
@@ -94,10 +99,12 @@ static void add(struct inode *directory, const char *name, struct inode *i) {
     inode_put(i);
 }
 
-/* What is there to be read belongs to the process that it tells of. */
+/* What is there to be read belongs to the process that it tells of, or to root if nobody else may look into that. */
 static void belongs_to(struct inode *i, const struct process *p) {
-    i->uid = p ? p->uid.effective : 0;
-    i->gid = p ? p->gid.effective : 0;
+    bool theirs = p && (p->dumpable || i->mode == (S_IFDIR | 0555));
+
+    i->uid = theirs ? p->uid.effective : 0;
+    i->gid = theirs ? p->gid.effective : 0;
 }
 
 static void add_text(struct inode *directory, const struct entry *e, const struct process *p, u64 index) {
@@ -176,14 +183,24 @@ static bool is_decimal(const char *name, u64 length, char copy[NAME_SIZE]) {
 }
 
 /* NULL: there is none any more. */
-static void refresh_link(struct inode *directory, const char *name, struct inode *to) {
+static void refresh_link(struct inode *directory, const char *name, struct inode *to, u32 rights) {
     struct inode *link = to ? add_link(directory, name) : NULL;
     struct dirent *d = directory_find(directory, name, strlen(name));
 
-    if (link)
+    if (link) {
         set_jump(link, to);
-    else if (d)
+        link->device = directory->device;
+        link->mode = S_IFLNK | rights;
+        belongs_to(link, process_of(process_in(directory)));
+    } else if (d) {
         directory_remove(d);
+    }
+}
+
+bool proc_may_follow(const struct inode *link) {
+    const struct process *p = process_of(process_in(link));
+
+    return p && may_look_into(p);
 }
 
 static void refresh_fd(struct inode *directory, const char *name) {
@@ -191,7 +208,7 @@ static void refresh_fd(struct inode *directory, const char *name) {
     i32 fd = (i32)decimal(name);
     struct file *f = p && p->files && fd < MAX_FILES ? p->files->file[fd] : NULL;
 
-    refresh_link(directory, name, f ? f->inode : NULL);
+    refresh_link(directory, name, f ? f->inode : NULL, f ? (readable(f) ? 0500u : 0) | (writable(f) ? 0300u : 0) : 0);
 }
 
 static void refresh_fds(struct inode *directory, const char *name, u64 length) {
@@ -225,7 +242,10 @@ static void refresh_process(struct inode *directory, const char *name, u64 lengt
     directory->refresh = NULL;
     for (u64 i = 0; i < COUNT(links); i++)          /* a zombie has none of these any more */
         if (!name || (strlen(links[i].name) == length && memcmp(links[i].name, name, length) == 0))
-            refresh_link(directory, links[i].name, links[i].to);
+            refresh_link(directory, links[i].name, links[i].to, 0777);
+    belongs_to(directory, p);
+    for (const struct dirent *d = directory->first; d; d = d->next)
+        belongs_to(d->inode, p);
     directory->refresh = refresh_process;
 }
 
@@ -237,7 +257,7 @@ static void refresh_nothing(struct inode *directory, const char *name, u64 lengt
 
 static struct inode *new_directory(struct inode *parent, const char *name, const struct process *p,
                                    void (*refresh)(struct inode *, const char *, u64)) {
-    struct inode *i = inode_new(S_IFDIR | 0555);
+    struct inode *i = inode_new(S_IFDIR | (refresh == refresh_fds ? 0500 : 0555));
 
     if (!i)
         return NULL;
@@ -250,10 +270,11 @@ static struct inode *new_directory(struct inode *parent, const char *name, const
 
 static void add_process(const struct process *p) {
     char name[NAME_SIZE];
+    struct dirent *d = directory_find(proc, name, format(name, sizeof name, "%d", p->pid));
+    struct inode *directory = d ? NULL : new_directory(proc, name, p, NULL);
 
-    format(name, sizeof name, "%d", p->pid);
-    struct inode *directory = directory_find(proc, name, strlen(name)) ? NULL : new_directory(proc, name, p, NULL);
-
+    if (d)
+        belongs_to(d->inode, p);
     if (!directory)
         return;
     for (u64 i = 0; i < COUNT(of_one); i++)
@@ -262,13 +283,13 @@ static void add_process(const struct process *p) {
     directory->refresh = refresh_process;
 }
 
-static const struct process *next_process(i32 pid) {
-    const struct process *next = NULL;
+static struct process *first_unlisted(void) {
+    struct process *first = NULL;
 
-    for (const struct process *p = processes; p; p = p->next)
-        if (p->pid > pid && (!next || p->pid < next->pid))
-            next = p;
-    return next;
+    for (struct process *p = processes; p; p = p->next)
+        if (!p->listed && (!first || p->pid < first->pid))
+            first = p;
+    return first;
 }
 
 /* Whoever looks. */
@@ -283,13 +304,12 @@ static void refresh_self(struct inode *directory) {
 
 /* Those before a process get their names first, so that a listing goes up. */
 static void add_up_to(i32 pid) {
-    static i32 last;
+    struct process *p;
 
-    for (const struct process *p = next_process(last); p && p->pid <= pid; p = next_process(last)) {
+    while ((p = first_unlisted()) && p->pid <= pid) {
+        p->listed = true;               /* or there is no memory for it, now or the next time */
         add_process(p);
-        last = p->pid;
     }
-    last = last < PID_MAX ? last : 0;
 }
 
 static void refresh_proc(struct inode *directory, const char *name, u64 length) {

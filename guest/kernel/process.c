@@ -31,11 +31,22 @@ struct task *task_of(i32 tid) {
     return NULL;
 }
 
+/* A zombie has no thread, but takes a place and a number all the same. */
+static u32 tasks_of(const struct process *p) { return MAX(p->thread_count, 1); }
+
 u32 tasks_count(void) {
     u32 count = 0;
 
     for (struct process *p = processes; p; p = p->next)
-        count += p->thread_count;
+        count += tasks_of(p);
+    return count;
+}
+
+u32 tasks_of_user(u32 uid) {
+    u32 count = 0;
+
+    for (struct process *p = processes; p; p = p->next)
+        count += p->uid.real == uid ? tasks_of(p) : 0;
     return count;
 }
 

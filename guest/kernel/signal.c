@@ -76,6 +76,11 @@ bool signal_ignored(const struct process *p, int signal) {
     return !(BIT(signal) & UNSTOPPABLE) && (handler == SIG_IGN || (handler == SIG_DFL && BIT(signal) & IGNORED_BY_DEFAULT));
 }
 
+void signal_handlers_drop(struct process *p) {
+    for (int i = 1; i <= SIGNALS; i++)
+        p->actions[i] = (struct sigaction){.handler = p->actions[i].handler == SIG_IGN ? SIG_IGN : SIG_DFL};
+}
+
 static bool blocks(const struct task *t, int signal) {
     return (t->blocked | (t->restore_blocked ? t->saved_blocked : 0)) & BIT(signal) & ~UNSTOPPABLE;
 }

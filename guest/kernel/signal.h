@@ -26,6 +26,7 @@ i64 signal_group(i32 group, const struct siginfo *);    /* 0 or -ESRCH */
 void signal_kernel(struct process *, int signal);       /* SI_KERNEL */
 void signals_drop(struct signals *, u64 set);
 void signals_forget(struct process *, u64 set);         /* its own and its threads' */
+void signal_handlers_drop(struct process *);            /* what is ignored stays so */
 bool signal_waiting(void);                              /* must the current thread act before it sleeps or goes on? */
 void signal_deliver(void);                              /* before a return to user mode */
 void signal_fault(int signal, i32 code, u64 address);   /* an exception of the program's own */

@@ -3,6 +3,7 @@
 #include "ids.h"
 #include "kernel.h"
 #include "page.h"
+#include "proc.h"
 #include "process.h"
 #include "proctext.h"
 #include "slab.h"
@@ -82,6 +83,8 @@ i64 sys_access(u64 path, u32 mode) { return sys_faccessat2(AT_FDCWD, path, mode,
 static i64 read_link(struct inode *i, u64 to, u64 size) {
     if (!is_link(i) || !size)
         return -EINVAL;
+    if (i->jump && !proc_may_follow(i))
+        return -EACCES;
     char path[512];
     const char *target = !i->jump ? i->target : inode_path(i->jump, path, sizeof path) ? path : "";
     u64 n = MIN(size, strlen(target));

@@ -75,11 +75,11 @@ void return_to_user(void) {
     struct task *t = current;
     struct process *p = t->process;
 
-    if (p->cpu_timer[0] | p->cpu_timer[1])
+    if (p->cpu_next)
         cpu_timers_check(p);
     if ((t->signals.set | p->signals.set) || p->ending || p->stopped || t->restore_blocked || t->cut)
         signal_deliver();
-    if (run_queue.first || (p->cpu_timer[0] | p->cpu_timer[1]))
+    if (run_queue.first || p->cpu_next)
         measure_slice();
 }
 
