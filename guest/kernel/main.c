@@ -86,6 +86,7 @@ static void first_process(void) {
     for (int i = 0; i < RLIMITS; i++)
         p->limits[i] = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
     p->limits[RLIMIT_CORE].soft = 0;
+    p->limits[RLIMIT_NICE] = (struct rlimit){0, 0};
     p->limits[RLIMIT_STACK] = (struct rlimit){8UL << 20, RLIM_INFINITY};
     p->limits[RLIMIT_NOFILE] = (struct rlimit){MAX_FILES, MAX_FILES};
 }

@@ -83,13 +83,7 @@ static char state_of(const struct process *p) {
 
 static const char *name_of_process(const struct process *p) { return p->threads ? p->threads->name : p->last_name; }
 
-static u64 size_of(const struct process *p) {
-    u64 size = 0;
-
-    for (const struct vma *v = p->mm ? p->mm->first : NULL; v; v = v->next)
-        size += v->end - v->start;
-    return size;
-}
+static u64 size_of(const struct process *p) { return p->mm ? mm_size(p->mm, 0, USER_TOP) : 0; }
 
 static u64 resident(const struct process *p) { return p->mm ? p->mm->pages : 0; }
 static i32 parent_of(const struct process *p) { return p->parent ? p->parent->pid : 0; }

@@ -60,7 +60,7 @@ enum { PRIO_PROCESS, PRIO_PGRP, PRIO_USER };
 static bool is_among(const struct process *p, u32 which, i32 who) {
     const struct process *me = current->process;
 
-    return which == PRIO_USER ? !who : which == PRIO_PROCESS ? p->pid == (who ? who : me->pid)
+    return which == PRIO_USER ? p->uid.real == (who ? (u32)who : me->uid.real) : which == PRIO_PROCESS ? p->pid == (who ? who : me->pid)
                                                              : p->group == (who ? who : me->group);
 }
 
@@ -76,17 +76,29 @@ i64 sys_getpriority(u32 which, i32 who) {
     return best;
 }
 
-/* Kept and told, but each has the same slices: nobody has waited for a disk here, either. */
+static int may_be_nice(const struct process *p, i32 nice) {
+    if (!may_hurry(p))
+        return -EPERM;
+    return nice < p->nice && !is_root() && (u64)(20 - nice) > p->limits[RLIMIT_NICE].soft ? -EACCES : 0;
+}
+
+/* Kept and told, but each has the same slices: nobody has waited for a disk here, either.
+ * One that refuses does not stop the others, but it is what the caller hears. */
 i64 sys_setpriority(u32 which, i32 who, i32 nice) {
     i64 result = -ESRCH;
 
+    nice = nice < NICE_MIN ? NICE_MIN : nice > NICE_MAX ? NICE_MAX : nice;
     if (which > PRIO_USER)
         return -EINVAL;
-    for (struct process *p = processes; p; p = p->next)
-        if (is_among(p, which, who)) {
-            p->nice = nice < NICE_MIN ? NICE_MIN : nice > NICE_MAX ? NICE_MAX : nice;
-            result = 0;
-        }
+    for (struct process *p = processes; p; p = p->next) {
+        if (!is_among(p, which, who))
+            continue;
+        int error = may_be_nice(p, nice);
+        if (!error)
+            p->nice = nice;
+        if (error || result == -ESRCH)
+            result = error;
+    }
     return result;
 }
 
@@ -106,6 +118,8 @@ i64 sys_ioprio_set(u32 which, i32 who, i32 priority) {
         return -EINVAL;
     for (struct process *p = processes; p; p = p->next)
         if (is_among(p, which, who)) {
+            if (!may_hurry_io(p))
+                return -EPERM;
             p->io_priority = (u32)priority;
             result = 0;
         }

@@ -15,6 +15,13 @@
 static struct mm *mine(void) { return current->process->mm; }
 static bool in_user(u64 at, u64 size) { return size <= plat_user_top() && at <= plat_user_top() - size; }
 
+/* RLIMIT_AS: would it be more than there may be, with so much at `at` in the place of what is there? */
+static bool is_too_much(u64 at, u64 size) {
+    u64 limit = current->process->limits[RLIMIT_AS].soft;
+
+    return limit != RLIM_INFINITY && mm_size(mine(), 0, USER_TOP) - mm_size(mine(), at, at + size) + size > limit;
+}
+
 static int check_rights(u32 prot, bool shared) {
     return plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, shared);
 }
@@ -101,6 +108,8 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     if (where < 0)
         return where;
     at = (u64)where;
+    if (is_too_much(at, size))
+        return -ENOMEM;
     if (flags & MAP_FIXED && (error = vma_remove(mm, at, at + size)))
         return error;
     if (inode && shared && writable(f))         /* now, or after an mprotect() */
@@ -206,7 +215,7 @@ i64 sys_brk(u64 to) {
         new - mm->brk_start > current->process->limits[RLIMIT_DATA].soft)
         return (i64)mm->brk;
     struct vma more = {.start = old, .end = new, .prot = PROT_READ | PROT_WRITE};
-    if (new > old && (!vma_is_free(mm, old, new) || vma_add(mm, &more)))
+    if (new > old && (!vma_is_free(mm, old, new) || is_too_much(old, new - old) || vma_add(mm, &more)))
         return (i64)mm->brk;
     if (new < old && vma_remove(mm, new, old))
         return (i64)mm->brk;
@@ -267,6 +276,8 @@ i64 sys_mremap(u64 old, u64 old_size, u64 size, u32 flags, u64 to) {
         return -EFAULT;
     if (v->prot & PROT_EXEC && !plat_may_move_code())
         return -EACCES;                 /* code is checked where it was mapped */
+    if (size > old_size && is_too_much(USER_TOP, size - old_size))
+        return -ENOMEM;
     if (flags & MREMAP_FIXED) {
         if (to & PAGE_MASK || !in_user(to, size) || (to < old + old_size && old < to + size))
             return -EINVAL;

@@ -1,6 +1,7 @@
 /* Who the program is, what it may use, and its end. */
 #include "file.h"
 #include "device.h"
+#include "itimer.h"
 #include "kernel.h"
 #include "page.h"
 #include "process.h"
@@ -116,19 +117,20 @@ i64 sys_prlimit64(i32 pid, u32 resource, u64 new, u64 old) {
     struct process *p = process_at(pid);
     struct rlimit limit;
 
-    if (!p)
-        return -ESRCH;
+    if (new && copy_in(&limit, new, sizeof limit))
+        return -EFAULT;
+    if (!p || !may_limit(p))
+        return p ? -EPERM : -ESRCH;
     if (resource >= RLIMITS)
         return -EINVAL;
     struct rlimit *mine = &p->limits[resource], before = *mine;
     if (new) {
-        if (copy_in(&limit, new, sizeof limit))
-            return -EFAULT;
         if (limit.soft > limit.hard)
             return -EINVAL;
         if ((resource == RLIMIT_NOFILE && limit.hard > MAX_FILES) || (limit.hard > before.hard && !is_root()))
             return -EPERM;
         *mine = limit;
+        cpu_timers_plan(p);
     }
     return old ? copy_out(old, &before, sizeof before) : 0;
 }

@@ -59,6 +59,7 @@ struct vma *vma_find(struct mm *, u64 va);              /* the first that ends b
 int vma_add(struct mm *, const struct vma *like);        /* where nothing is */
 int vma_remove(struct mm *, u64 start, u64 end);
 int vma_protect(struct mm *, u64 start, u64 end, u32 prot, int key);   /* key -1: as it is */
+u64 mm_size(const struct mm *, u64 start, u64 end);     /* how much of that is mapped */
 u64 vma_gap(struct mm *, u64 size);                     /* where that much is free, top down; 0 if nowhere */
 bool vma_is_free(struct mm *, u64 start, u64 end);
 bool vma_grow(struct vma *, u64 va, u64 limit);         /* down to va, where its neighbour and the limit let it */

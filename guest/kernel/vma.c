@@ -29,6 +29,15 @@ bool vma_is_free(struct mm *mm, u64 start, u64 end) {
     return !v || v->start >= end;
 }
 
+u64 mm_size(const struct mm *mm, u64 start, u64 end) {
+    u64 size = 0;
+
+    for (const struct vma *v = mm->first; v && v->start < end; v = v->next)
+        if (v->end > start)
+            size += MIN(v->end, end) - MAX(v->start, start);
+    return size;
+}
+
 u64 vma_gap(struct mm *mm, u64 size) {
     u64 end = MMAP_TOP;
 

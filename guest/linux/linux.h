@@ -47,6 +47,7 @@
 #define SYS_setsid 112
 #define SYS_setresuid 117
 #define SYS_getresuid 118
+#define SYS_setresgid 119
 #define SYS_getpgid 121
 #define SYS_getsid 124
 #define SYS_rt_sigpending 127
