@@ -162,11 +162,9 @@ static bool may_have_more(void) {
 
 /* A parent that must end does not wait: the child may never let it go on. */
 static void wait_for_vfork(struct process *child) {
-    const struct process *me = current->process;
-
     child->vfork_parent = current;
     current->vforking = true;
-    while (current->vforking && !me->ending && !((me->signals.set | current->signals.set) & SIGNAL_BIT(SIGKILL)))
+    while (current->vforking && !signal_ends())
         sleep_deaf(&current->vforking);
     if (current->vforking)
         child->vfork_parent = NULL;     /* it lives, for it would have let us go */

@@ -11,6 +11,8 @@
 #define BIT SIGNAL_BIT
 #define IGNORED_BY_DEFAULT (BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGURG) | BIT(SIGWINCH))
 #define STOPS (BIT(SIGSTOP) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU))
+#define DUMPS (BIT(SIGQUIT) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGABRT) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGSEGV) | \
+               BIT(SIGXCPU) | BIT(SIGXFSZ) | BIT(SIGSYS))
 #define QUEUED_FROM 32          /* real-time signals are delivered as often as they were sent */
 
 static const char *const names[] = {
@@ -186,6 +188,16 @@ bool signal_waiting(void) {
         }
     }
     return set || p->ending || p->stopped;
+}
+
+/* As Linux has it: a signal that leaves a core behind is not so sure of it. */
+bool signal_ends(void) {
+    const struct process *p = current->process;
+
+    for (u64 left = deliverable() & ~(IGNORED_BY_DEFAULT | STOPS | DUMPS); left; left &= left - 1)
+        if (p->actions[__builtin_ctzl(left) + 1].handler == SIG_DFL)
+            return true;
+    return p->ending;
 }
 
 static void by_default(int signal) {

@@ -28,6 +28,7 @@ void signals_drop(struct signals *, u64 set);
 void signals_forget(struct process *, u64 set);         /* its own and its threads' */
 void signal_handlers_drop(struct process *);            /* what is ignored stays so */
 bool signal_waiting(void);                              /* must the current thread act before it sleeps or goes on? */
+bool signal_ends(void);                                 /* … and will it be the end of its process? */
 void signal_deliver(void);                              /* before a return to user mode */
 void signal_fault(int signal, i32 code, u64 address);   /* an exception of the program's own */
 bool signal_take(u64 set, struct siginfo *);            /* the first that waits of these, blocked or not */
