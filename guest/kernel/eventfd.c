@@ -127,7 +127,6 @@ static i64 clock_at(i32 fd, struct counter **c) {
 
 struct itimerspec { struct timespec interval, value; };
 
-static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S)}; }
 static bool valid(struct timespec t) { return t.sec >= 0 && (u64)t.nsec < NS_PER_S; }
 
 i64 sys_timerfd_gettime(i32 fd, u64 to) {

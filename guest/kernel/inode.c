@@ -202,8 +202,6 @@ int inode_truncate(struct inode *i, u64 size) {
     return 0;
 }
 
-static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S)}; }
-
 /* The memory, or what the image has in its place. */
 static u64 room_of(const struct inode *i) {
     return is_directory(i) ? DIRECTORY_SIZE : is_regular(i) ? ROUND_UP(i->image_size, PAGE_SIZE) + i->held * PAGE_SIZE : 0;

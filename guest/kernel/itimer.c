@@ -11,7 +11,6 @@ static const int signal_of[ITIMERS] = {SIGALRM, SIGVTALRM, SIGPROF};
 
 struct itimerval { struct timeval interval, value; };
 
-static struct timeval timeval_of(u64 ns) { return (struct timeval){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S / 1000)}; }
 static u64 ns_of(struct timeval t) { return (u64)t.sec * NS_PER_S + (u64)t.usec * 1000; }
 static bool valid(struct timeval t) { return t.sec >= 0 && t.sec < 1L << 32 && t.usec >= 0 && t.usec < 1000000; }
 

@@ -63,7 +63,7 @@ struct task {
     u64 kernel_rsp;                             /* where switch_context() left it */
     struct plat_context context;
     struct fpu fpu;
-    u64 since;                                  /* ns, when it began to run */
+    u64 since, cpu_ns;                          /* ns: when it began to run, and how long it had */
     char name[16];
     struct signals signals;
     u64 blocked, saved_blocked;                 /* signal sets: bit n-1 is signal n */
@@ -130,6 +130,7 @@ void sleep_deaf(const void *channel);                    /* until wakeup(), what
 void wakeup(const void *channel);
 void wake_task(struct task *);                          /* whatever it sleeps on */
 u64 cpu_time(const struct process *);                   /* ns */
+u64 own_cpu_time(void);                                 /* of the current thread */
 
 #define FOREVER (~0UL)
 

@@ -57,6 +57,8 @@ u64 cpu_time(const struct process *p) {
     return p->cpu_ns + (p == current->process && current->since < now ? now - current->since : 0);
 }
 
+u64 own_cpu_time(void) { return current->cpu_ns + now_ns() - current->since; }
+
 static void leave(struct task *t) {
     if (t->state == DEAD)
         return;
@@ -89,6 +91,7 @@ void schedule(void) {
 
     u64 now = now_ns();
 
+    before->cpu_ns += now - before->since;
     before->process->cpu_ns += now - before->since;
     while (!(next = run_queue.first)) {
         before->since = FOREVER;        /* nobody's time */

@@ -1,19 +1,16 @@
-/* Clocks and sleep.  There are three: since boot, since 1970, and the time that the process has run. */
+/* Clocks and sleep.  There are four: since boot, since 1970, and the times that the process and the thread have run. */
 #include "kernel.h"
 #include "process.h"
 #include "syscalls.h"
 #include "time.h"
 #include "vm.h"
 
-#define NS_PER_US 1000UL
 #define TICK (NS_PER_S / 100)   /* what times() counts */
 
-static struct timespec timespec_of(u64 ns) { return (struct timespec){(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S)}; }
-
 static u64 clock_now(u32 clock) {
-    bool cpu = clock == CLOCK_PROCESS_CPUTIME || clock == CLOCK_THREAD_CPUTIME;
-
-    return cpu ? cpu_time(current->process) : is_calendar(clock) ? calendar_ns() : now_ns();
+    if (clock == CLOCK_THREAD_CPUTIME)
+        return own_cpu_time();
+    return clock == CLOCK_PROCESS_CPUTIME ? cpu_time(current->process) : is_calendar(clock) ? calendar_ns() : now_ns();
 }
 
 i64 sys_clock_gettime(u32 clock, u64 to) {
@@ -32,8 +29,7 @@ i64 sys_clock_getres(u32 clock, u64 to) {
 }
 
 i64 sys_gettimeofday(u64 time, u64 zone) {
-    u64 now = calendar_ns();
-    struct timeval t = {(i64)(now / NS_PER_S), (i64)(now % NS_PER_S / NS_PER_US)};
+    struct timeval t = timeval_of(calendar_ns());
 
     if (zone && clear_user(zone, 8))
         return -EFAULT;
@@ -118,8 +114,8 @@ i64 sys_clock_nanosleep(u32 clock, u32 flags, u64 time, u64 left) {
 #define RUSAGE_THREAD 1
 
 i64 sys_getrusage(i32 who, u64 to) {
-    u64 ns = who == RUSAGE_CHILDREN ? current->process->children_ns : cpu_time(current->process);
-    struct rusage r = {.user = {(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S / NS_PER_US)}};
+    u64 ns = who == RUSAGE_CHILDREN ? current->process->children_ns : who == RUSAGE_THREAD ? own_cpu_time() : cpu_time(current->process);
+    struct rusage r = {.user = timeval_of(ns)};
 
     if (who < RUSAGE_CHILDREN || who > RUSAGE_THREAD)
         return -EINVAL;

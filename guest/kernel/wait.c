@@ -81,8 +81,7 @@ static void let_go(struct found *f, u32 options) {
 }
 
 static int give_usage(u64 to, const struct found *f) {
-    u64 ns = f->zombie ? f->zombie->cpu_ns : 0;
-    struct rusage r = {.user = {(i64)(ns / NS_PER_S), (i64)(ns % NS_PER_S / 1000)}};
+    struct rusage r = {.user = timeval_of(f->zombie ? f->zombie->cpu_ns : 0)};
 
     return to ? copy_out(to, &r, sizeof r) : 0;
 }

@@ -330,6 +330,32 @@ static i64 remains(void *n) {
     return 4;
 }
 
+static i64 microseconds_of(i32 clock) {
+    struct timespec t;
+
+    syscall(SYS_clock_gettime, clock, &t);
+    return t.s * 1000000 + t.ns / 1000;
+}
+
+static i64 runs(void *n) {
+    while (microseconds_of(3) < 3000)
+        ;
+    return (i64)n;
+}
+
+/* A thread's own time is part of its process's. */
+static void times(void) {
+    i64 usage[18];
+
+    print("-- times\n");
+    i64 before = microseconds_of(2) - microseconds_of(3);
+    start(0, runs);
+    join(0);
+    CHECK(microseconds_of(2) - microseconds_of(3) >= before + 2900);
+    syscall(SYS_getrusage, 1, usage);
+    CHECK(usage[0] * 1000000 + usage[1] + usage[2] * 1000000 + usage[3] <= microseconds_of(2) - before - 2900);
+}
+
 /* What any thread does to all. */
 static void endings(void) {
     i64 (*const last[])(void *) = {exits, becomes};
@@ -381,6 +407,7 @@ int main(int argc, char **argv) {
     waiting();
     robust();
     signals();
+    times();
     endings();
     return 42;
 }
