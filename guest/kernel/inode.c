@@ -21,6 +21,23 @@
 struct inode *root_inode;
 static u64 next_number = 1;
 
+/* Sockets and what has no type have no other way in than the descriptor that came with them. */
+static int open_nothing(struct file *f) {
+    (void)f;
+    return -ENXIO;
+}
+
+static const struct file_ops unopenable_ops = {.open = open_nothing};
+
+static const struct file_ops *ops_of(u32 mode) {
+    switch (mode & S_IFMT) {
+    case S_IFDIR: return &directory_ops;
+    case S_IFIFO: return &fifo_ops;
+    case S_IFREG: return &regular_ops;
+    default: return &unopenable_ops;
+    }
+}
+
 struct inode *inode_new(u32 mode) {
     struct inode *i = kmalloc(sizeof *i);
 
@@ -32,7 +49,7 @@ struct inode *inode_new(u32 mode) {
     i->uid = own_uid();
     i->gid = own_gid();
     i->atime = i->mtime = i->ctime = calendar_ns();
-    i->ops = is_directory(i) ? &directory_ops : (mode & S_IFMT) == S_IFIFO ? &fifo_ops : &regular_ops;
+    i->ops = ops_of(mode);
     return i;
 }
 

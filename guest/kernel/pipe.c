@@ -116,8 +116,17 @@ i64 pipe_resize(struct pipe *p, u64 size) {
 
 bool pipe_take(struct pipe *p, u8 *to, u64 n) { return used(p) >= n && (take(p, to, n), true); }
 
+bool pipe_reserve(struct pipe *p, u64 n) {
+    for (u64 at = ROUND_DOWN(p->head, PAGE_SIZE); at < p->head + n; at += PAGE_SIZE) {
+        u8 **page = &p->page[at / PAGE_SIZE % PIPE_PAGES];
+        if (!*page && !(*page = page_alloc()))
+            return false;
+    }
+    return true;
+}
+
 bool pipe_put(struct pipe *p, const u8 *from, u64 n) {
-    return p->size - used(p) >= n && (put(p, from, n), true);
+    return p->size - used(p) >= n && pipe_reserve(p, n) && (put(p, from, n), true);
 }
 
 u64 pipe_news(const struct pipe *p, bool read, bool write) { return (read ? p->head : 0) + (write ? p->freed : 0); }

@@ -25,6 +25,7 @@ i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     
 i64 pipe_resize(struct pipe *, u64 size);               /* what it is then, or -EBUSY */
 bool pipe_take(struct pipe *, u8 *to, u64 n);           /* that much, or nothing */
 bool pipe_put(struct pipe *, const u8 *from, u64 n);
+bool pipe_reserve(struct pipe *, u64 n);                /* memory for the next n bytes, of which there is room */
 u64 pipe_news(const struct pipe *, bool read, bool write);       /* see file.h */
 i16 pipe_poll(const struct pipe *, bool read, bool write);
 

@@ -132,12 +132,19 @@ i64 sys_pwrite64(i32 fd, u64 from, u64 n, i64 at) { return move(fd, from, n, at,
 
 /* `at` < 0: at the file's own position. */
 static i64 move_vector(i32 fd, u64 vector, u64 count, i64 at, bool write) {
+    struct file *f = file_at(fd);
     i64 done = 0;
 
     if (count > IOV_MAX)
         return -EINVAL;
-    if (!file_at(fd))
+    if (!f)
         return -EBADF;
+    if (f->ops->vector && at < 0) {
+        f->refs++;
+        done = f->ops->vector(f, vector, count, write);
+        file_put(f);
+        return done;
+    }
     for (u64 i = 0; i < count; i++) {
         struct iovec v;
         if (copy_in(&v, vector + i * sizeof v, sizeof v))

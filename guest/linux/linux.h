@@ -20,6 +20,7 @@
 #define SYS_recvmsg 47
 #define SYS_shutdown 48
 #define SYS_socketpair 53
+#define SYS_setsockopt 54
 #define SYS_clone 56
 #define SYS_fork 57
 #define SYS_vfork 58

@@ -312,6 +312,51 @@ static void pairs(void) {
     CALL(SYS_recvfrom, 0, buffer, 1, 0, NULL, NULL);
 }
 
+struct vector { void *base; u64 n; };
+
+/* A vector is one message; looking at one leaves it there; and the options that a pair has no use for. */
+static void messages(void) {
+    struct vector two[2] = {{"one ", 4}, {"message", 7}}, halves[2] = {{buffer, 6}, {buffer + 100, 50}}, none[2] = {{NULL, 0}, {NULL, 0}};
+    static const i32 types[] = {DGRAM, SEQPACKET};
+    struct { i64 s, us; } soon = {0, 1000};
+    i32 s[2], one = 1;
+
+    print("-- messages\n");
+    for (u64 i = 0; i < COUNT(types); i++) {
+        CALL(SYS_socketpair, AF_UNIX, types[i], 0, s);
+        CALL(SYS_writev, s[0], two, 2);
+        CALL(SYS_writev, s[0], none, 2);
+        CALL(SYS_writev, s[0], two, 1);
+        CALL(SYS_recvfrom, s[1], buffer, 4, MSG_PEEK, NULL, NULL);
+        CALL(SYS_recvfrom, s[1], buffer, 4, MSG_PEEK | MSG_TRUNC, NULL, NULL);
+        memset(buffer, 0, 200);
+        CALL(SYS_readv, s[1], halves, 2);
+        print("%s, %s\n", buffer, buffer + 100);
+        CALL(SYS_readv, s[1], halves, 2);
+        CALL(SYS_recvfrom, s[1], buffer, 4, MSG_DONTWAIT, NULL, NULL);
+        CALL(SYS_writev, s[0], 8, 2);
+        CALL(SYS_preadv, s[1], halves, 2, 0);
+        closes(s[0]), closes(s[1]);
+    }
+    CALL(SYS_socketpair, AF_UNIX, STREAM, 0, s);
+    CALL(SYS_writev, s[0], two, 2);
+    CALL(SYS_recvfrom, s[1], buffer, 4, MSG_PEEK, NULL, NULL);
+    CALL(SYS_readv, s[1], halves, 2);
+    CALL(SYS_setsockopt, s[0], 1, 2, &one, 4);
+    CALL(SYS_setsockopt, s[0], 1, 9, &one, 4);
+    CALL(SYS_setsockopt, s[0], 1, 2, &one, 2);
+    CALL(SYS_setsockopt, s[0], 1, 2, 8, 4);
+    CALL(SYS_setsockopt, s[0], 1, 3, &one, 4);
+    CALL(SYS_setsockopt, s[0], 1, 9999, &soon, sizeof soon);
+    CALL(SYS_setsockopt, s[0], 77, 1, &one, 4);
+    CALL(SYS_setsockopt, 0, 1, 2, &one, 4);
+    closes(s[0]), closes(s[1]);
+    CALL(SYS_mknod, "socket", 0140644, 0);
+    CALL(SYS_open, "socket", O_RDWR, 0);
+    CALL(SYS_truncate, "socket", 10);
+    CALL(SYS_unlink, "socket");
+}
+
 /* A file may be handed to another process. */
 static void descriptors(void) {
     struct { u64 length; i32 level, type, fd, pad; } control = {20, 1, 1, -1, 0};
@@ -339,6 +384,20 @@ static void descriptors(void) {
           message.control_length);
     CALL(SYS_read, control.fd, buffer, 100);
     print("%s\n", text(buffer, 4));
+
+    for (i32 way = 0; way < 2; way++) {         /* who reads without asking for it loses it */
+        message.control_length = sizeof control;
+        control.length = 20, control.level = control.type = 1, control.fd = 0;
+        CALL(SYS_sendmsg, s[0], &message, 0);
+        if (way)
+            CALL(SYS_recvfrom, s[1], buffer, 1, 0, NULL, NULL);
+        else
+            CALL(SYS_read, s[1], buffer, 1);
+        CALL(SYS_write, s[0], "x", 1);
+        message.control_length = sizeof control;
+        CALL(SYS_recvmsg, s[1], &message, 0);
+        print("control %lu\n", message.control_length);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -350,6 +409,7 @@ int main(int argc, char **argv) {
     handoff();
     named();
     pairs();
+    messages();
     descriptors();
     return 42;
 }
