@@ -99,7 +99,7 @@ void files_put(struct files *files) {
         return;
     for (i32 fd = 0; fd < MAX_FILES; fd++)
         if (files->file[fd]) {
-            locks_drop(files->file[fd]->inode, current->process);
+            locks_drop(files->file[fd]->inode, files);
             file_put(files->file[fd]);
         }
     kfree(files);
@@ -152,7 +152,7 @@ int fd_close(i32 fd) {
     if (!f)
         return -EBADF;
     current->process->files->file[fd] = NULL;
-    locks_drop(f->inode, current->process);
+    locks_drop(f->inode, current->process->files);
     file_put(f);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Locks on files: ranges that belong to a process (fcntl), and whole files that belong to an open file (flock). */
+/* Locks on files: ranges that belong to a table of descriptors, most often one process's (fcntl), and whole files that belong to an open file (flock). */
 #include "lock.h"
 
 #include "inode.h"
@@ -20,7 +20,8 @@
 struct lock {
     struct lock *next;
     const struct inode *inode;
-    const void *owner;          /* a process, or an open file */
+    const void *owner;          /* a table of files, or an open file */
+    i32 pid;                    /* who set it */
     bool exclusive, whole;      /* whole: by flock, which does not see the others */
     u64 first, last;            /* bytes */
 };
@@ -89,8 +90,8 @@ static i64 set(struct file *f, const struct lock *wanted, bool unlock, bool wait
     return error;
 }
 
-void locks_drop(struct inode *i, const struct process *p) {
-    struct lock all = {.inode = i, .owner = p, .last = ~0UL};
+void locks_drop(struct inode *i, const struct files *owner) {
+    struct lock all = {.inode = i, .owner = owner, .last = ~0UL};
 
     if (locks)
         clear(&all);
@@ -113,8 +114,8 @@ static i64 range_of(const struct flock *fl, const struct file *f, struct lock *l
         start += fl->length;
     if (fl->whence > 2 || start < 0 || last < start)
         return -EINVAL;
-    *l = (struct lock){.inode = f->inode, .owner = current->process, .exclusive = fl->type == F_WRLCK,
-                       .first = (u64)start, .last = (u64)last};
+    *l = (struct lock){.inode = f->inode, .owner = current->process->files, .pid = current->process->pid,
+                       .exclusive = fl->type == F_WRLCK, .first = (u64)start, .last = (u64)last};
     return 0;
 }
 
@@ -137,7 +138,7 @@ i64 file_lock(struct file *f, u32 command, u64 argument) {
         fl.whence = 0;
         fl.start = (i64)other->first;
         fl.length = other->last == TO_THE_END ? 0 : (i64)(other->last - other->first + 1);
-        fl.pid = ((const struct process *)other->owner)->pid;
+        fl.pid = other->pid;
     }
     return copy_out(argument, &fl, sizeof fl);
 }

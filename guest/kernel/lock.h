@@ -3,9 +3,9 @@
 
 struct file;
 struct inode;
-struct process;
+struct files;
 
-void locks_drop(struct inode *, const struct process *);        /* it closed the file: its POSIX locks go (lock.c) */
+void locks_drop(struct inode *, const struct files *);          /* it closed the file: its POSIX locks go (lock.c) */
 void flock_drop(struct file *);                                 /* the open file ends */
 
 #endif

@@ -41,6 +41,37 @@ static void flags(void) {
     handle(SIGUSR1, SIG_DFL, 0, 0), handle(SIGUSR2, SIG_DFL, 0, 0);
 }
 
+struct flock { u16 type, whence; i32 pad; i64 start, length; i32 pid; };
+
+/* A lock belongs to the table of files: it is there until the last one who has that ends. */
+static void locks(void) {
+    struct flock lock = {.type = 1, .length = 10}, seen;
+    i64 fd, pid;
+
+    print("-- locks\n");
+    fd = syscall(SYS_open, "locked", O_RDWR | O_CREAT, 0644);
+    pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) {
+        CALL(SYS_fcntl, fd, F_SETLK, &lock);
+        quit(0);
+    }
+    reap("one with the same files", pid);
+    for (i32 i = 0; i < 2; i++) {
+        if (fork() == 0) {
+            seen = lock;
+            CALL(SYS_fcntl, fd, F_GETLK, &seen);
+            print("locked %d, by the one that has ended %d\n", seen.type != 2, seen.type != 2 && seen.pid == pid);
+            CALL(SYS_fcntl, fd, F_SETLK, &lock);
+            quit(0);
+        }
+        reap("another", -1);
+        lock.type = 2;
+        CALL(SYS_fcntl, fd, F_SETLK, &lock);
+        lock.type = 1;
+    }
+    closes(fd);
+}
+
 /* Its child has its memory and does not let it go. */
 static i64 borrow(void *unused) {
     (void)unused;
@@ -133,6 +164,7 @@ int main(int argc, char **argv) {
     apart();
     syscall(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
     flags();
+    locks();
     waits_for_vfork();
     orphans();
     return 42;
