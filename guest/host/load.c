@@ -2,12 +2,6 @@
  * Source: ELF-64 Object File Format; Multiboot Specification 0.6.96, "Boot information format". */
 #include "host.h"
 
-struct multiboot {
-    u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr;
-} __attribute__((packed));
-
-struct module { u32 start, end, string, reserved; };
-
 struct elf {
     u8 ident[16];
     u16 type, machine;

@@ -10,9 +10,6 @@ extern char kernel_end[];
 /* What an attack from a container is after; nothing reads it. */
 __attribute__((used, retain)) volatile u64 host_secret[512] __attribute__((aligned(4096))) = {0x5ec2e7c0ffee0003};
 
-struct multiboot_head { u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr; };
-struct module_end { u32 start, end, string, reserved; };
-
 static void features(void) {
     struct cpuid seven = cpuid(7, 0);
     u64 cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -33,9 +30,9 @@ static void features(void) {
 }
 
 /* Host memory begins behind the last module. */
-static void memory(const struct multiboot_head *info, int parts) {
+static void memory(const struct multiboot *info, int parts) {
     u64 from = (u64)kernel_end - KERNEL_BASE;
-    const struct module_end *modules = host(info->mods_addr);
+    const struct module *modules = host(info->mods_addr);
 
     for (u32 i = 0; i < info->mods_count; i++)
         from = MAX(from, (u64)modules[i].end);
@@ -44,8 +41,8 @@ static void memory(const struct multiboot_head *info, int parts) {
 }
 
 void native_main(struct multiboot *physical) {
-    const struct multiboot_head *info = host((u64)physical);
-    int count = containers_count(host((u64)physical));
+    const struct multiboot *info = host((u64)physical);
+    int count = containers_count(info);
 
     if (info->flags & 4)
         defences_init(host(info->cmdline));

@@ -37,6 +37,8 @@ struct clone { u64 flags, stack, tls, parent_tid, child_tid; u32 exit_signal; };
 
 void sched_arrive(void);                /* sched.c */
 
+u64 forks = 1;                          /* the first process was not made here */
+
 /* Where switch_context() goes for a thread that has not run before. */
 static void thread_begin(void) {
     sched_arrive();
@@ -190,6 +192,7 @@ static i64 clone(const struct clone *c) {
     if (c->flags & CLONE_CHILD_SETTID)
         copy_out_to(p->mm, c->child_tid, &id, sizeof id);
     sched_add(t);
+    forks++;
     if (c->flags & CLONE_VFORK)
         wait_for_vfork(p);
     return id;

@@ -12,7 +12,7 @@
 struct cpu boot_cpu;
 struct process *processes, *init_process;
 
-static i32 last_id;
+i32 last_id;
 
 struct process *process_of(i32 pid) {
     for (struct process *p = processes; p; p = p->next)

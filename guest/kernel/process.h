@@ -82,6 +82,7 @@ static inline struct trapframe *frame_of(const struct task *t) {
 
 /* process.c: the table of all processes. */
 extern struct process *processes, *init_process;
+extern i32 last_id;                                     /* the last number that was given */
 struct task *task_create(struct process *);             /* NULL without memory */
 struct process *process_create(void);                   /* NULL without memory; one thread, nothing in it */
 void process_forget(struct process *);                  /* a zombie that has been waited for */
@@ -109,6 +110,7 @@ void return_to_user(void);                              /* what is to be done fi
 
 /* fork.c */
 void vfork_done(struct process *);
+extern u64 forks;                                       /* processes and threads that there ever were */
 
 /* What is to be run: `name` is how the file was asked for, and stays a script's when its interpreter runs. */
 struct command { const char *name; char **argv, **envp; u64 argc, envc; };

@@ -34,25 +34,36 @@ void text_mounts(struct text *t) {
     text_add(t, "tmpfs / tmpfs rw,relatime 0 0\nproc /proc proc rw,relatime 0 0\n");
 }
 
-void text_stat(struct text *t) {
-    u64 used = 0, running = 0;
+static u64 running(void) {
+    u64 count = 0;
 
-    for (const struct process *p = processes; p; p = p->next) {
-        used += cpu_time(p);
+    for (const struct process *p = processes; p; p = p->next)
         for (const struct task *k = p->threads; k; k = k->next_thread)
-            running += k->state == RUNNABLE;
-    }
-    used /= TICK;
-    u64 up = now_ns() / TICK, idle = up > used ? up - used : 0;
+            count += k->state == RUNNABLE;
+    return count;
+}
+
+/* What no process has had. */
+static u64 idle_ticks(void) {
+    u64 used = 0, up = now_ns() / TICK;
+
+    for (const struct process *p = processes; p; p = p->next)
+        used += cpu_time(p);
+    return up - MIN(used / TICK, up);
+}
+
+void text_stat(struct text *t) {
+    u64 idle = idle_ticks(), used = now_ns() / TICK - idle;
+
     text_add(t, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\ncpu0 %lu 0 0 %lu 0 0 0 0 0 0\n", used, idle, used, idle);
-    text_add(t, "intr 0\nctxt 0\nbtime %lu\nprocesses %u\nprocs_running %lu\nprocs_blocked 0\n",
-             (calendar_ns() - now_ns()) / NS_PER_S, tasks_count(), running);
+    text_add(t, "intr 0\nctxt 0\nbtime %lu\nprocesses %lu\nprocs_running %lu\nprocs_blocked 0\n",
+             (calendar_ns() - now_ns()) / NS_PER_S, forks, running());
 }
 
 void text_uptime(struct text *t) {
-    u64 hundredths = now_ns() / TICK;
+    u64 up = now_ns() / TICK, idle = idle_ticks();
 
-    text_add(t, "%lu.%02lu 0.00\n", hundredths / 100, hundredths % 100);
+    text_add(t, "%lu.%02lu %lu.%02lu\n", up / 100, up % 100, idle / 100, idle % 100);
 }
 
 void text_version(struct text *t) { text_add(t, "Linux version %s (ParaCell) #1 ParaCell\n", system_name.release); }
@@ -60,12 +71,23 @@ void text_ostype(struct text *t) { text_add(t, "%s\n", system_name.sysname); }
 void text_osrelease(struct text *t) { text_add(t, "%s\n", system_name.release); }
 void text_hostname(struct text *t) { text_add(t, "%s\n", system_name.nodename); }
 void text_pid_max(struct text *t) { text_add(t, "%d\n", PID_MAX); }
-void text_loadavg(struct text *t) { text_add(t, "0.00 0.00 0.00 1/%u %d\n", tasks_count(), current->process->pid); }
+/* Nobody looks every few seconds, so there are no averages. */
+void text_loadavg(struct text *t) { text_add(t, "0.00 0.00 0.00 %lu/%u %d\n", running(), tasks_count(), last_id); }
 void text_filesystems(struct text *t) { text_add(t, "nodev\ttmpfs\nnodev\tproc\n"); }
 
+/* CPUID.1:EDX, bit by bit. */
+static const char *const flags[32] = {
+    "fpu", "vme", "de", "pse", "tsc", "msr", "pae", "mce", "cx8", "apic", NULL, "sep", "mtrr", "pge", "mca", "cmov",
+    "pat", "pse36", "pn", "clflush", NULL, "dts", "acpi", "mmx", "fxsr", "sse", "sse2", "ss", "ht", "tm", "ia64", "pbe",
+};
+
 void text_cpuinfo(struct text *t) {
-    text_add(t, "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: ParaCell\ncpu MHz\t\t: %lu.000\nflags\t\t: fpu\n\n",
+    text_add(t, "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: ParaCell\ncpu MHz\t\t: %lu.000\nflags\t\t:",
              plat_cycles_per_second() / 1000000);
+    for (u64 i = 0; i < COUNT(flags); i++)
+        if (flags[i] && plat_hwcap() >> i & 1)
+            text_add(t, " %s", flags[i]);
+    text_add(t, "\n\n");
 }
 
 /* ---- one process ---- */

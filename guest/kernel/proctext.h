@@ -1,4 +1,4 @@
-/* What the files of /proc say (proctext.c, procmaps.c). */
+/* What the files of /proc say (proctext.c). */
 #ifndef PROCTEXT_H
 #define PROCTEXT_H
 

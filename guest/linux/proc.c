@@ -255,9 +255,22 @@ static void the_system(void) {
     CHECK(slurp("/proc/uptime") > 0);
     i64 whole = is_digits(buffer), part = is_digits(buffer + whole + 1);
     CHECK(whole > 0 && buffer[whole] == '.' && part == 2 && buffer[whole + 3] == ' ');
+    for (whole += 4; is_digits(buffer + whole); whole++)
+        ;
+    CHECK(buffer[whole] == '.' && is_digits(buffer + whole + 1) == 2 && buffer[whole + 3] == '\n');
     CHECK(slurp("/proc/loadavg") > 0 && is_digits(buffer) && contains(buffer, "/"));
+    slurp("/proc/stat");
+    u64 forks = number(key("processes"));
+    for (i32 i = 0; i < 3; i++) {
+        if (fork() == 0)
+            quit(0);
+        syscall(SYS_wait4, -1, NULL, 0, NULL);
+    }
+    slurp("/proc/stat");
+    CHECK(number(key("processes")) >= forks + 3);
     CHECK(slurp("/proc/version") > 0 && same(buffer, "Linux version ", 14));
     CHECK(slurp("/proc/cpuinfo") > 0 && contains(buffer, "processor\t: 0\n"));
+    CHECK(contains(key("flags"), " fpu ") && contains(key("flags"), " sse2"));
     CHECK(slurp("/proc/stat") > 0 && same(buffer, "cpu  ", 5) && is_digits(key("btime")) && is_digits(key("processes")));
     CHECK(slurp("/proc/filesystems") > 0 && contains(buffer, "\tproc\n"));
     CHECK(slurp("/proc/sys/kernel/ostype") == 6 && same(buffer, "Linux\n", 6));

@@ -4,13 +4,6 @@
 #include "native.h"
 #include "x86.h"
 
-struct multiboot {
-    u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4];
-    u32 mmap_length, mmap_addr;
-} __attribute__((packed));
-
-struct module { u32 start, end, string, reserved; };
-
 struct mmap_entry {
     u32 size;                   /* of what follows */
     u64 base, length;

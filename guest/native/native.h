@@ -5,7 +5,13 @@
 #include "types.h"
 #include "platform.h"
 
-struct multiboot;
+/* What the boot loader leaves. */
+struct multiboot {
+    u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4];
+    u32 mmap_length, mmap_addr;
+} __attribute__((packed));
+
+struct module { u32 start, end, string, reserved; };
 
 void native_main(struct multiboot *) __attribute__((noreturn));
 void read_boot_information(const struct multiboot *, struct bootinfo *);

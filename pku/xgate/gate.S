@@ -149,8 +149,6 @@ _start:
         call    xgate_main
         ud2
 
-        .globl  gk_text_end
-        .section .text.zz, "ax"
         .section .header, "a"
         .globl  gk_header
 gk_header:
