@@ -43,12 +43,12 @@ static u64 running(void) {
     return count;
 }
 
-/* What no process has had. */
+/* What no process has had, nor those that it has waited for. */
 static u64 idle_ticks(void) {
     u64 used = 0, up = now_ns() / TICK;
 
     for (const struct process *p = processes; p; p = p->next)
-        used += cpu_time(p);
+        used += cpu_time(p) + p->children_ns;
     return up - MIN(used / TICK, up);
 }
 

@@ -86,13 +86,18 @@ void sched_arrive(void) {
         reap(t);
 }
 
-void schedule(void) {
-    struct task *before = current, *next;
-
+static u64 charge(struct task *t) {
     u64 now = now_ns();
 
-    before->cpu_ns += now - before->since;
-    before->process->cpu_ns += now - before->since;
+    t->cpu_ns += now - t->since;
+    t->process->cpu_ns += now - t->since;
+    return now;
+}
+
+void schedule(void) {
+    struct task *before = current, *next;
+    u64 now = charge(before);
+
     while (!(next = run_queue.first)) {
         before->since = FOREVER;        /* nobody's time */
         plat_wait();                    /* on this stack, until an interrupt wakes somebody */

@@ -212,6 +212,10 @@ static void clocks(void) {
     CALL(SYS_clock_nanosleep, 1, ABSOLUTE, &b, &left);
     CHECK(left.s == 7);                         /* nothing is left of a time of day */
     syscall(SYS_setitimer, 0, &off, NULL);
+    syscall(SYS_clock_gettime, 2, &a);
+    nap(50);
+    syscall(SYS_clock_gettime, 2, &b);
+    CHECK(between(a, b) < 25000000);            /* who sleeps does not run */
     i64 usage[18];
     CALL(SYS_getrusage, 0, usage);
     CHECK(usage[0] >= 0 && usage[0] < 100 && usage[1] < 1000000);
