@@ -1,4 +1,5 @@
-/* Locks on files: ranges that belong to a table of descriptors, most often one process's (fcntl), and whole files that belong to an open file (flock). */
+/* Locks on files: ranges that belong to a table of descriptors, most often one process's (fcntl),
+ * and whole files that belong to an open file (flock). */
 #include "lock.h"
 
 #include "inode.h"

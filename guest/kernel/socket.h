@@ -15,7 +15,8 @@ struct socket {
 static inline struct socket *socket_of(const struct file *f) { return f->own; }
 
 bool is_socket(const struct file *);
-i64 socket_receive(struct socket *, u8 *to, u64 n, bool wait, bool peek, u32 *size);    /* `*size`: of the message, of which n may be less */
+/* `*size`: of the message, of which n may be less. */
+i64 socket_receive(struct socket *, u8 *to, u64 n, bool wait, bool peek, u32 *size);
 i64 socket_transmit(struct socket *, const u8 *from, u64 n, bool wait, bool loud);      /* loud: with SIGPIPE */
 void socket_drop_rights(struct socket *);               /* who does not ask for the files that came with what was read loses them */
 i64 socket_move_vector(struct file *, u64 vector, u64 count, bool send);
