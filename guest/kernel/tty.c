@@ -94,12 +94,12 @@ static i64 tty_write(struct file *f, const u8 *from, u64 n, u64 at) {
         if (error || (error = wait_for_start(f)))
             return error;
     }
-    tty_print(stream, from, n);
+    tty_print(stream ? stream : tty_screen(), from, n);
     return (i64)n;
 }
 
 static int tty_open(struct file *f) {
-    if (!tty.session && readable(f) && !(f->flags & O_NOCTTY))
+    if (is_terminal(tty_stream(f)) && !tty.session && readable(f) && !(f->flags & O_NOCTTY))
         tty_take_over();
     return 0;
 }
@@ -163,7 +163,7 @@ void tty_init(void) {
         if (is_terminal((int)stream))
             f->flags = O_RDWR;
         fd_install(f, 0, false);
-        if (stream == 1)
+        if (stream == (u64)MAX(tty_screen(), 1))
             device_add("console", i);
         inode_put(i);
     }
@@ -173,7 +173,7 @@ void tty_init(void) {
         tty.window.rows = (u16)option("rows", tty.window.rows);
         tty.window.columns = (u16)option("columns", tty.window.columns);
     }
-    struct inode *own = device_new(S_IFCHR | 0666, DEVICE(5, 0), &own_tty_ops, (void *)1);
+    struct inode *own = device_new(S_IFCHR | 0666, DEVICE(5, 0), &own_tty_ops, (void *)(u64)tty_screen());
     device_add("tty", own);
     inode_put(own);
 }

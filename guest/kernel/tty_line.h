@@ -19,6 +19,9 @@ extern struct terminal {
 static inline int tty_stream(const struct file *f) { return (int)(u64)f->inode->device; }
 static inline bool is_terminal(int stream) { return tty.streams >> stream & 1; }
 
+/* The stream that shows what goes to the terminal by any other name than descriptors 1 and 2; 0 = both go elsewhere. */
+static inline int tty_screen(void) { return is_terminal(1) ? 1 : is_terminal(2) ? 2 : 0; }
+
 /* tty_line.c: what has come in, and reaches the readers line by line */
 extern const u8 tty_input;      /* its address is where those sleep who wait for it */
 void tty_pump(void);            /* take what has come in */
@@ -30,7 +33,7 @@ void tty_drop_input(void);
 void tty_set(const struct termios *);
 
 /* tty_output.c */
-void tty_print(int stream, const u8 *from, u64 n);
+void tty_print(int stream, const u8 *from, u64 n);      /* stream 0: nowhere */
 void tty_echo(u8);
 void tty_unecho(u8);
 void tty_drop_echo(void);       /* what of it waits */

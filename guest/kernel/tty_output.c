@@ -9,7 +9,7 @@ static u64 held_count;
 void tty_print(int stream, const u8 *from, u64 n) {
     bool lines = is_terminal(stream) && tty.settings.oflag & OPOST && tty.settings.oflag & ONLCR;
 
-    while (n) {
+    while (stream && n) {
         u64 line = 0;
         while (line < n && !(lines && from[line] == '\n'))
             line++;
@@ -25,7 +25,7 @@ static void show(const char *bytes, u64 n) {
     if (!(tty.settings.lflag & ECHO))
         return;
     if (!tty.stopped)
-        tty_print(1, (const u8 *)bytes, n);
+        tty_print(tty_screen(), (const u8 *)bytes, n);
     else
         for (u64 i = 0; i < n && held_count < sizeof held; i++)
             held[held_count++] = (u8)bytes[i];
@@ -49,7 +49,7 @@ void tty_start(void) {
     if (!tty.stopped || paused)
         return;
     tty.stopped = false;
-    tty_print(1, held, held_count);
+    tty_print(tty_screen(), held, held_count);
     held_count = 0;
     tty.news++;
     file_changed(&tty.stopped);

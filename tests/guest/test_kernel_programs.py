@@ -129,6 +129,12 @@ def test_terminal_line(tmp_path: Path, typed: bytes, out: bytes) -> None:
     assert (ran.status, ran.out) == (0, out)
 
 
+@pytest.mark.parametrize(("tty", "err"), [(5, b"ab\r\n3 bytes\r\n"), (1, b"3 bytes\n")])
+def test_the_echo_is_no_output(tmp_path: Path, tty: int, err: bytes) -> None:
+    ran = run_shipped("emulator", tmp_path, "echoin", options=f"tty={tty}", typed=b"ab\n\x04")
+    assert (ran.out, ran.err) == (b"ab\n", err)
+
+
 @pytest.mark.parametrize(("key", "status", "shown"), [(b"\x03", 130, b"x^C"), (b"\x1c", 131, b"x^\\")])
 def test_keys_that_kill(tmp_path: Path, key: bytes, status: int, shown: bytes) -> None:
     ran = run_shipped("emulator", tmp_path, "echoin", options="tty=7", typed=b"x" + key)
