@@ -53,7 +53,7 @@ class Attack:
         says: what it does.
         off: the defences without which it succeeds: one, or two where both stand in its way.
         symbols: of the container kernel (or, `on_host`, of the host), whose addresses it gets.
-        shows: what its control must bring about, a part of one of `Outcome.harm`.
+        shows: what its control must bring about: any of these, as part of one of `Outcome.harm`.
         on_host: whether a container kernel attacks the host.
         order: which containers run, for attacks on the host: h(ostile), v(ictim).
 
@@ -63,7 +63,7 @@ class Attack:
     says: str
     off: tuple[str, ...]
     symbols: tuple[str, ...] = ("gk_secret",)
-    shows: str = field(default=_TAKEN, kw_only=True)
+    shows: tuple[str, ...] = field(default=(_TAKEN,), kw_only=True)
     on_host: bool = field(default=False, kw_only=True)
     order: str = field(default="hv", kw_only=True)
 
@@ -74,7 +74,7 @@ class Attack:
 
 
 def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _TAKEN, order: str = "hv") -> Attack:
-    return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), shows=shows, on_host=True, order=order)
+    return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), shows=(shows,), on_host=True, order=order)
 
 
 _KEPT: Final = "gk_secret"
@@ -91,7 +91,7 @@ ATTACKS: Final = (
         (_KEPT, "xgate_exit_wrpkru", "xgate_scratch"),
     ),
     Attack("stack", "enter the gate with RSP in the kernel's memory", ("stack",), (_KEPT, "xgate_entry")),
-    Attack("base", "enter the gate with forged GS and FS bases", ("gs",), (_KEPT, "xgate_entry"), shows=_END),
+    Attack("base", "enter the gate with forged GS and FS bases", ("gs",), (_KEPT, "xgate_entry"), shows=(_END,)),
     Attack("wrpkru", "run a WRPKRU in fresh executable memory", ("scan",)),
     Attack("rwx", "ask for memory that is writable and executable", ("scan",)),
     Attack("toggle", "change code after it was looked through", ("scan",)),
@@ -108,13 +108,13 @@ ATTACKS: Final = (
     Attack("raw", "SYSCALL with the arguments of a hypercall", ("caller",)),
     Attack("int80", "INT 80h with the arguments of a hypercall", ("int80",)),
     Attack("pointers", "a kernel address as each argument of each system call", ("usercopy",)),
-    Attack("nested", "kernel addresses inside what system calls are given", ("usercopy",), shows=_END),
+    Attack("nested", "kernel addresses inside what system calls are given", ("usercopy",), shows=(_END,)),
     Attack(
         "mapping",
         "map, protect or move the kernel's and the gate's pages",
         ("range", "half"),
         (_KEPT, "xgate_entry"),
-        shows=_END,
+        shows=(_END, _TAKEN),  # the gate's page is another one: who comes to it next decides
     ),
     _host("number", "a hypercall that does not exist", "number", shows=_PANIC),
     _host("handle", "an address space that is not its own", "handle"),
@@ -266,7 +266,7 @@ def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) ->
 
 def shows(attack: Attack, control: Outcome) -> bool:
     """Tell whether a control did what only the missing defence explains."""
-    return any(attack.shows in h for h in control.harm)
+    return any(what in harm for what in attack.shows for harm in control.harm)
 
 
 def measure(attack: Attack) -> Row:
