@@ -31,6 +31,8 @@ SMAP_SLOT: Final = 2  # the one that TCG leaves by itself when RFLAGS.AC is set
 NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
 SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
 IDENTITY: Final = bytes([0x77]) * 512
+_SHARERS: Final = 64  # PKRUs that one slot stands for: a guest can make up four billion
+_FAMILIES: Final = 4096  # kept in mind: the same goes for PKRS
 
 
 class Slot:
@@ -100,6 +102,8 @@ class Contexts:
         mode = 3 if cpu.cpl == 3 else self._q[_EFLAGS] & _AC
         family = self._modes.get(mode)
         if family is None:
+            if len(self._families) > _FAMILIES:
+                self._families.clear()
             family = self._modes[mode] = self._families.setdefault((self._base, mode, cpu.pkrs), {})
         self.family = family
         number = family.get(cpu.pkru)
@@ -173,7 +177,7 @@ class Contexts:
         if self.cpu.cpl == 3 or self.engine.q[_EFLAGS] & _AC:
             return None
         for number, slot in enumerate(self.slots):
-            if slot.family is self.family and slot.table is table:
+            if slot.family is self.family and slot.table is table and len(slot.pkrus) < _SHARERS:
                 return number
         return None
 

@@ -72,7 +72,6 @@ class Traps:
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
         self.tricky = False
-        self.stopping = False
         self.deadline = 1 << 63
         self.pending: Callable[[], int | None] = lambda: None
         self.service: Callable[[], None] = lambda: None

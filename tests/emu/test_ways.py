@@ -17,7 +17,7 @@ from paracell.emu.gates import enter
 from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
 from paracell.emu.machine import Machine
 from paracell.emu.segments import parse
-from paracell.mmu.rights import EXEC, READ, WRITE
+from paracell.mmu.rights import EXEC, READ, WRITE, table
 
 from .world import (
     CODE,
@@ -364,6 +364,19 @@ def test_what_ring_0_shares_ring_3_does_not(worlds: tuple[Trapped, Trapped]) -> 
     compare(worlds, SHARED * 3)
     translation = worlds[0].cpu.translation
     assert any(len(slot.pkrus) > 1 and slot.context is None for slot in translation.slots)
+
+
+def test_a_guest_that_makes_up_keys_takes_no_memory(worlds: tuple[Trapped, Trapped]) -> None:
+    compare(worlds, SHARED)
+    cpu = worlds[0].cpu
+    translation = cpu.translation
+    for value in range(0, 80_000, 4):
+        cpu.set_pkru(value)
+        assert translation.slots[translation.now].table == table(translation.context(user=cpu.cpl == 3))
+    assert len(translation.family) <= 192
+    for value in range(5000):
+        cpu.set_pkrs(value)
+    assert len(translation._families) <= 4097
 
 
 def rounds(of: int, part: int) -> Iterator[list[Step]]:
