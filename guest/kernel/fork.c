@@ -96,6 +96,7 @@ static void inherit(struct process *p, const struct clone *c) {
     p->session = me->session;
     p->uid = me->uid;
     p->gid = me->gid;
+    p->groups = me->groups;
     p->parent = c->flags & CLONE_PARENT && me->parent ? me->parent : me;
     p->sibling = p->parent->children;
     p->parent->children = p;

@@ -1,5 +1,5 @@
 /* Users and groups: who a process is, and what that lets it do.  A process is one user with all its threads;
- * root is user 0, and there are no groups beside the one that a process has. */
+ * root is user 0. */
 #include "ids.h"
 
 #include "inode.h"
@@ -10,6 +10,7 @@
 #include "vm.h"
 
 #define KEEP (~0u)
+#define NGROUPS_MAX 65536         /* of Linux */
 #define STICKY 01000
 #define SET_UID 04000
 #define SET_GID 02010           /* without the group's x bit it means something else */
@@ -24,10 +25,21 @@ u32 own_uid(void) { return uids()->effective; }
 u32 own_gid(void) { return gids()->effective; }
 bool is_root(void) { return !own_uid(); }
 
+static bool is_member(u32 id, u32 own) {
+    const struct groups *g = current ? &current->process->groups : NULL;
+    bool found = id == own;
+
+    for (u32 n = 0; g && n < g->count; n++)
+        found |= g->id[n] == id;
+    return found;
+}
+
+bool in_group(u32 id) { return is_member(id, own_gid()); }
+
 /* ---- files ---- */
 
 static int check(const struct inode *i, u32 want, u32 uid, u32 gid) {
-    u32 has = i->mode >> (uid == i->uid ? 6 : gid == i->gid ? 3 : 0) & 7;
+    u32 has = i->mode >> (uid == i->uid ? 6 : is_member(i->gid, gid) ? 3 : 0) & 7;
 
     if (!uid)                   /* root cannot execute what nobody may */
         has = MAY_READ | MAY_WRITE | (is_directory(i) || i->mode & 0111 ? MAY_EXEC : 0);
@@ -135,11 +147,29 @@ i64 sys_setuid(u32 id) { return set_one(&current->process->uid, id); }
 i64 sys_setgid(u32 id) { return set_one(&current->process->gid, id); }
 
 i64 sys_getgroups(i32 size, u64 to) {
-    (void)to;
-    return size < 0 ? -EINVAL : 0;
+    const struct groups *g = &current->process->groups;
+
+    if (size < 0 || (size && (u32)size < g->count))
+        return -EINVAL;
+    return size && copy_out(to, g->id, g->count * sizeof *g->id) ? -EFAULT : (i64)g->count;
 }
 
-i64 sys_setgroups(u64 count, u64 from) {
-    (void)from;
-    return count || !is_root() ? -EPERM : 0;
+/* In ascending order, as Linux keeps them. */
+i64 sys_setgroups(u32 count, u64 from) {
+    struct groups new = {.count = count};
+
+    if (!is_root())
+        return -EPERM;
+    if (count > GROUPS_MAX)
+        return count > NGROUPS_MAX ? -EINVAL : -ENOMEM;
+    if (copy_in(new.id, from, count * sizeof *new.id))
+        return -EFAULT;
+    for (u32 n = 0; n < count; n++)
+        for (u32 at = n; at && new.id[at - 1] > new.id[at]; at--) {
+            u32 larger = new.id[at - 1];
+            new.id[at - 1] = new.id[at];
+            new.id[at] = larger;
+        }
+    current->process->groups = new;
+    return 0;
 }

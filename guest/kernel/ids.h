@@ -7,7 +7,10 @@
 struct inode;
 struct process;
 
+#define GROUPS_MAX 32
+
 struct ids { u32 real, effective, saved; };
+struct groups { u32 count, id[GROUPS_MAX]; };           /* beside the one that a process runs as */
 
 /* What somebody wants to do with a file, as its mode has it. */
 #define MAY_EXEC 1u             /* of a directory: go through it */
@@ -17,6 +20,7 @@ struct ids { u32 real, effective, saved; };
 
 bool is_root(void);
 u32 own_uid(void), own_gid(void);                       /* of what one makes */
+bool in_group(u32 id);                                  /* by its effective group, or one beside it */
 int inode_may(const struct inode *, u32 want);          /* 0 or -EACCES; by the effective user */
 int inode_may_real(const struct inode *, u32 want);
 bool owns(const struct inode *);                        /* or is root: may change what the file says of itself */

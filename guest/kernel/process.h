@@ -16,6 +16,7 @@
 struct process {
     i32 pid, group, session;
     struct ids uid, gid;
+    struct groups groups;
     struct process *parent, *children, *sibling;
     struct process *next;                       /* of all there are */
     struct task *threads;

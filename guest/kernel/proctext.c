@@ -146,7 +146,10 @@ void text_process_status(struct text *t) {
              p->umask, state, p->pid, p->pid, parent_of(p));
     add_ids(t, "Uid", &p->uid);
     add_ids(t, "Gid", &p->gid);
-    text_add(t, "FDSize:\t1024\nGroups:\t\n");
+    text_add(t, "FDSize:\t1024\nGroups:\t");
+    for (u32 i = 0; i < p->groups.count; i++)
+        text_add(t, "%u ", p->groups.id[i]);
+    text_add(t, "\n");
     text_add(t, "VmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nThreads:\t%u\n", size_of(p) / 1024, KIB(resident(p)), p->thread_count);
     text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
              p->threads ? p->threads->signals.set : 0, p->signals.set, p->threads ? p->threads->blocked : 0, ignored, caught);

@@ -9,6 +9,7 @@
 
 #define MAX_TRANSFER 0x7ffff000UL       /* as Linux: what one call moves at most */
 #define WHOLE_MAX 65536UL
+#define POSIX_FADV_NOREUSE 5            /* the last */
 enum { SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE };
 
 /* One piece, from or to the kernel's own memory. */
@@ -302,6 +303,6 @@ i64 sys_fsync(i32 fd) {
 i64 sys_fdatasync(i32 fd) { return sys_fsync(fd); }
 i64 sys_sync(void) { return 0; }
 i64 sys_fadvise64(i32 fd, i64 offset, i64 n, i32 advice) {
-    (void)offset, (void)n, (void)advice;
-    return file_at(fd) ? 0 : -EBADF;
+    (void)offset;
+    return !file_at(fd) ? -EBADF : n < 0 || advice < 0 || advice > POSIX_FADV_NOREUSE ? -EINVAL : 0;
 }

@@ -322,7 +322,9 @@ i64 sys_madvise(u64 at, u64 size, u32 advice) {
 /* Nothing is ever swapped out. */
 i64 sys_mlock(u64 at, u64 size) { return vma_is_free(mine(), at, at + ROUND_UP(size, PAGE_SIZE)) && size ? -ENOMEM : 0; }
 i64 sys_munlock(u64 at, u64 size) { return sys_mlock(at, size); }
-i64 sys_mlockall(u32 flags) { return !flags || flags > 7 ? -EINVAL : 0; }
+#define MCL_ONFAULT 4           /* says how, not what */
+
+i64 sys_mlockall(u32 flags) { return !flags || flags > 7 || flags == MCL_ONFAULT ? -EINVAL : 0; }
 i64 sys_munlockall(void) { return 0; }
 
 i64 sys_mincore(u64 at, u64 size, u64 to) {

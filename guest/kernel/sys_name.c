@@ -67,18 +67,25 @@ i64 sys_mkdirat(i32 dirfd, u64 path, u32 mode) {
     return error;
 }
 
-static bool may_make(u32 mode) {
-    u32 kind = mode & S_IFMT;
-
-    return !kind || kind == S_IFREG || kind == S_IFIFO || kind == S_IFSOCK;
+static int may_make(u32 mode) {
+    switch (mode & S_IFMT) {
+    case 0: case S_IFREG: case S_IFIFO: case S_IFSOCK:
+        return 0;
+    case S_IFCHR: case S_IFBLK: case S_IFDIR:
+        return -EPERM;
+    default:
+        return -EINVAL;
+    }
 }
 
 /* Plain files, FIFOs and names of sockets; the devices there are stand in /dev. */
 i64 sys_mknodat(i32 dirfd, u64 path, u32 mode, u32 device) {
     struct place p;
-    int error = may_make(mode) ? place_begin(&p, dirfd, path) : -EPERM;
+    int error = may_make(mode);
 
     (void)device;
+    if (!error)
+        error = place_begin(&p, dirfd, path);
     if (error)
         return error;
     if (!(error = check_new(&p, false))) {

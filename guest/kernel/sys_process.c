@@ -174,8 +174,10 @@ i64 sys_sched_setaffinity(i32 pid, u64 size, u64 from) {
 static i64 check_schedule(i32 pid, u32 policy, u64 from) {
     i32 priority;
 
-    if (pid < 0 || copy_in(&priority, from, sizeof priority))
-        return pid < 0 ? -EINVAL : -EFAULT;
+    if (pid < 0 || !from)
+        return -EINVAL;
+    if (copy_in(&priority, from, sizeof priority))
+        return -EFAULT;
     if (pid && !task_of(pid))
         return -ESRCH;
     return policy || priority ? -EINVAL : 0;
@@ -189,12 +191,13 @@ i64 sys_sched_getparam(i32 pid, u64 to) {
     i64 error = sys_sched_getscheduler(pid);
     i32 none = 0;
 
-    return error ? error : copy_out(to, &none, sizeof none);
+    return !to ? -EINVAL : error ? error : copy_out(to, &none, sizeof none);
 }
 
 static bool is_realtime(u32 policy) { return policy == SCHED_FIFO || policy == SCHED_RR; }
-i64 sys_sched_get_priority_max(u32 policy) { return policy > SCHED_DEADLINE ? -EINVAL : is_realtime(policy) ? 99 : 0; }
-i64 sys_sched_get_priority_min(u32 policy) { return policy > SCHED_DEADLINE ? -EINVAL : is_realtime(policy); }
+static bool is_policy(u32 policy) { return policy <= SCHED_DEADLINE && policy != 4; }
+i64 sys_sched_get_priority_max(u32 policy) { return !is_policy(policy) ? -EINVAL : is_realtime(policy) ? 99 : 0; }
+i64 sys_sched_get_priority_min(u32 policy) { return !is_policy(policy) ? -EINVAL : is_realtime(policy); }
 
 i64 sys_getcpu(u64 cpu, u64 node) {
     u32 zero = 0;

@@ -222,9 +222,9 @@ i64 sys_rt_sigqueueinfo(i32 pid, u32 signal, u64 from) {
 
 i64 sys_rt_tgsigqueueinfo(i32 pid, i32 tid, u32 signal, u64 from) {
     struct siginfo info;
-    i64 error = copy_info(from, signal, pid == current->process->pid, &info);
+    i64 error = copy_info(from, signal, tid == current->tid, &info);
 
-    if (error)
-        return error;
-    return pid <= 0 || tid <= 0 ? -EINVAL : send_to_thread(pid, tid, &info);
+    if (pid <= 0 || tid <= 0)
+        return error == -EFAULT ? error : -EINVAL;
+    return error ? error : send_to_thread(pid, tid, &info);
 }

@@ -200,21 +200,21 @@ i64 sys_recvmsg(i32 fd, u64 header, u32 flags) { return move_at(fd, header, flag
 
 i64 sys_getsockopt(i32 fd, u32 level, u32 option, u64 to, u64 size) {
     struct file *f;
-    u32 room;
+    i32 room;
     i64 error = socket_at(fd, &f);
 
     if (error)
         return error;
     if (copy_in(&room, size, sizeof room))
         return -EFAULT;
-    if (level != SOL_SOCKET || room < 4)
+    if (level != SOL_SOCKET || room < 0)
         return level == SOL_SOCKET ? -EINVAL : -EOPNOTSUPP;
     u32 value = option == SO_TYPE ? socket_of(f)->type : option == SO_DOMAIN ? AF_UNIX
               : option == SO_SNDBUF || option == SO_RCVBUF ? (u32)PIPE_SIZE : 0;
-    u32 four = 4;
+    u32 part = MIN((u32)room, sizeof value);
     if (option != SO_TYPE && option != SO_ERROR && option != SO_SNDBUF && option != SO_RCVBUF && option != SO_DOMAIN)
         return -ENOPROTOOPT;
-    return copy_out(to, &value, sizeof value) || copy_out(size, &four, sizeof four) ? -EFAULT : 0;
+    return copy_out(to, &value, part) || copy_out(size, &part, sizeof part) ? -EFAULT : 0;
 }
 
 i64 sys_setsockopt(i32 fd, u32 level, u32 option, u64 from, u32 size) {

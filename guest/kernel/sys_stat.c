@@ -29,8 +29,9 @@ static i64 give_stat(const struct inode *i, u64 to) {
 }
 
 i64 sys_newfstatat(i32 dirfd, u64 path, u64 to, u32 flags) {
+    bool valid = !(flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT));
     struct inode *i;
-    i64 error = path_find(dirfd, path, flags, &i);
+    i64 error = valid ? path_find(dirfd, path, flags, &i) : -EINVAL;
 
     if (error)
         return error;
@@ -114,7 +115,7 @@ static int set_mode(struct inode *i, u32 mode) {
 
 /* An owner may give a file to his own group, and that is all.  What runs with its owner's rights does so no more. */
 static int set_owner(struct inode *i, u32 uid, u32 gid) {
-    bool same = (uid == KEEP_ID || uid == i->uid) && (gid == KEEP_ID || gid == i->gid || gid == own_gid());
+    bool same = (uid == KEEP_ID || uid == i->uid) && (gid == KEEP_ID || gid == i->gid || in_group(gid));
 
     if (!is_root() && !(same && owns(i)))
         return -EPERM;
@@ -141,8 +142,9 @@ i64 sys_chmod(u64 path, u32 mode) { return sys_fchmodat(AT_FDCWD, path, mode); }
 i64 sys_fchmod(i32 fd, u32 mode) { return file_at(fd) ? set_mode(file_at(fd)->inode, mode) : -EBADF; }
 
 i64 sys_fchownat(i32 dirfd, u64 path, u32 uid, u32 gid, u32 flags) {
+    bool valid = !(flags & ~(u32)(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
     struct inode *i;
-    int error = path_find(dirfd, path, flags, &i);
+    int error = valid ? path_find(dirfd, path, flags, &i) : -EINVAL;
 
     if (error)
         return error;

@@ -5,18 +5,26 @@ The programs (``guest/linux/``) were written by someone who knew Linux and not t
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell.emu.events import Kind
+from paracell.emu.machine import Machine, Reason
 from paracell.guest import shipped
+from paracell.guest.image import load
+from paracell.guest.multiboot import Module
+from paracell.guest.rootfs import init_block
 
-from .kernels import MACHINES, run, tar_of
+from .kernels import MACHINES, MEMORY, Typed, run, tar_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from paracell.emu.events import Event
 
 TYPED = {"terminal"}  # test_linux_terminal.py
 AREAS = sorted({p.stem for p in (shipped.IMAGES.parent / "linux").glob("*.c")} - TYPED)
@@ -33,3 +41,33 @@ def test_as_on_linux(area: str, machine: str, tmp_path: Path) -> None:
     ours = run(machine, tmp_path, tar_of({f"bin/{area}": program.read_bytes()}), [f"/bin/{area}"])
     assert ours.out.decode().splitlines() == real.stdout.decode().splitlines()
     assert ours.status == real.returncode
+
+
+class Asked:
+    """The numbers of the system calls that are made."""
+
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if event.kind is Kind.SYSCALL:
+            self.numbers.add(event.data[0])
+
+    def close(self) -> None:
+        """Nothing is buffered."""
+
+
+def test_each_call_that_is_offered_is_asked_for() -> None:
+    asked = Asked()
+    for area in [*AREAS, *TYPED]:
+        program = shipped.image(f"linux/{area}").read_bytes()
+        modules = [Module("rootfs", tar_of({f"bin/{area}": program})), Module("init", init_block([f"/bin/{area}"], []))]
+        machine = Machine(MEMORY, Typed(b""))
+        machine.add_sink(asked)
+        machine.load(load(shipped.image("native.elf")), "", modules)
+        assert machine.run().reason is Reason.EXIT
+        machine.close()
+    table = (shipped.IMAGES.parent / "kernel" / "syscalls.def").read_text()
+    offered = {int(number): name for number, name in re.findall(r"^SYSCALL\((\d+), (\w+)", table, re.MULTILINE)}
+    assert [name for number, name in offered.items() if number not in asked.numbers] == []
