@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SKELETON: Final = ("bin", "dev", "etc", "proc", "tmp")
+WHO_IS_WHO: Final = {"etc/passwd": b"root:x:0:0:root:/:/bin/sh\n", "etc/group": b"root:x:0:\n"}
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_LINKS: Final = 40  # as Linux's MAXSYMLINKS
 
@@ -48,6 +49,16 @@ class Rootfs:
     def __init__(self, source: str = "default rootfs") -> None:
         self.source = source
         self.entries: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
+
+    @classmethod
+    def default(cls) -> Rootfs:
+        """Make the root file system of a container that is given none: nothing but the name of its user."""
+        rootfs = cls()
+        for name, data in WHO_IS_WHO.items():
+            info = tarfile.TarInfo(name)
+            info.mode, info.size = 0o644, len(data)
+            rootfs.entries[name] = (info, data)
+        return rootfs
 
     @classmethod
     def read(cls, path: str | Path, limit: int) -> Rootfs:

@@ -59,7 +59,7 @@ def prepare(
         memory: bytes of memory of the machine.
 
     """
-    rootfs = Rootfs.read(root, memory) if root is not None else Rootfs()
+    rootfs = Rootfs.read(root, memory) if root is not None else Rootfs.default()
     rootfs.complete()
     variables = {"PATH": PATH, "HOME": "/"}
     variables |= dict(v.split("=", 1) for v in environment)

@@ -162,6 +162,7 @@ static int load(struct program *p, const struct command *c) {
     threads_end();
     if (current->clear_tid || current->robust_list)
         futexes_of_thread(current);
+    process->most_pages = most_pages(process);
     process->mm = new;
     new->brk_start = new->brk = p->end;
     plat_as_switch(new->as);

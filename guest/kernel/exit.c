@@ -64,6 +64,7 @@ static void process_finish(struct process *p) {
     if (p->program)
         inode_put(p->program);
     p->root = p->directory = p->program = NULL;
+    p->most_pages = most_pages(p);
     p->mm = NULL;
     mm_put(mm);
     signals_drop(&p->signals, ~0UL);

@@ -240,7 +240,7 @@ struct sysinfo {
     u64 high_total, high_free;
     u32 unit;
 };
-struct rusage { struct timeval user, system; i64 rest[14]; };
+struct rusage { struct timeval user, system; u64 max_kib; i64 rest[13]; };
 
 /* ELF */
 struct elf_header {

@@ -42,6 +42,7 @@ struct process {
     u64 cpu_next;                               /* when it has run for that long, one of these rings, or its limit is there */
     char last_name[16];                         /* of its last thread */
     u64 started, cpu_ns, children_ns;
+    u64 most_pages, children_most;              /* in memory at once: in address spaces that it has left, of any one child */
     u32 death_signal;                           /* when the parent ends: PR_SET_PDEATHSIG */
     u32 keys;                                   /* protection keys in use: bit n is key n */
     i32 nice;
@@ -134,6 +135,7 @@ void wakeup(const void *channel);
 void wake_task(struct task *);                          /* whatever it sleeps on */
 u64 cpu_time(const struct process *);                   /* ns */
 u64 own_cpu_time(void);                                 /* of the current thread */
+u64 most_pages(const struct process *);                 /* that it has had in memory at once */
 
 #define FOREVER (~0UL)
 

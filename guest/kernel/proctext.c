@@ -11,7 +11,6 @@
 #include "vm.h"
 
 #define TICK (NS_PER_S / 100)
-#define KIB(pages) ((pages) * 4)
 
 void text_add(struct text *t, const char *f, ...) {
     va_list args;
@@ -150,7 +149,8 @@ void text_process_status(struct text *t) {
     for (u32 i = 0; i < p->groups.count; i++)
         text_add(t, "%u ", p->groups.id[i]);
     text_add(t, "\n");
-    text_add(t, "VmSize:\t%8lu kB\nVmRSS:\t%8lu kB\nThreads:\t%u\n", size_of(p) / 1024, KIB(resident(p)), p->thread_count);
+    text_add(t, "VmSize:\t%8lu kB\nVmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nThreads:\t%u\n", size_of(p) / 1024, KIB(most_pages(p)), KIB(resident(p)),
+             p->thread_count);
     text_add(t, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n",
              p->threads ? p->threads->signals.set : 0, p->signals.set, p->threads ? p->threads->blocked : 0, ignored, caught);
     text_add(t, "NoNewPrivs:\t%d\nSeccomp:\t0\nCpus_allowed:\t1\nCpus_allowed_list:\t0\n", p->no_new_privileges);

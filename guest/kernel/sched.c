@@ -57,6 +57,12 @@ u64 cpu_time(const struct process *p) {
     return p->cpu_ns + (p == current->process && current->since < now ? now - current->since : 0);
 }
 
+u64 most_pages(const struct process *p) {
+    u64 now = p->mm ? MAX(p->mm->most, p->mm->pages) : 0;
+
+    return MAX(p->most_pages, now);
+}
+
 u64 own_cpu_time(void) { return current->cpu_ns + now_ns() - current->since; }
 
 static void leave(struct task *t) {

@@ -42,9 +42,24 @@ i64 sys_set_tid_address(u64 at) {
     return current->tid;
 }
 
+#define ROBUST_SIZE 24          /* of the list's head, futex.c */
+
 i64 sys_set_robust_list(u64 head, u64 size) {
+    if (size != ROBUST_SIZE)
+        return -EINVAL;
     current->robust_list = head;
-    return size == 24 ? 0 : -EINVAL;
+    return 0;
+}
+
+i64 sys_get_robust_list(i32 tid, u64 head, u64 size) {
+    const struct task *t = tid ? task_of(tid) : current;
+    u64 length = ROBUST_SIZE;
+
+    if (!t)
+        return -ESRCH;
+    if (!may_look_into(t->process))
+        return -EPERM;
+    return copy_out(size, &length, sizeof length) || copy_out(head, &t->robust_list, sizeof t->robust_list) ? -EFAULT : 0;
 }
 
 i64 sys_arch_prctl(u32 code, u64 address) {

@@ -114,8 +114,9 @@ i64 sys_clock_nanosleep(u32 clock, u32 flags, u64 time, u64 left) {
 #define RUSAGE_THREAD 1
 
 i64 sys_getrusage(i32 who, u64 to) {
-    u64 ns = who == RUSAGE_CHILDREN ? current->process->children_ns : who == RUSAGE_THREAD ? own_cpu_time() : cpu_time(current->process);
-    struct rusage r = {.user = timeval_of(ns)};
+    const struct process *p = current->process;
+    u64 ns = who == RUSAGE_CHILDREN ? p->children_ns : who == RUSAGE_THREAD ? own_cpu_time() : cpu_time(p);
+    struct rusage r = {.user = timeval_of(ns), .max_kib = KIB(who == RUSAGE_CHILDREN ? p->children_most : most_pages(p))};
 
     if (who < RUSAGE_CHILDREN || who > RUSAGE_THREAD)
         return -EINVAL;

@@ -32,13 +32,15 @@ struct vma {
     struct vma *next, *previous;
 };
 
+#define KIB(pages) ((pages) * 4)
+
 struct mm {
     struct vma *first, *last, *recent;
     pte_t *root;
     u64 as;                     /* the platform's handle */
     u64 brk_start, brk;
     u64 arguments, environment, strings_end;    /* the strings on the first stack */
-    u64 pages;                  /* present, for statistics */
+    u64 pages, most;            /* present, and the most before some went: for statistics */
     u32 refs;
 };
 

@@ -144,6 +144,7 @@ static int isolate(struct mm *mm, u64 start, u64 end) {
 void vma_zap(struct mm *mm, u64 start, u64 end) {
     struct pte_run run;
 
+    mm->most = MAX(mm->most, mm->pages);
     run_begin(&run, mm);
     for (u64 va = pte_next_table(mm, start, end); va < end;) {
         pte_t *slot = pte_find(mm, va);

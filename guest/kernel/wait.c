@@ -76,12 +76,20 @@ static i64 wait_for_child(u32 which, i32 id, u32 options, struct found *f) {
 static void let_go(struct found *f, u32 options) {
     if (!f->zombie || options & WNOWAIT)
         return;
-    current->process->children_ns += f->zombie->cpu_ns + f->zombie->children_ns;
-    process_forget(f->zombie);
+    struct process *me = current->process, *child = f->zombie;
+    me->children_ns += child->cpu_ns + child->children_ns;
+    me->children_most = MAX(me->children_most, MAX(child->most_pages, child->children_most));
+    process_forget(child);
 }
 
+/* Of itself and of those that it has waited for. */
 static int give_usage(u64 to, const struct found *f) {
-    struct rusage r = {.user = timeval_of(f->zombie ? f->zombie->cpu_ns : 0)};
+    const struct process *child = f->zombie;
+    struct rusage r = {0};
+
+    if (child)
+        r = (struct rusage){.user = timeval_of(child->cpu_ns + child->children_ns),
+                            .max_kib = KIB(MAX(child->most_pages, child->children_most))};
 
     return to ? copy_out(to, &r, sizeof r) : 0;
 }

@@ -155,6 +155,50 @@ static void queued(void) {
     CALL(SYS_rt_tgsigqueueinfo, me, thread, 0, &info);
 }
 
+#define MIB (1UL << 20)
+#define RUSAGE_CHILDREN (-1)
+
+struct usage { i64 time[4], kib, rest[13]; };
+
+static i64 most(i64 who) {
+    struct usage usage = {.kib = 0};
+
+    syscall(SYS_getrusage, who, &usage);
+    return usage.kib;
+}
+
+static void touch(u64 size) {
+    char *memory = (char *)syscall(SYS_mmap, 0, size, R_W, PRIVATE_ANONYMOUS, -1, 0);
+
+    for (u64 at = 0; at < size; at += PAGE)
+        memory[at] = 1;
+    syscall(SYS_munmap, memory, size);
+}
+
+/* The most memory at once, in KiB: what went again counts, and of children the largest. */
+static void largest(void) {
+    struct usage usage = {.kib = 0};
+    i64 before = most(0);
+
+    print("-- the most memory\n");
+    CHECK(before > 0 && before < 8192);
+    touch(16 * MIB);
+    touch(MIB);
+    CHECK(most(0) >= 16384 && most(0) < before + 20000);
+    CHECK(most(RUSAGE_CHILDREN) < 16384);
+    if (fork() == 0) {
+        if (fork() == 0) {
+            touch(32 * MIB);
+            quit(0);
+        }
+        syscall(SYS_wait4, -1, NULL, 0, NULL);
+        quit(0);
+    }
+    CHECK(syscall(SYS_wait4, -1, NULL, 0, &usage) > 0);
+    CHECK(usage.kib >= 32768 && usage.kib < 40000);
+    CHECK(most(RUSAGE_CHILDREN) >= 32768);
+}
+
 int main(int argc, char **argv) {
     (void)argc, (void)argv;
     apart();
@@ -162,5 +206,6 @@ int main(int argc, char **argv) {
     schedules();
     locked();
     queued();
+    largest();
     return 42;
 }

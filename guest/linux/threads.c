@@ -243,8 +243,35 @@ static i64 dies(void *n) {
     item.word = tid() | (i32)0x80000000, item2.word = 1, item3.word = tid();
     CALL(SYS_set_robust_list, &head, sizeof head);
     CALL(SYS_set_robust_list, &head, 10);
+    struct robust *list = NULL;
+    u64 size = 0;
+    CALL(SYS_get_robust_list, 0, &list, &size);
+    CHECK(list == &head && size == sizeof head);
     (void)n;
     return 0;
+}
+
+/* A process, too, leaves a lock behind: in memory that it shares. */
+static void process_dies(void) {
+    static struct robust head;
+    struct { struct robust *next; volatile i32 word; } *lock = (void *)syscall(SYS_mmap, 0, PAGE, R_W, SHARED_ANONYMOUS, -1, 0);
+    struct robust *list = NULL;
+    u64 size;
+
+    if (fork() == 0) {
+        CALL(SYS_get_robust_list, 0, &list, &size);
+        CHECK(list == NULL);
+        head = (struct robust){(void *)lock, (char *)&lock->word - (char *)lock, NULL};
+        lock->next = &head;
+        lock->word = (i32)syscall(SYS_getpid) | (i32)0x80000000;
+        syscall(SYS_set_robust_list, &head, sizeof head);
+        quit(0);
+    }
+    reap("with a lock", -1);
+    print("its word %x\n", (u32)lock->word);
+    CALL(SYS_get_robust_list, 0x3fffffff, &list, &size);
+    CALL(SYS_get_robust_list, 0, 8, &size);
+    CALL(SYS_get_robust_list, 0, &list, NULL);
 }
 
 static void robust(void) {
@@ -252,6 +279,7 @@ static void robust(void) {
     start(0, dies);
     join(0);
     print("taken %x, another's %x, pending %x\n", (u32)item.word, (u32)item2.word, (u32)item3.word);
+    process_dies();
 }
 
 static void on_signal(i32 signal) { handled_by = tid(), counter = signal; add(&ready, 1); }

@@ -52,11 +52,12 @@ def test_a_directory_becomes_a_gnu_tar(tmp_path: Path) -> None:
 
 
 def test_the_default_has_its_directories() -> None:
-    rootfs = Rootfs()
+    rootfs = Rootfs.default()
     rootfs.complete()
     found = members(rootfs.to_tar())
-    assert set(found) == set(SKELETON)
+    assert set(found) == {*SKELETON, "etc/passwd", "etc/group"}
     assert found["tmp"].mode == 0o1777
+    assert found["etc/passwd"].mode == 0o644
 
 
 def test_programs_are_looked_up_through_links(tmp_path: Path) -> None:
