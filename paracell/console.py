@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
+import struct
 import termios
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 1 << 16
 _AGAIN: Final = 0.05  # seconds
+_LOOK: Final = 0.2
 _NO_KEY: Final = b"\0"  # _POSIX_VDISABLE
 ESCAPE: Final = b"\x1d"  # Ctrl-]: ends a run whose guest has all the other keys
 
@@ -37,6 +41,7 @@ class Console:
         self._stdin = stdin
         self._outputs = outputs
         self._waiting = b""
+        self._size = b""
 
     def write(self, stream: int, data: bytes) -> None:
         """Write all of it: stream 0 is COM1 and stdout, 1 is COM2 and stderr.  `BrokenPipeError` when nobody reads."""
@@ -47,15 +52,32 @@ class Console:
 
     def read(self, count: int) -> bytes:
         """Give up to `count` bytes of stdin that are there; b"" when there is none now, or never again (`ended`)."""
-        if not self._waiting and not self.ended and self.wait(0):
+        if not self._waiting and not self.ended and self._readable(0):
             self._fetch()
         data, self._waiting = self._waiting[:count], self._waiting[count:]
         return data
 
+    def resized(self, lines: int, columns: int) -> None:
+        """Tell the guest how large the screen is now; may be called from another thread."""
+        self._size = struct.pack("<2H", lines, columns)
+
+    def control(self, count: int) -> bytes:
+        """Give the size of a screen that has changed: lines and columns, 16 bits each."""
+        size, self._size = self._size, b""
+        return size[:count]
+
     def wait(self, seconds: float | None) -> bool:
-        """Sleep until there is something to read, the end included; False after `seconds`."""
-        if self._waiting or self.ended:
-            return True
+        """Sleep until there is something to read, the end included, or a new size; False after `seconds`."""
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        while not (self._waiting or self.ended or self._size):
+            left = end - time.monotonic()
+            if self._readable(max(min(left, _LOOK), 0)):
+                break
+            if left <= _LOOK:
+                return False
+        return True
+
+    def _readable(self, seconds: float) -> bool:
         try:
             return bool(select.select([self._stdin], [], [], seconds)[0])
         except (OSError, ValueError):  # stdin was closed by whoever started us
@@ -114,11 +136,19 @@ def unedited(descriptor: int = 0, *, whole: bool = False) -> Iterator[bool]:
 
 @contextmanager
 def watched(console: Console, attend: Callable[[], None]) -> Iterator[None]:
-    """Call `attend`, from another thread, while there is input that nobody has read: a guest that makes no event does not look."""
+    """Call `attend`, from another thread, while there is input that nobody has read: a guest that makes no event does not look.
+
+    A new size of the screen is input, too.
+    """
     out, into = os.pipe()
 
     def watch() -> None:
+        size = window()
         while not select.select([out], [], [], _AGAIN)[0]:
+            now = window()
+            if now is not None and now != size:
+                size = now
+                console.resized(*now)
             if not console.ended and console.wait(0):
                 attend()
 

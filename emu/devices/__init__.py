@@ -40,6 +40,9 @@ class ConsolePorts(Protocol):
     def read(self, count: int) -> bytes:
         """Give up to `count` bytes that have come in on COM1."""
 
+    def control(self, count: int) -> bytes:
+        """Give up to `count` bytes that have come in on COM2: what the screen tells of itself."""
+
     def wait(self, seconds: float | None) -> bool:
         """Sleep until there is something to read, the end included; False after `seconds`."""
 
@@ -62,6 +65,10 @@ class NoConsole:
         self.sent[stream].extend(data)
 
     def read(self, count: int) -> bytes:  # noqa: ARG002
+        """Give nothing."""
+        return b""
+
+    def control(self, count: int) -> bytes:  # noqa: ARG002
         """Give nothing."""
         return b""
 
@@ -102,7 +109,7 @@ class Devices:
         self.unknown: dict[int, int] = {}
         write, read = self.console.write, self.console.read
         self.com1 = Uart(_COM1, lambda data: write(0, data), read, lambda: self.console.ended, self.changed)
-        self.com2 = Uart(_COM2, lambda data: write(1, data), lambda _count: b"", lambda: True, self.changed)
+        self.com2 = Uart(_COM2, lambda data: write(1, data), self.console.control, lambda: True, self.changed)
         self.pic = Pic()
         self.pit = Pit(clock)
         self.lapic = Lapic(clock, self.changed)

@@ -97,7 +97,7 @@ static i64 console(u64 number, u64 stream, u64 va, u64 count) {
         if (!memory)
             kill_container("console bytes that are not its own", va);
         if (number == HC_CONSOLE_READ) {
-            i64 got = plat_console_read(memory, part);
+            i64 got = plat_console_read((int)stream, memory, part);
             return total && got <= 0 ? total : got;
         }
         plat_console_write((int)stream, memory, part);
@@ -123,7 +123,9 @@ static i64 wait(void) {
 
 static i64 console_write(u64 stream, u64 from, u64 count) { return console(HC_CONSOLE_WRITE, stream, from, count); }
 /* The input is the first container's; for the others it is over before it has begun. */
-static i64 console_read(u64 to, u64 count) { return self->number ? 0 : console(HC_CONSOLE_READ, 0, to, count); }
+static i64 console_read(u64 stream, u64 to, u64 count) {
+    return self->number ? 0 : console(HC_CONSOLE_READ, stream, to, count);
+}
 static i64 end(u64 status) { container_ended((int)status & 0xff); }
 static i64 cycles_per_second(void) { return (i64)plat_cycles_per_second(); }
 

@@ -48,7 +48,7 @@ static void thread_begin(void) {
 
 static void prepare_thread(struct task *t, const struct clone *c) {
     struct trapframe *tf = frame_of(t);
-    u64 *stack = (u64 *)tf - 7;         /* what switch_context() takes: six registers, and where to go */
+    u64 *stack = (u64 *)tf - 8;         /* what switch_context() takes: six registers, where to go, and what a call would push */
 
     memset(stack, 0, 6 * sizeof *stack);
     stack[6] = (u64)thread_begin;

@@ -27,6 +27,7 @@ struct plat_context { u64 fs, gs, own[3]; };
 
 #define VEC_SYSCALL 256
 #define VEC_IRQ0    32
+#define IRQ_SCREEN  (VEC_IRQ0 + 3)              /* stream 2 has a byte: the screen tells of itself (tty_control.c) */
 
 struct blob { u8 *data; u64 size; };
 
@@ -74,7 +75,7 @@ void plat_wait(void);                                       /* sleep until an in
 
 /* Console: stream 0/1 is COM1, 2 is COM2. */
 void plat_console_write(int stream, const u8 *, u64 count);
-i64  plat_console_read(u8 *, u64 count);                    /* ≥1 bytes, 0 at end of input, -EAGAIN if none yet */
+i64  plat_console_read(int stream, u8 *, u64 count);        /* ≥1 bytes, 0 at end of input, -EAGAIN if none yet */
 
 void plat_exit(int status) __attribute__((noreturn));
 

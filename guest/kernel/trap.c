@@ -56,6 +56,8 @@ static void page_fault(struct trapframe *tf, u64 address) {
 static void interrupt(u64 vector) {
     if (vector == IRQ_TIMER)
         timers_ring();
+    else if (vector == IRQ_SCREEN)
+        tty_resized();
     else
         tty_interrupt();
 }

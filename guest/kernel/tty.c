@@ -21,7 +21,7 @@ void tty_interrupt(void) {
 
 /* A pipe's bytes go straight to the reader. */
 static i64 read_plain(u8 *to, u64 n) {
-    i64 got = tty.at_end ? 0 : plat_console_read(to, n);
+    i64 got = tty.at_end ? 0 : plat_console_read(0, to, n);
 
     tty.at_end |= got == 0;
     return got;

@@ -77,11 +77,28 @@ static i64 control_output(u64 how) {
     return how <= START_INPUT ? 0 : -EINVAL;
 }
 
-static i64 set_window(u64 from) {
-    if (copy_in(&tty.window, from, sizeof tty.window))
-        return -EFAULT;
+static void resize(struct winsize new) {
+    if (memcmp(&new, &tty.window, sizeof new) == 0)
+        return;
+    tty.window = new;
     tty_tell_foreground(SIGWINCH);
+}
+
+static i64 set_window(u64 from) {
+    struct winsize new;
+
+    if (copy_in(&new, from, sizeof new))
+        return -EFAULT;
+    resize(new);
     return 0;
+}
+
+/* A serial line has no word for it, so it comes beside what is typed: lines and columns, two bytes each, on the other line. */
+void tty_resized(void) {
+    u16 size[2];
+
+    while (plat_console_read(2, (u8 *)size, sizeof size) == sizeof size)
+        resize((struct winsize){.rows = size[0], .columns = size[1]});
 }
 
 static i64 set_foreground(u64 from) {

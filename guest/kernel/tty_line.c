@@ -124,7 +124,7 @@ void tty_pump(void) {
     u8 bytes[256];
 
     for (u64 most; !tty.at_end && (most = room());) {
-        i64 n = plat_console_read(bytes, MIN(sizeof bytes, most));
+        i64 n = plat_console_read(0, bytes, MIN(sizeof bytes, most));
         if (n == 0) {
             tty.at_end = true;
             tty_start();                /* nobody could any more */

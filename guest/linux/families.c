@@ -157,6 +157,27 @@ static void orphans(void) {
     handle(SIGCHLD, SIG_DFL, 0, 0);
 }
 
+static volatile i32 greeted;
+
+static void greet(i32 signal) { greeted = signal; }
+
+/* A signal that is there before its child has run at all: the handler comes first. */
+static void newborn(void) {
+    print("-- newborn\n");
+    handle(SIGUSR1, (void *)greet, 0, 0);
+    for (i32 i = 0; i < 3; i++) {
+        i64 pid = fork();
+        if (pid == 0) {
+            while (!greeted)
+                syscall(SYS_sched_yield);
+            quit(greeted == SIGUSR1 ? 7 : 1);
+        }
+        CALL(SYS_kill, pid, SIGUSR1);
+        reap("newborn", pid);
+    }
+    handle(SIGUSR1, SIG_DFL, 0, 0);
+}
+
 int main(int argc, char **argv) {
     (void)argv;
     if (argc > 1)
@@ -167,5 +188,6 @@ int main(int argc, char **argv) {
     locks();
     waits_for_vfork();
     orphans();
+    newborn();
     return 42;
 }

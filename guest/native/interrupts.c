@@ -24,6 +24,7 @@ void pic_init(void) {
     outb(MASTER + 1, 1);                /* ICW4: 8086 */
     outb(SLAVE + 1, 1);
     masked &= (u16)~(1 << CASCADE);
+    pic_unmask(3);                      /* COM2 */
     pic_unmask(4);                      /* COM1 */
 }
 

@@ -1,4 +1,4 @@
-/* COM1: the program's input and output.  COM2: its errors and the kernel's messages.
+/* COM1: the program's input and output.  COM2: its errors and the kernel's messages, and what the screen tells of itself.
  * A 16550 takes 16 bytes when its holding register is empty. */
 #include "errno.h"
 #include "native.h"
@@ -33,10 +33,13 @@ void uart_init(void) {
     init(COM1);
     init(COM2);
     outb(COM1 + IER, 0x09);     /* received data, and the carrier that falls at the end of input */
+    outb(COM2 + IER, 0x01);
 }
 
+static u16 port_of(int stream) { return stream == 2 ? COM2 : COM1; }
+
 void plat_console_write(int stream, const u8 *from, u64 count) {
-    u16 port = stream == 2 ? COM2 : COM1;
+    u16 port = port_of(stream);
 
     while (count) {
         u64 n = MIN(count, FIFO);
@@ -54,12 +57,13 @@ void uart_drain(void) {
         ;
 }
 
-i64 plat_console_read(u8 *to, u64 count) {
+i64 plat_console_read(int stream, u8 *to, u64 count) {
+    u16 port = port_of(stream);
     u64 got = 0;
 
-    while (got < count && inb(COM1 + LSR) & LSR_DR)
-        to[got++] = inb(COM1 + DATA);
+    while (got < count && inb(port + LSR) & LSR_DR)
+        to[got++] = inb(port + DATA);
     if (got)
         return (i64)got;
-    return inb(COM1 + MSR) & MSR_DCD ? -EAGAIN : 0;
+    return inb(port + MSR) & MSR_DCD ? -EAGAIN : 0;
 }

@@ -31,7 +31,7 @@
 #define HC_TIMER         5      /* deadline */
 #define HC_WAIT          6      /* → the vector that came */
 #define HC_CONSOLE_WRITE 7      /* stream, from, count */
-#define HC_CONSOLE_READ  8      /* to, count */
+#define HC_CONSOLE_READ  8      /* stream, to, count */
 #define HC_EXIT          9      /* status */
 #define HC_HZ           10
 #define HC_COUNT        11

@@ -150,7 +150,9 @@ void plat_console_write(int stream, const u8 *from, u64 count) {
     hypercall(HC_CONSOLE_WRITE, (u64)stream, (u64)from, count, 0);
 }
 
-i64 plat_console_read(u8 *to, u64 count) { return hypercall(HC_CONSOLE_READ, (u64)to, count, 0, 0); }
+i64 plat_console_read(int stream, u8 *to, u64 count) {
+    return hypercall(HC_CONSOLE_READ, (u64)stream, (u64)to, count, 0);
+}
 
 void plat_exit(int status) {
     hypercall(HC_EXIT, (u64)status, 0, 0, 0);

@@ -1,4 +1,4 @@
-"""Somebody sits at the terminal: line editing, Ctrl-C, Ctrl-Z and Ctrl-] in an interactive shell."""
+"""Somebody sits at the terminal: line editing, Ctrl-C, Ctrl-Z, Ctrl-] and another size of the window, in an interactive shell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import sys
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ class Terminal:
             command = [sys.executable, "-m", "paracell", "run", "--runtime", runtime, "busybox", "sh"]
             os.execv(sys.executable, command)
         self.seen = b""
+
+    def resize(self, lines: int, columns: int) -> None:
+        termios.tcsetwinsize(self.fd, (lines, columns))
 
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
@@ -68,7 +72,7 @@ class Terminal:
 @pytest.fixture(params=["native", "paracell"])
 def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     shell = Terminal(request.param)
-    shell.expect("/ # ")
+    shell.expect("~ # ")
     yield shell
     with contextlib.suppress(ProcessLookupError):
         os.kill(shell.pid, signal.SIGKILL)
@@ -77,7 +81,7 @@ def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
 def test_a_line_is_edited_and_run(terminal: Terminal) -> None:
     terminal.type("echo helpo\x7f\x7flo\x1b[D\x1b[D\x1b[D\x1b[D\x1b[Dsay \n")
     terminal.expect("say hello\r\n")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type("exit 3\n")
     assert terminal.status() == 3
 
@@ -88,14 +92,14 @@ def test_ctrl_c_ends_what_runs_and_not_the_shell(terminal: Terminal) -> None:
     terminal.type("hello\n")
     terminal.expect("hello\r\nhello\r\n")
     terminal.type("\x03")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type("echo status $?\n")
     terminal.expect("status 130\r\n")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type("echo g''o; while :; do :; done\n")  # no event in it
     terminal.expect("go\r\n")
     terminal.type("\x03")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type("exit\n")
     assert terminal.status() == 130
 
@@ -105,26 +109,41 @@ def test_ctrl_z_stops_a_job_and_fg_goes_on(terminal: Terminal) -> None:
     terminal.expect("go\r\n")
     terminal.type("\x1a")
     terminal.expect("[1]+  Stopped")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type("jobs; kill -9 %1; fg; echo gone $?\n")
     terminal.expect("Stopped")
     terminal.expect("gone 137\r\n")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type('sh -c \'echo g""o; while read line; do echo "<$line>"; done\'\n')
     terminal.expect("go\r\n")
     terminal.type("once\n")
     terminal.expect("<once>\r\n")
     terminal.type("\x1a")
     terminal.expect("Stopped")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type("fg\n")
     terminal.expect("echo g")
     terminal.type("again\n")
     terminal.expect("<again>\r\n")  # only now has the shell left its raw mode, in which Ctrl-D is a byte like any other
     terminal.type("\x04")
-    terminal.expect("/ # ")
+    terminal.expect("~ # ")
     terminal.type("exit\n")
     assert terminal.status() == 0
+
+
+def test_the_window_changes_its_size(terminal: Terminal) -> None:
+    """While a program waits for a key, while one sleeps, and while one runs without a break."""
+    terminal.type('sh -c \'trap "stty size" WINCH; echo g""o; read x; sleep 1; while :; do :; done\'\n')
+    terminal.expect("go\r\n")
+    terminal.resize(30, 100)
+    terminal.expect("30 100\r\n")
+    terminal.type("\n")
+    terminal.resize(31, 101)
+    terminal.expect("31 101\r\n")
+    terminal.resize(32, 102)
+    terminal.expect("32 102\r\n")
+    terminal.type("\x03")
+    terminal.expect("~ # ")
 
 
 def test_ctrl_bracket_ends_the_run_whatever_the_guest_does(terminal: Terminal) -> None:

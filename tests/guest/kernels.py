@@ -62,6 +62,10 @@ class Typed:
         self.ended = not self._left
         return data
 
+    def control(self, count: int) -> bytes:
+        del count
+        return b""
+
     def wait(self, seconds: float | None) -> bool:
         del seconds
         return True

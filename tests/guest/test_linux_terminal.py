@@ -71,6 +71,10 @@ class Typist:
         data, self._typed = self._typed[:count], self._typed[count:]
         return data
 
+    def control(self, count: int) -> bytes:
+        del count
+        return b""
+
     def wait(self, seconds: float | None) -> bool:
         del seconds
         comes, self._new = self._new, False
