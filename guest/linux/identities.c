@@ -129,7 +129,7 @@ static void locked(void) {
     CALL(SYS_mlockall, 0);
     CALL(SYS_mlockall, 8);
     CALL(SYS_mlockall, 4);
-    CALL(SYS_mlockall, 1);
+    CALL(SYS_mlockall, 2);
     CALL(SYS_munlockall);
 }
 
@@ -175,28 +175,28 @@ static void touch(u64 size) {
     syscall(SYS_munmap, memory, size);
 }
 
-/* The most memory at once, in KiB: what went again counts, and of children the largest. */
+/* The most memory at once, in KiB: what went again counts, and of children the largest.  Linux counts in lots of pages,
+ * one lot for each processor, so a few MiB may be missing. */
 static void largest(void) {
     struct usage usage = {.kib = 0};
     i64 before = most(0);
 
     print("-- the most memory\n");
-    CHECK(before > 0 && before < 8192);
-    touch(16 * MIB);
+    touch(32 * MIB);
     touch(MIB);
-    CHECK(most(0) >= 16384 && most(0) < before + 20000);
-    CHECK(most(RUSAGE_CHILDREN) < 16384);
+    CHECK(most(0) - before > 24000 && most(0) - before < 42000);
+    CHECK(most(RUSAGE_CHILDREN) < 24000);
     if (fork() == 0) {
         if (fork() == 0) {
-            touch(32 * MIB);
+            touch(64 * MIB);
             quit(0);
         }
         syscall(SYS_wait4, -1, NULL, 0, NULL);
         quit(0);
     }
     CHECK(syscall(SYS_wait4, -1, NULL, 0, &usage) > 0);
-    CHECK(usage.kib >= 32768 && usage.kib < 40000);
-    CHECK(most(RUSAGE_CHILDREN) >= 32768);
+    CHECK(usage.kib > 56000 && usage.kib < 75000);
+    CHECK(most(RUSAGE_CHILDREN) > 56000);
 }
 
 int main(int argc, char **argv) {
