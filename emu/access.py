@@ -121,7 +121,7 @@ class LinearAccess:
 
     def read_system(self, gva: int, size: int) -> int:
         """Read a number as an implicit supervisor access."""
-        pa = self.translation.quick(gva, size, _READ, system=True)
+        pa = self.translation.probe(gva, size, _READ, system=True)
         if pa >= 0:
             return int.from_bytes(self.memory.ram[pa : pa + size], "little")
         return int.from_bytes(self.read_bytes(gva, size, system=True), "little")

@@ -69,7 +69,7 @@ class Breakpoints:
             engine.unhook(hook)
         self._hooks.clear()
         self._set = wanted
-        self._cpu.forget_ways()
+        self._cpu.forget_transitions()
         self.inhibited = -1
         self.watching = any(point.kind != _EXECUTE for point in wanted)
         for point in wanted:

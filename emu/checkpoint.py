@@ -65,7 +65,7 @@ class Checkpoint:
         machine.clock.cycles = self._cycles
         machine.devices.load(self._devices)
         machine.forget_events()
-        cpu.forget_ways()
+        cpu.forget_transitions()
         if same:
             cpu.translation.switch()  # all that can differ is which slot the context has
         else:

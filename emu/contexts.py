@@ -32,20 +32,20 @@ NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
 SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
 IDENTITY: Final = bytes([0x77]) * 512
 _SHARERS: Final = 64  # PKRUs that one slot stands for: a guest can make up four billion
-_FAMILIES: Final = 4096  # kept in mind: the same goes for PKRS
+_MODES: Final = 4096  # kept in mind: the same goes for PKRS
 
 
 class Slot:
-    """What one TCG slot holds: a table of rights, and the family (PKRU → slot) and the PKRUs that name it.
+    """What one TCG slot holds: a table of rights, and the PKRUs that name it in `slot_by_pkru`.
 
     Under SMAP a supervisor's rights to user pages do not depend on keys: all its contexts that differ in PKRU alone are one.
     `context` is None where the slot stands for several.
     """
 
-    __slots__ = ("context", "family", "pkrus", "system", "table")
+    __slots__ = ("context", "pkrus", "slot_by_pkru", "system", "table")
 
     def __init__(self) -> None:
-        self.family: dict[int, int] | None = None
+        self.slot_by_pkru: dict[int, int] | None = None
         self.pkrus: list[int] = []
         self.table = IDENTITY
         self.context: Context | None = Context(user=False)
@@ -58,9 +58,9 @@ class Contexts:
     Attributes:
         paging: mode, root and reserved bits now in force.
         slots: what each of the three holds.
-        now, before: the number of the slot in use, and of the one before it.
+        current_slot, previous_slot: the number of the slot in use, and of the one before it.
         table: the rights of the context in use.
-        family: PKRU → slot, for contexts that differ from this one in PKRU alone.
+        slot_by_pkru: PKRU → slot, for contexts that differ from this one in PKRU alone.
 
     """
 
@@ -69,21 +69,21 @@ class Contexts:
         self.engine = engine
         self.paging = Paging(Mode.NONE, 0)
         self.slots = (Slot(), Slot(), Slot())
-        self.now = 0
-        self.before = 1
+        self.current_slot = 0
+        self.previous_slot = 1
         self.table = IDENTITY
-        self.family: dict[int, int] = {}
-        self._bases: dict[tuple[Any, ...], int] = {}
-        self._base = 0
-        self._families: dict[tuple[int, int, int], dict[int, int]] = {}
-        self._modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → family, while the rest stays
+        self.slot_by_pkru: dict[int, int] = {}
+        self._address_spaces: dict[tuple[Any, ...], int] = {}
+        self._address_space = 0
+        self._slots_by_mode: dict[tuple[int, int, int], dict[int, int]] = {}
+        self._current_modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → slot_by_pkru, while the rest stays
         self._q = engine.q
         self._d = engine.d
 
     def select(self, key: tuple[Any, ...]) -> None:
         """Take note of everything that contexts depend on besides privilege and keys: mode, PCID, control bits."""
-        self._base = self._bases.setdefault(key, len(self._bases))
-        self._modes = {}
+        self._address_space = self._address_spaces.setdefault(key, len(self._address_spaces))
+        self._current_modes = {}
 
     def context(self, *, user: bool, system: bool = False) -> Context:
         """Give the context of an access by the current mode (SDM "Access Rights")."""
@@ -100,48 +100,50 @@ class Contexts:
         """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
         cpu = self.cpu
         mode = 3 if cpu.cpl == 3 else self._q[_EFLAGS] & _AC
-        family = self._modes.get(mode)
-        if family is None:
-            if len(self._families) > _FAMILIES:
-                self._families.clear()
-            family = self._modes[mode] = self._families.setdefault((self._base, mode, cpu.pkrs), {})
-        self.family = family
-        number = family.get(cpu.pkru)
+        slot_by_pkru = self._current_modes.get(mode)
+        if slot_by_pkru is None:
+            if len(self._slots_by_mode) > _MODES:
+                self._slots_by_mode.clear()
+            slot_by_pkru = self._current_modes[mode] = self._slots_by_mode.setdefault(
+                (self._address_space, mode, cpu.pkrs), {}
+            )
+        self.slot_by_pkru = slot_by_pkru
+        number = slot_by_pkru.get(cpu.pkru)
         if number is None or number == SMAP_SLOT:
             self.switch_keys(cpu.pkru)
-        elif number != self.now:
-            self._enter(number)
+        elif number != self.current_slot:
+            self._use(number)
 
     def switch_supervisor_keys(self) -> None:
         """The same where PKRS has changed."""
-        self._modes = {}
-        self.cpu.forget_ways()
+        self._current_modes = {}
+        self.cpu.forget_transitions()
         self.switch()
 
     def switch_keys(self, pkru: int) -> None:
         """The same where only PKRU has changed: the way through a gate."""
-        number = self.family.get(pkru)
+        number = self.slot_by_pkru.get(pkru)
         if number is None or (number == SMAP_SLOT and self._q[_EFLAGS] & _AC):
             number = self._assign(pkru)
-        if number != self.now:  # as `_enter`, without a call
-            self.before, self.now = self.now, number
+        if number != self.current_slot:  # as `_use`, without a call
+            self.previous_slot, self.current_slot = self.current_slot, number
             self.table = self.slots[number].table
             d = self._d
             d[_HFLAGS] = d[_HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
 
-    def here(self) -> tuple[int, bytes, dict[int, int]]:
-        """Give the current context, for `go`."""
-        return self.now, self.table, self.family
+    def capture(self) -> tuple[int, bytes, dict[int, int]]:
+        """Give the current context, for `enter`."""
+        return self.current_slot, self.table, self.slot_by_pkru
 
-    def go(self, number: int, table: bytes, family: dict[int, int]) -> None:
-        """Take a context that `here` gave; TCG's hflags are the caller's.  `Cpu.forget_ways` says when it no longer holds."""
-        if number != self.now:
-            self.before, self.now = self.now, number
+    def enter(self, number: int, table: bytes, slot_by_pkru: dict[int, int]) -> None:
+        """Take a context that `capture` gave; TCG's hflags are the caller's.  `Cpu.forget_transitions` says when it no longer holds."""
+        if number != self.current_slot:
+            self.previous_slot, self.current_slot = self.current_slot, number
             self.table = table
-        self.family = family
+        self.slot_by_pkru = slot_by_pkru
 
-    def _enter(self, number: int) -> None:
-        self.before, self.now = self.now, number
+    def _use(self, number: int) -> None:
+        self.previous_slot, self.current_slot = self.current_slot, number
         self.table = self.slots[number].table
         d = self._d
         d[_HFLAGS] = d[_HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
@@ -150,52 +152,52 @@ class Contexts:
         """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
         context = self.context(user=self.cpu.cpl == 3)
         table = rights.table(context) if self.paging.mode else IDENTITY
-        number = self._twin(table)
+        number = self._same_rights(table)
         if number is not None:
             self.slots[number].pkrus.append(pkru)
             self.slots[number].context = self.slots[number].system = None
-            self.family[pkru] = number
+            self.slot_by_pkru[pkru] = number
             return number
-        number = 3 - self.now - self.before
+        number = 3 - self.current_slot - self.previous_slot
         if number == SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
-            number = self.before
+            number = self.previous_slot
         slot = self.slots[number]
-        self.cpu.forget_ways()
+        self.cpu.forget_transitions()
         self._empty(number)
-        old = self.family.get(pkru)
+        old = self.slot_by_pkru.get(pkru)
         if old is not None:
             self._empty(old)
-        slot.family, slot.pkrus = self.family, [pkru]
+        slot.slot_by_pkru, slot.pkrus = self.slot_by_pkru, [pkru]
         slot.context, slot.table, slot.system = context, table, None
-        self.family[pkru] = number
-        if number == self.now:
+        self.slot_by_pkru[pkru] = number
+        if number == self.current_slot:
             self.table = slot.table
         return number
 
-    def _twin(self, table: bytes) -> int | None:
+    def _same_rights(self, table: bytes) -> int | None:
         """Give the slot of a supervisor's context that differs from this one in PKRU and in no right."""
         if self.cpu.cpl == 3 or self.engine.q[_EFLAGS] & _AC:
             return None
         for number, slot in enumerate(self.slots):
-            if slot.family is self.family and slot.table is table and len(slot.pkrus) < _SHARERS:
+            if slot.slot_by_pkru is self.slot_by_pkru and slot.table is table and len(slot.pkrus) < _SHARERS:
                 return number
         return None
 
     def _empty(self, number: int) -> None:
         slot = self.slots[number]
-        if slot.family is None:
+        if slot.slot_by_pkru is None:
             return
         for pkru in slot.pkrus:
-            slot.family.pop(pkru, None)
-        slot.family = None
+            slot.slot_by_pkru.pop(pkru, None)
+        slot.slot_by_pkru = None
         self.engine.flush_slots(SLOTS[number][1])
 
     @property
     def current(self) -> Context:
         """The context in use."""
-        return self.slots[self.now].context or self.context(user=self.cpu.cpl == 3)
+        return self.slots[self.current_slot].context or self.context(user=self.cpu.cpl == 3)
 
     @property
     def ac_moves(self) -> bool:
         """The slot in use is the one that TCG leaves by itself when RFLAGS.AC is set."""
-        return self.now == SMAP_SLOT
+        return self.current_slot == SMAP_SLOT

@@ -16,17 +16,17 @@ from .breakpoints import Breakpoints
 from .cost import DEFAULT
 from .events import Event, Kind, Who
 from .faults import GP
+from .transitions import bind_take_gate, bind_take_iret
 from .translation import Translation
-from .ways import bind_back, bind_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .clock import Clock
-    from .decode import Insn, Mem, Operand
+    from .decode import Insn, Operand
     from .engine import Engine
     from .memory import Memory
-    from .ways import Back, Door, Way
+    from .transitions import GatePath, IretPath, SyscallPath
 
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R8, R9, R10, R11, R12, R13, R14, R15 = range(8, 16)
@@ -105,9 +105,9 @@ class Cpu(LinearAccess):
         q: TCG's live state as 64-bit words: ``q[RAX]`` … ``q[R15]``, ``q[RIP]``.
         cpl: the guest's privilege level, 0 to 3.
         emit: takes each `Event`, or None when nobody listens.
-        way_in, way_out: SYSCALL and SYSRET as they were worked out the last time.
-        doors: gates of the IDT, by vector, with bit 8 set for INT n.
-        backs: IRETQ, by CS and SS in the frame.
+        syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
+        gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
+        iret_paths: IRETQ, by CS and SS in the frame.
 
     """
 
@@ -117,10 +117,10 @@ class Cpu(LinearAccess):
         self.clock = clock
         self.q = engine.q
         self.d = engine.d
-        self.way_in: Way | None = None
-        self.way_out: Way | None = None
-        self.doors: dict[int, Door] = {}
-        self.backs: dict[int, Back] = {}
+        self.syscall_path: SyscallPath | None = None
+        self.sysret_path: SyscallPath | None = None
+        self.gate_paths: dict[int, GatePath] = {}
+        self.iret_paths: dict[int, IretPath] = {}
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
@@ -129,7 +129,7 @@ class Cpu(LinearAccess):
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
         self.reset()
-        self.through, self.back = bind_through(self), bind_back(self)
+        self.take_gate, self.take_iret = bind_take_gate(self), bind_take_iret(self)
 
     def reset(self) -> None:
         """Put the state at what a multiboot loader leaves: 32-bit flat protected mode, paging off, ring 0."""
@@ -148,7 +148,7 @@ class Cpu(LinearAccess):
         self.segments: list[Segment] = [FLAT_DATA32] * 6
         self.tsc_offset = 0
         self.nmi_blocked = False
-        self.shadow = False  # the instruction after STI or MOV SS: interrupts wait
+        self.interrupt_shadow = False  # the instruction after STI or MOV SS: interrupts wait
         self.halted = False
         for register in range(17):
             self.q[register] = 0
@@ -277,16 +277,16 @@ class Cpu(LinearAccess):
         self.translation.switch()
 
     def _iopl_changed(self) -> None:
-        self.forget_ways()
+        self.forget_transitions()
         self.engine.drop_all_code()  # which of POPF, PUSHF, CLI and STI need a hook depends on IOPL
 
-    def forget_ways(self) -> None:
+    def forget_transitions(self) -> None:
         """Something has changed that crossings were worked out from."""
-        self.way_in = self.way_out = None
-        self.doors.clear()
-        self.backs.clear()
+        self.syscall_path = self.sysret_path = None
+        self.gate_paths.clear()
+        self.iret_paths.clear()
 
-    def keep(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Keep an exception of a callback for the run loop, and stop TCG."""
         if self.failure is None:
             self.failure = error
@@ -391,13 +391,13 @@ class Cpu(LinearAccess):
         rip = self.q[RIP] + insn.length
         self.q[RIP] = rip if self.d[_HFLAGS] & _HF_CS64 else rip & 0xFFFFFFFF
 
-    def hold_off(self) -> None:
+    def block_interrupts(self) -> None:
         """Keep interrupts and debug exceptions from the instruction at RIP (SDM "… When Switching Stacks")."""
-        self.shadow = True
+        self.interrupt_shadow = True
         base = 0 if self.code64 else self.segments[CS].base
         self.breakpoints.inhibited = self.q[RIP] + base & (1 << 64) - 1
 
-    def operand_address(self, insn: Insn, mem: Mem) -> int:
+    def operand_address(self, insn: Insn, mem: Operand) -> int:
         """Give the linear address of a memory operand."""
         q = self.q
         address = mem.disp

@@ -62,9 +62,6 @@ class Operand:
     address_size: int = 8
 
 
-Mem = Operand
-
-
 @frozen(slots=True)
 class Insn:
     """A decoded instruction.
@@ -256,7 +253,7 @@ _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 
 
-def tricky_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterator[int]:
+def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterator[int]:
     """Give the addresses, in a block that starts at `address`, of instructions that TCG runs untrapped but wrongly.
 
     `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC.

@@ -91,7 +91,7 @@ class Engine:
         d: the same bytes as 32-bit words.
         raw: the same bytes.
         flags: gives the six arithmetic flags, which TCG keeps lazily as an operation and its operands; other bits are garbage.
-        blank: Unicorn has not told of a new block since the start, or since all code was dropped.
+        no_block_seen: Unicorn has not told of a new block since the start, or since all code was dropped.
 
     """
 
@@ -109,9 +109,9 @@ class Engine:
         layout.verify(self._write_register, self.raw)
         layout.forbid_random(self.raw)
         self._views: dict[int, memoryview] = {}
-        self._parked = 0
+        self._saved_hooks = 0
         self._unlimited = 0  # until the hook that counts has been found: then it must stay
-        self.blank = True
+        self.no_block_seen = True
 
     def _declare(self) -> None:
         lib, ptr, u64 = self._lib, ctypes.c_void_p, ctypes.c_uint64
@@ -328,8 +328,8 @@ class Engine:
         # TCG takes the flags from its EFLAGS word when it starts, and keeps them lazily only while it runs.
         flags = (q[_CC_SRC] if d[_CC_OP] == 1 else self.flags()) & 0x8D5
         q[_EFLAGS] = q[_EFLAGS] & ~0xCD5 | flags | (0 if d[_DF] == 1 else 0x400)
-        if self._parked:  # `stop_after_block` came while nothing ran
-            self._unpark()
+        if self._saved_hooks:  # `stop_after_block` came while nothing ran
+            self._restore_hooks()
         if self._unlimited and bool(count) != self.counting:
             self.counting = bool(count)
         count = count or self._unlimited
@@ -337,12 +337,12 @@ class Engine:
             self._limit = self._count.value = count
         q[16] = rip  # where `_begin` lies
         result: int = self._start(self._pointer, self._begin, _ZERO, _ZERO, self._count)
-        if self._parked:
-            self._unpark()
+        if self._saved_hooks:
+            self._restore_hooks()
         return result
 
-    def _unpark(self) -> None:
-        self._code_hooks[0], self._parked = self._parked, 0
+    def _restore_hooks(self) -> None:
+        self._code_hooks[0], self._saved_hooks = self._saved_hooks, 0
 
     def stop(self) -> None:
         """Leave `run` before the next instruction; for callbacks that come between two blocks."""
@@ -354,8 +354,8 @@ class Engine:
         Unicorn trusts a hook on code to have set RIP, if there is any such hook; but the next block need not have one.  So the list of
         those hooks is empty while TCG leaves.
         """
-        if not self._parked and not self.counting:
-            self._parked, self._code_hooks[0] = self._code_hooks[0], 0
+        if not self._saved_hooks and not self.counting:
+            self._saved_hooks, self._code_hooks[0] = self._code_hooks[0], 0
         self._lib.uc_emu_stop(self.handle)
 
     def entry(self, pointer: int) -> memoryview:
@@ -399,7 +399,7 @@ class Engine:
     def drop_all_code(self) -> None:
         """Forget all translated code, as after a new hook."""
         self._ctl(_CTL_TB_FLUSH)
-        self.blank = True
+        self.no_block_seen = True
 
     def close(self) -> None:
         """Free the engine; the views are dead afterwards."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from .cpu import RIP
 from .events import Kind
 from .faults import DB, Fault, TripleFault
-from .gates import enter
+from .idt import enter
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -30,7 +30,7 @@ _U64: Final = (1 << 64) - 1
 def deliver(cpu: Cpu, fault: Fault) -> None:
     """Deliver an exception at RIP; a second one on the way becomes #DF by its class, a third is `TripleFault`."""
     chain = [fault]
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.halted = False
     cpu.breakpoints.hits = 0  # the instruction did not complete
     while True:
@@ -89,7 +89,7 @@ def software_interrupt(cpu: Cpu, vector: int, length: int) -> None:
     A fault is raised for the caller to deliver, with RIP back at the instruction.
     """
     cpu.event(Kind.EXCEPTION, vector, 0, 0, cost=cpu.costs.exception)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     try:
         enter(cpu, vector, None, rf=0, external=0, software=True)
     except Fault:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from ..guest.multiboot import plan
-from . import quick
+from . import fastpath
 from .clock import Clock
 from .cpu import EFLAGS, FLAT_CODE64, RAX, RBX, RIP, RSP, Cpu
 from .devices import Devices
@@ -96,7 +96,7 @@ class Machine:
         self.cpu.devices = self.devices
         self.cpu.sync_clock = self._sync_clock  # type: ignore[method-assign]
         self.traps = Traps(self.cpu)
-        self._page_fault = quick.page_fault(self.cpu)
+        self._page_fault = fastpath.page_fault(self.cpu)
         self.traps.pending = self.devices.pending
         self.traps.service = self._service
         self.devices.on_change = self._changed
@@ -106,8 +106,8 @@ class Machine:
         self._stop: Stop | None = None
         self._counted = 0
         self._exact = False
-        self._interrupted = False
-        self._attended = False
+        self._stop_requested = False
+        self._console_polled = False
         self._left = 0
         self._stored = False  # TCG was stopped by a store to the local APIC
         self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
@@ -168,26 +168,26 @@ class Machine:
         """Give the end of a guest that cannot go on; it may have ended before, for the rest of a block still runs behind its OUT."""
         return self._stop or Stop(reason, 0, (why, *describe(self)))
 
-    def interrupt(self) -> None:
+    def request_stop(self) -> None:
         """Ask `run` to return soon; may be called from another thread."""
-        self._interrupted = True
+        self._stop_requested = True
         self.engine.stop_after_block()
 
-    def attend(self) -> None:
+    def poll_console(self) -> None:
         """Ask for a look at the console soon, even if the guest makes no event; may be called from another thread."""
-        self._attended = True
+        self._console_polled = True
         self.engine.stop_after_block()
 
     def _round(self) -> None:
         """Let TCG run once, and deal with what stopped it."""
         cpu, traps = self.cpu, self.traps
-        if self._attended:
-            self._attended = False
+        if self._console_polled:
+            self._console_polled = False
             self.devices.changed()
-            traps.after()  # a guest that makes no event gives no other occasion
+            traps.deliver_pending()  # a guest that makes no event gives no other occasion
             return
-        if self._interrupted:
-            self._interrupted = False
+        if self._stop_requested:
+            self._stop_requested = False
             self._stop = Stop(Reason.INTERRUPTED, 0, tuple(describe(self)))
             return
         if cpu.halted:
@@ -196,9 +196,9 @@ class Machine:
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
         count = self._count()
-        shadow = cpu.shadow
+        shadow = cpu.interrupt_shadow
         if cpu.breakpoints.watching:
-            cpu.shadow = False  # one instruction now runs, and with it the shadow of the one before ends
+            cpu.interrupt_shadow = False  # one instruction now runs, and with it the shadow of the one before ends
         error = traps.run(count)
         if count:
             self._sync_clock()
@@ -212,15 +212,15 @@ class Machine:
         if fault is not None and traps.is_own(*fault):
             if not self._page_fault(*fault):
                 deliver(cpu, translation.page_fault(*fault))
-            if self.clock.cycles >= traps.limit:
-                traps.after()
+            if self.clock.cycles >= traps.attention_at:
+                traps.deliver_pending()
             return
         stored, self._stored = self._stored, False
         if cpu.breakpoints.before:
             before, cpu.breakpoints.before = cpu.breakpoints.before, 0
             deliver(cpu, DB(before))
-            traps.after()
-        elif traps.tricky:
+            traps.deliver_pending()
+        elif traps.sensitive:
             traps.execute()
         elif stored:
             traps.step_over_store()
@@ -228,8 +228,8 @@ class Machine:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:
             if cpu.breakpoints.watching and not self.engine.counter[0]:
-                cpu.shadow = shadow  # a new block was looked through: nothing has run yet
-            traps.after()
+                cpu.interrupt_shadow = shadow  # a new block was looked through: nothing has run yet
+            traps.deliver_pending()
 
     def _count(self) -> int:
         """How many instructions TCG may run: 0 is no limit.
@@ -245,8 +245,8 @@ class Machine:
         exact = watched or bool(self._left) or (deadline < _NEVER and (self._exact or bool(self.cpu.q[EFLAGS] & _IF)))
         if exact != self._exact:
             self._exact = self.traps.exact = exact
-            self.traps.look()  # where IF comes back, so does the exact clock
-            self.cpu.forget_ways()  # they know hflags, in which the engine notes whether it counts
+            self.traps.request_attention()  # where IF comes back, so does the exact clock
+            self.cpu.forget_transitions()  # they know hflags, in which the engine notes whether it counts
         self._counted = 0
         if watched:
             return 1
@@ -263,13 +263,13 @@ class Machine:
     def forget_events(self) -> None:
         """Whatever was about to happen belongs to a time that is no more (`Checkpoint`)."""
         self._stop = None
-        self._interrupted = self._attended = self._stored = False
+        self._stop_requested = self._console_polled = self._stored = False
         self.cpu.failure = None
         self.cpu.translation.fault = None
         self.cpu.breakpoints.hits = self.cpu.breakpoints.before = 0
-        self.traps.nmi_pending = self.traps.tricky = self.traps.stepping = False
+        self.traps.nmi_pending = self.traps.sensitive = self.traps.stepping = False
         self._changed()
-        self.traps.look()
+        self.traps.request_attention()
 
     def _sync_clock(self) -> None:
         if self._exact:
@@ -282,7 +282,7 @@ class Machine:
         """HLT: time jumps to the next thing that happens, or the machine waits for input."""
         devices, traps = self.devices, self.traps
         cpu = self.cpu
-        cpu.shadow = False
+        cpu.interrupt_shadow = False
         if devices.interrupt_waiting():
             traps.interrupt_pending = True
         if traps.interrupt_pending or traps.nmi_pending:
@@ -300,7 +300,7 @@ class Machine:
         if cpu.interrupts_enabled and devices.wait_for_input():
             self._changed()
             return
-        if not self._interrupted:
+        if not self._stop_requested:
             self._stop = Stop(Reason.HALTED, 0, tuple(describe(self)))
 
     # ---- devices ----------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ class Machine:
         traps.interrupt_pending = self.devices.interrupt_waiting()
         traps.nmi_pending |= self.devices.take_nmi()
         if traps.interrupt_pending or traps.nmi_pending or traps.deadline != was:
-            traps.look()
+            traps.request_attention()
 
     def _exit(self, reason: str, value: int) -> None:
         if self._stop is None:  # the rest of the block still runs, and may end the machine again
@@ -329,7 +329,7 @@ class Machine:
             self._sync_clock()
             return int(self.devices.mmio_read(APIC_PAGE + offset, size))
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
+            self.cpu.fail(error)
             return 0
 
     def _apic_write(self, _engine: int, offset: int, size: int, value: int, _user: object) -> None:
@@ -341,7 +341,7 @@ class Machine:
                 self._stored = True
                 self.engine.stop()
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
+            self.cpu.fail(error)
 
     # ---- snapshots --------------------------------------------------------------------------------------------
 

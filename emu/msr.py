@@ -78,7 +78,7 @@ def write(cpu: Cpu, msr: int, value: int) -> None:
         if (plain.address and not _canonical(value)) or (not plain.address and value & ~plain.mask):
             raise GP(0)
         cpu.msr[msr] = value
-        cpu.forget_ways()
+        cpu.forget_transitions()
         return
     special = _WRITE.get(msr)
     if special is not None:

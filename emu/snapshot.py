@@ -31,7 +31,7 @@ _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
 PLAIN: Final = (
     "cpl", "iopl", "cr0", "cr2", "cr3", "cr4", "efer", "pkru", "pkrs", "xcr0", "xss", "dr", "tsc_offset",
-    "nmi_blocked", "shadow", "halted",
+    "nmi_blocked", "interrupt_shadow", "halted",
 )  # fmt: skip
 # What of TCG's own state is the guest's: integer and flag words, segments, x87, SSE.
 _TCG: Final = ((0, layout.CC_OP + 8), (layout.SEGMENTS, layout.SEGMENTS + 144), (layout.FPSTT, layout.XMM + 64 * 16))

@@ -24,11 +24,11 @@ from ..mmu.walk import (
     walker,
 )
 from . import layout
-from .aliases import Aliases
 from .contexts import IDENTITY, Contexts, Slot
 from .events import Kind
 from .faults import GP, PF, Fault
 from .memory import APIC_PAGE, NOTHING
+from .smc import CodePages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class Translation(Contexts):
 
     Attributes:
         tlb: the Python-side TLB.
-        aliases: which frames TCG's TLB may run, and which it may write.
+        code_pages: which frames TCG's TLB may run, and which it may write.
         refused: what `walk` gave when it last refused an access.
         fault: (address, need) of a fill that was refused and stopped TCG.
         code_size: 64, 32 or 16: how instruction bytes decode.
@@ -64,7 +64,7 @@ class Translation(Contexts):
         super().__init__(cpu, engine)
         self.memory = memory
         self.tlb = Tlb()
-        self.aliases = Aliases(engine, memory)
+        self.code_pages = CodePages(engine, memory)
         self._walk4: Callable[[int, int, bytes], int] | None = None
         self.fault: tuple[int, int] | None = None
         self.code_size = 32
@@ -110,7 +110,7 @@ class Translation(Contexts):
         """Make the callback that answers TCG's misses, with all that it touches bound beforehand."""
         cpu, memory, tlb, engine = self.cpu, self.memory, self.tlb, self.engine
         dirty, code, low, shared = memory.dirty, memory.code, memory.low, tlb.shared
-        written, settle = self.aliases.written, self.aliases.settle
+        writable, grant = self.code_pages.writable, self.code_pages.grant
         entry_at, offset = engine.entry, self._address_offset
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
@@ -148,10 +148,10 @@ class Translation(Contexts):
                         dirty.add(frame)
                     else:
                         perms &= ~WRITE
-                if need != EXEC and (written.get(frame) == vpn or not (perms & WRITE or frame in code)):
+                if need != EXEC and (writable.get(frame) == vpn or not (perms & WRITE or frame in code)):
                     perms &= ~EXEC
                 else:
-                    perms = settle(frame, vpn, need, perms)
+                    perms = grant(frame, vpn, need, perms)
                 page = frame << 12
                 if page >= low and not memory.is_ram(page) and page != APIC_PAGE:
                     page = NOTHING
@@ -159,7 +159,7 @@ class Translation(Contexts):
                 view[0] = page
                 view[1] = perms
             except BaseException as error:  # noqa: BLE001  (the run loop raises it)
-                cpu.keep(error)
+                cpu.fail(error)
                 return False
             return True
 
@@ -211,7 +211,7 @@ class Translation(Contexts):
         slot.system = rights.table(context) if self.paging.mode else IDENTITY
         return slot.system
 
-    def quick(self, gva: int, size: int, need: int, *, system: bool = False) -> int:
+    def probe(self, gva: int, size: int, need: int, *, system: bool = False) -> int:
         """Give the physical address of an access that needs no walk: cached, allowed, in one page of RAM; else -1."""
         entry = self.tlb.current.get(gva >> 12)
         if entry is None:
@@ -219,7 +219,7 @@ class Translation(Contexts):
             if entry is None:
                 return -1
         if system:
-            slot = self.slots[self.now]
+            slot = self.slots[self.current_slot]
             table = slot.system or self._system_rights(slot)
         else:
             table = self.table
@@ -229,8 +229,8 @@ class Translation(Contexts):
             return -1
         return pa
 
-    def reach(self, gva: int, size: int, need: int, table: bytes) -> int:
-        """As `quick`, with the rights of another context."""
+    def probe_with(self, gva: int, size: int, need: int, table: bytes) -> int:
+        """As `probe`, with the rights of another context."""
         vpn, at = gva >> 12, gva & 0xFFF
         entry = self.tlb.current.get(vpn)
         if entry is None:
@@ -297,7 +297,7 @@ class Translation(Contexts):
 
     def forget_code(self) -> None:
         """Forget where trapped instructions are: a translation, or what a code segment means, has changed."""
-        self.cpu.forget_ways()
+        self.cpu.forget_transitions()
         self.where.clear()
         self.where_pages.clear()
 
@@ -309,7 +309,7 @@ class Translation(Contexts):
             if gva >> 12 in self.where_pages:
                 self.forget_code()
             else:
-                self.cpu.forget_ways()
+                self.cpu.forget_transitions()
             self.engine.flush_page(gva)
 
     def invpcid(self, kind: int, pcid: int, gva: int) -> None:

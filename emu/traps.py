@@ -16,10 +16,10 @@ import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu.rights import EXEC
+from . import fastpath, layout
 from . import instructions as _instructions  # noqa: F401  (registers the handlers)
-from . import layout, quick
 from .cpu import CS, RAX, RCX, RIP, Cpu
-from .decode import Insn, decode, tricky_sites
+from .decode import Insn, decode, sensitive_sites
 from .events import Kind
 from .exceptions import deliver, interrupt, nmi, software_interrupt
 from .faults import DB, GP, UD, Fault, Unimplemented
@@ -63,15 +63,15 @@ class Traps:
     """The callbacks of one processor.
 
     Attributes:
-        tricky: RIP stands on an instruction that Python must run before TCG goes on.
-        limit: the cycle at which `after` has something to do.
+        sensitive: RIP stands on an instruction that Python must run before TCG goes on.
+        attention_at: the cycle at which `deliver_pending` has something to do.
         deadline: the virtual cycle at which a device wants attention, or a number no clock reaches.
 
     """
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
-        self.tricky = False
+        self.sensitive = False
         self.deadline = 1 << 63
         self.pending: Callable[[], int | None] = lambda: None
         self.service: Callable[[], None] = lambda: None
@@ -83,15 +83,15 @@ class Traps:
         self._decoded = self._by_size[64]
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
         self._where, self._ram = cpu.translation.where, cpu.memory.ram
-        self.limit = 0
-        cpu.memory.on_stale = cpu.breakpoints.on_hit = self.look
+        self.attention_at = 0
+        cpu.memory.on_stale = cpu.breakpoints.on_hit = self.request_attention
         self._hooked: dict[int, int] = {}
         self._plain: set[tuple[int, bytes]] = set()  # code met at hooked addresses that has no handler
         cpu.engine.install(
-            interrupt=quick.interrupt(cpu, self, self.on_interrupt),
-            invalid=quick.invalid(cpu, self, self.on_invalid),
+            interrupt=fastpath.interrupt(cpu, self, self.on_interrupt),
+            invalid=fastpath.invalid(cpu, self, self.on_invalid),
             fill=cpu.translation.bind_fill(),
-            syscall=quick.syscall(cpu, self, self.on_syscall),
+            syscall=fastpath.syscall(cpu, self, self.on_syscall),
             sysenter=self.on_syscall,
             cpuid=self.on_cpuid,
             port_in=self.on_in,
@@ -114,25 +114,25 @@ class Traps:
                 return
             else:
                 self._exception(vector)
-            self.after()
+            self.deliver_pending()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
-            self.cpu.keep(error)
+            self.cpu.fail(error)
 
     def on_invalid(self) -> bool:
-        """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD; `quick` has the hot ones."""
+        """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD; `fastpath` has the hot ones."""
         try:
             self.execute()
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
+            self.cpu.fail(error)
         return True
 
     def on_syscall(self) -> None:
-        """SYSCALL and SYSENTER, where `quick` knows no way: TCG adds the instruction's length to RIP when we return."""
+        """SYSCALL and SYSENTER, where `fastpath` knows no way: TCG adds the instruction's length to RIP when we return."""
         q = self._q
         try:
             self.execute()
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
+            self.cpu.fail(error)
         q[RIP] = q[RIP] - 2 & _U64  # both have two bytes
 
     def on_cpuid(self, _engine: int, _user: Any) -> int:
@@ -141,7 +141,7 @@ class Traps:
             HANDLERS["cpuid"](self.cpu, _CPUID)
             self.cpu.q[RIP] -= 2
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
+            self.cpu.fail(error)
         return 1
 
     def on_in(self, _engine: int, port: int, size: int, _user: Any) -> int:
@@ -154,7 +154,7 @@ class Traps:
             cpu.event(Kind.PORT, port, 0, value, cost=cpu.costs.port)
             self._leave_block()
         except BaseException as error:  # noqa: BLE001
-            cpu.keep(error)
+            cpu.fail(error)
             return 0
         return value
 
@@ -168,23 +168,23 @@ class Traps:
             cpu.devices.port_write(port, size, value)
             self._leave_block()
         except BaseException as error:  # noqa: BLE001
-            cpu.keep(error)
+            cpu.fail(error)
 
     def _leave_block(self) -> None:
         """Nothing can be delivered in the middle of a block: leave it at its end if something waits."""
-        if self._clock.cycles >= self.limit:
+        if self._clock.cycles >= self.attention_at:
             self.cpu.engine.stop_after_block()
 
     def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
         """Look through a newly translated block for instructions that need a hook."""
         try:
-            self.cpu.engine.blank = False
+            self.cpu.engine.no_block_seen = False
             entry = _Block.from_address(block)
             self._inspect(entry.pc, entry.size)
         except BaseException as error:  # noqa: BLE001
-            self.cpu.keep(error)
+            self.cpu.fail(error)
 
-    def on_tricky(self, _engine: int, _address: int, _size: int, _user: Any) -> None:
+    def on_sensitive(self, _engine: int, _address: int, _size: int, _user: Any) -> None:
         """Stop before a hooked instruction; the run loop runs it.
 
         The hook is on an address: by now other code may stand there, which TCG runs rightly.
@@ -192,10 +192,10 @@ class Traps:
         cpu = self.cpu
         try:
             if self._has_handler():
-                self.tricky = True
+                self.sensitive = True
                 cpu.engine.stop()
         except BaseException as error:  # noqa: BLE001
-            cpu.keep(error)
+            cpu.fail(error)
 
     def _has_handler(self) -> bool:
         """Tell whether the instruction at RIP is one that Python runs."""
@@ -245,8 +245,8 @@ class Traps:
                 handler(cpu, insn)
         except Fault as fault:
             deliver(cpu, fault)
-        if self._clock.cycles >= self.limit:
-            self.after()
+        if self._clock.cycles >= self.attention_at:
+            self.deliver_pending()
 
     def _find(self) -> tuple[Handler, Insn]:
         """Fetch and decode the instruction at RIP, and remember both where it is and what it is."""
@@ -268,7 +268,7 @@ class Traps:
         stepping = cpu.q[_EFLAGS] & _TF
         cpu.q[_EFLAGS] &= ~_RF
         handler(cpu, insn)
-        held_off = cpu.shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
+        held_off = cpu.interrupt_shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
         if stepping and not held_off and insn.mnemonic not in _OWN_STEP:
             raise DB(_BS | cpu.breakpoints.take())
 
@@ -277,7 +277,7 @@ class Traps:
         if self.stepping:
             self.stepping = False
             self.cpu.q[_EFLAGS] &= ~_TF
-            self.cpu.shadow = False
+            self.cpu.interrupt_shadow = False
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
         insn = decode(code, size)
@@ -323,12 +323,12 @@ class Traps:
         """Let TCG run from RIP; Unicorn's error code.
 
         Unicorn tells of no block before one has run to its end; until it has told of one, each that a run begins with is looked
-        through here, and `after` stops TCG at each trap.
+        through here, and `deliver_pending` stops TCG at each trap.
         """
         cpu = self.cpu
         engine, rip = cpu.engine, cpu.q[RIP]
-        self.tricky = False
-        if engine.blank:
+        self.sensitive = False
+        if engine.no_block_seen:
             self._inspect(rip + (0 if cpu.code64 else cpu.segments[CS].base) & _U64, 256)
         return engine.run(rip, count)
 
@@ -347,7 +347,7 @@ class Traps:
         cpu = self.cpu
         code = self.code_at(pc - (0 if cpu.code64 else cpu.segments[CS].base), size)
         popf = cpu.translation.ac_moves
-        sites = tricky_sites(code, pc, cpu.translation.code_size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf)
+        sites = sensitive_sites(code, pc, cpu.translation.code_size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf)
         for site in sites:
             self._hook(site)
 
@@ -356,7 +356,7 @@ class Traps:
         if site in self._hooked:
             return
         cpu = self.cpu
-        self._hooked[site] = cpu.engine.hook_code(site, self.on_tricky)
+        self._hooked[site] = cpu.engine.hook_code(site, self.on_sensitive)
         pa = cpu.translation.fetch(site)
         if pa is not None:
             offset = cpu.memory.ram_offset(pa)
@@ -365,9 +365,9 @@ class Traps:
 
     # ---- after each event -------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Something may need attention: have `after` run at the next event, whatever the clock says."""
-        self.limit = 0
+    def request_attention(self) -> None:
+        """Something may need attention: have `deliver_pending` run at the next event, whatever the clock says."""
+        self.attention_at = 0
 
     def step_over_store(self) -> None:
         """Finish a MOV to a device that stopped TCG: all that is left of it is to move RIP on."""
@@ -378,32 +378,32 @@ class Traps:
         cpu.next(insn)
         if cpu.q[_EFLAGS] & _TF:
             self._exception(1)
-        cpu.shadow = False
-        self.after()
+        cpu.interrupt_shadow = False
+        self.deliver_pending()
 
-    def after(self) -> None:
+    def deliver_pending(self) -> None:
         """Let devices and interrupts have their turn between two instructions."""
         cpu = self.cpu
         if cpu.clock.cycles >= self.deadline:
             self.service()
-        if cpu.breakpoints.hits and not cpu.shadow:
+        if cpu.breakpoints.hits and not cpu.interrupt_shadow:
             deliver(cpu, DB(cpu.breakpoints.take()))
         if self.interrupt_pending or self.nmi_pending:
             self.take_interrupt()
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
-        if cpu.engine.blank:
+        if cpu.engine.no_block_seen:
             cpu.engine.stop()
         armed = self.deadline != _NEVER and not self.exact
-        if armed and cpu.q[_EFLAGS] & _IF and not cpu.shadow:
+        if armed and cpu.q[_EFLAGS] & _IF and not cpu.interrupt_shadow:
             cpu.engine.stop()  # the run loop goes on with a clock that can interrupt a loop without events
-        waiting = armed or self.interrupt_pending or self.nmi_pending or cpu.engine.blank
-        self.limit = 0 if waiting else self.deadline
+        waiting = armed or self.interrupt_pending or self.nmi_pending or cpu.engine.no_block_seen
+        self.attention_at = 0 if waiting else self.deadline
 
     def take_interrupt(self) -> None:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""
         cpu = self.cpu
-        if cpu.shadow:
+        if cpu.interrupt_shadow:
             self._step_out_of_shadow()
             return
         if self.nmi_pending and not cpu.nmi_blocked:

@@ -226,9 +226,9 @@ def run(attack: Attack, off: Sequence[str] = ()) -> Outcome:
     try:
         machine.load(image.load(shipped.image(HOST)), " ".join([line, *(f"off={d}" for d in off)]).strip(), modules)
         if attack.endless:
-            console.done = machine.interrupt
+            console.done = machine.request_stop
         machine.symbols.add(KERNEL, lambda: parse(shipped.image(KERNEL).read_bytes(), KERNEL).symbols())
-        watchdog = threading.Timer(_PATIENCE, machine.interrupt)
+        watchdog = threading.Timer(_PATIENCE, machine.request_stop)
         watchdog.daemon = True
         watchdog.start()
         stop = machine.run()

@@ -107,10 +107,10 @@ def _open(stack: ExitStack, path: str | None, suffixes: tuple[str, ...] = ()) ->
 
 def _run(machine: Machine, console: Console, *, whole: bool) -> Outcome:
     with ExitStack() as stack:
-        caught = stack.enter_context(interruptible(machine.interrupt))
+        caught = stack.enter_context(interruptible(machine.request_stop))
         if stack.enter_context(unedited(whole=whole)) and whole:
             console.raw = console.paced = True
-            stack.enter_context(watched(console, machine.attend))
+            stack.enter_context(watched(console, machine.poll_console))
         else:
             progress = stack.enter_context(Progress(lambda: f"{machine.clock.cycles / 2.5e9:.3f} s of its time"))
             console.before_output = progress.wipe

@@ -203,7 +203,7 @@ def hlt(cpu: Cpu, insn: Insn) -> None:
     cpu.require_ring0()
     cpu.next(insn)
     cpu.halted = True
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.event(Kind.HLT)
     cpu.engine.stop()
 

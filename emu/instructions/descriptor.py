@@ -60,10 +60,10 @@ def load_table(cpu: Cpu, insn: Insn) -> None:
     table = Table(base, int.from_bytes(raw[:2], "little"))
     if insn.mnemonic == "lgdt":
         cpu.gdtr = table
-        cpu.forget_ways()
+        cpu.forget_transitions()
     else:
         cpu.idtr = table
-        cpu.forget_ways()
+        cpu.forget_transitions()
     cpu.next(insn)
 
 
@@ -104,7 +104,7 @@ def ltr(cpu: Cpu, insn: Insn) -> None:
     wanted = frozenset({_TSS}) if cpu.long_mode else frozenset({_TSS16, _TSS})
     segment, at = _system_segment(cpu, selector, wanted)
     cpu.write_system(at + 5, 1, (segment.access | _BUSY) & 0xFF)
-    cpu.forget_ways()
+    cpu.forget_transitions()
     cpu.tr = Segment(selector, segment.base, segment.limit, segment.access | _BUSY)
     cpu.next(insn)
 
@@ -224,10 +224,10 @@ def mov_to_sreg(cpu: Cpu, insn: Insn) -> None:
     if target.number == CS:
         raise UD
     load_segment(cpu, target.number, cpu.get(insn, source) & 0xFFFF)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.next(insn)
     if target.number == SS:
-        cpu.hold_off()
+        cpu.block_interrupts()
 
 
 @instruction("mov_from_sreg")
@@ -253,10 +253,10 @@ def pop_sreg(cpu: Cpu, insn: Insn) -> None:
     selector = cpu.read((rsp & mask) + cpu.segment_base(SS), size, stack=True) & 0xFFFF
     load_segment(cpu, number, selector)
     cpu.q[RSP] = rsp & ~mask | (rsp + size) & mask
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.next(insn)
     if number == SS:
-        cpu.hold_off()
+        cpu.block_interrupts()
 
 
 @instruction("les", "lss", "lds", "lfs", "lgs")
@@ -268,5 +268,5 @@ def load_far_pointer(cpu: Cpu, insn: Insn) -> None:
     number = _POINTER_LOADS[insn.mnemonic]
     load_segment(cpu, number, int.from_bytes(raw[size:], "little"))
     cpu.put(insn, insn.operands[0], int.from_bytes(raw[:size], "little"))
-    cpu.shadow = False  # LSS is atomic as it is: it holds nothing off
+    cpu.interrupt_shadow = False  # LSS is atomic as it is: it holds nothing off
     cpu.next(insn)

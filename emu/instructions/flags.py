@@ -42,7 +42,7 @@ def sti(cpu: Cpu, insn: Insn) -> None:
         raise GP(0)
     if not cpu.interrupts_enabled:
         cpu.set_system_flags(0, _IF)
-        cpu.shadow = True
+        cpu.interrupt_shadow = True
     cpu.next(insn)
 
 

@@ -10,10 +10,10 @@ from ...mmu.rights import READ
 from ..cpu import RIP, RSP, SS, Segment
 from ..events import Kind
 from ..faults import GP, Unimplemented
-from ..gates import check_stack_room
+from ..idt import check_stack_room
 from ..segments import check_target, forget_inner_segments, null_stack, parse, return_code, stack_segment
 from ..table import instruction
-from ..ways import RARE, end, origin
+from ..transitions import RARE, end, origin
 from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def iret(cpu: Cpu, insn: Insn) -> None:
     check_target(cpu, code, rip)
     flags = _returned_flags(cpu, image, size)
     cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.q[RIP] = rip
     if stack is None:
         mask = stack_pointer_mask(cpu)
@@ -111,8 +111,8 @@ def _return_quickly(cpu: Cpu) -> bool:
 
     No check is left out: whatever fails one here goes the whole way, which raises the fault.
     """
-    quick, words, q = cpu.translation.quick, cpu.memory.words, cpu.q
-    place = quick(q[RSP], 40, READ)
+    probe, words, q = cpu.translation.probe, cpu.memory.words, cpu.q
+    place = probe(q[RSP], 40, READ)
     base, limit = cpu.gdtr
     if place < 0 or base & 7 or cpu.breakpoints.watching:
         return False
@@ -120,15 +120,15 @@ def _return_quickly(cpu: Cpu) -> bool:
     cs &= 0xFFFF
     ss &= 0xFFFF
     old = cpu.cpl
-    known = cpu.backs.get(cs << 16 | ss)
-    if known is not None and cpu.back(known, rip, image, rsp):
+    known = cpu.iret_paths.get(cs << 16 | ss)
+    if known is not None and cpu.take_iret(known, rip, image, rsp):
         if cs & 3 != old:
             forget_inner_segments(cpu, cs & 3)
         return True
     start = origin(cpu)
     at, stack_at = cs & 0xFFFC, ss & 0xFFFC  # with TI kept: an LDT's selector fails the alignment
-    place = quick(base + at, 8, READ, system=True)
-    stack_place = quick(base + stack_at, 8, READ, system=True) if stack_at else 0
+    place = probe(base + at, 8, READ, system=True)
+    stack_place = probe(base + stack_at, 8, READ, system=True) if stack_at else 0
     if (place | stack_place) & 7 or place < 0 or stack_place < 0 or at + 7 > limit or stack_at + 7 > limit:
         return False
     raw, stack_raw = words[place >> 3], words[stack_place >> 3] if stack_at else 0
@@ -137,14 +137,14 @@ def _return_quickly(cpu: Cpu) -> bool:
         return False
     flags = _returned_flags(cpu, image, 8)
     cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     q[RIP] = rip
     cpu.load_pair(*landing, cs & 3, flags)
     q[RSP] = rsp
     if cs & 3 != old:
         forget_inner_segments(cpu, cs & 3)
     if not (old or flags & RARE):
-        cpu.backs[cs << 16 | ss] = start, end(cpu), place >> 3, raw, stack_place >> 3, stack_raw, cs & 3
+        cpu.iret_paths[cs << 16 | ss] = start, end(cpu), place >> 3, raw, stack_place >> 3, stack_raw, cs & 3
     return True
 
 

@@ -13,7 +13,7 @@ from ..events import Kind
 from ..faults import GP, UD
 from ..segments import canonical
 from ..table import instruction
-from ..ways import end, origin
+from ..transitions import end, origin
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
@@ -68,11 +68,11 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     star, mask = msr.get(STAR, 0), msr.get(SFMASK, 0)
     selector = star >> 32 & 0xFFFF
     start = origin(cpu)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.load_pair(*flat_pair(selector & 0xFFFC, selector + 8, 0, long=True), 0, flags & ~mask)
-    # Only with such a mask is the way the same whatever the flags: it clears DF and AC, and leaves those that TCG keeps lazily.
+    # Only with such a mask is the path the same whatever the flags: it clears DF and AC, and leaves those that TCG keeps lazily.
     if mask & (_DF | _AC | _ARITHMETIC) == _DF | _AC:
-        cpu.way_in = start, end(cpu), q[RIP], ~(mask | _RF)
+        cpu.syscall_path = start, end(cpu), q[RIP], ~(mask | _RF)
 
 
 @instruction("sysret", "sysretq")
@@ -99,12 +99,12 @@ def sysret(cpu: Cpu, insn: Insn) -> None:
         cpu.emit_event(_SYSRET, cpu.costs.sysret, (q[RAX],))
     q[RIP] = target
     start = origin(cpu)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.load_pair(code, stack, 3, q[R11] & _SYSRET_FLAGS)
     if not long:
         cpu.set_segment(SS, stack)
     elif not q[R11] & _RARE:
-        cpu.way_out = start, end(cpu), 0, 0
+        cpu.sysret_path = start, end(cpu), 0, 0
 
 
 @instruction("sysenter")
@@ -119,7 +119,7 @@ def sysenter(cpu: Cpu, _insn: Insn) -> None:
     q[RSP] = cpu.msr.get(SYSENTER_ESP, 0) & mask
     q[RIP] = cpu.msr.get(SYSENTER_EIP, 0) & mask
     code, stack = flat_pair(selector, selector + 8, 0, long=long)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.load_pair(code, stack, 0, cpu.rflags & ~(_VM | _IF | _RF))
     cpu.set_segment(SS, stack)
 
@@ -139,7 +139,7 @@ def sysexit(cpu: Cpu, insn: Insn) -> None:
     q[RSP], q[RIP] = q[RCX] & mask, q[RDX] & mask
     base = selector + (32 if long else 16) | 3
     code, stack = flat_pair(base, base + 8, 3, long=long)
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.load_pair(code, stack, 3, cpu.rflags)
     cpu.set_segment(SS, stack)
 

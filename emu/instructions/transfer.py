@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..cpu import CS, RIP, RSP, SS, Segment
 from ..events import Kind
 from ..faults import GP, NP, TS, UD, Fault, StackFault, Unimplemented
-from ..gates import check_stack_room, enter, tss_stack
+from ..idt import check_stack_room, enter, tss_stack
 from ..segments import canonical, check_target, descriptor_address, mark_accessed, null_stack, parse, stack_segment
 from ..table import instruction
 from .flags import stack_pointer_mask
@@ -182,7 +182,7 @@ def int1(cpu: Cpu, insn: Insn) -> None:
     hits = cpu.breakpoints.take()
     if hits:
         cpu.dr[6] = cpu.dr[6] & ~0xF | hits
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     cpu.next(insn)
     cpu.event(Kind.EXCEPTION, 1, 0, 0, cost=cpu.costs.exception)
     try:

@@ -61,7 +61,7 @@ class Readiness:
 
 def _reach(machine: Machine, address: int) -> None:
     """Run until the instruction at `address` is next."""
-    machine.engine.hook_code(address, lambda *_: machine.interrupt())
+    machine.engine.hook_code(address, lambda *_: machine.request_stop())
     stop = machine.run()
     if stop.reason is not Reason.INTERRUPTED or machine.cpu.q[RIP] != address:
         raise RuntimeError(f"the program's first instruction was not reached: {stop.reason}")

@@ -7,7 +7,7 @@ import pytest
 from paracell.emu.cpu import CS, RIP, RSP, SS, UNUSABLE, Segment, Table
 from paracell.emu.exceptions import deliver, interrupt, nmi, software_interrupt
 from paracell.emu.faults import DB, GP, NP, TS, UD, Fault, StackFault, TripleFault, Unimplemented
-from paracell.emu.gates import enter
+from paracell.emu.idt import enter
 from paracell.emu.segments import parse
 
 from .world import (

@@ -195,15 +195,15 @@ def test_refused_stack_segment(long: World, raw: int, rpl: int, fault: type[Faul
     with pytest.raises(fault) as caught:
         long.do(MOV_SS_EAX)
     assert caught.value.error == error
-    assert not long.cpu.shadow
+    assert not long.cpu.interrupt_shadow
 
 
 def test_stack_segment_holds_interrupts_off(long: World) -> None:
     long.cpu.q[RAX] = KERNEL_SS
     long.do(MOV_SS_EAX)
-    assert long.cpu.shadow
+    assert long.cpu.interrupt_shadow
     long.do(MOV_DS_EAX)
-    assert not long.cpu.shadow
+    assert not long.cpu.interrupt_shadow
 
 
 @pytest.mark.parametrize(("cpl", "compatible"), [(3, False), (0, True), (3, True)])

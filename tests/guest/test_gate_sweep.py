@@ -58,7 +58,7 @@ class Sweep:
         # movabs $xgate_entry, %r11; lea back(%rip), %rcx; mov $39, %eax; jmp *%r11; syscall; back: jmp back
         code = b"\x49\xbb" + struct.pack("<Q", known["xgate_entry"]) + b"\x48\x8d\x0d\x0a\0\0\0"
         code += b"\xb8" + struct.pack("<I", GETPID) + b"\x41\xff\xe3\x0f\x05"
-        self.back = targets.code + len(code)
+        self.take_iret = targets.code + len(code)
         registers = [0x1111 * (i + 1) for i in range(16)]
         registers[4] = targets.data + 8192
         self.attempt = Try(code + b"\xeb\xfe", tuple(registers), 0)
@@ -71,7 +71,7 @@ class Sweep:
         cpu = self.machine.cpu
         stop = self.machine.run(ENOUGH)
         assert stop.reason is Reason.LIMIT, stop
-        assert (cpu.q[RIP], cpu.cpl, cpu.pkru & 0xC) == (self.back, 3, 0xC)
+        assert (cpu.q[RIP], cpu.cpl, cpu.pkru & 0xC) == (self.take_iret, 3, 0xC)
         assert cpu.q[RAX] == 1
         assert [cpu.q[i] for i in KEPT] == [self.attempt.registers[i] for i in KEPT]
         assert self.machine.memory.read64(self.secret) == KERNEL_SECRET
@@ -108,7 +108,7 @@ def test_an_interrupt_at_every_instruction(sweep: Sweep) -> None:
         sweep.start()
         sweep.machine.run(count)
         sweep.console.type()
-        sweep.machine.attend()
+        sweep.machine.poll_console()
         sweep.check()
         sweep.attacker.checkpoint.restore()
 
@@ -119,7 +119,7 @@ def test_an_interrupt_that_is_not_held_back_does_harm() -> None:
         weak.start()
         weak.machine.run(count)
         weak.console.type()
-        weak.machine.attend()
+        weak.machine.poll_console()
         try:
             weak.check()
         except AssertionError:

@@ -81,7 +81,7 @@ def _machine(runtime: str, console: Typed) -> Machine:
 def test_another_process_goes_on(runtime: str, enough: int, tmp_path: Path) -> None:
     console = Typed(b"")
     machine = _machine(runtime, console)
-    before = Listener(enough, machine.interrupt)
+    before = Listener(enough, machine.request_stop)
     machine.add_sink(before)
     assert machine.run().reason is Reason.INTERRUPTED
     file = tmp_path / "snapshot"

@@ -37,28 +37,28 @@ def note(pages: dict[int, Pages], frame: int, page: int) -> None:
         old.add(page)
 
 
-class Aliases:
+class CodePages:
     """Which frames TCG's TLB may run, and which it may write.
 
     Attributes:
-        run: frame → linear pages it may be fetched from; the same object as `Memory.code`.
-        written: frame → linear pages it may be written through, but not fetched from.
+        executable: frame → linear pages it may be fetched from; the same object as `Memory.code`.
+        writable: frame → linear pages it may be written through, but not fetched from.
 
     """
 
     def __init__(self, engine: Engine, memory: Memory) -> None:
-        self.run = memory.code
-        self.written: dict[int, Pages] = {}
+        self.executable = memory.code
+        self.writable: dict[int, Pages] = {}
         self._engine = engine
         self._memory = memory
 
-    def settle(self, frame: int, page: int, need: int, rights: int) -> int:
+    def grant(self, frame: int, page: int, need: int, rights: int) -> int:
         """Give what of a miss's rights may be cached for a frame, and note it."""
-        runs = frame in self.run
+        runs = frame in self.executable
         if need == EXEC or (runs and rights & EXEC):
             if not runs:
-                self._drop(self.written.pop(frame, None))
-            note(self.run, frame, page)
+                self._drop(self.writable.pop(frame, None))
+            note(self.executable, frame, page)
             return rights
         rights &= ~EXEC
         if need == READ and runs:
@@ -67,8 +67,8 @@ class Aliases:
             if runs:
                 at = self._memory.ram_offset(frame << 12)
                 self._engine.drop_code(at, at + 0x1000)
-                self._drop(self.run.pop(frame))
-            note(self.written, frame, page)
+                self._drop(self.executable.pop(frame))
+            note(self.writable, frame, page)
         return rights
 
     def _drop(self, pages: Pages | None) -> None:

@@ -1,8 +1,8 @@
 """The hottest traps, written out: WRPKRU, SYSCALL, SYSRET and IRETQ between contexts that have met before.
 
 A handler of the table reaches its processor through attributes and is found by its instruction's bytes.  These callbacks have
-everything they touch bound beforehand, which takes half the time; `ways` says what makes them right.  Whatever is not the
-usual case is left to `rest`, which goes the whole way.
+everything they touch bound beforehand, which takes half the time; `transitions` says what makes them right.  Whatever is not the
+usual case is left to `rest`, the full implementation.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ _NO_KEYS: Final = ((0, 0), (0, 0))
 _EVENTS: Final = Kind.WRPKRU, Kind.SYSCALL, Kind.SYSRET
 
 
-class Attention(Protocol):
-    """What has its turn after an event: `after`, once the clock has come to `limit`."""
+class Pending(Protocol):
+    """What has its turn after an event: `deliver_pending`, once the clock has come to `attention_at`."""
 
-    limit: int
+    attention_at: int
     stepping: bool
 
-    def after(self) -> None:
+    def deliver_pending(self) -> None:
         """Let devices and interrupts have their turn."""
 
 
-def syscall(cpu: Cpu, attention: Attention, rest: Callable[[], None]) -> Callable[[], None]:
+def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[], None]:
     """Make the callback for SYSCALL; TCG adds the instruction's two bytes to RIP when it returns."""
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     lazy_flags = cpu.engine.flags
     _, kind, _ = _EVENTS
 
     def on_syscall() -> None:
-        way = cpu.way_in
-        if way is None or attention.stepping:
+        path = cpu.syscall_path
+        if path is None or pending.stepping:
             rest()
             return
-        (hflags, code_from), (code, stack, cs, ss, after, slot, table, family), target, keep = way
+        (hflags, code_from), (code, stack, cs, ss, after, slot, table, slot_by_pkru), target, keep = path
         if d[_HFLAGS] != hflags or segments[1] is not code_from:
             rest()
             return
@@ -83,22 +83,22 @@ def syscall(cpu: Cpu, attention: Attention, rest: Callable[[], None]) -> Callabl
             d[_HFLAGS] = after
             segments[1], segments[2] = code, stack
             cpu.cpl = 0
-            cpu.shadow = False
-            translation.go(slot, table, family)
-            if clock.cycles >= attention.limit:
-                attention.after()
+            cpu.interrupt_shadow = False
+            translation.enter(slot, table, slot_by_pkru)
+            if clock.cycles >= pending.attention_at:
+                pending.deliver_pending()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
-            cpu.keep(error)
+            cpu.fail(error)
         q[_RIP] = q[_RIP] - 2 & _U64
 
     return on_syscall
 
 
-def interrupt(cpu: Cpu, attention: Attention, rest: Callable[[int], None]) -> Callable[[int, int], None]:
+def interrupt(cpu: Cpu, pending: Pending, rest: Callable[[int], None]) -> Callable[[int, int], None]:
     """Make the callback for TCG's exceptions: an IRETQ that was seen before here, anything else by `rest`."""
-    q, d, translation, backs = cpu.q, cpu.d, cpu.translation, cpu.backs
+    q, d, translation, iret_paths = cpu.q, cpu.d, cpu.translation, cpu.iret_paths
     ram, where, clock, breakpoints = cpu.memory.ram, translation.where, cpu.clock, cpu.breakpoints
-    reach, back, frame = translation.reach, cpu.back, _FRAME.unpack_from
+    probe_with, take_iret, frame = translation.probe_with, cpu.take_iret, _FRAME.unpack_from
 
     def on_interrupt(_engine: int, vector: int) -> None:
         if vector != 13 or d[_IS_INT]:
@@ -108,51 +108,51 @@ def interrupt(cpu: Cpu, attention: Attention, rest: Callable[[int], None]) -> Ca
         if place is None or q[_EFLAGS] & _TF_RF_NT or breakpoints.watching or ram[place : place + 2] != _IRETQ:
             rest(vector)
             return
-        at = reach(q[_RSP], 40, READ, translation.table)
+        at = probe_with(q[_RSP], 40, READ, translation.table)
         if at < 0:
             rest(vector)
             return
         rip, cs, image, rsp, ss = frame(ram, at)
-        known = backs.get((cs & 0xFFFF) << 16 | ss & 0xFFFF)
+        known = iret_paths.get((cs & 0xFFFF) << 16 | ss & 0xFFFF)
         try:
             old = cpu.cpl
-            if known is None or not back(known, rip, image, rsp):
+            if known is None or not take_iret(known, rip, image, rsp):
                 rest(vector)
                 return
             d[_OLD_EXCEPTION] = _U32
             cpu.nmi_blocked = False
             if cpu.cpl != old:
                 forget_inner_segments(cpu, cpu.cpl)
-            if clock.cycles >= attention.limit:
-                attention.after()
+            if clock.cycles >= pending.attention_at:
+                pending.deliver_pending()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
-            cpu.keep(error)
+            cpu.fail(error)
 
     return on_interrupt
 
 
 def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
     """Make the delivery of a #PF that TCG met: through a gate that was gone through before, while nobody listens."""
-    translation, doors, through, clock, breakpoints = (
-        cpu.translation, cpu.doors, cpu.through, cpu.clock, cpu.breakpoints
+    translation, gate_paths, take_gate, clock, breakpoints = (
+        cpu.translation, cpu.gate_paths, cpu.take_gate, cpu.clock, cpu.breakpoints
     )  # fmt: skip
     slots = translation.slots
 
     def deliver(address: int, need: int) -> bool:
         """Deliver it; do nothing, and say so, where it is not the usual case."""
-        door, result = doors.get(14), translation.refused
-        if door is None or cpu.emit is not None or address >> 47:
+        path, result = gate_paths.get(14), translation.refused
+        if path is None or cpu.emit is not None or address >> 47:
             return False
-        context = slots[translation.now].context
+        context = slots[translation.current_slot].context
         if context is None:
             return False
         if result != NOT_PRESENT and (result != RIGHTS or context[4:] != _NO_KEYS):
             return False
         error = plain_error(need, result, user=context[0], fetch_bit=translation.paging.fetch_bit)
-        if not through(door, error, _RF):
+        if not take_gate(path, error, _RF):
             return False
         cpu.cr2 = address
-        cpu.shadow = False
+        cpu.interrupt_shadow = False
         breakpoints.hits = 0
         clock.cycles += cpu.costs.exception
         return True
@@ -160,7 +160,7 @@ def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
     return deliver
 
 
-def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callable[[], bool]:
+def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[], bool]:
     """Make the callback for what TCG does not know: WRPKRU and SYSRET here, anything else by `rest`."""
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     ram, where, slots = cpu.memory.ram, translation.where, translation.slots
@@ -176,7 +176,7 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
         try:
             if code == _WRPKRU:
                 pkru = q[_RAX] & _U32
-                number = translation.family.get(pkru)
+                number = translation.slot_by_pkru.get(pkru)
                 if (
                     number is None or (number == SMAP_SLOT and flags & _AC)
                     or not cpu.cr4 & _PKE or (q[_RCX] | q[_RDX]) & _U32
@@ -186,19 +186,19 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
                 old, cpu.pkru = cpu.pkru, pkru
                 if cpu.emit is not None:
                     cpu.emit_event(wrpkru, cpu.costs.wrpkru, (old, pkru))  # by whom it makes of who runs
-                now = translation.now
+                now = translation.current_slot
                 if number != now:
-                    translation.before = now
-                    translation.now = number
+                    translation.previous_slot = now
+                    translation.current_slot = number
                     translation.table = slots[number].table
                     d[_HFLAGS] = d[_HFLAGS] & not_slot | slot_flags[number]
                 q[_RIP] = rip + 3
             elif code == _SYSRETQ:
-                way, flags, target = cpu.way_out, q[_R11], q[_RCX]
-                if way is None or flags & _RARE or target >> 47:
+                path, flags, target = cpu.sysret_path, q[_R11], q[_RCX]
+                if path is None or flags & _RARE or target >> 47:
                     return rest()
-                (hflags, code_from), (user, stack, cs, ss, after, slot, table, family), _, _ = way
-                number = family.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
+                (hflags, code_from), (user, stack, cs, ss, after, slot, table, slot_by_pkru), _, _ = path
+                number = slot_by_pkru.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
                 if d[_HFLAGS] != hflags or segments[1] is not code_from or number is None:
                     return rest()
                 if number != slot:
@@ -212,14 +212,14 @@ def invalid(cpu: Cpu, attention: Attention, rest: Callable[[], bool]) -> Callabl
                 q[_EFLAGS] = flags & _IF | 2
                 d[_CS_AT], d[_SS_AT] = cs, ss
                 segments[1], segments[2] = user, stack
-                d[_HFLAGS], cpu.cpl, cpu.shadow = after, 3, False
-                translation.go(number, table, family)
+                d[_HFLAGS], cpu.cpl, cpu.interrupt_shadow = after, 3, False
+                translation.enter(number, table, slot_by_pkru)
             else:
                 return rest()
-            if clock.cycles >= attention.limit:
-                attention.after()
+            if clock.cycles >= pending.attention_at:
+                pending.deliver_pending()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
-            cpu.keep(error)
+            cpu.fail(error)
         return True
 
     return on_invalid

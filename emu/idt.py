@@ -21,7 +21,7 @@ from ..mmu.rights import READ, WRITE
 from .cpu import CS, RIP, RSP, SS, Segment
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
 from .segments import canonical, descriptor_address, mark_accessed, null_stack, parse, stack_segment
-from .ways import end, origin
+from .transitions import end, origin
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -65,8 +65,8 @@ def enter(cpu: Cpu, vector: int, error: int | None, *, rf: int, external: int, s
     RFLAGS that are pushed.
     """
     if cpu.efer & _LMA:
-        door = cpu.doors.get(vector | software << 8)
-        if door is not None and cpu.through(door, error, rf):
+        path = cpu.gate_paths.get(vector | software << 8)
+        if path is not None and cpu.take_gate(path, error, rf):
             return
         if not _enter_quickly(cpu, vector, error, rf, software=software):
             _enter64(cpu, vector, error, rf, external, software=software)
@@ -106,19 +106,19 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
 
     No check is left out: whatever fails one here goes the whole way, which raises the fault.
     """
-    quick, words = cpu.translation.quick, cpu.memory.words
+    probe, words = cpu.translation.probe, cpu.memory.words
     base, limit = cpu.idtr
     if cpu.breakpoints.watching:
         return False
     at = vector * 16
-    place = quick(base + at, 16, READ, system=True)
+    place = probe(base + at, 16, READ, system=True)
     if place < 0 or place & 7 or at + 15 > limit:
         return False
     gate_at = place >> 3
     low, high = words[gate_at], words[gate_at + 1]
     selector = low >> 16 & 0xFFFC
     base, limit = cpu.gdtr
-    place = quick(base + selector, 8, READ, system=True)
+    place = probe(base + selector, 8, READ, system=True)
     if place < 0 or place & 7 or selector & 4 or selector + 7 > limit:
         return False
     old, code_at, start = cpu.cpl, place >> 3, origin(cpu)
@@ -131,7 +131,7 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     stack_at, kept = 0, b""
     if ist or cpl < old:
         at = 28 + 8 * ist if ist else 4 + 8 * cpl
-        place = quick(cpu.tr.base + at, 8, READ, system=True)
+        place = probe(cpu.tr.base + at, 8, READ, system=True)
         if place < 0 or at + 7 > cpu.tr.limit:
             return False
         stack_at, kept = place, cpu.memory.ram[place : place + 8]
@@ -140,14 +140,14 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     size = 40 if error is None else 48
     top = (top & ~15) - size
     if cpl == old:
-        place = quick(top, size, WRITE)
+        place = probe(top, size, WRITE)
         if place < 0:
             return False
         cpu.set_cs(code, cpl)
         cpu.set_system_flags(clear, 0)
     else:
         cpu.load_pair(code, null_stack(cpl), cpl, flags & ~clear)
-        place = quick(top, size, WRITE)
+        place = probe(top, size, WRITE)
         if place < 0:
             cpu.load_pair(old_code, old_stack, old, flags)
             return False
@@ -160,7 +160,7 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     q[RIP] = target
     if not flags & _AC:
         known = gate_at, low, high, code_at, words[code_at], stack_at, kept
-        cpu.doors[vector | software << 8] = start, end(cpu), gate(low, high), *known, cpl != old, cpl
+        cpu.gate_paths[vector | software << 8] = start, end(cpu), gate(low, high), *known, cpl != old, cpl
     return True
 
 

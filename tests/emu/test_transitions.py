@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paracell.emu import layout, msr, quick
+from paracell.emu import fastpath, layout, msr
 from paracell.emu.cpu import DS, ES, R11, RAX, RCX, RDX, RIP, RSP
 from paracell.emu.exceptions import deliver
 from paracell.emu.faults import DB, GP, Fault, TripleFault
-from paracell.emu.gates import enter
+from paracell.emu.idt import enter
 from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
 from paracell.emu.machine import Machine
 from paracell.emu.segments import parse
@@ -63,10 +63,10 @@ class Trapped(World):
         self.traps = machine.traps
         self.careful = careful
         cpu, traps = self.cpu, self.traps
-        self._syscall = quick.syscall(cpu, traps, traps.on_syscall)
-        self._interrupt = quick.interrupt(cpu, traps, traps.on_interrupt)
-        self._page_fault = quick.page_fault(cpu)
-        self._invalid = quick.invalid(cpu, traps, traps.on_invalid)
+        self._syscall = fastpath.syscall(cpu, traps, traps.on_syscall)
+        self._interrupt = fastpath.interrupt(cpu, traps, traps.on_interrupt)
+        self._page_fault = fastpath.page_fault(cpu)
+        self._invalid = fastpath.invalid(cpu, traps, traps.on_invalid)
 
     def access(self, address: int, need: int) -> None:
         """Touch memory as TCG's miss does."""
@@ -266,8 +266,8 @@ def state(world: Trapped) -> dict[str, Any]:
         "rflags": cpu.rflags,
         "selectors": [cpu.d[layout.SEGMENTS + 24 * i >> 2] for i in range(6)],
         "segments": [cpu.segment(i) for i in range(6)],
-        "levels": (cpu.cpl, cpu.iopl, cpu.pkru, cpu.pkrs, cpu.shadow, cpu.cr2, cpu.dr[6]),
-        "rights": translation.here()[1],
+        "levels": (cpu.cpl, cpu.iopl, cpu.pkru, cpu.pkrs, cpu.interrupt_shadow, cpu.cr2, cpu.dr[6]),
+        "rights": translation.capture()[1],
         "context": translation.context(user=cpu.cpl == 3),
         "mode": cpu.d[layout.HFLAGS >> 2] & ~0x1800003,  # but not which slot it is
         "time": cpu.clock.cycles,
@@ -319,7 +319,7 @@ def reset(world: Trapped, clean: bytes) -> None:
     cpu.rflags = 2
     cpu.dr[6] = 0xFFFF0FF0
     cpu.cr2 = cpu.clock.cycles = 0
-    cpu.shadow = False
+    cpu.interrupt_shadow = False
     for number in (DS, ES):  # a return to ring 3 nulls them
         cpu.set_segment(number, parse(KERNEL_SS, DATA))
     for register in range(16):
@@ -334,14 +334,14 @@ def reset(world: Trapped, clean: bytes) -> None:
 
 def compare(worlds: tuple[Trapped, Trapped], steps: Sequence[Step]) -> None:
     """Take the same steps in both worlds, from the beginning."""
-    quick, careful = worlds
+    fast, careful = worlds
     clean = at_first(careful)
     for world in worlds:
         reset(world, clean)
     for at, (name, n) in enumerate(steps):
-        careful.cpu.forget_ways()
-        assert outcome(quick, name, n) == outcome(careful, name, n), (steps, at)
-        mine, theirs = state(quick), state(careful)
+        careful.cpu.forget_transitions()
+        assert outcome(fast, name, n) == outcome(careful, name, n), (steps, at)
+        mine, theirs = state(fast), state(careful)
         if mine != theirs:
             differing = [key for key in mine if mine[key] != theirs[key]]
             shown = [(mine[k], theirs[k]) for k in differing if k not in {"stacks", "rights"}]
@@ -372,11 +372,11 @@ def test_a_guest_that_makes_up_keys_takes_no_memory(worlds: tuple[Trapped, Trapp
     translation = cpu.translation
     for value in range(0, 80_000, 4):
         cpu.set_pkru(value)
-        assert translation.slots[translation.now].table == table(translation.context(user=cpu.cpl == 3))
-    assert len(translation.family) <= 192
+        assert translation.slots[translation.current_slot].table == table(translation.context(user=cpu.cpl == 3))
+    assert len(translation.slot_by_pkru) <= 192
     for value in range(5000):
         cpu.set_pkrs(value)
-    assert len(translation._families) <= 4097
+    assert len(translation._slots_by_mode) <= 4097
 
 
 def rounds(of: int, part: int) -> Iterator[list[Step]]:
@@ -414,17 +414,17 @@ def at_first(world: Trapped) -> bytes:
     return _CLEAN[0]
 
 
-def test_the_ways_are_taken(worlds: tuple[Trapped, Trapped]) -> None:
+def test_the_transitions_are_taken(worlds: tuple[Trapped, Trapped]) -> None:
     """Or else the comparison above would compare a thing with itself."""
-    quick, _ = worlds
-    reset(quick, at_first(quick))
-    cpu = quick.cpu
+    fast, _ = worlds
+    reset(fast, at_first(fast))
+    cpu = fast.cpu
     for _ in range(2):  # the first time, contexts get their slots
         for name, n in (("syscall", 0), ("sysret", 0), ("fault", 0), ("iret", 1)):
             if name != "iret":
-                quick.at_ring(0 if name == "sysret" else 3)
-            assert not outcome(quick, name, n)
-    assert cpu.way_in
-    assert cpu.way_out
-    assert 13 in cpu.doors
-    assert USER_CS << 16 | USER_SS in cpu.backs
+                fast.at_ring(0 if name == "sysret" else 3)
+            assert not outcome(fast, name, n)
+    assert cpu.syscall_path
+    assert cpu.sysret_path
+    assert 13 in cpu.gate_paths
+    assert USER_CS << 16 | USER_SS in cpu.iret_paths

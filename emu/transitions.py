@@ -3,7 +3,7 @@
 The instruction's whole operation is run the first time, and what it led to is kept.  It holds as long as what it was worked
 out from: TCG's mode and slot, the code segment and, where descriptors were read, their words are compared each time; a
 change of anything else (an MSR, a control register, a table register, a translation, IOPL, the context that a slot holds)
-has `Cpu.forget_ways` called.  Whatever is unusual (RFLAGS.AC, TF, NT …) goes the whole way, too.
+has `Cpu.forget_transitions` called.  Whatever is unusual (RFLAGS.AC, TF, NT …) goes the whole way, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cpu import Cpu, Segment
-    from .gates import Gate
+    from .idt import Gate
 
 _IRET: Final = Kind.IRET  # a member read off the class takes 0.1 µs
 _RSP, _RIP = 4, 16
@@ -36,15 +36,15 @@ _FRAME_AND_ERROR: Final = struct.Struct("<6Q")
 # Plain tuples, for Python takes those apart twice as fast as named ones.
 # Where a crossing starts: TCG's hflags, which name the slot and so the whole context (in ring 0, PKRU perhaps not), and CS.
 Origin = tuple[int, "Segment"]
-# Where it leads: CS, SS, their selectors, TCG's hflags, and the translation context (slot, rights, family).
+# Where it leads: CS, SS, their selectors, TCG's hflags, and the translation context (slot, rights, slot_by_pkru).
 End = tuple["Segment", "Segment", int, int, int, int, bytes, dict[int, int]]
 # SYSCALL or SYSRET: for SYSCALL also RIP, and the bits of EFLAGS that it leaves.
-Way = tuple[Origin, End, int, int]
+SyscallPath = tuple[Origin, End, int, int]
 # A gate of the IDT: the gate; index in `Memory.words` and the two words of its descriptor; index and word of the code descriptor;
 # physical address and bytes of the TSS's stack pointer (no bytes where the stack stays); whether CPL, and with it SS, changes; CPL.
-Door = tuple[Origin, End, "Gate", int, int, int, int, int, int, bytes, bool, int]
+GatePath = tuple[Origin, End, "Gate", int, int, int, int, int, int, bytes, bool, int]
 # IRETQ to a pair of selectors: index and word of both descriptors (index 0 for a null SS); CPL.
-Back = tuple[Origin, End, int, int, int, int, int]
+IretPath = tuple[Origin, End, int, int, int, int, int]
 
 
 def origin(cpu: Cpu) -> Origin:
@@ -55,19 +55,19 @@ def origin(cpu: Cpu) -> Origin:
 def end(cpu: Cpu) -> End:
     """Note where it has led."""
     code, stack = cpu.segments[1], cpu.segments[2]
-    return code, stack, code.selector, stack.selector, cpu.d[_HFLAGS], *cpu.translation.here()
+    return code, stack, code.selector, stack.selector, cpu.d[_HFLAGS], *cpu.translation.capture()
 
 
-def bind_through(cpu: Cpu) -> Callable[[Door, int | None, int], bool]:
+def bind_take_gate(cpu: Cpu) -> Callable[[GatePath, int | None, int], bool]:
     """Make `Cpu.through`, with all that it touches bound beforehand: half the time of attributes."""
     q, d, segments, memory, translation = cpu.q, cpu.d, cpu.segments, cpu.memory, cpu.translation
     words, ram, dirty, holds_code = memory.words, memory.ram, memory.dirty, memory.code
-    lazy_flags, reach = cpu.engine.flags, translation.reach
+    lazy_flags, probe_with = cpu.engine.flags, translation.probe_with
     plain, with_error = _FRAME.pack_into, _FRAME_AND_ERROR.pack_into
 
-    def through(door: Door, error: int | None, rf: int) -> bool:
+    def take_gate(path: GatePath, error: int | None, rf: int) -> bool:
         """Go through a gate as before; do nothing, and say so, where anything differs."""
-        start, to, gate, gate_at, low, high, code_at, raw, stack_at, kept, inner, cpl = door
+        start, to, gate, gate_at, low, high, code_at, raw, stack_at, kept, inner, cpl = path
         hflags, code_from = start
         flags, top = q[_EFLAGS], q[_RSP]
         if (
@@ -82,8 +82,8 @@ def bind_through(cpu: Cpu) -> Callable[[Door, int | None, int], bool]:
             top = int.from_bytes(kept, "little")
         size = 40 if error is None else 48
         top = (top & ~15) - size
-        code, stack, cs, ss, after, slot, table, family = to
-        place = reach(top, size, WRITE, table)
+        code, stack, cs, ss, after, slot, table, slot_by_pkru = to
+        place = probe_with(top, size, WRITE, table)
         if place < 0:
             return False
         lazy = (q[_CC_SRC] if d[_CC_OP] == 1 else lazy_flags()) & _ARITHMETIC
@@ -109,20 +109,20 @@ def bind_through(cpu: Cpu) -> Callable[[Door, int | None, int], bool]:
             d[_SS_AT] = ss
             cpu.cpl = cpl
         d[_HFLAGS] = after
-        translation.go(slot, table, family)
+        translation.enter(slot, table, slot_by_pkru)
         return True
 
-    return through
+    return take_gate
 
 
-def bind_back(cpu: Cpu) -> Callable[[Back, int, int, int], bool]:
+def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
     """Make `Cpu.back`, the same way."""
     q, d, segments, translation, words, clock = (
         cpu.q, cpu.d, cpu.segments, cpu.translation, cpu.memory.words, cpu.clock
     )  # fmt: skip
     slots = translation.slots
 
-    def back(known: Back, rip: int, image: int, rsp: int) -> bool:
+    def take_iret(known: IretPath, rip: int, image: int, rsp: int) -> bool:
         """IRETQ from ring 0 as before, but for the data segments; do nothing, and say so, where anything differs."""
         start, to, code_at, raw, stack_at, stack_raw, cpl = known
         hflags, code_from = start
@@ -131,8 +131,8 @@ def bind_back(cpu: Cpu) -> Callable[[Back, int, int, int], bool]:
             or image & RARE or rip >> 47 or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
         ):  # fmt: skip
             return False
-        code, stack, cs, ss, after, slot, table, family = to
-        number = family.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
+        code, stack, cs, ss, after, slot, table, slot_by_pkru = to
+        number = slot_by_pkru.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
         if number is None:
             return False
         if number != slot:
@@ -150,8 +150,8 @@ def bind_back(cpu: Cpu) -> Callable[[Back, int, int, int], bool]:
         d[_CS_AT], d[_SS_AT] = cs, ss
         d[_HFLAGS] = after
         cpu.cpl = cpl
-        cpu.shadow = False
-        translation.go(number, table, family)
+        cpu.interrupt_shadow = False
+        translation.enter(number, table, slot_by_pkru)
         return True
 
-    return back
+    return take_iret
