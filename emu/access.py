@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..mmu.address import PAGE, U64, canonical
 from .faults import GP, SS
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from .memory import Memory
     from .translation import Translation
 
-_PAGE: Final = 4096
-_LAST: Final = _PAGE - 1
+_LAST: Final = PAGE - 1
 _READ: Final = 1  # as in mmu.rights
 
 
@@ -35,11 +35,8 @@ class LinearAccess:
     cpl: int
 
     def _canonical(self, gva: int, size: int, *, stack: bool) -> None:
-        for address in (gva, gva + size - 1):
-            if (address + (1 << 47)) >> 48:
-                top = address >> 47 & 0x1FFFF
-                if top not in {0, 0x1FFFF} or address >> 64:
-                    raise SS(0) if stack else GP(0)
+        if not (canonical(gva) and canonical(gva + size - 1)) or gva + size - 1 > U64:
+            raise SS(0) if stack else GP(0)
 
     def _spans(self, gva: int, size: int, *, write: bool, system: bool, user: bool | None) -> list[tuple[int, int]]:
         """Translate [gva, gva + size) into physical (address, size) pieces; all of it before any is touched."""
@@ -47,7 +44,7 @@ class LinearAccess:
         mask = (1 << 64) - 1 if self.efer & 0x400 else 0xFFFFFFFF
         spans = []
         while size:
-            part = min(size, _PAGE - (gva & _LAST))
+            part = min(size, PAGE - (gva & _LAST))
             spans.append((where(gva & mask, write=write, system=system, user=user), part))
             gva += part
             size -= part
@@ -64,7 +61,7 @@ class LinearAccess:
             self._canonical(gva, size, stack=stack)
         if self.breakpoints.watching and not system:
             self.breakpoints.touch(gva, size, write=False)
-        if (gva & _LAST) + size <= _PAGE:
+        if (gva & _LAST) + size <= PAGE:
             pa = self.translation.locate(gva, write=False, system=system, user=user)
             if self.memory.is_ram(pa):
                 return self.memory.ram[pa : pa + size]
@@ -83,7 +80,7 @@ class LinearAccess:
         if self.breakpoints.watching and not system:
             self.breakpoints.touch(gva, size, write=True)
         memory = self.memory
-        if (gva & _LAST) + size <= _PAGE:
+        if (gva & _LAST) + size <= PAGE:
             pa = self.translation.locate(gva, write=True, system=system, user=user)
             if memory.is_ram(pa):
                 memory.ram[pa : pa + size] = data

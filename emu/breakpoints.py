@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..mmu.registers import CR4
+from .registers import RF
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _LENGTH: Final = (1, 2, 8, 4)
 _EXECUTE, _WRITE, _PORT, _ACCESS = range(4)
-_RF: Final = 1 << 16
 _WIDEST: Final = 64  # bytes that one access of TCG's may touch
 
 
@@ -108,7 +108,7 @@ class Breakpoints:
         def hit(_engine: int, address: int, _size: int, _user: Any) -> None:
             if address == self.inhibited:
                 self.inhibited = -1
-            elif not self._cpu.system_flags & _RF:
+            elif not self._cpu.system_flags & RF:
                 self.before |= bit
                 self._cpu.engine.stop()
 

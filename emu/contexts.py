@@ -17,16 +17,13 @@ from ..mmu.registers import CR0, CR4
 from ..mmu.rights import Context
 from ..mmu.walk import Mode, Paging
 from ..pku.rights import denied
-from . import layout
 from .engine import SLOT_BITS, SLOTS
+from .registers import AC, EFLAGS, HFLAGS
 
 if TYPE_CHECKING:
     from .cpu import Cpu
     from .engine import Engine
 
-_HFLAGS: Final = layout.HFLAGS >> 2
-_EFLAGS: Final = layout.EFLAGS >> 3
-_AC: Final = 1 << 18
 SMAP_SLOT: Final = 2  # the one that TCG leaves by itself when RFLAGS.AC is set
 NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
 SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
@@ -93,13 +90,13 @@ class Contexts:
         keys4 = self.paging.mode is Mode.LEVEL4
         user_keys = denied(cpu.pkru, user=user, wp=wp) if keys4 and cr4 & CR4.PKE.mask else (0, 0)
         supervisor_keys = denied(cpu.pkrs, user=False, wp=wp) if keys4 and cr4 & CR4.PKS.mask else (0, 0)
-        smap = bool(cr4 & CR4.SMAP.mask) and not user and (system or not self.engine.q[_EFLAGS] & _AC)
+        smap = bool(cr4 & CR4.SMAP.mask) and not user and (system or not self.engine.q[EFLAGS] & AC)
         return Context(user, wp, bool(cr4 & CR4.SMEP.mask), smap, user_keys, supervisor_keys)
 
     def switch(self) -> None:
         """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
         cpu = self.cpu
-        mode = 3 if cpu.cpl == 3 else self._q[_EFLAGS] & _AC
+        mode = 3 if cpu.cpl == 3 else self._q[EFLAGS] & AC
         slot_by_pkru = self._current_modes.get(mode)
         if slot_by_pkru is None:
             if len(self._slots_by_mode) > _MODES:
@@ -123,13 +120,13 @@ class Contexts:
     def switch_keys(self, pkru: int) -> None:
         """The same where only PKRU has changed: the way through a gate."""
         number = self.slot_by_pkru.get(pkru)
-        if number is None or (number == SMAP_SLOT and self._q[_EFLAGS] & _AC):
+        if number is None or (number == SMAP_SLOT and self._q[EFLAGS] & AC):
             number = self._assign(pkru)
         if number != self.current_slot:  # as `_use`, without a call
             self.previous_slot, self.current_slot = self.current_slot, number
             self.table = self.slots[number].table
             d = self._d
-            d[_HFLAGS] = d[_HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
+            d[HFLAGS] = d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
 
     def capture(self) -> tuple[int, bytes, dict[int, int]]:
         """Give the current context, for `enter`."""
@@ -146,7 +143,7 @@ class Contexts:
         self.previous_slot, self.current_slot = self.current_slot, number
         self.table = self.slots[number].table
         d = self._d
-        d[_HFLAGS] = d[_HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
+        d[HFLAGS] = d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
 
     def _assign(self, pkru: int) -> int:
         """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
@@ -159,7 +156,7 @@ class Contexts:
             self.slot_by_pkru[pkru] = number
             return number
         number = 3 - self.current_slot - self.previous_slot
-        if number == SMAP_SLOT and self.engine.q[_EFLAGS] & _AC:
+        if number == SMAP_SLOT and self.engine.q[EFLAGS] & AC:
             number = self.previous_slot
         slot = self.slots[number]
         self.cpu.forget_transitions()
@@ -176,7 +173,7 @@ class Contexts:
 
     def _same_rights(self, table: bytes) -> int | None:
         """Give the slot of a supervisor's context that differs from this one in PKRU and in no right."""
-        if self.cpu.cpl == 3 or self.engine.q[_EFLAGS] & _AC:
+        if self.cpu.cpl == 3 or self.engine.q[EFLAGS] & AC:
             return None
         for number, slot in enumerate(self.slots):
             if slot.slot_by_pkru is self.slot_by_pkru and slot.table is table and len(slot.pkrus) < _SHARERS:

@@ -6,16 +6,38 @@ is only a means: this class holds the truth and derives TCG's words from it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-from attrs import frozen
+from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
-from .access import LinearAccess
 from .breakpoints import Breakpoints
 from .cost import DEFAULT
+from .descriptors import FLAT_CODE32, FLAT_DATA32, UNUSABLE, Segment, Table
 from .events import Event, Kind, Who
 from .faults import GP
+from .layout import HF_CS64
+from .mode import derive_mode, sync_control, tcg_segment
+from .operands import Operands
+from .registers import (
+    AC,
+    ARITHMETIC,
+    CC_OP,
+    CC_SRC,
+    CS,
+    CS_WORD,
+    DF,
+    DF_WORD,
+    DS,
+    EFLAGS,
+    ES,
+    FS,
+    GS,
+    HFLAGS,
+    IF,
+    IOPL,
+    RIP,
+    SS,
+    SS_WORD,
+)
 from .transitions import bind_take_gate, bind_take_iret
 from .translation import Translation
 
@@ -23,82 +45,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .clock import Clock
-    from .decode import Insn, Operand
     from .engine import Engine
     from .memory import Memory
     from .transitions import GatePath, IretPath, SyscallPath
 
-RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
-R8, R9, R10, R11, R12, R13, R14, R15 = range(8, 16)
-RIP: Final = 16
-EFLAGS: Final = layout.EFLAGS >> 3
-_EFLAGS: Final = EFLAGS
-_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
-_HFLAGS: Final = layout.HFLAGS >> 2
-ES, CS, SS, DS, FS, GS = range(6)
-
-_ARITHMETIC: Final = 0x8D5  # CF PF AF ZF SF OF: lazy in TCG
-_DF: Final = 0x400
-_IOPL: Final = 0x3000
 _RFLAGS_ALL: Final = 0x3F7FD5
-_SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(0x8D5 | 0x400 | 0x3000)
-_AC: Final = 1 << 18
-_IF: Final = 1 << 9
-
-_HF_CS32, _HF_SS32, _HF_ADDSEG, _HF_PE = 1 << 4, 1 << 5, 1 << 6, 1 << 7
-_HF_LMA, _HF_CS64, _HF_OSFXSR = 1 << 14, 1 << 15, 1 << 22
-_HF_TS_EM_MP: Final = 7 << 9
-_HF_OURS: Final = _HF_CS32 | _HF_SS32 | _HF_ADDSEG | _HF_PE | _HF_LMA | _HF_CS64 | _HF_OSFXSR | _HF_TS_EM_MP
-
-_CS_AT: Final = layout.SEGMENTS + 24 * CS >> 2
-_SS_AT: Final = layout.SEGMENTS + 24 * SS >> 2
+_SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL)
 
 _USER, _KERNEL = Who.USER, Who.KERNEL  # a member read off the class takes 0.1 µs
 _new: Final = tuple.__new__
 
-_CR0_PE, _CR0_PG = 1, 1 << 31
-_CR4_OSFXSR, _CR4_FSGSBASE, _CR4_TSD = 1 << 9, 1 << 16, 1 << 2
 _EFER_LMA: Final = 1 << 10
 
 
-class Table(NamedTuple):
-    """GDTR or IDTR: the linear base and the limit in bytes, less one."""
-
-    base: int
-    limit: int
-
-
-@frozen(slots=True)
-class Segment:
-    """A segment register with its hidden part.
-
-    Attributes:
-        selector: the visible 16 bits.
-        base: linear base address.
-        limit: last valid byte, granularity applied.
-        access: type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16 (SDM "Segment Descriptors").
-
-    """
-
-    selector: int
-    base: int
-    limit: int
-    access: int
-
-    @property
-    def dpl(self) -> int:
-        """The descriptor privilege level."""
-        return self.access >> 5 & 3
-
-
-UNUSABLE: Final = 1 << 16
-NULL: Final = Segment(0, 0, 0, UNUSABLE)
-FLAT_CODE32: Final = Segment(8, 0, 0xFFFFFFFF, 0xC09B)
-FLAT_DATA32: Final = Segment(16, 0, 0xFFFFFFFF, 0xC093)
-FLAT_CODE64: Final = Segment(8, 0, 0xFFFFFFFF, 0xA09B)
-
-
-class Cpu(LinearAccess):
+class Cpu(Operands):
     """One logical processor.
 
     Attributes:
@@ -164,41 +124,41 @@ class Cpu(LinearAccess):
     def rflags(self) -> int:
         """The guest's whole RFLAGS."""
         q, d = self.q, self.d
-        word = q[_EFLAGS] & ~(_ARITHMETIC | _DF | _IOPL) | self.iopl << 12
-        if d[_DF_AT] != 1:
-            word |= _DF
-        return word | (q[_CC_SRC] if d[_CC_OP] == 1 else self.engine.flags()) & _ARITHMETIC
+        word = q[EFLAGS] & ~(ARITHMETIC | DF | IOPL) | self.iopl << 12
+        if d[DF_WORD] != 1:
+            word |= DF
+        return word | (q[CC_SRC] if d[CC_OP] == 1 else self.engine.flags()) & ARITHMETIC
 
     @rflags.setter
     def rflags(self, value: int) -> None:
         q, d = self.q, self.d
-        q[_CC_SRC] = value & _ARITHMETIC
-        d[_CC_OP] = 1
-        d[_DF_AT] = 0xFFFFFFFF if value & _DF else 1
-        before = q[_EFLAGS]
-        q[_EFLAGS] = value & _SYSTEM_FLAGS | 2
+        q[CC_SRC] = value & ARITHMETIC
+        d[CC_OP] = 1
+        d[DF_WORD] = 0xFFFFFFFF if value & DF else 1
+        before = q[EFLAGS]
+        q[EFLAGS] = value & _SYSTEM_FLAGS | 2
         if self.iopl != value >> 12 & 3:
             self.iopl = value >> 12 & 3
             self._iopl_changed()
-        if (before ^ value) & _AC:
+        if (before ^ value) & AC:
             self.translation.switch()
 
     @property
     def interrupts_enabled(self) -> bool:
         """RFLAGS.IF."""
-        return bool(self.q[_EFLAGS] & _IF)
+        return bool(self.q[EFLAGS] & IF)
 
     def set_system_flags(self, clear: int, put: int) -> None:
         """Clear and set bits outside the arithmetic flags, DF and IOPL (IF, AC, TF, NT, RF …)."""
-        before = self.q[_EFLAGS]
-        self.q[_EFLAGS] = after = before & ~clear | put
-        if (before ^ after) & _AC:
+        before = self.q[EFLAGS]
+        self.q[EFLAGS] = after = before & ~clear | put
+        if (before ^ after) & AC:
             self.translation.switch()
 
     @property
     def system_flags(self) -> int:
         """RFLAGS without the arithmetic flags, DF and IOPL: cheap to read."""
-        return self.q[_EFLAGS]
+        return self.q[EFLAGS]
 
     # ---- segments ---------------------------------------------------------------------------------------------
 
@@ -216,10 +176,6 @@ class Cpu(LinearAccess):
                 kept = self.segments[number] = Segment(selector, base, kept.limit, kept.access)
         return kept
 
-    def segment_base(self, number: int) -> int:
-        """Give the live base; 0 for ES, CS, SS and DS in 64-bit mode."""
-        return self.q[layout.SEGMENTS + 24 * number + 8 >> 3]
-
     def set_segment_base(self, number: int, base: int) -> None:
         """Set FS's or GS's base alone, as WRMSR, WRFSBASE and SWAPGS do."""
         self.q[layout.SEGMENTS + 24 * number + 8 >> 3] = base
@@ -227,17 +183,9 @@ class Cpu(LinearAccess):
     def set_segment(self, number: int, segment: Segment) -> None:
         """Load ES, SS, DS, FS or GS."""
         self.segments[number] = segment
-        self._tcg_segment(number, segment)
+        tcg_segment(self, number, segment)
         if number in {ES, SS, DS}:
-            self._derive_mode()
-
-    def _tcg_segment(self, number: int, segment: Segment) -> None:
-        at = layout.SEGMENTS + 24 * number
-        base = 0 if number < FS and self.segments[CS].access & 0x2000 and self.efer & _EFER_LMA else segment.base
-        self.d[at >> 2] = segment.selector
-        self.q[at + 8 >> 3] = base
-        self.d[at + 16 >> 2] = segment.limit
-        self.d[at + 20 >> 2] = (segment.access & 0xF0FF) << 8
+            derive_mode(self)
 
     def set_cs(self, segment: Segment, cpl: int) -> None:
         """Load CS and the privilege level, and with them the mode and the translation context."""
@@ -246,7 +194,7 @@ class Cpu(LinearAccess):
         self.d[layout.SEGMENTS + 24 * CS >> 2] = segment.selector
         remode = (old.access ^ segment.access) & 0x6000 or old.base != segment.base
         if remode:
-            self._derive_mode()
+            derive_mode(self)
             self.translation.forget_code()
         if remode or cpl != self.cpl:
             self.cpl = cpl
@@ -257,22 +205,22 @@ class Cpu(LinearAccess):
         segments, d = self.segments, self.d
         old = segments[CS]
         segments[CS], segments[SS] = code, stack
-        d[_CS_AT] = code.selector
-        d[_SS_AT] = stack.selector
+        d[CS_WORD] = code.selector
+        d[SS_WORD] = stack.selector
         q = self.q
-        q[_CC_SRC] = flags & _ARITHMETIC
-        d[_CC_OP] = 1
-        d[_DF_AT] = 0xFFFFFFFF if flags & _DF else 1
-        q[_EFLAGS] = flags & _SYSTEM_FLAGS | 2
+        q[CC_SRC] = flags & ARITHMETIC
+        d[CC_OP] = 1
+        d[DF_WORD] = 0xFFFFFFFF if flags & DF else 1
+        q[EFLAGS] = flags & _SYSTEM_FLAGS | 2
         if self.iopl != flags >> 12 & 3:
             self.iopl = flags >> 12 & 3
             self._iopl_changed()
         self.cpl = cpl
         # From 64-bit code to 64-bit code no mode changes: the usual case.
-        if not (code.access & 0x2000 and d[_HFLAGS] & _HF_CS64) and (
+        if not (code.access & 0x2000 and d[HFLAGS] & HF_CS64) and (
             (old.access ^ code.access) & 0x6000 or old.base != code.base
         ):
-            self._derive_mode()
+            derive_mode(self)
             self.translation.forget_code()
         self.translation.switch()
 
@@ -296,58 +244,15 @@ class Cpu(LinearAccess):
         """Bring the clock up to the instructions retired so far; the run loop replaces this when it counts them."""
 
     @property
-    def code64(self) -> bool:
-        """64-bit mode (not compatibility mode)."""
-        return bool(self.efer & _EFER_LMA and self.segments[CS].access & 0x2000)
-
-    @property
     def long_mode(self) -> bool:
         """EFER.LMA: 64-bit or compatibility mode."""
         return bool(self.efer & _EFER_LMA)
-
-    def _derive_mode(self) -> None:
-        """Derive TCG's mode bits from CS, SS, CR0 and EFER."""
-        long = self.efer & _EFER_LMA
-        access = self.segments[CS].access
-        flags = _HF_PE if self.cr0 & _CR0_PE else 0
-        if long and access & 0x2000:
-            flags |= _HF_LMA | _HF_CS64 | _HF_CS32 | _HF_SS32
-        else:
-            if long:
-                flags |= _HF_LMA
-            if access & 0x4000:
-                flags |= _HF_CS32
-            else:
-                flags |= _HF_ADDSEG
-            if self.segments[SS].access & 0x4000:
-                flags |= _HF_SS32
-            if self.segments[DS].base | self.segments[ES].base | self.segments[SS].base:
-                flags |= _HF_ADDSEG
-        flags |= (self.cr0 & 0xE) << 8
-        if self.cr4 & _CR4_OSFXSR:
-            flags |= _HF_OSFXSR
-        hflags = self.d[_HFLAGS]
-        if hflags & _HF_OURS != flags:
-            self.d[_HFLAGS] = hflags & ~_HF_OURS | flags
-            self.translation.code_size = 64 if flags & _HF_CS64 else (32 if flags & _HF_CS32 else 16)
-            self.translation.forget_code()
-        self._tcg_segment(CS, self.segments[CS])
-        for number in (ES, SS, DS):  # their bases count outside 64-bit mode only
-            kept = self.segments[number]
-            if self.d[layout.SEGMENTS + 24 * number >> 2] & 0xFFFF == kept.selector:
-                self._tcg_segment(number, kept)
 
     # ---- control registers ------------------------------------------------------------------------------------
 
     def sync_control(self) -> None:
         """Derive everything that depends on CR0, CR4, EFER or CPL."""
-        self.q[layout.CR >> 3] = self.cr0
-        # TSD makes RDTSC trap, and without OSXSAVE and PKE the XSAVE family and RDPKRU do; FSGSBASE and FXSAVE run natively.
-        self.q[layout.CR + 32 >> 3] = _CR4_TSD | self.cr4 & (_CR4_FSGSBASE | _CR4_OSFXSR)
-        for number in (ES, SS, DS):  # their bases count only outside 64-bit mode; those of FS and GS are live in TCG
-            self._tcg_segment(number, self.segments[number])
-        self._derive_mode()
-        self.translation.configure()
+        sync_control(self)
 
     def set_cr0(self, value: int) -> None:
         """Store CR0 and what follows from it; the checks are the instruction's."""
@@ -363,11 +268,6 @@ class Cpu(LinearAccess):
         """Store EFER and what follows from it."""
         self.efer = value
         self.sync_control()
-
-    def set_cr3(self, value: int) -> None:
-        """Store CR3; flushing is the instruction's."""
-        self.cr3 = value
-        self.translation.configure()
 
     def set_pkru(self, value: int) -> None:
         """Store PKRU."""
@@ -385,54 +285,6 @@ class Cpu(LinearAccess):
         return int(self.devices.lapic.tpr) >> 4
 
     # ---- instructions -----------------------------------------------------------------------------------------
-
-    def next(self, insn: Insn) -> None:
-        """Step over `insn`."""
-        rip = self.q[RIP] + insn.length
-        self.q[RIP] = rip if self.d[_HFLAGS] & _HF_CS64 else rip & 0xFFFFFFFF
-
-    def block_interrupts(self) -> None:
-        """Keep interrupts and debug exceptions from the instruction at RIP (SDM "… When Switching Stacks")."""
-        self.interrupt_shadow = True
-        base = 0 if self.code64 else self.segments[CS].base
-        self.breakpoints.inhibited = self.q[RIP] + base & (1 << 64) - 1
-
-    def operand_address(self, insn: Insn, mem: Operand) -> int:
-        """Give the linear address of a memory operand."""
-        q = self.q
-        address = mem.disp
-        if mem.rip_relative:
-            address += q[RIP] + insn.length
-        if mem.base is not None:
-            address += q[mem.base]
-        if mem.index is not None:
-            address += q[mem.index] * mem.scale
-        address &= (1 << 8 * mem.address_size) - 1
-        address += self.segment_base(mem.segment)
-        return address & (0xFFFFFFFFFFFFFFFF if self.code64 else 0xFFFFFFFF)
-
-    def get(self, insn: Insn, operand: Operand) -> int:
-        """Read a register, memory or immediate operand."""
-        kind = operand.kind
-        if kind == "reg":
-            value = self.q[operand.number] >> (8 if operand.high else 0)
-            return value & (1 << 8 * operand.size) - 1
-        if kind == "mem":
-            return self.read(self.operand_address(insn, operand), operand.size, stack=operand.segment == SS)
-        return int(operand.value)
-
-    def put(self, insn: Insn, operand: Operand, value: int) -> None:
-        """Write a register or memory operand; a 32-bit register write clears the upper half."""
-        if operand.kind == "mem":
-            self.write(self.operand_address(insn, operand), operand.size, value, stack=operand.segment == SS)
-            return
-        size, number = operand.size, operand.number
-        if size >= 4:
-            self.q[number] = value & (1 << 8 * size) - 1
-            return
-        shift = 8 if operand.high else 0
-        mask = (1 << 8 * size) - 1 << shift
-        self.q[number] = self.q[number] & ~mask | value << shift & mask
 
     def require_ring0(self) -> None:
         """Raise #GP(0) unless CPL is 0."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .cpu import RIP
 from .events import Kind
 from .faults import DB, Fault, TripleFault
 from .idt import enter
+from .registers import RF, RIP, U64
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -20,11 +20,9 @@ _CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13, 21})
 _PAGE_FAULTS: Final = frozenset({14, 20})
 _EXCEPTION: Final = Kind.EXCEPTION  # a member read off the class takes 0.1 µs
 _DOUBLE: Final = 8
-_RF: Final = 1 << 16
 _GD: Final = 1 << 13  # in DR7
 _BD: Final = 1 << 13  # in DR6
 _B0_TO_B3: Final = 15
-_U64: Final = (1 << 64) - 1
 
 
 def deliver(cpu: Cpu, fault: Fault) -> None:
@@ -34,14 +32,14 @@ def deliver(cpu: Cpu, fault: Fault) -> None:
     cpu.halted = False
     cpu.breakpoints.hits = 0  # the instruction did not complete
     while True:
-        rf = _RF
+        rf = RF
         if fault.address is not None:
             cpu.cr2 = fault.address
         if isinstance(fault, DB):
             cpu.dr[6] = cpu.dr[6] & ~_B0_TO_B3 | fault.dr6
             cpu.dr[7] &= ~_GD
             # Of the debug exceptions only general detect is a fault that marks RF (SDM "Instruction-Breakpoint …").
-            rf = _RF if fault.dr6 & _BD else 0
+            rf = RF if fault.dr6 & _BD else 0
         cpu.event(_EXCEPTION, fault.vector, fault.error or 0, fault.address or 0, cost=cpu.costs.exception)
         try:
             enter(cpu, fault.vector, fault.error, rf=rf, external=1)
@@ -93,5 +91,5 @@ def software_interrupt(cpu: Cpu, vector: int, length: int) -> None:
     try:
         enter(cpu, vector, None, rf=0, external=0, software=True)
     except Fault:
-        cpu.q[RIP] = cpu.q[RIP] - length & (_U64 if cpu.code64 else 0xFFFFFFFF)
+        cpu.q[RIP] = cpu.q[RIP] - length & (U64 if cpu.code64 else 0xFFFFFFFF)
         raise

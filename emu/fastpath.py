@@ -10,11 +10,31 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ..mmu.address import HALF
 from ..mmu.rights import READ
 from ..mmu.walk import NOT_PRESENT, RIGHTS, plain_error
-from . import layout
 from .contexts import NOT_SLOT, SLOT_FLAGS, SMAP_SLOT
 from .events import Kind
+from .registers import (
+    AC,
+    ARITHMETIC,
+    CC_OP,
+    CC_SRC,
+    CS_WORD,
+    DF,
+    DF_WORD,
+    EFLAGS,
+    HFLAGS,
+    IF,
+    IOPL,
+    IS_INT,
+    OLD_EXCEPTION,
+    RF,
+    SS_WORD,
+    TF,
+    U32,
+    U64,
+)
 from .segments import forget_inner_segments
 
 if TYPE_CHECKING:
@@ -22,22 +42,15 @@ if TYPE_CHECKING:
 
     from .cpu import Cpu
 
-_EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
-_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
-_CS_AT, _SS_AT = layout.SEGMENTS + 24 >> 2, layout.SEGMENTS + 48 >> 2
 _RAX, _RCX, _RDX, _RSP, _RSI, _RDI, _R11, _RIP = 0, 1, 2, 4, 6, 7, 11, 16
-_TF, _IF, _DF, _RF, _AC = 1 << 8, 1 << 9, 1 << 10, 1 << 16, 1 << 18
-_ARITHMETIC, _IOPL = 0x8D5, 3 << 12
-_TF_RF: Final = _TF | _RF
-_OTHERS: Final = ~(_ARITHMETIC | _IOPL | _DF | _RF)
-_RARE: Final = ~(_ARITHMETIC | _IF | 2)
+_TF_RF: Final = TF | RF
+_OTHERS: Final = ~(ARITHMETIC | IOPL | DF | RF)
+_RARE: Final = ~(ARITHMETIC | IF | 2)
 _PKE: Final = 1 << 22
-_U32, _U64 = 0xFFFFFFFF, (1 << 64) - 1
 _WRPKRU, _SYSRETQ = b"\x0f\x01\xef", b"\x48\x0f\x07"
 _IRETQ: Final = b"\x48\xcf"
 _FRAME: Final = struct.Struct("<5Q")
-_OLD_EXCEPTION, _IS_INT = layout.OLD_EXCEPTION >> 2, layout.EXCEPTION_IS_INT >> 2
-_TF_RF_NT: Final = _TF | _RF | 1 << 14
+_TF_RF_NT: Final = TF | RF | 1 << 14
 _NO_KEYS: Final = ((0, 0), (0, 0))
 _EVENTS: Final = Kind.WRPKRU, Kind.SYSCALL, Kind.SYSRET
 
@@ -64,7 +77,7 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
             rest()
             return
         (hflags, code_from), (code, stack, cs, ss, after, slot, table, slot_by_pkru), target, keep = path
-        if d[_HFLAGS] != hflags or segments[1] is not code_from:
+        if d[HFLAGS] != hflags or segments[1] is not code_from:
             rest()
             return
         try:
@@ -72,15 +85,15 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
             clock.cycles += cost
             if cpu.emit is not None:
                 cpu.emit_event(kind, cost, (q[_RAX], q[_RDI], q[_RSI], q[_RDX]))
-            flags = q[_EFLAGS]
-            lazy = (q[_CC_SRC] if d[_CC_OP] == 1 else lazy_flags()) & _ARITHMETIC
-            q[_R11] = flags & _OTHERS | lazy | cpu.iopl << 12 | (0 if d[_DF_AT] == 1 else _DF)
-            q[_RCX] = q[_RIP] + 2 & _U64
+            flags = q[EFLAGS]
+            lazy = (q[CC_SRC] if d[CC_OP] == 1 else lazy_flags()) & ARITHMETIC
+            q[_R11] = flags & _OTHERS | lazy | cpu.iopl << 12 | (0 if d[DF_WORD] == 1 else DF)
+            q[_RCX] = q[_RIP] + 2 & U64
             q[_RIP] = target
-            q[_EFLAGS] = flags & keep
-            d[_DF_AT] = 1
-            d[_CS_AT], d[_SS_AT] = cs, ss
-            d[_HFLAGS] = after
+            q[EFLAGS] = flags & keep
+            d[DF_WORD] = 1
+            d[CS_WORD], d[SS_WORD] = cs, ss
+            d[HFLAGS] = after
             segments[1], segments[2] = code, stack
             cpu.cpl = 0
             cpu.interrupt_shadow = False
@@ -89,7 +102,7 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
                 pending.deliver_pending()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
-        q[_RIP] = q[_RIP] - 2 & _U64
+        q[_RIP] = q[_RIP] - 2 & U64
 
     return on_syscall
 
@@ -101,11 +114,11 @@ def interrupt(cpu: Cpu, pending: Pending, rest: Callable[[int], None]) -> Callab
     probe_with, take_iret, frame = translation.probe_with, cpu.take_iret, _FRAME.unpack_from
 
     def on_interrupt(_engine: int, vector: int) -> None:
-        if vector != 13 or d[_IS_INT]:
+        if vector != 13 or d[IS_INT]:
             rest(vector)
             return
         place = where.get(q[_RIP])
-        if place is None or q[_EFLAGS] & _TF_RF_NT or breakpoints.watching or ram[place : place + 2] != _IRETQ:
+        if place is None or q[EFLAGS] & _TF_RF_NT or breakpoints.watching or ram[place : place + 2] != _IRETQ:
             rest(vector)
             return
         at = probe_with(q[_RSP], 40, READ, translation.table)
@@ -119,7 +132,7 @@ def interrupt(cpu: Cpu, pending: Pending, rest: Callable[[int], None]) -> Callab
             if known is None or not take_iret(known, rip, image, rsp):
                 rest(vector)
                 return
-            d[_OLD_EXCEPTION] = _U32
+            d[OLD_EXCEPTION] = U32
             cpu.nmi_blocked = False
             if cpu.cpl != old:
                 forget_inner_segments(cpu, cpu.cpl)
@@ -141,7 +154,7 @@ def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
     def deliver(address: int, need: int) -> bool:
         """Deliver it; do nothing, and say so, where it is not the usual case."""
         path, result = gate_paths.get(14), translation.refused
-        if path is None or cpu.emit is not None or address >> 47:
+        if path is None or cpu.emit is not None or (address + HALF & U64) >> 48:
             return False
         context = slots[translation.current_slot].context
         if context is None:
@@ -149,7 +162,7 @@ def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
         if result != NOT_PRESENT and (result != RIGHTS or context[4:] != _NO_KEYS):
             return False
         error = plain_error(need, result, user=context[0], fetch_bit=translation.paging.fetch_bit)
-        if not take_gate(path, error, _RF):
+        if not take_gate(path, error, RF):
             return False
         cpu.cr2 = address
         cpu.interrupt_shadow = False
@@ -168,18 +181,18 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
     not_slot, slot_flags = NOT_SLOT, SLOT_FLAGS
 
     def on_invalid() -> bool:
-        rip, flags = q[_RIP], q[_EFLAGS]
+        rip, flags = q[_RIP], q[EFLAGS]
         place = where.get(rip)
         if place is None or flags & _TF_RF:
             return rest()
         code = ram[place : place + 3]
         try:
             if code == _WRPKRU:
-                pkru = q[_RAX] & _U32
+                pkru = q[_RAX] & U32
                 number = translation.slot_by_pkru.get(pkru)
                 if (
-                    number is None or (number == SMAP_SLOT and flags & _AC)
-                    or not cpu.cr4 & _PKE or (q[_RCX] | q[_RDX]) & _U32
+                    number is None or (number == SMAP_SLOT and flags & AC)
+                    or not cpu.cr4 & _PKE or (q[_RCX] | q[_RDX]) & U32
                 ):  # fmt: skip
                     return rest()
                 clock.cycles += cpu.costs.wrpkru
@@ -191,15 +204,15 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
                     translation.previous_slot = now
                     translation.current_slot = number
                     translation.table = slots[number].table
-                    d[_HFLAGS] = d[_HFLAGS] & not_slot | slot_flags[number]
+                    d[HFLAGS] = d[HFLAGS] & not_slot | slot_flags[number]
                 q[_RIP] = rip + 3
             elif code == _SYSRETQ:
                 path, flags, target = cpu.sysret_path, q[_R11], q[_RCX]
-                if path is None or flags & _RARE or target >> 47:
+                if path is None or flags & _RARE or (target + HALF & U64) >> 48:
                     return rest()
                 (hflags, code_from), (user, stack, cs, ss, after, slot, table, slot_by_pkru), _, _ = path
                 number = slot_by_pkru.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
-                if d[_HFLAGS] != hflags or segments[1] is not code_from or number is None:
+                if d[HFLAGS] != hflags or segments[1] is not code_from or number is None:
                     return rest()
                 if number != slot:
                     after, table = after & not_slot | slot_flags[number], slots[number].table
@@ -207,12 +220,12 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
                 clock.cycles += cost
                 if cpu.emit is not None:
                     cpu.emit_event(sysret, cost, (q[_RAX],))
-                q[_RIP], q[_CC_SRC] = target, flags & _ARITHMETIC
-                d[_CC_OP] = d[_DF_AT] = 1
-                q[_EFLAGS] = flags & _IF | 2
-                d[_CS_AT], d[_SS_AT] = cs, ss
+                q[_RIP], q[CC_SRC] = target, flags & ARITHMETIC
+                d[CC_OP] = d[DF_WORD] = 1
+                q[EFLAGS] = flags & IF | 2
+                d[CS_WORD], d[SS_WORD] = cs, ss
                 segments[1], segments[2] = user, stack
-                d[_HFLAGS], cpu.cpl, cpu.interrupt_shadow = after, 3, False
+                d[HFLAGS], cpu.cpl, cpu.interrupt_shadow = after, 3, False
                 translation.enter(number, table, slot_by_pkru)
             else:
                 return rest()

@@ -17,23 +17,23 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..mmu.address import canonical
 from ..mmu.rights import READ, WRITE
-from .cpu import CS, RIP, RSP, SS, Segment
+from .descriptors import Segment, null_stack, parse
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
-from .segments import canonical, descriptor_address, mark_accessed, null_stack, parse, stack_segment
+from .registers import AC, CS, IF, NT, RF, RIP, RSP, SS, TF, U64, VM
+from .segments import descriptor_address, mark_accessed, stack_segment
 from .transitions import end, origin
 
 if TYPE_CHECKING:
     from .cpu import Cpu
 
-_TF, _IF, _NT, _RF, _VM, _AC = 1 << 8, 1 << 9, 1 << 14, 1 << 16, 1 << 17, 1 << 18
 _LMA: Final = 1 << 10
 _TASK_GATE: Final = 5
 _GATES32: Final = frozenset({_TASK_GATE, 6, 7, 14, 15})
 _GATES64: Final = frozenset({14, 15})
 _PUSH_5: Final = struct.Struct("<5Q")
 _PUSH_6: Final = struct.Struct("<6Q")
-_U64: Final = (1 << 64) - 1
 
 
 class Gate(NamedTuple):
@@ -54,7 +54,7 @@ def gate(low: int, high: int = 0) -> Gate:
     kind = low >> 40 & 0x1F
     wide = kind & 8
     target = low & 0xFFFF | (low >> 32 & 0xFFFF0000 if wide else 0) | (high & 0xFFFFFFFF) << 32
-    clear = _TF | _NT | _RF | _VM | (0 if kind & 1 else _IF)
+    clear = TF | NT | RF | VM | (0 if kind & 1 else IF)
     return Gate(kind, low >> 45 & 3, low >> 47 & 1, low >> 16 & 0xFFFF, target, low >> 32 & 7, clear)
 
 
@@ -158,7 +158,7 @@ def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, softwar
     cpu.memory.written(place, size)
     q[RSP] = top
     q[RIP] = target
-    if not flags & _AC:
+    if not flags & AC:
         known = gate_at, low, high, code_at, words[code_at], stack_at, kept
         cpu.gate_paths[vector | software << 8] = start, end(cpu), gate(low, high), *known, cpl != old, cpl
     return True
@@ -188,14 +188,14 @@ def _enter64(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
     if found.ist or cpl < old:
         top = _tss64_stack(cpu, 36 + 8 * (found.ist - 1) if found.ist else 4 + 8 * cpl, external)
     target = found.target
-    if (target + (1 << 47) & _U64) >> 48:
+    if not canonical(target):
         raise GP(external)
     flags = cpu.rflags
     if error is None:
         frame = _PUSH_5.pack(q[RIP], old_code.selector, flags | rf, rsp, old_stack.selector)
     else:
         frame = _PUSH_6.pack(error, q[RIP], old_code.selector, flags | rf, rsp, old_stack.selector)
-    top = (top & ~15) - len(frame) & _U64
+    top = (top & ~15) - len(frame) & U64
     # The push is an access of the new privilege level, so that comes first, and goes back if the push fails.
     if cpl == old:
         cpu.set_cs(code, cpl)

@@ -23,6 +23,7 @@ CC_SRC2: Final = 160
 CC_OP: Final = 168
 DF: Final = 172
 HFLAGS: Final = 176
+HF_CS64: Final = 1 << 15  # of hflags: 64-bit code
 SEGMENTS: Final = 184  # ES CS SS DS FS GS, 24 bytes each: selector u32, base u64 (at 8), limit u32, flags u32
 CR: Final = 424
 FPSTT: Final = 604

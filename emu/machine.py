@@ -14,12 +14,14 @@ from attrs import frozen
 from ..guest.multiboot import plan
 from . import fastpath
 from .clock import Clock
-from .cpu import EFLAGS, FLAT_CODE64, RAX, RBX, RIP, RSP, Cpu
+from .cpu import Cpu
+from .descriptors import FLAT_CODE64
 from .devices import Devices
 from .engine import Engine
 from .exceptions import deliver
 from .faults import DB, TripleFault, Unimplemented
 from .memory import APIC_PAGE, NOTHING, Memory
+from .registers import EFLAGS, IF, RAX, RBX, RIP, RSP
 from .report import describe
 from .snapshot import restore, save
 from .symbols import Symbols
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 _EXCEPTION: Final = 21  # UC_ERR_EXCEPTION: a fill was refused
 _NEVER: Final = 1 << 63
-_IF: Final = 1 << 9
 _LONG: Final = (0x80000031, 0x20, 0x500)  # CR0, CR4, EFER of a loader that enters 64-bit code
 
 
@@ -242,7 +243,7 @@ class Machine:
             self._counted = 0
             return 0
         watched = self.cpu.breakpoints.watching
-        exact = watched or bool(self._left) or (deadline < _NEVER and (self._exact or bool(self.cpu.q[EFLAGS] & _IF)))
+        exact = watched or bool(self._left) or (deadline < _NEVER and (self._exact or bool(self.cpu.q[EFLAGS] & IF)))
         if exact != self._exact:
             self._exact = self.traps.exact = exact
             self.traps.request_attention()  # where IF comes back, so does the exact clock

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.address import canonical
 from ..mmu.registers import CR0, EFER
-from .cpu import FS, GS
 from .faults import GP
+from .registers import FS, GS, U64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cpu import Cpu
 
-_U64: Final = (1 << 64) - 1
 _TSC, _APIC_BASE, _TSC_ADJUST, _DEADLINE = 0x10, 0x1B, 0x3B, 0x6E0
 _EFER, _FS_BASE, _GS_BASE, _PKRS, _XSS = 0xC0000080, 0xC0000100, 0xC0000101, 0x6E1, 0xDA0
 _PAT: Final = 0x277
@@ -22,14 +22,10 @@ _MTRR_CAP, _MTRR_DEF = 0xFE, 0x2FF
 _EFER_KNOWN: Final = EFER.SCE.mask | EFER.LME.mask | EFER.LMA.mask | EFER.NXE.mask
 
 
-def _canonical(value: int) -> bool:
-    return not (value + (1 << 47) & _U64) >> 48
-
-
 class Plain:
     """A register that only keeps its value: a reset value, the bits that may be set, and whether it is an address."""
 
-    def __init__(self, reset: int = 0, mask: int = _U64, *, address: bool = False) -> None:
+    def __init__(self, reset: int = 0, mask: int = U64, *, address: bool = False) -> None:
         self.reset, self.mask, self.address = reset, mask, address
 
 
@@ -45,7 +41,7 @@ PLAIN: Final[dict[int, Plain]] = {
     0x176: Plain(address=True),
     0x1A0: Plain(1, 0x4_01C5_1889),  # MISC_ENABLE: fast strings …
     0x1D9: Plain(mask=0),  # DEBUGCTL: no LBR, no BTF
-    0x8B: Plain(0, _U64),  # BIOS_SIGN_ID
+    0x8B: Plain(0, U64),  # BIOS_SIGN_ID
     **{0x200 + i: Plain(mask=0xFFFFFFFFFFF07 if not i & 1 else 0xFFFFFFFFFF800) for i in range(16)},  # MTRR_PHYS…
     **{n: Plain() for n in (0x250, 0x258, 0x259, *range(0x268, 0x270))},  # MTRR_FIX…
     _MTRR_DEF: Plain(0xC06, 0xCFF),
@@ -75,7 +71,7 @@ def write(cpu: Cpu, msr: int, value: int) -> None:
     """Write an MSR; #GP(0) on a reserved bit, or an address that is not canonical."""
     plain = PLAIN.get(msr)
     if plain is not None:
-        if (plain.address and not _canonical(value)) or (not plain.address and value & ~plain.mask):
+        if (plain.address and not canonical(value)) or (not plain.address and value & ~plain.mask):
             raise GP(0)
         cpu.msr[msr] = value
         cpu.forget_transitions()
@@ -100,7 +96,7 @@ def _write_efer(cpu: Cpu, value: int) -> None:
 
 def _write_base(number: int) -> Callable[[Cpu, int], None]:
     def write_base(cpu: Cpu, value: int) -> None:
-        if not _canonical(value):
+        if not canonical(value):
             raise GP(0)
         cpu.set_segment_base(number, value)
 
@@ -109,13 +105,13 @@ def _write_base(number: int) -> Callable[[Cpu, int], None]:
 
 def _read_tsc(cpu: Cpu) -> int:
     cpu.sync_clock()
-    return cpu.clock.cycles + cpu.tsc_offset & _U64
+    return cpu.clock.cycles + cpu.tsc_offset & U64
 
 
 def _write_tsc(cpu: Cpu, value: int) -> None:
     delta = value - _read_tsc(cpu)
     cpu.tsc_offset += delta
-    cpu.msr[_TSC_ADJUST] = cpu.msr.get(_TSC_ADJUST, 0) + delta & _U64
+    cpu.msr[_TSC_ADJUST] = cpu.msr.get(_TSC_ADJUST, 0) + delta & U64
 
 
 def _write_tsc_adjust(cpu: Cpu, value: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import CR0, CR4, EFER, RFLAGS
-from .cpu import CS, RIP, RSP
 from .decode import decode
+from .registers import CS, RIP, RSP
 
 if TYPE_CHECKING:
     from .machine import Machine

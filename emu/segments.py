@@ -1,47 +1,23 @@
 """Descriptors and the loading of segment registers (SDM "Segment Descriptors", "Checking Caller Access Privileges").
 
-::
-
-    63    56 55  52 51   48 47                40 39              16 15             0
-    ┌───────┬──────┬───────┬───┬─────┬───┬──────┬─────────────────┬────────────────┐
-    │base 31│G DB L│limit  │ P │ DPL │ S │ type │ base 23:0       │ limit 15:0     │
-    │  :24  │  AVL │ 19:16 │   │     │   │      │                 │                │
-    └───────┴──────┴───────┴───┴─────┴───┴──────┴─────────────────┴────────────────┘
-
 Where a function takes `external`, that is the EXT bit of the error codes it raises (SDM "Error Code").
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.address import canonical
 from . import layout
-from .cpu import DS, ES, FS, GS, SS, UNUSABLE, Segment
+from .descriptors import ACCESSED, UNUSABLE, Segment, null_stack, parse
 from .faults import GP, NP, TS, StackFault
+from .registers import DS, ES, FS, GS, SS
 
 if TYPE_CHECKING:
     from .cpu import Cpu
 
-ACCESSED: Final = 1 << 40
 _LMA: Final = 1 << 10
-_U64: Final = (1 << 64) - 1
 _DATA: Final = tuple((number, layout.SEGMENTS + 24 * number >> 2) for number in (ES, DS, FS, GS))
-
-
-def canonical(address: int) -> bool:
-    """Tell whether bits 63:47 are all the same (SDM "Canonical Addressing")."""
-    return not (address + (1 << 47) & _U64) >> 48
-
-
-@lru_cache(maxsize=4096)
-def parse(selector: int, raw: int, high: int = 0) -> Segment:
-    """Make a `Segment` of a descriptor; `high` is the second word of a 16-byte one."""
-    limit = raw & 0xFFFF | raw >> 32 & 0xF0000
-    if raw >> 55 & 1:
-        limit = limit << 12 | 0xFFF
-    base = raw >> 16 & 0xFFFFFF | raw >> 32 & 0xFF000000 | (high & 0xFFFFFFFF) << 32
-    return Segment(selector, base, limit, raw >> 40 & 0xF0FF)
 
 
 def descriptor_address(cpu: Cpu, selector: int, *, size: int = 8, fault: type[GP | TS] = GP, external: int = 0) -> int:
@@ -108,12 +84,6 @@ def stack_segment(
     return parse(selector, mark_accessed(cpu, at, raw))
 
 
-@lru_cache
-def null_stack(cpl: int) -> Segment:
-    """Give the null SS that IA-32e mode loads with a new, inner privilege level (SDM "Stack Switching in IA-32e Mode")."""
-    return Segment(cpl, 0, 0, UNUSABLE | cpl << 5)
-
-
 def return_code(cpu: Cpu, selector: int) -> Segment:
     """Check the code selector that IRET and far RET pop, whose RPL is the new privilege level, and give the segment."""
     error = selector & 0xFFFC
@@ -134,7 +104,7 @@ def return_code(cpu: Cpu, selector: int) -> Segment:
 def check_target(cpu: Cpu, code: Segment, offset: int) -> None:
     """Raise #GP(0) unless `offset` is canonical for 64-bit code, or within the limit of other code."""
     if code.access & 0x2000 and cpu.efer & _LMA:
-        if (offset + (1 << 47) & _U64) >> 48:
+        if not canonical(offset):
             raise GP(0)
     elif offset > code.limit:
         raise GP(0)

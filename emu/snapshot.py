@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import asdict
 
 from . import layout
-from .cpu import Segment, Table
+from .descriptors import Segment, Table
 
 if TYPE_CHECKING:
     from typing import IO

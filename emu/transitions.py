@@ -11,24 +11,22 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.address import HALF, U64
 from ..mmu.rights import WRITE
-from . import layout
 from .contexts import NOT_SLOT, SLOT_FLAGS
 from .events import Kind
+from .registers import AC, ARITHMETIC, CC_OP, CC_SRC, CS_WORD, DF, DF_WORD, EFLAGS, HFLAGS, IF, IOPL, RF, SS_WORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .cpu import Cpu, Segment
+    from .cpu import Cpu
+    from .descriptors import Segment
     from .idt import Gate
 
 _IRET: Final = Kind.IRET  # a member read off the class takes 0.1 µs
 _RSP, _RIP = 4, 16
-_EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
-_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
-_CS_AT, _SS_AT = layout.SEGMENTS + 24 >> 2, layout.SEGMENTS + 48 >> 2
-_ARITHMETIC, _IF, _DF, _IOPL, _RF, _AC = 0x8D5, 1 << 9, 1 << 10, 3 << 12, 1 << 16, 1 << 18
-RARE: Final = ~(_ARITHMETIC | _IF | _DF | _RF | 2)
+RARE: Final = ~(ARITHMETIC | IF | DF | RF | 2)
 _FRAME: Final = struct.Struct("<5Q")
 _FRAME_AND_ERROR: Final = struct.Struct("<6Q")
 
@@ -49,13 +47,13 @@ IretPath = tuple[Origin, End, int, int, int, int, int]
 
 def origin(cpu: Cpu) -> Origin:
     """Note where a crossing starts."""
-    return cpu.d[_HFLAGS], cpu.segments[1]
+    return cpu.d[HFLAGS], cpu.segments[1]
 
 
 def end(cpu: Cpu) -> End:
     """Note where it has led."""
     code, stack = cpu.segments[1], cpu.segments[2]
-    return code, stack, code.selector, stack.selector, cpu.d[_HFLAGS], *cpu.translation.capture()
+    return code, stack, code.selector, stack.selector, cpu.d[HFLAGS], *cpu.translation.capture()
 
 
 def bind_take_gate(cpu: Cpu) -> Callable[[GatePath, int | None, int], bool]:
@@ -69,9 +67,9 @@ def bind_take_gate(cpu: Cpu) -> Callable[[GatePath, int | None, int], bool]:
         """Go through a gate as before; do nothing, and say so, where anything differs."""
         start, to, gate, gate_at, low, high, code_at, raw, stack_at, kept, inner, cpl = path
         hflags, code_from = start
-        flags, top = q[_EFLAGS], q[_RSP]
+        flags, top = q[EFLAGS], q[_RSP]
         if (
-            d[_HFLAGS] != hflags or segments[1] is not code_from or flags & _AC
+            d[HFLAGS] != hflags or segments[1] is not code_from or flags & AC
             or words[gate_at] != low or words[gate_at + 1] != high or words[code_at] != raw
         ):  # fmt: skip
             return False
@@ -86,29 +84,29 @@ def bind_take_gate(cpu: Cpu) -> Callable[[GatePath, int | None, int], bool]:
         place = probe_with(top, size, WRITE, table)
         if place < 0:
             return False
-        lazy = (q[_CC_SRC] if d[_CC_OP] == 1 else lazy_flags()) & _ARITHMETIC
-        image = flags & ~(_ARITHMETIC | _DF | _IOPL) | lazy | cpu.iopl << 12 | rf
-        if d[_DF_AT] != 1:
-            image |= _DF
+        lazy = (q[CC_SRC] if d[CC_OP] == 1 else lazy_flags()) & ARITHMETIC
+        image = flags & ~(ARITHMETIC | DF | IOPL) | lazy | cpu.iopl << 12 | rf
+        if d[DF_WORD] != 1:
+            image |= DF
         if error is None:
-            plain(ram, place, q[_RIP], d[_CS_AT], image, rsp, d[_SS_AT])
+            plain(ram, place, q[_RIP], d[CS_WORD], image, rsp, d[SS_WORD])
         else:
-            with_error(ram, place, error, q[_RIP], d[_CS_AT], image, rsp, d[_SS_AT])
+            with_error(ram, place, error, q[_RIP], d[CS_WORD], image, rsp, d[SS_WORD])
         frame = place >> 12
         if frame not in dirty or frame in holds_code:
             memory.written(place, size)
-        q[_CC_SRC] = lazy  # TCG will ask for them when it starts again
-        d[_CC_OP] = 1
+        q[CC_SRC] = lazy  # TCG will ask for them when it starts again
+        d[CC_OP] = 1
         q[_RSP] = top
         q[_RIP] = gate.target
-        q[_EFLAGS] = flags & ~gate.clear
+        q[EFLAGS] = flags & ~gate.clear
         segments[1] = code
-        d[_CS_AT] = cs
+        d[CS_WORD] = cs
         if inner:
             segments[2] = stack
-            d[_SS_AT] = ss
+            d[SS_WORD] = ss
             cpu.cpl = cpl
-        d[_HFLAGS] = after
+        d[HFLAGS] = after
         translation.enter(slot, table, slot_by_pkru)
         return True
 
@@ -127,8 +125,8 @@ def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
         start, to, code_at, raw, stack_at, stack_raw, cpl = known
         hflags, code_from = start
         if (
-            d[_HFLAGS] != hflags or segments[1] is not code_from
-            or image & RARE or rip >> 47 or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
+            d[HFLAGS] != hflags or segments[1] is not code_from
+            or image & RARE or (rip + HALF & U64) >> 48 or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
         ):  # fmt: skip
             return False
         code, stack, cs, ss, after, slot, table, slot_by_pkru = to
@@ -142,13 +140,13 @@ def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
         if cpu.emit is not None:
             cpu.emit_event(_IRET, cost, (rip,))
         q[_RIP], q[_RSP] = rip, rsp
-        q[_CC_SRC] = image & _ARITHMETIC
-        d[_CC_OP] = 1
-        d[_DF_AT] = 0xFFFFFFFF if image & _DF else 1
-        q[_EFLAGS] = image & (_IF | _RF) | 2
+        q[CC_SRC] = image & ARITHMETIC
+        d[CC_OP] = 1
+        d[DF_WORD] = 0xFFFFFFFF if image & DF else 1
+        q[EFLAGS] = image & (IF | RF) | 2
         segments[1], segments[2] = code, stack
-        d[_CS_AT], d[_SS_AT] = cs, ss
-        d[_HFLAGS] = after
+        d[CS_WORD], d[SS_WORD] = cs, ss
+        d[HFLAGS] = after
         cpu.cpl = cpl
         cpu.interrupt_shadow = False
         translation.enter(number, table, slot_by_pkru)

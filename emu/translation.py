@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..mmu import rights
+from ..mmu.address import HALF, U64, canonical
 from ..mmu.entry import reserved_pdpte
 from ..mmu.explain import Walk, look
 from ..mmu.registers import CR0, CR4, EFER
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from .memory import Memory
 
 _LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
-_LOW_HALF: Final = 1 << 47
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
@@ -125,7 +125,7 @@ class Translation(Contexts):
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
                     walk4 = self._walk4
-                    if walk4 is not None and cpu.emit is None and gva < _LOW_HALF:
+                    if walk4 is not None and cpu.emit is None and gva < HALF:
                         # As `_walk`, written out for what most misses are.
                         entry = walk4(gva, need, table)
                         if entry < 0:
@@ -170,7 +170,7 @@ class Translation(Contexts):
         paging = self.paging
         mode = paging.mode
         if mode is _LEVEL4:
-            if 0x7FFF_FFFF_FFFF < gva < 0xFFFF_8000_0000_0000:
+            if (gva + HALF & U64) >> 48:
                 return NOT_CANONICAL
         elif not mode:
             return gva & 0xFFFFF000 | 0x20F
@@ -268,7 +268,7 @@ class Translation(Contexts):
     def page_fault(self, gva: int, need: int, context: Context | None = None) -> Fault:
         """Give the fault of a refused access; #GP where the address is not canonical."""
         paging = self.paging
-        if paging.mode is Mode.LEVEL4 and (gva + (1 << 47) & (1 << 64) - 1) >> 48:
+        if paging.mode is Mode.LEVEL4 and not canonical(gva):
             return GP(0)
         context = context or self.current
         result, index = self.refused, 0

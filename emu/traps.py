@@ -16,33 +16,26 @@ import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu.rights import EXEC
-from . import fastpath, layout
+from . import fastpath
 from . import instructions as _instructions  # noqa: F401  (registers the handlers)
-from .cpu import CS, RAX, RCX, RIP, Cpu
 from .decode import Insn, decode, sensitive_sites
 from .events import Kind
 from .exceptions import deliver, interrupt, nmi, software_interrupt
 from .faults import DB, GP, UD, Fault, Unimplemented
+from .registers import CS, EFLAGS, ERROR_CODE, IF, IS_INT, OLD_EXCEPTION, RAX, RCX, RF, RIP, TF, U32, U64
 from .table import HANDLERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .cpu import Cpu
     from .table import Handler
 
 _CPUID: Final = Insn.plain("cpuid", b"\x0f\xa2")
-_OLD_EXCEPTION: Final = layout.OLD_EXCEPTION >> 2
-_IS_INT: Final = layout.EXCEPTION_IS_INT >> 2
-_ERROR_CODE: Final = layout.ERROR_CODE >> 2
 _NONE: Final = 0xFFFFFFFF
 _NEVER: Final = 1 << 63
-_TF: Final = 1 << 8
-_IF: Final = 1 << 9
-_RF: Final = 1 << 16
-_TF_RF: Final = _TF | _RF
+_TF_RF: Final = TF | RF
 _BS: Final = 1 << 14  # in DR6
-_U64: Final = (1 << 64) - 1
-_EFLAGS: Final = layout.EFLAGS >> 3
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # Unprivileged instructions for which TCG raises #GP by itself, rightly.
 _OWN_FAULTS: Final = frozenset(
@@ -105,9 +98,9 @@ class Traps:
         """Take TCG's exceptions and INT n; vector 13 is the trap of every privileged instruction."""
         try:
             d = self._d
-            d[_OLD_EXCEPTION] = _NONE
-            if d[_IS_INT]:
-                d[_IS_INT] = 0
+            d[OLD_EXCEPTION] = _NONE
+            if d[IS_INT]:
+                d[IS_INT] = 0
                 self._software_interrupt(vector)
             elif vector == 13:
                 self.execute()
@@ -133,7 +126,7 @@ class Traps:
             self.execute()
         except BaseException as error:  # noqa: BLE001
             self.cpu.fail(error)
-        q[RIP] = q[RIP] - 2 & _U64  # both have two bytes
+        q[RIP] = q[RIP] - 2 & U64  # both have two bytes
 
     def on_cpuid(self, _engine: int, _user: Any) -> int:
         """CPUID: runs inside a block, so nothing may be delivered here; RIP moves on by itself."""
@@ -218,7 +211,7 @@ class Traps:
     def code_at(self, rip: int, size: int = 15) -> bytes:
         """Up to `size` instruction bytes at `rip`; fewer where the next page cannot be fetched."""
         cpu = self.cpu
-        linear = rip + (0 if cpu.code64 else cpu.segments[CS].base) & (1 << 64) - 1
+        linear = rip if cpu.code64 else rip + cpu.segments[CS].base & U32
         locate = cpu.translation.fetch
         pa = locate(linear)
         if pa is None:
@@ -239,7 +232,7 @@ class Traps:
         handler, insn = found or self._find()
         cpu = self.cpu
         try:
-            if q[_EFLAGS] & _TF_RF:
+            if q[EFLAGS] & _TF_RF:
                 self._execute_flagged(handler, insn)
             else:
                 handler(cpu, insn)
@@ -253,7 +246,7 @@ class Traps:
         cpu = self.cpu
         rip, translation = cpu.q[RIP], cpu.translation
         code = self.code_at(rip)
-        linear = rip + (0 if translation.code_size == 64 else cpu.segments[CS].base) & _U64
+        linear = cpu.linear_rip
         at = translation.fetch(linear)
         self._decoded = self._by_size[translation.code_size]
         if at is not None and at & 4095 <= 4096 - 15:
@@ -265,8 +258,8 @@ class Traps:
         """Run with RF or TF set: RF ends with the instruction, and TF traps after it."""
         cpu = self.cpu
         self._end_stepping()
-        stepping = cpu.q[_EFLAGS] & _TF
-        cpu.q[_EFLAGS] &= ~_RF
+        stepping = cpu.q[EFLAGS] & TF
+        cpu.q[EFLAGS] &= ~RF
         handler(cpu, insn)
         held_off = cpu.interrupt_shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
         if stepping and not held_off and insn.mnemonic not in _OWN_STEP:
@@ -276,7 +269,7 @@ class Traps:
         """Hide our own single step: its instruction is about to be run here, so that the shadow ends with it."""
         if self.stepping:
             self.stepping = False
-            self.cpu.q[_EFLAGS] &= ~_TF
+            self.cpu.q[EFLAGS] &= ~TF
             self.cpu.interrupt_shadow = False
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
@@ -284,7 +277,7 @@ class Traps:
         handler = HANDLERS.get(insn.mnemonic)
         if handler is None:
             vector = 13 if insn.mnemonic in _OWN_FAULTS else 6
-            if vector == 6 and self.cpu.d[_OLD_EXCEPTION] != _NONE:
+            if vector == 6 and self.cpu.d[OLD_EXCEPTION] != _NONE:
                 raise Unimplemented(f"instruction {insn.mnemonic} ({insn.bytes.hex(' ')})")
 
             def handler(_cpu: Cpu, _insn: Insn) -> None:
@@ -317,7 +310,7 @@ class Traps:
             if not stepped:
                 deliver(cpu, DB(_BS | cpu.breakpoints.take()))
             return
-        deliver(cpu, Fault(vector, cpu.d[_ERROR_CODE] if vector in _WITH_ERROR else None))
+        deliver(cpu, Fault(vector, cpu.d[ERROR_CODE] if vector in _WITH_ERROR else None))
 
     def run(self, count: int = 0) -> int:
         """Let TCG run from RIP; Unicorn's error code.
@@ -329,7 +322,7 @@ class Traps:
         engine, rip = cpu.engine, cpu.q[RIP]
         self.sensitive = False
         if engine.no_block_seen:
-            self._inspect(rip + (0 if cpu.code64 else cpu.segments[CS].base) & _U64, 256)
+            self._inspect(cpu.linear_rip, 256)
         return engine.run(rip, count)
 
     def is_own(self, address: int, need: int) -> bool:
@@ -340,8 +333,7 @@ class Traps:
         if need != EXEC:
             return True
         cpu = self.cpu
-        linear = cpu.q[RIP] + (0 if cpu.code64 else cpu.segments[CS].base)
-        return 0 <= address - linear < 16
+        return 0 <= address - cpu.linear_rip < 16
 
     def _inspect(self, pc: int, size: int) -> None:
         cpu = self.cpu
@@ -376,7 +368,7 @@ class Traps:
         if insn.mnemonic not in {"mov", "movabs", "movnti"}:
             raise Unimplemented(f"a store to the local APIC by {insn.mnemonic} ({insn.bytes.hex(' ')})")
         cpu.next(insn)
-        if cpu.q[_EFLAGS] & _TF:
+        if cpu.q[EFLAGS] & TF:
             self._exception(1)
         cpu.interrupt_shadow = False
         self.deliver_pending()
@@ -395,7 +387,7 @@ class Traps:
         if cpu.engine.no_block_seen:
             cpu.engine.stop()
         armed = self.deadline != _NEVER and not self.exact
-        if armed and cpu.q[_EFLAGS] & _IF and not cpu.interrupt_shadow:
+        if armed and cpu.q[EFLAGS] & IF and not cpu.interrupt_shadow:
             cpu.engine.stop()  # the run loop goes on with a clock that can interrupt a loop without events
         waiting = armed or self.interrupt_pending or self.nmi_pending or cpu.engine.no_block_seen
         self.attention_at = 0 if waiting else self.deadline
@@ -411,7 +403,7 @@ class Traps:
             cpu.halted = False
             nmi(cpu)
             return
-        if not cpu.q[_EFLAGS] & _IF:
+        if not cpu.q[EFLAGS] & IF:
             return
         vector = self.pending()
         self.interrupt_pending = False
@@ -424,12 +416,12 @@ class Traps:
     def _step_out_of_shadow(self) -> None:
         """Run exactly one more instruction before interrupts are looked at: TCG's own single step does it."""
         cpu = self.cpu
-        if self.stepping or cpu.q[_EFLAGS] & _TF:
+        if self.stepping or cpu.q[EFLAGS] & TF:
             return
         if self.code_at(cpu.q[RIP], 2).removeprefix(b"\x66")[:1] == b"\x9c":
-            self._hook(cpu.q[RIP] + (0 if cpu.code64 else cpu.segments[CS].base) & _U64)  # PUSHF would show our TF
+            self._hook(cpu.linear_rip)  # PUSHF would show our TF
         self.stepping = True
-        cpu.q[_EFLAGS] |= _TF
+        cpu.q[EFLAGS] |= TF
 
 
 __all__ = ["CS", "RAX", "RCX", "Traps"]

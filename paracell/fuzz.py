@@ -20,10 +20,10 @@ from attrs import field, frozen
 from .attacks import container_modules, symbols_of
 from .container import HOST, KERNEL
 from .emu.checkpoint import Checkpoint
-from .emu.cpu import RIP
 from .emu.devices import NoConsole
 from .emu.events import Event, Kind
 from .emu.machine import Machine
+from .emu.registers import RIP
 from .gates import who_is
 from .guest import image, shipped
 from .guest.elf import parse

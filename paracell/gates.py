@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .emu.cpu import R11, RDI, RSI
 from .emu.events import Event, Kind, Who
+from .emu.registers import R11, RDI, RSI
 from .mmu.rights import READ
 
 if TYPE_CHECKING:

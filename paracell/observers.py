@@ -6,8 +6,8 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .emu.cpu import RAX
 from .emu.events import Kind
+from .emu.registers import RAX
 from .emu.sinks import open_trace
 from .emu.sinks.summary import Summary
 from .gates import Gates, peek, who_is

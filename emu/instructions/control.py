@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ...mmu.address import canonical
 from ...mmu.registers import CR0, CR4, EFER
-from ..cpu import CS, RIP
 from ..events import Kind
 from ..faults import GP, UD, Unimplemented
+from ..registers import CS, RIP, U64
 from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
 
-_U64: Final = (1 << 64) - 1
 _PE, _WP, _ET, _PG = CR0.PE.mask, CR0.WP.mask, CR0.ET.mask, CR0.PG.mask
 _CR0_KNOWN: Final = 0xE005003F
 _CR0_FLUSH: Final = _PE | _PG | _WP
@@ -31,7 +31,7 @@ CR4_KNOWN: Final = (
 )  # fmt: skip
 _LME, _LMA = EFER.LME.mask, EFER.LMA.mask
 MAXPHYADDR: Final = 52
-_CR3_RESERVED: Final = _U64 & ~((1 << MAXPHYADDR) - 1)
+_CR3_RESERVED: Final = U64 & ~((1 << MAXPHYADDR) - 1)
 _NO_FLUSH: Final = 1 << 63
 
 
@@ -179,7 +179,7 @@ def invpcid(cpu: Cpu, insn: Insn) -> None:
     descriptor = cpu.read_bytes(cpu.operand_address(insn, memory), 16, stack=memory.segment == 2)
     pcid = int.from_bytes(descriptor[:8], "little")
     address = int.from_bytes(descriptor[8:], "little")
-    if kind > 3 or (kind in {0, 1} and pcid >> 12) or (kind == 0 and (address + (1 << 47)) >> 48 not in {0, 1 << 16}):
+    if kind > 3 or (kind in {0, 1} and pcid >> 12) or (kind == 0 and not canonical(address)):
         raise GP(0)
     if kind in {0, 1} and not cpu.cr4 & _PCIDE and pcid & 0xFFF:
         raise GP(0)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ...mmu.address import canonical
 from ...mmu.registers import CR0, CR4
-from ..cpu import CS, DS, ES, FS, GS, RSP, SS, UNUSABLE, Segment, Table
+from ..descriptors import UNUSABLE, Segment, Table, parse
 from ..faults import GP, NP, UD
-from ..segments import canonical, descriptor_address, load_segment, parse
+from ..registers import CS, DS, ES, FS, GS, RSP, SS
+from ..segments import descriptor_address, load_segment
 from ..table import instruction
 from .control import load_cr0
 from .flags import stack_pointer_mask

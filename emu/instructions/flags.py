@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...mmu.registers import CR4
-from ..cpu import RSP, SS
 from ..faults import GP, UD
+from ..registers import AC, ID, IF, IOPL, NT, RF, RSP, SS, TF, VIF, VIP, VM
 from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
 
-_TF, _IF, _IOPL, _NT = 1 << 8, 1 << 9, 3 << 12, 1 << 14
-_RF, _VM, _AC, _VIF, _VIP, _ID = 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21
-_ORDINARY: Final = 0xDD5 & ~_IF | _TF  # CF PF AF ZF SF TF DF OF
+_ORDINARY: Final = 0xDD5 & ~IF | TF  # CF PF AF ZF SF TF DF OF
 
 
 @instruction("cli")
@@ -23,11 +21,11 @@ def cli(cpu: Cpu, insn: Insn) -> None:
     """CLI: IOPL decides; CR4.PVI's virtual interrupts are for CPL 3 below it."""
     if cpu.cpl > cpu.iopl:
         if cpu.cpl == 3 and cpu.cr4 & CR4.PVI.mask:
-            cpu.set_system_flags(_VIF, 0)
+            cpu.set_system_flags(VIF, 0)
             cpu.next(insn)
             return
         raise GP(0)
-    cpu.set_system_flags(_IF, 0)
+    cpu.set_system_flags(IF, 0)
     cpu.next(insn)
 
 
@@ -35,13 +33,13 @@ def cli(cpu: Cpu, insn: Insn) -> None:
 def sti(cpu: Cpu, insn: Insn) -> None:
     """STI: interrupts are let in only after the next instruction, if IF was 0."""
     if cpu.cpl > cpu.iopl:
-        if cpu.cpl == 3 and cpu.cr4 & CR4.PVI.mask and not cpu.system_flags & _VIP:
-            cpu.set_system_flags(0, _VIF)
+        if cpu.cpl == 3 and cpu.cr4 & CR4.PVI.mask and not cpu.system_flags & VIP:
+            cpu.set_system_flags(0, VIF)
             cpu.next(insn)
             return
         raise GP(0)
     if not cpu.interrupts_enabled:
-        cpu.set_system_flags(0, _IF)
+        cpu.set_system_flags(0, IF)
         cpu.interrupt_shadow = True
     cpu.next(insn)
 
@@ -52,9 +50,9 @@ def clac_stac(cpu: Cpu, insn: Insn) -> None:
     if cpu.cpl:
         raise UD
     if insn.mnemonic == "stac":
-        cpu.set_system_flags(0, _AC)
+        cpu.set_system_flags(0, AC)
     else:
-        cpu.set_system_flags(_AC, 0)
+        cpu.set_system_flags(AC, 0)
     cpu.next(insn)
 
 
@@ -73,17 +71,17 @@ def popf(cpu: Cpu, insn: Insn) -> None:
     rsp = cpu.q[RSP]
     value = cpu.read((rsp & mask) + cpu.segment_base(SS), size, stack=True)
     old = cpu.rflags
-    change = _ORDINARY | _NT
+    change = _ORDINARY | NT
     if size > 2:
-        change |= _AC | _ID
+        change |= AC | ID
     if cpu.cpl == 0:
-        change |= _IOPL
+        change |= IOPL
     if cpu.cpl <= cpu.iopl:
-        change |= _IF
+        change |= IF
     cpu.q[RSP] = rsp & ~mask | (rsp + size) & mask
     cpu.next(insn)
     new = old & ~change | value & change
-    cpu.rflags = new & ~_RF if size > 2 else new
+    cpu.rflags = new & ~RF if size > 2 else new
 
 
 @instruction("pushf")
@@ -92,6 +90,6 @@ def pushf(cpu: Cpu, insn: Insn) -> None:
     size = insn.opsize // 8
     mask = stack_pointer_mask(cpu)
     rsp = cpu.q[RSP]
-    cpu.write((rsp - size & mask) + cpu.segment_base(SS), size, cpu.rflags & ~(_RF | _VM), stack=True)
+    cpu.write((rsp - size & mask) + cpu.segment_base(SS), size, cpu.rflags & ~(RF | VM), stack=True)
     cpu.q[RSP] = rsp & ~mask | (rsp - size) & mask
     cpu.next(insn)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ..cpu import ES, RCX, RDI, RDX, RSI, UNUSABLE
+from ..descriptors import UNUSABLE
 from ..events import Kind
 from ..faults import GP
+from ..registers import DF, ES, RCX, RDI, RDX, RSI, U32
 from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
-
-_DF: Final = 1 << 10
-_U32: Final = 0xFFFFFFFF
 
 
 def check_port(cpu: Cpu, port: int, size: int) -> None:
@@ -66,7 +64,7 @@ def _width(insn: Insn) -> int:
 
 
 def _step(cpu: Cpu, size: int) -> int:
-    return -size if cpu.rflags & _DF else size
+    return -size if cpu.rflags & DF else size
 
 
 def _block(cpu: Cpu, port: int, base: int, count: int, mask: int) -> int:
@@ -112,7 +110,7 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
         cpu.q[register] = (
             cpu.q[register] + step & mask | cpu.q[register] & ~mask
             if insn.address_size != 4
-            else (cpu.q[register] + step & _U32)
+            else (cpu.q[register] + step & U32)
         )
         if insn.rep:
             cpu.q[RCX] = cpu.q[RCX] - 1 & mask

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..cpu import RAX, RCX, RDX, RIP
 from ..events import Kind
 from ..faults import GP, UD
+from ..registers import RAX, RCX, RDX, RIP, U32
 from ..table import instruction
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _WRPKRU: Final = Kind.WRPKRU  # a member read off the class takes 0.1 µs
 _PKE: Final = 1 << 22
-_U32: Final = 0xFFFFFFFF
 
 
 @instruction("wrpkru")
@@ -24,10 +23,10 @@ def wrpkru(cpu: Cpu, insn: Insn) -> None:
     if not cpu.cr4 & _PKE:
         raise UD
     q = cpu.q
-    if (q[RCX] | q[RDX]) & _U32:
+    if (q[RCX] | q[RDX]) & U32:
         raise GP(0)
     old = cpu.pkru
-    cpu.pkru = new = q[RAX] & _U32
+    cpu.pkru = new = q[RAX] & U32
     if cpu.emit is None:
         cpu.clock.cycles += cpu.costs.wrpkru
     else:
@@ -42,7 +41,7 @@ def rdpkru(cpu: Cpu, insn: Insn) -> None:
     if not cpu.cr4 & _PKE:
         raise UD
     q = cpu.q
-    if q[RCX] & _U32:
+    if q[RCX] & U32:
         raise GP(0)
     q[RAX] = cpu.pkru
     q[RDX] = 0

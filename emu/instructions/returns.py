@@ -6,12 +6,14 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from ...mmu.address import canonical
 from ...mmu.rights import READ
-from ..cpu import RIP, RSP, SS, Segment
+from ..descriptors import Segment, null_stack, parse
 from ..events import Kind
 from ..faults import GP, Unimplemented
 from ..idt import check_stack_room
-from ..segments import check_target, forget_inner_segments, null_stack, parse, return_code, stack_segment
+from ..registers import AC, ID, IF, IOPL, NT, RF, RIP, RSP, SS, TF, U64, VIF, VIP, VM
+from ..segments import check_target, forget_inner_segments, return_code, stack_segment
 from ..table import instruction
 from ..transitions import RARE, end, origin
 from .flags import stack_pointer_mask
@@ -21,11 +23,8 @@ if TYPE_CHECKING:
     from ..decode import Insn
 
 _L: Final = 0x2000  # in Segment.access
-_TF, _IF, _IOPL, _NT, _RF, _VM = 1 << 8, 1 << 9, 3 << 12, 1 << 14, 1 << 16, 1 << 17
-_AC, _VIF, _VIP, _ID = 1 << 18, 1 << 19, 1 << 20, 1 << 21
-_ORDINARY: Final = 0x8D5 | _TF | 1 << 10 | _NT  # CF PF AF ZF SF OF, TF, DF, NT
-_WIDE: Final = _RF | _AC | _ID  # only from 32 bits on
-_U64: Final = (1 << 64) - 1
+_ORDINARY: Final = 0x8D5 | TF | 1 << 10 | NT  # CF PF AF ZF SF OF, TF, DF, NT
+_WIDE: Final = RF | AC | ID  # only from 32 bits on
 _FORMS: Final = {(n, size): struct.Struct(f"<{n}{c}") for n in (2, 3, 5) for size, c in ((2, "H"), (4, "I"), (8, "Q"))}
 _FRAME: Final = _FORMS[5, 8]
 
@@ -34,7 +33,7 @@ def _pop(cpu: Cpu, count: int, size: int, skip: int = 0) -> tuple[int, ...]:
     """Read `count` words above the top of the stack, `skip` bytes up; RSP stays."""
     form = _FORMS[count, size]
     if cpu.code64:
-        return form.unpack(cpu.read_bytes(cpu.q[RSP] + skip & _U64, form.size, stack=True))
+        return form.unpack(cpu.read_bytes(cpu.q[RSP] + skip & U64, form.size, stack=True))
     stack = cpu.segment(SS)
     top = cpu.q[RSP] + skip & stack_pointer_mask(cpu)
     check_stack_room(stack, top, form.size, 0)
@@ -44,14 +43,14 @@ def _pop(cpu: Cpu, count: int, size: int, skip: int = 0) -> tuple[int, ...]:
 def _move_stack(cpu: Cpu, rsp: int) -> None:
     """Set as much of RSP as the stack segment now in force uses."""
     mask = stack_pointer_mask(cpu)
-    cpu.q[RSP] = rsp & _U64 if mask == _U64 else (cpu.q[RSP] & ~mask | rsp & mask) & 0xFFFFFFFF
+    cpu.q[RSP] = rsp & U64 if mask == U64 else (cpu.q[RSP] & ~mask | rsp & mask) & 0xFFFFFFFF
 
 
 @instruction("iret", "iretq", "iretd")
 def iret(cpu: Cpu, insn: Insn) -> None:
     """IRET to the same or an outer ring, to 64-bit, compatibility or 32-bit code."""
     cpu.nmi_blocked = False  # even if it faults (SDM "Handling Multiple NMIs")
-    if cpu.system_flags & _NT:
+    if cpu.system_flags & NT:
         if cpu.long_mode:
             raise GP(0)
         raise Unimplemented("IRET with NT set: a task return")
@@ -62,7 +61,7 @@ def iret(cpu: Cpu, insn: Insn) -> None:
     popped = _pop(cpu, 5 if cpu.code64 else 3, size)
     rip, cs, image = popped[:3]
     cs &= 0xFFFF
-    if image & _VM and size == 4 and not old and not cpu.long_mode:
+    if image & VM and size == 4 and not old and not cpu.long_mode:
         raise Unimplemented("IRET to virtual-8086 mode")
     code = return_code(cpu, cs)
     cpl = cs & 3
@@ -133,7 +132,7 @@ def _return_quickly(cpu: Cpu) -> bool:
         return False
     raw, stack_raw = words[place >> 3], words[stack_place >> 3] if stack_at else 0
     landing = _landing(cs, raw, ss, stack_raw, old)
-    if landing is None or (rip + (1 << 47) & _U64) >> 48:
+    if landing is None or not canonical(rip):
         return False
     flags = _returned_flags(cpu, image, 8)
     cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
@@ -152,9 +151,9 @@ def _returned_flags(cpu: Cpu, image: int, size: int) -> int:
     """Merge the popped flags with those that CPL, IOPL and the operand size protect."""
     change = _ORDINARY if size == 2 else _ORDINARY | _WIDE
     if cpu.cpl <= cpu.iopl:
-        change |= _IF
+        change |= IF
     if not cpu.cpl:
-        change |= _IOPL if size == 2 else _IOPL | _VIF | _VIP
+        change |= IOPL if size == 2 else IOPL | VIF | VIP
     return cpu.rflags & ~change | image & change
 
 

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .. import msr, xsave
-from ..cpu import RAX, RBX, RCX, RDX
 from ..cpuid import XSAVE_COMPONENTS, cpuid
 from ..events import Kind
 from ..faults import GP, NM, UD
+from ..registers import RAX, RBX, RCX, RDX, U32
 from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
 
-_U32: Final = 0xFFFFFFFF
 _OSXSAVE, _TS = 1 << 18, 1 << 3
 
 
 def _wide(cpu: Cpu) -> int:
-    return (cpu.q[RDX] & _U32) << 32 | cpu.q[RAX] & _U32
+    return (cpu.q[RDX] & U32) << 32 | cpu.q[RAX] & U32
 
 
 def _put_wide(cpu: Cpu, value: int) -> None:
-    cpu.q[RAX], cpu.q[RDX] = value & _U32, value >> 32
+    cpu.q[RAX], cpu.q[RDX] = value & U32, value >> 32
 
 
 @instruction("cpuid")
 def cpuid_instruction(cpu: Cpu, insn: Insn) -> None:
     """CPUID."""
     q = cpu.q
-    leaf, subleaf = q[RAX] & _U32, q[RCX] & _U32
+    leaf, subleaf = q[RAX] & U32, q[RCX] & U32
     cpu.event(Kind.CPUID, leaf, subleaf, cost=cpu.costs.cpuid)
     q[RAX], q[RBX], q[RCX], q[RDX] = cpuid(cpu, leaf, subleaf)
     cpu.next(insn)
@@ -41,7 +40,7 @@ def cpuid_instruction(cpu: Cpu, insn: Insn) -> None:
 def rdmsr(cpu: Cpu, insn: Insn) -> None:
     """RDMSR."""
     cpu.require_ring0()
-    number = cpu.q[RCX] & _U32
+    number = cpu.q[RCX] & U32
     value = msr.read(cpu, number)
     _put_wide(cpu, value)
     cpu.next(insn)
@@ -52,7 +51,7 @@ def rdmsr(cpu: Cpu, insn: Insn) -> None:
 def wrmsr(cpu: Cpu, insn: Insn) -> None:
     """WRMSR."""
     cpu.require_ring0()
-    number, value = cpu.q[RCX] & _U32, _wide(cpu)
+    number, value = cpu.q[RCX] & U32, _wide(cpu)
     msr.write(cpu, number, value)
     cpu.next(insn)
     cpu.event(Kind.MSR, number, 1, value, cost=cpu.costs.msr)
@@ -67,7 +66,7 @@ def _require_xsave(cpu: Cpu) -> None:
 def xgetbv(cpu: Cpu, insn: Insn) -> None:
     """XGETBV: XCR0, or with ECX = 1 what of it is in use."""
     _require_xsave(cpu)
-    which = cpu.q[RCX] & _U32
+    which = cpu.q[RCX] & U32
     if which > 1:
         raise GP(0)
     _put_wide(cpu, cpu.xcr0 & xsave.in_use(cpu) if which else cpu.xcr0)
@@ -79,7 +78,7 @@ def xsetbv(cpu: Cpu, insn: Insn) -> None:
     """XSETBV: XCR0 must keep x87, and name nothing that is not there."""
     _require_xsave(cpu)
     value = _wide(cpu)
-    if cpu.cpl or cpu.q[RCX] & _U32 or not value & xsave.X87 or value & ~XSAVE_COMPONENTS:
+    if cpu.cpl or cpu.q[RCX] & U32 or not value & xsave.X87 or value & ~XSAVE_COMPONENTS:
         raise GP(0)
     cpu.xcr0 = value
     cpu.next(insn)

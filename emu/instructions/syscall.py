@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .. import layout
-from ..cpu import GS, R11, RAX, RCX, RDI, RDX, RIP, RSI, RSP, SS, Segment
+from ...mmu.address import canonical
+from ..descriptors import Segment, intern
 from ..events import Kind
 from ..faults import GP, UD
-from ..segments import canonical
+from ..registers import AC, ARITHMETIC, DF, GS, IF, IOPL, R11, RAX, RCX, RDI, RDX, RF, RIP, RSI, RSP, SS, U32, U64, VM
 from ..table import instruction
 from ..transitions import end, origin
 
@@ -25,18 +25,11 @@ _SYSCALL, _SYSRET = Kind.SYSCALL, Kind.SYSRET  # a member read off the class tak
 _SCE: Final = 1
 _LMA_SCE: Final = 1 << 10 | _SCE
 _L: Final = 0x2000  # in Segment.access
-_IF, _RF, _VM = 1 << 9, 1 << 16, 1 << 17
 _SYSRET_FLAGS: Final = 0x3C7FD7
-_U64: Final = (1 << 64) - 1
-_U32: Final = 0xFFFFFFFF
 
-_ARITHMETIC, _DF, _AC, _IOPL = 0x8D5, 1 << 10, 1 << 18, 3 << 12
-_LAZY: Final = _ARITHMETIC | _IOPL  # what TCG keeps lazily, and what it never sees
-_OTHERS: Final = ~(_LAZY | _DF | _RF)
-_RARE: Final = ~(_ARITHMETIC | _IF | 2)
-_EFLAGS, _HFLAGS = layout.EFLAGS >> 3, layout.HFLAGS >> 2
-_CC_SRC, _CC_OP, _DF_AT = layout.CC_SRC >> 3, layout.CC_OP >> 2, layout.DF >> 2
-_CS_AT, _SS_AT = layout.SEGMENTS + 24 >> 2, layout.SEGMENTS + 48 >> 2
+_LAZY: Final = ARITHMETIC | IOPL  # what TCG keeps lazily, and what it never sees
+_OTHERS: Final = ~(_LAZY | DF | RF)
+_RARE: Final = ~(ARITHMETIC | IF | 2)
 Pair = tuple[Segment, Segment]
 _PAIRS: dict[tuple[int, int, int, bool], Pair] = {}
 
@@ -47,8 +40,8 @@ def flat_pair(cs: int, ss: int, dpl: int, *, long: bool) -> Pair:
     found = _PAIRS.get(key)
     if found is None:
         mode = _L if long else 0x4000
-        code = Segment(cs & 0xFFFF, 0, _U32, 0x809B | dpl << 5 | mode)
-        found = _PAIRS[key] = code, Segment(ss & 0xFFFF, 0, _U32, 0xC093 | dpl << 5)
+        code = intern(Segment(cs & 0xFFFF, 0, U32, 0x809B | dpl << 5 | mode))
+        found = _PAIRS[key] = code, intern(Segment(ss & 0xFFFF, 0, U32, 0xC093 | dpl << 5))
     return found
 
 
@@ -61,8 +54,8 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     cpu.clock.cycles += cpu.costs.syscall
     if cpu.emit is not None:
         cpu.emit_event(_SYSCALL, cpu.costs.syscall, (q[RAX], q[RDI], q[RSI], q[RDX]))
-    flags = cpu.rflags & ~_RF
-    q[RCX] = q[RIP] + insn.length & _U64
+    flags = cpu.rflags & ~RF
+    q[RCX] = q[RIP] + insn.length & U64
     q[R11] = flags
     q[RIP] = msr.get(LSTAR, 0)
     star, mask = msr.get(STAR, 0), msr.get(SFMASK, 0)
@@ -71,8 +64,8 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     cpu.interrupt_shadow = False
     cpu.load_pair(*flat_pair(selector & 0xFFFC, selector + 8, 0, long=True), 0, flags & ~mask)
     # Only with such a mask is the path the same whatever the flags: it clears DF and AC, and leaves those that TCG keeps lazily.
-    if mask & (_DF | _AC | _ARITHMETIC) == _DF | _AC:
-        cpu.syscall_path = start, end(cpu), q[RIP], ~(mask | _RF)
+    if mask & (DF | AC | ARITHMETIC) == DF | AC:
+        cpu.syscall_path = start, end(cpu), q[RIP], ~(mask | RF)
 
 
 @instruction("sysret", "sysretq")
@@ -86,12 +79,12 @@ def sysret(cpu: Cpu, insn: Insn) -> None:
     target, star = q[RCX], cpu.msr.get(STAR, 0)
     long = insn.opsize == 64
     if long:
-        if (target + (1 << 47) & _U64) >> 48:
+        if not canonical(target):
             raise GP(0)
         selector = star >> 48
         code, stack = flat_pair(selector + 16 | 3, selector + 8 | 3, 3, long=True)
     else:
-        target &= _U32
+        target &= U32
         selector = star >> 48
         code, stack = flat_pair(selector | 3, selector + 8 | 3, 3, long=False)
     cpu.clock.cycles += cpu.costs.sysret
@@ -115,12 +108,12 @@ def sysenter(cpu: Cpu, _insn: Insn) -> None:
         raise GP(0)
     q, long = cpu.q, cpu.long_mode
     cpu.event(Kind.SYSCALL, q[RAX], q[RDI], q[RSI], q[RDX], cost=cpu.costs.syscall)
-    mask = _U64 if long else _U32
+    mask = U64 if long else U32
     q[RSP] = cpu.msr.get(SYSENTER_ESP, 0) & mask
     q[RIP] = cpu.msr.get(SYSENTER_EIP, 0) & mask
     code, stack = flat_pair(selector, selector + 8, 0, long=long)
     cpu.interrupt_shadow = False
-    cpu.load_pair(code, stack, 0, cpu.rflags & ~(_VM | _IF | _RF))
+    cpu.load_pair(code, stack, 0, cpu.rflags & ~(VM | IF | RF))
     cpu.set_segment(SS, stack)
 
 
@@ -135,7 +128,7 @@ def sysexit(cpu: Cpu, insn: Insn) -> None:
     if long and not (canonical(q[RCX]) and canonical(q[RDX])):
         raise GP(0)
     cpu.event(Kind.SYSRET, q[RAX], cost=cpu.costs.sysret)
-    mask = _U64 if long else _U32
+    mask = U64 if long else U32
     q[RSP], q[RIP] = q[RCX] & mask, q[RDX] & mask
     base = selector + (32 if long else 16) | 3
     code, stack = flat_pair(base, base + 8, 3, long=long)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..cpu import RAX, RCX, RDX
 from ..faults import GP
+from ..registers import RAX, RCX, RDX
 from ..table import instruction
 
 if TYPE_CHECKING:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..cpu import CS, RIP, RSP, SS, Segment
+from ...mmu.address import canonical
+from ..descriptors import Segment, null_stack, parse
 from ..events import Kind
 from ..faults import GP, NP, TS, UD, Fault, StackFault, Unimplemented
 from ..idt import check_stack_room, enter, tss_stack
-from ..segments import canonical, check_target, descriptor_address, mark_accessed, null_stack, parse, stack_segment
+from ..registers import CS, RIP, RSP, SS, U64
+from ..segments import check_target, descriptor_address, mark_accessed, stack_segment
 from ..table import instruction
 from .flags import stack_pointer_mask
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
 
-_U64: Final = (1 << 64) - 1
 _CALL_GATE16, _CALL_GATE = 4, 0xC
 _TASK_TYPES: Final = frozenset({1, 5, 9})
 
@@ -150,7 +151,7 @@ def _inner_call(cpu: Cpu, gate: CallGate, code: Segment, cpl: int, back: int) ->
         at = 4 + 8 * cpl
         if at + 7 > cpu.tr.limit:
             raise TS(cpu.tr.selector & 0xFFFC)
-        rsp, stack, mask = cpu.read_system(cpu.tr.base + at, 8), null_stack(cpl), _U64
+        rsp, stack, mask = cpu.read_system(cpu.tr.base + at, 8), null_stack(cpl), U64
         if not canonical(rsp):
             raise StackFault(0)
     else:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..emu import layout
 from ..emu.callbacks import Prototypes
-from ..emu.cpu import RCX, RDI, RIP, RSI, RSP
 from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine
+from ..emu.registers import RCX, RDI, RIP, RSI, RSP
 
 if TYPE_CHECKING:
     from ..guest.elf import Symbol

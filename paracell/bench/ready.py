@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ..container import prepare
-from ..emu.cpu import RIP
 from ..emu.machine import Machine, Reason
+from ..emu.registers import RIP
 from ..guest import image, shipped
 from ..guest.elf import parse
 from ..guest.files import read_regular

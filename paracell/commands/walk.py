@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..mmu.address import canonical
 from ..options import Number
 from ..problem import Problem
 
@@ -63,7 +64,7 @@ def _check_canonical(machine: Machine, address: int) -> None:
     mode = machine.cpu.translation.paging.mode
     if mode is Mode.NONE:
         raise Problem("paging is off in this snapshot: linear addresses are physical", REFUSED)
-    if mode is Mode.LEVEL4 and (address + (1 << 47) & (1 << 64) - 1) >> 48:
+    if mode is Mode.LEVEL4 and not canonical(address):
         raise Problem(f"not canonical, a general-protection or stack fault and no walk: {address:#x}", REFUSED)
     if mode is not Mode.LEVEL4 and address >> 32:
         raise Problem(f"the snapshot is not in 64-bit mode, its linear addresses have 32 bits: {address:#x}")

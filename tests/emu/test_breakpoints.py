@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.cpu import R11, RCX, RIP, RSP
 from paracell.emu.events import Event, Kind
 from paracell.emu.machine import Machine, Reason
+from paracell.emu.registers import R11, RCX, RIP, RSP
 
 from .world import CODE, HANDLER, KERNEL_SS, STACK0, TSS_AT, UNMAPPED, World
 

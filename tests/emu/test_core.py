@@ -7,11 +7,11 @@ import struct
 import pytest
 
 from paracell.emu import layout
-from paracell.emu.cpu import RAX, RBX, RCX, RDX, RIP
 from paracell.emu.engine import Engine
 from paracell.emu.faults import PF
 from paracell.emu.layout import UnicornMismatch
 from paracell.emu.memory import Memory, OutOfRange
+from paracell.emu.registers import RAX, RBX, RCX, RDX, RIP
 from paracell.emu.traps import Traps
 
 from .world import CODE, World

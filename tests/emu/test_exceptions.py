@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.cpu import CS, RIP, RSP, SS, UNUSABLE, Segment, Table
+from paracell.emu.descriptors import UNUSABLE, Segment, Table, parse
 from paracell.emu.exceptions import deliver, interrupt, nmi, software_interrupt
 from paracell.emu.faults import DB, GP, NP, TS, UD, Fault, StackFault, TripleFault, Unimplemented
 from paracell.emu.idt import enter
-from paracell.emu.segments import parse
+from paracell.emu.registers import CS, RIP, RSP, SS
 
 from .world import (
     ACCESSED,

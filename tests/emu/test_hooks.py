@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.cpu import RAX, RCX, RDI, RIP
 from paracell.emu.machine import Machine, Reason
+from paracell.emu.registers import RAX, RCX, RDI, RIP
 
 from .world import CODE, GDT, World
 

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.cpu import CS, DS, ES, FS, RAX, RCX, RDX, RIP, RSP, SS, UNUSABLE, Segment, Table
+from paracell.emu.descriptors import UNUSABLE, Segment, Table, parse
 from paracell.emu.faults import GP, NP, UD, Fault, StackFault
-from paracell.emu.segments import canonical, parse
+from paracell.emu.registers import CS, DS, ES, FS, RAX, RCX, RDX, RIP, RSP, SS
+from paracell.mmu.address import canonical
 
 from .world import (
     ACCESSED,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from paracell.emu.cpu import RDI, RIP
 from paracell.emu.machine import Machine, Reason
+from paracell.emu.registers import RDI, RIP
 from paracell.mmu.registers import CR4, EFER
 
 from .world import World

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.cpu import CS, DS, ES, GS, R11, RAX, RCX, RDX, RIP, RSP, SS, UNUSABLE, Segment
+from paracell.emu.descriptors import UNUSABLE, Segment, parse
 from paracell.emu.exceptions import deliver
 from paracell.emu.faults import GP, NP, TS, UD, Fault, StackFault, Unimplemented
 from paracell.emu.instructions.syscall import (
@@ -16,7 +16,7 @@ from paracell.emu.instructions.syscall import (
     SYSENTER_EIP,
     SYSENTER_ESP,
 )
-from paracell.emu.segments import parse
+from paracell.emu.registers import CS, DS, ES, GS, R11, RAX, RCX, RDX, RIP, RSP, SS
 
 from .world import (
     ACCESSED,

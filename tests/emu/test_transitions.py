@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paracell.emu import fastpath, layout, msr
-from paracell.emu.cpu import DS, ES, R11, RAX, RCX, RDX, RIP, RSP
+from paracell.emu.descriptors import parse
 from paracell.emu.exceptions import deliver
 from paracell.emu.faults import DB, GP, Fault, TripleFault
 from paracell.emu.idt import enter
 from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
 from paracell.emu.machine import Machine
-from paracell.emu.segments import parse
+from paracell.emu.registers import DS, ES, R11, RAX, RCX, RDX, RIP, RSP
 from paracell.mmu.rights import EXEC, READ, WRITE, table
 
 from .world import (

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from paracell.emu import instructions
 from paracell.emu.clock import Clock
-from paracell.emu.cpu import RIP, RSP, SS, Cpu, Segment, Table
+from paracell.emu.cpu import Cpu
 from paracell.emu.decode import decode
+from paracell.emu.descriptors import Segment, Table, parse
 from paracell.emu.engine import Engine
 from paracell.emu.memory import Memory
-from paracell.emu.segments import parse
+from paracell.emu.registers import RIP, RSP, SS
 from paracell.emu.table import HANDLERS
 
 if TYPE_CHECKING:

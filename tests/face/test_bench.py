@@ -11,7 +11,7 @@ from paracell.bench.others import cases
 from paracell.bench.ready import Readiness
 from paracell.bench.rows import Table, _contained
 from paracell.commands import bench
-from paracell.emu.cpu import RCX, RDI, RSI
+from paracell.emu.registers import RCX, RDI, RSI
 from paracell.guest import image, shipped
 
 if TYPE_CHECKING:

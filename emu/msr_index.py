@@ -1,0 +1,37 @@
+"""The addresses of model-specific registers, by the manual's names (SDM "Architectural MSRs")."""
+
+from __future__ import annotations
+
+from typing import Final
+
+IA32_TIME_STAMP_COUNTER: Final = 0x10
+IA32_PLATFORM_ID: Final = 0x17
+IA32_APIC_BASE: Final = 0x1B
+IA32_TSC_ADJUST: Final = 0x3B
+IA32_BIOS_SIGN_ID: Final = 0x8B
+MSR_PLATFORM_INFO: Final = 0xCE
+IA32_MTRRCAP: Final = 0xFE
+IA32_SYSENTER_CS: Final = 0x174
+IA32_SYSENTER_ESP: Final = 0x175
+IA32_SYSENTER_EIP: Final = 0x176
+IA32_MCG_CAP: Final = 0x179
+IA32_MCG_STATUS: Final = 0x17A
+IA32_MISC_ENABLE: Final = 0x1A0
+IA32_DEBUGCTL: Final = 0x1D9
+IA32_MTRR_PHYSBASE0: Final = 0x200
+IA32_PAT: Final = 0x277
+IA32_MTRR_DEF_TYPE: Final = 0x2FF
+IA32_TSC_DEADLINE: Final = 0x6E0
+IA32_PKRS: Final = 0x6E1
+IA32_X2APIC_FIRST: Final = 0x800
+IA32_X2APIC_LAST: Final = 0x83F
+IA32_XSS: Final = 0xDA0
+IA32_EFER: Final = 0xC000_0080
+IA32_STAR: Final = 0xC000_0081
+IA32_LSTAR: Final = 0xC000_0082
+IA32_CSTAR: Final = 0xC000_0083
+IA32_FMASK: Final = 0xC000_0084
+IA32_FS_BASE: Final = 0xC000_0100
+IA32_GS_BASE: Final = 0xC000_0101
+IA32_KERNEL_GS_BASE: Final = 0xC000_0102
+IA32_TSC_AUX: Final = 0xC000_0103

@@ -1,0 +1,90 @@
+"""Operands of instructions that Python runs: their addresses and values, and the step to the next instruction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..mmu.address import U32, U64
+from ..mmu.registers import EFER
+from . import layout
+from .access import LinearAccess
+from .layout import HF_CS64
+from .registers import CS, HFLAGS, RIP, SS
+
+if TYPE_CHECKING:
+    from .decode import Insn, Operand
+    from .descriptors import Segment
+
+_LMA: Final = EFER.LMA.mask
+_L: Final = 0x2000  # in Segment.access
+
+
+class Operands(LinearAccess):
+    """The part of the processor that instructions reach their operands through."""
+
+    q: memoryview
+    d: memoryview
+    segments: list[Segment]
+    interrupt_shadow: bool
+
+    @property
+    def code64(self) -> bool:
+        """64-bit mode (not compatibility mode)."""
+        return bool(self.efer & _LMA and self.segments[CS].access & _L)
+
+    @property
+    def linear_rip(self) -> int:
+        """The linear address of the instruction at RIP."""
+        rip = self.q[RIP]
+        return rip if self.code64 else rip + self.segments[CS].base & U32
+
+    def segment_base(self, number: int) -> int:
+        """Give the live base; 0 for ES, CS, SS and DS in 64-bit mode."""
+        return self.q[layout.SEGMENTS + 24 * number + 8 >> 3]
+
+    def next(self, insn: Insn) -> None:
+        """Step over `insn`."""
+        rip = self.q[RIP] + insn.length
+        self.q[RIP] = rip if self.d[HFLAGS] & HF_CS64 else rip & U32
+
+    def block_interrupts(self) -> None:
+        """Keep interrupts and debug exceptions from the instruction at RIP (SDM "… When Switching Stacks")."""
+        self.interrupt_shadow = True
+        self.breakpoints.inhibited = self.linear_rip
+
+    def operand_address(self, insn: Insn, mem: Operand) -> int:
+        """Give the linear address of a memory operand."""
+        q = self.q
+        address = mem.disp
+        if mem.rip_relative:
+            address += q[RIP] + insn.length
+        if mem.base is not None:
+            address += q[mem.base]
+        if mem.index is not None:
+            address += q[mem.index] * mem.scale
+        address &= (1 << 8 * mem.address_size) - 1
+        address += self.segment_base(mem.segment)
+        return address & (U64 if self.code64 else U32)
+
+    def get(self, insn: Insn, operand: Operand) -> int:
+        """Read a register, memory or immediate operand."""
+        kind = operand.kind
+        if kind == "reg":
+            value = self.q[operand.number] >> (8 if operand.high else 0)
+            return value & (1 << 8 * operand.size) - 1
+        if kind == "mem":
+            return self.read(self.operand_address(insn, operand), operand.size, stack=operand.segment == SS)
+        return int(operand.value)
+
+    def put(self, insn: Insn, operand: Operand, value: int) -> None:
+        """Write a register or memory operand; a 32-bit register write clears the upper half."""
+        if operand.kind == "mem":
+            self.write(self.operand_address(insn, operand), operand.size, value, stack=operand.segment == SS)
+            return
+        size, number = operand.size, operand.number
+        if size >= 4:
+            self.q[number] = value & (1 << 8 * size) - 1
+            return
+        shift = 8 if operand.high else 0
+        mask = (1 << 8 * size) - 1 << shift
+        self.q[number] = self.q[number] & ~mask | value << shift & mask

@@ -1,0 +1,18 @@
+"""Linear and physical addresses: their widths, and which linear ones are canonical."""
+
+from __future__ import annotations
+
+from typing import Final
+
+U32: Final = (1 << 32) - 1
+U64: Final = (1 << 64) - 1
+HALF: Final = 1 << 47  # where the lower canonical half ends, with 4-level paging
+PAGE: Final = 4096  # bytes of the smallest page
+
+
+def canonical(address: int) -> bool:
+    """Tell whether bits 63:47 of a 64-bit address are all the same (SDM "Canonical Addressing").
+
+    Where a function call is too dear, the same is written ``not (address + HALF & U64) >> 48``.
+    """
+    return not (address + HALF & U64) >> 48
