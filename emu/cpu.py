@@ -64,6 +64,7 @@ class Cpu(Operands):
     Attributes:
         q: TCG's live state as 64-bit words: ``q[RAX]`` … ``q[R15]``, ``q[RIP]``.
         cpl: the guest's privilege level, 0 to 3.
+        sync_clock: brings the clock up to the instructions retired so far.
         emit: takes each `Event`, or None when nobody listens.
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
         gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
@@ -88,6 +89,7 @@ class Cpu(Operands):
         self.emit: Callable[[Event], None] | None = None
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
+        self.sync_clock: Callable[[], None] = lambda: None
         self.reset()
         self.take_gate, self.take_iret = bind_take_gate(self), bind_take_iret(self)
 
@@ -239,9 +241,6 @@ class Cpu(Operands):
         if self.failure is None:
             self.failure = error
         self.engine.stop()
-
-    def sync_clock(self) -> None:
-        """Bring the clock up to the instructions retired so far; the run loop replaces this when it counts them."""
 
     @property
     def long_mode(self) -> bool:

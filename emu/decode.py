@@ -130,6 +130,38 @@ def _in_out(code: bytes, mode: int) -> Insn | None:
     return Insn(name, length, operands, 8 * word, 8 if mode == 64 else 4, rep=False, bytes=code[:length])
 
 
+_LEGACY_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
+_LONGEST: Final = 15  # bytes of an instruction
+
+
+def _legacy_prefixes(code: bytes) -> int:
+    """Count the legacy prefixes that `code` begins with."""
+    return next((at for at, byte in enumerate(code) if byte not in _LEGACY_PREFIXES), len(code))
+
+
+def prefixes(code: bytes, mode: int) -> int:
+    """Count the prefixes that an instruction begins with, REX ones too."""
+    count = _legacy_prefixes(code)
+    while mode == 64 and count < len(code) and code[count] & 0xF0 == 0x40:
+        count += 1 + _legacy_prefixes(code[count + 1 :])
+    return count
+
+
+def disassemble(code: bytes, address: int, mode: int) -> Iterator[tuple[int, int, str, str]]:
+    """Give (address, size, mnemonic, operands) of each instruction; the mnemonic ``invalid`` ends it where bytes are none."""
+    end = address
+    for at, size, mnemonic, text in _disassembler(mode).disasm_lite(code, address):
+        end = at + size
+        first = at - address
+        if 0xF0 in code[first : first + _legacy_prefixes(code[first : first + size])] and not mnemonic.startswith(
+            "lock"
+        ):
+            mnemonic = "invalid"  # noqa: PLW2901  (Capstone lets LOCK PAUSE pass)
+        yield at, size, mnemonic, text
+    if end < address + len(code):
+        yield end, 1, "invalid", ""
+
+
 def decode(code: bytes, mode: int) -> Insn:
     """Decode the instruction at the start of `code` for a 64-, 32- or 16-bit code segment.
 
@@ -157,20 +189,32 @@ def _disassembler(mode: int) -> Any:
 
 def _capstone_decode(code: bytes, mode: int) -> Insn:
     found = next(_disassembler(mode).disasm(code, 0, 1), None)
-    if found is None:
-        return Insn("invalid", 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
+    locked = 0xF0 in code[: _legacy_prefixes(code)]
+    if found is None or (locked and not found.mnemonic.startswith("lock ")):
+        name = "too_long" if _too_long(code, mode) else "invalid"
+        return Insn(name, 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
     operands = tuple(_operand(found, o) for o in found.operands)
     name, rep = found.mnemonic, False
     for prefix in ("repne ", "rep ", "repe ", "lock "):
         if name.startswith(prefix):
             rep = prefix != "lock "
             name = name.removeprefix(prefix)
-            if prefix == "lock ":
-                name = "invalid" if name not in {"cmpxchg16b", "cmpxchg8b"} else name
     opsize = _opsize(found, mode)
     return Insn(
         _mnemonic(name, operands, found), found.size, operands, opsize, found.addr_size, rep, bytes(found.bytes)
     )
+
+
+def _too_long(code: bytes, mode: int) -> bool:
+    """Tell whether fifteen bytes are the beginning of an instruction that is longer (SDM "Instruction Prefixes": #GP)."""
+    count = _legacy_prefixes(code)
+    if len(code) < _LONGEST or not count:
+        return False
+    if count == _LONGEST:
+        return True
+    shorter = bytes(dict.fromkeys(code[:count]))
+    found = next(_disassembler(mode).disasm(shorter + code[count:] + bytes(_LONGEST), 0, 1), None)
+    return found is not None and found.size + count - len(shorter) > _LONGEST
 
 
 def _opsize(found: Any, mode: int) -> int:
@@ -196,6 +240,8 @@ def _mnemonic(name: str, operands: tuple[Operand, ...], found: Any) -> str:
                 return f"mov_from_{label}"
     if name == "movsd" and found.opcode[0] == 0xA5:
         return "movs"
+    if name in {"call", "jmp"} and found.opcode[0] == 0xFF and found.modrm >> 3 & 7 in {3, 5}:
+        return "l" + name  # Capstone tells a far branch through memory by its operand's size alone
     return _RENAMED.get(name, name)
 
 
@@ -234,47 +280,3 @@ def _memory(found: Any, o: Any) -> Operand:
         rip_relative=relative,
         address_size=found.addr_size,
     )
-
-
-# POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID read TCG's tables; IN and OUT check no permission.
-# A string of INS or OUTS would be a call for each element.  A null SS at ring 1 takes TCG to ring 0.
-_KERNEL: Final = re.compile(
-    rb"[\x9d\x9c\xf1]|\x0f[\x00-\x03\xb2\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]|\xf3[\x40-\x4f\x66\x67]*[\x6c-\x6f]",
-    re.DOTALL,
-)
-_USER: Final = re.compile(rb"[\xf1\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
-_ALWAYS: Final = frozenset(
-    {"lss", "sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1"}
-)
-_STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for size in "bwd")
-_PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
-_ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud")
-_POPF: Final = frozenset({"popf", "popfq", "popfd"})
-_PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
-
-
-def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterator[int]:
-    """Give the addresses, in a block that starts at `address`, of instructions that TCG runs untrapped but wrongly.
-
-    `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC.
-    """
-    wanted = _ALWAYS | _STRINGS
-    pattern = _KERNEL
-    if cpl > iopl:
-        wanted |= _PORT_ACCESS
-        pattern = _USER
-    if cpl == 0 or iopl or popf:
-        wanted |= _POPF
-        pattern = _KERNEL if pattern is _KERNEL else _BOTH
-    if iopl:
-        wanted |= _PUSHF
-    if not pattern.search(code):
-        return
-    for at, _size, mnemonic, text in _disassembler(mode).disasm_lite(code, address):
-        if mnemonic in wanted or (mnemonic == "mov" and text.startswith("ss,")):
-            yield at
-        if mnemonic.startswith(_ENDS):
-            return
-
-
-_BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)

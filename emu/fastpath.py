@@ -8,7 +8,7 @@ usual case is left to `rest`, the full implementation.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ..mmu.address import HALF
 from ..mmu.rights import READ
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cpu import Cpu
+    from .pending import Pending
 
 _RAX, _RCX, _RDX, _RSP, _RSI, _RDI, _R11, _RIP = 0, 1, 2, 4, 6, 7, 11, 16
 _TF_RF: Final = TF | RF
@@ -53,16 +54,6 @@ _FRAME: Final = struct.Struct("<5Q")
 _TF_RF_NT: Final = TF | RF | 1 << 14
 _NO_KEYS: Final = ((0, 0), (0, 0))
 _EVENTS: Final = Kind.WRPKRU, Kind.SYSCALL, Kind.SYSRET
-
-
-class Pending(Protocol):
-    """What has its turn after an event: `deliver_pending`, once the clock has come to `attention_at`."""
-
-    attention_at: int
-    stepping: bool
-
-    def deliver_pending(self) -> None:
-        """Let devices and interrupts have their turn."""
 
 
 def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[], None]:
@@ -99,7 +90,7 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
             cpu.interrupt_shadow = False
             translation.enter(slot, table, slot_by_pkru)
             if clock.cycles >= pending.attention_at:
-                pending.deliver_pending()
+                pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
         q[_RIP] = q[_RIP] - 2 & U64
@@ -137,7 +128,7 @@ def interrupt(cpu: Cpu, pending: Pending, rest: Callable[[int], None]) -> Callab
             if cpu.cpl != old:
                 forget_inner_segments(cpu, cpu.cpl)
             if clock.cycles >= pending.attention_at:
-                pending.deliver_pending()
+                pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
 
@@ -230,7 +221,7 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
             else:
                 return rest()
             if clock.cycles >= pending.attention_at:
-                pending.deliver_pending()
+                pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
         return True

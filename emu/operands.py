@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..mmu.address import U32, U64
+from ..mmu.address import PAGE, U32, U64
 from ..mmu.registers import EFER
 from . import layout
 from .access import LinearAccess
@@ -88,3 +88,18 @@ class Operands(LinearAccess):
         shift = 8 if operand.high else 0
         mask = (1 << 8 * size) - 1 << shift
         self.q[number] = self.q[number] & ~mask | value << shift & mask
+
+    def code_at(self, rip: int, size: int = 15) -> bytes:
+        """Give up to `size` instruction bytes at `rip`; fewer where the next page cannot be fetched."""
+        linear = rip if self.code64 else rip + self.segments[CS].base & U32
+        locate, ram = self.translation.fetch, self.memory.ram
+        pa = locate(linear)
+        if pa is None:
+            return b""
+        first = PAGE - (pa & PAGE - 1)
+        code: bytes = ram[pa : pa + min(size, first)]
+        if size > first:
+            more = locate(linear + first)
+            if more is not None:
+                code += ram[more : more + size - first]
+        return code

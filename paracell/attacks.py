@@ -14,7 +14,8 @@ from attrs import field, frozen
 
 from .container import HOST, KERNEL
 from .emu.devices import NoConsole
-from .emu.machine import Machine, Reason
+from .emu.machine import Machine
+from .emu.stop import Reason
 from .guest import image, shipped
 from .guest.elf import parse
 from .guest.multiboot import Module
@@ -25,7 +26,7 @@ from .mmu.rights import READ
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .emu.machine import Stop
+    from .emu.stop import Stop
 
 MEMORY: Final = 64 << 20
 KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/platform.c

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import IO
 
-    from .emu.machine import Machine, Stop
+    from .emu.machine import Machine
+    from .emu.stop import Stop
     from .guest.elf import Symbol
     from .guest.image import Image
     from .guest.multiboot import Module
@@ -126,7 +127,7 @@ def exit_status(outcome: Outcome, *, shifted: bool) -> int:
         shifted: as under QEMU's isa-debug-exit, ``value << 1 | 1``; else the value itself.
 
     """
-    from .emu.machine import Reason
+    from .emu.stop import Reason
 
     stop = outcome.stop
     if stop.reason is Reason.EXIT:

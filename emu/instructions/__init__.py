@@ -1,12 +1,13 @@
 """The instructions that Python runs, one small function each, by topic."""
 
-from . import control, debug, descriptor, flags, ports, protection, returns, state, syscall, time, transfer
+from . import control, debug, descriptor, flags, interrupts, ports, protection, returns, state, syscall, time, transfer
 
 __all__ = [
     "control",
     "debug",
     "descriptor",
     "flags",
+    "interrupts",
     "ports",
     "protection",
     "returns",

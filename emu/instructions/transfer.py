@@ -1,4 +1,4 @@
-"""Far JMP and CALL with their call gates, INT1.
+"""Far JMP and CALL with their call gates.
 
 Each follows the operation section of its SDM instruction page; the order of the checks is the order there.
 """
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ...mmu.address import canonical
 from ..descriptors import Segment, null_stack, parse
-from ..events import Kind
-from ..faults import GP, NP, TS, UD, Fault, StackFault, Unimplemented
-from ..idt import check_stack_room, enter, tss_stack
+from ..faults import GP, NP, TS, UD, StackFault, Unimplemented
+from ..idt import check_stack_room, tss_stack
 from ..registers import CS, RIP, RSP, SS, U64
 from ..segments import check_target, descriptor_address, mark_accessed, stack_segment
 from ..table import instruction
@@ -41,7 +40,7 @@ def _frame(size: int, values: tuple[int, ...]) -> bytes:
     return b"".join((v & (1 << 8 * size) - 1).to_bytes(size, "little") for v in reversed(values))
 
 
-@instruction("ljmp", "lcall", "jmp", "call")
+@instruction("ljmp", "lcall")
 def far_branch(cpu: Cpu, insn: Insn) -> None:
     """Far JMP and CALL, direct or through memory, to a code segment or a call gate."""
     selector, offset = _far_pointer(cpu, insn)
@@ -174,20 +173,3 @@ def _inner_call(cpu: Cpu, gate: CallGate, code: Segment, cpl: int, back: int) ->
     cpu.set_cs(code, cpl)
     cpu.set_segment(SS, stack)
     cpu.q[RSP] = rsp & ~mask | top
-
-
-@instruction("int1")
-def int1(cpu: Cpu, insn: Insn) -> None:
-    """INT1: a #DB of its own that asks no gate for its DPL; in DR6 it shows only what a load of SS before it held back."""
-    before = cpu.q[RIP]
-    hits = cpu.breakpoints.take()
-    if hits:
-        cpu.dr[6] = cpu.dr[6] & ~0xF | hits
-    cpu.interrupt_shadow = False
-    cpu.next(insn)
-    cpu.event(Kind.EXCEPTION, 1, 0, 0, cost=cpu.costs.exception)
-    try:
-        enter(cpu, 1, None, rf=0, external=1)
-    except Fault:
-        cpu.q[RIP] = before
-        raise

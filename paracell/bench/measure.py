@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from ..emu.machine import Machine, Reason
+from ..emu.machine import Machine
+from ..emu.stop import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ..container import prepare
-from ..emu.machine import Machine, Reason
+from ..emu.machine import Machine
 from ..emu.registers import RIP
+from ..emu.stop import Reason
 from ..guest import image, shipped
 from ..guest.elf import parse
 from ..guest.files import read_regular

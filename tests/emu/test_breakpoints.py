@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.emu.events import Event, Kind
-from paracell.emu.machine import Machine, Reason
+from paracell.emu.machine import Machine
 from paracell.emu.registers import R11, RCX, RIP, RSP
+from paracell.emu.stop import Reason
 
 from .world import CODE, HANDLER, KERNEL_SS, STACK0, TSS_AT, UNMAPPED, World
 
@@ -177,7 +178,7 @@ def test_our_own_single_step_is_not_seen(debugged: Debugged, code: str, read: in
     """An interrupt waits while STI's shadow lasts: one instruction runs under TCG's TF, which the guest must not read."""
     machine, cpu = debugged.machine, debugged.cpu
     cpu.msr.update({0xC0000081: 8 << 32, 0xC0000082: CODE + 3})
-    machine.traps.nmi_pending = True
+    machine.traps.pending.nmi = True
     debugged.world.gate(2)
     debugged.run("fb", code)
     assert not cpu.q[read] & 1 << 8

@@ -32,8 +32,8 @@ def run(world: World, code: str, *, ring: int = 0) -> Traps:
         if cpu.translation.fault is not None:
             (address, need), cpu.translation.fault = cpu.translation.fault, None
             raise cpu.translation.page_fault(address, need)
-        if traps.sensitive:
-            traps.sensitive = False
+        if traps.sites.reached:
+            traps.sites.reached = False
             traps.execute()
         elif error:
             pytest.fail(f"Unicorn error {error}")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.machine import Machine, Reason
+from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RCX, RDI, RIP
+from paracell.emu.stop import Reason
 
 from .world import CODE, GDT, World
 

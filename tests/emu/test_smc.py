@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from paracell.emu.machine import Machine, Reason
+from paracell.emu.machine import Machine
 from paracell.emu.registers import RDI, RIP
+from paracell.emu.stop import Reason
 from paracell.mmu.registers import CR4, EFER
 
 from .world import World

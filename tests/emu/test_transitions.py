@@ -63,10 +63,10 @@ class Trapped(World):
         self.traps = machine.traps
         self.careful = careful
         cpu, traps = self.cpu, self.traps
-        self._syscall = fastpath.syscall(cpu, traps, traps.on_syscall)
-        self._interrupt = fastpath.interrupt(cpu, traps, traps.on_interrupt)
+        self._syscall = fastpath.syscall(cpu, traps.pending, traps.on_syscall)
+        self._interrupt = fastpath.interrupt(cpu, traps.pending, traps.on_interrupt)
         self._page_fault = fastpath.page_fault(cpu)
-        self._invalid = fastpath.invalid(cpu, traps, traps.on_invalid)
+        self._invalid = fastpath.invalid(cpu, traps.pending, traps.on_invalid)
 
     def access(self, address: int, need: int) -> None:
         """Touch memory as TCG's miss does."""

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from paracell.attacks import ATTACKS, Attack, run, shows
-from paracell.emu.machine import Reason
+from paracell.emu.stop import Reason
 from paracell.guest import shipped
 
 NAMES = [a.name for a in ATTACKS]

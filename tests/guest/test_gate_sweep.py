@@ -11,8 +11,8 @@ from paracell.attacks import KERNEL_SECRET, symbols_of
 from paracell.container import KERNEL
 from paracell.emu.exceptions import deliver
 from paracell.emu.faults import DB
-from paracell.emu.machine import Reason
 from paracell.emu.registers import RAX, RIP
+from paracell.emu.stop import Reason
 from paracell.fuzz import Attacker, Try
 from paracell.mmu.entry import FRAME
 from paracell.mmu.rights import READ

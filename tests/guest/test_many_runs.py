@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.machine import Machine, Reason
+from paracell.emu.machine import Machine
+from paracell.emu.stop import Reason
 from paracell.guest import shipped
 from paracell.guest.image import load
 from paracell.guest.multiboot import Module

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.emu.events import Kind
-from paracell.emu.machine import Machine, Reason
+from paracell.emu.machine import Machine
 from paracell.emu.snapshot import BadSnapshot
+from paracell.emu.stop import Reason
 from paracell.guest import shipped
 from paracell.guest.image import load
 from paracell.guest.multiboot import Module

@@ -1,0 +1,76 @@
+"""From the instruction at RIP to its handler: fetched and decoded once for each sequence of bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import instructions as _instructions  # noqa: F401  (registers the handlers)
+from .decode import Insn, decode
+from .faults import GP, UD, Unimplemented
+from .registers import OLD_EXCEPTION, RIP
+from .table import HANDLERS
+
+if TYPE_CHECKING:
+    from .cpu import Cpu
+    from .table import Handler
+
+_LONGEST: Final = 15  # bytes of an instruction
+NO_EXCEPTION: Final = 0xFFFFFFFF  # in TCG's `old_exception`
+# Unprivileged instructions for which TCG raises #GP by itself, rightly.
+_OWN_FAULTS: Final = frozenset(
+    {"cmpxchg16b", "fxsave", "fxsave64", "fxrstor", "fxrstor64", "ldmxcsr", "movaps", "movdqa", "movapd"}
+)
+
+
+def _undefined(_cpu: Cpu, _insn: Insn) -> None:
+    raise UD
+
+
+def _protected(_cpu: Cpu, _insn: Insn) -> None:
+    raise GP(0)
+
+
+class Dispatch:
+    """Finds the handler of the instruction at RIP.
+
+    Attributes:
+        decoded: what is known of instruction bytes in code of the present size (64, 32 or 16).
+
+    """
+
+    def __init__(self, cpu: Cpu) -> None:
+        self.cpu = cpu
+        self._by_size: dict[int, dict[bytes, tuple[Handler, Insn]]] = {16: {}, 32: {}, 64: {}}
+        self.decoded = self._by_size[64]
+        self._q = cpu.q
+        self._where, self._ram = cpu.translation.where, cpu.memory.ram
+
+    def find(self) -> tuple[Handler, Insn]:
+        """Give the handler of the instruction at RIP, and the instruction; a handler that raises #UD where there is none."""
+        place = self._where.get(self._q[RIP])
+        found = self.decoded.get(self._ram[place : place + _LONGEST]) if place is not None else None
+        return found or self._fetch()
+
+    def _fetch(self) -> tuple[Handler, Insn]:
+        """Fetch and decode the instruction at RIP, and remember both where it is and what it is."""
+        cpu = self.cpu
+        rip, translation = cpu.q[RIP], cpu.translation
+        code = cpu.code_at(rip)
+        linear = cpu.linear_rip
+        at = translation.fetch(linear)
+        self.decoded = self._by_size[translation.code_size]
+        if at is not None and at & 4095 <= 4096 - _LONGEST:
+            self._where[rip] = at
+            translation.where_pages.add(linear >> 12)
+        return self.decoded.get(code) or self._decode(translation.code_size, code)
+
+    def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
+        insn = decode(code, size)
+        handler = HANDLERS.get(insn.mnemonic)
+        if handler is None:
+            handler = _protected if insn.mnemonic in _OWN_FAULTS else _undefined
+            # TCG refused it where no exception of the guest's can be meant: it is ours, and not written yet.
+            if handler is _undefined and self.cpu.d[OLD_EXCEPTION] != NO_EXCEPTION:
+                raise Unimplemented(f"instruction {insn.mnemonic} ({insn.bytes.hex(' ')})")
+        found = self._by_size[size][code] = (handler, insn)
+        return found

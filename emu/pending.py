@@ -1,0 +1,136 @@
+"""What waits for attention between two instructions: timers, interrupts, NMIs, debug traps, stale code.
+
+A callback that has let time pass compares the clock with `Pending.attention_at`, one number, and calls `deliver` only when the
+clock has come to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .events import Kind
+from .exceptions import deliver, interrupt, nmi
+from .faults import DB
+from .registers import EFLAGS, IF, RIP, TF
+
+if TYPE_CHECKING:
+    from .cpu import Cpu
+    from .devices import Devices
+    from .sensitive import SensitiveSites
+
+NEVER: Final = 1 << 63  # a cycle that no clock reaches
+_PUSHF: Final = b"\x9c"
+
+
+class Pending:
+    """What waits, and since when it may be delivered.
+
+    Attributes:
+        attention_at: the virtual cycle at which `deliver` has something to do.
+        deadline: the virtual cycle at which a device wants attention, or `NEVER`.
+        interrupt, nmi: an interrupt or an NMI waits.
+        stepping: RFLAGS.TF is set for our own single step out of an interrupt shadow; the guest does not see it.
+        exact: retired instructions are counted now.
+
+    """
+
+    def __init__(self, cpu: Cpu, sites: SensitiveSites) -> None:
+        self.cpu = cpu
+        self._sites = sites
+        self._devices: Devices | None = None
+        self.attention_at = 0
+        self.deadline = NEVER
+        self.interrupt = self.nmi = False
+        self.stepping = False
+        self.exact = False
+        cpu.memory.on_stale = cpu.breakpoints.on_hit = self.request_attention
+
+    def attach(self, devices: Devices) -> None:
+        """Take interrupts and deadlines from these devices."""
+        self._devices = devices
+        devices.on_change = self.devices_changed
+
+    def request_attention(self) -> None:
+        """Have `deliver` run at the next event, whatever the clock says."""
+        self.attention_at = 0
+
+    def devices_changed(self) -> None:
+        """Look at the devices' interrupt lines and deadlines again."""
+        devices = self._devices
+        if devices is None:
+            return
+        deadline, was = devices.deadline(), self.deadline
+        self.deadline = NEVER if deadline is None else deadline
+        self.interrupt = devices.interrupt_waiting()
+        self.nmi |= devices.take_nmi()
+        if self.interrupt or self.nmi or self.deadline != was:
+            self.request_attention()
+
+    def service(self) -> None:
+        """Let the devices do what is due."""
+        if self._devices is not None:
+            self._devices.service()
+            self.devices_changed()
+
+    def deliver(self) -> None:
+        """Let devices and interrupts have their turn between two instructions."""
+        cpu = self.cpu
+        if cpu.clock.cycles >= self.deadline:
+            self.service()
+        if cpu.breakpoints.hits and not cpu.interrupt_shadow:
+            deliver(cpu, DB(cpu.breakpoints.take()))
+        if self.interrupt or self.nmi:
+            self.take_interrupt()
+        if cpu.memory.stale:
+            cpu.memory.drop_stale_code()
+        if cpu.engine.no_block_seen:
+            cpu.engine.stop()
+        armed = self.deadline != NEVER and not self.exact
+        if armed and cpu.q[EFLAGS] & IF and not cpu.interrupt_shadow:
+            cpu.engine.stop()  # the run loop goes on with a clock that can interrupt a loop without events
+        waiting = armed or self.interrupt or self.nmi or cpu.engine.no_block_seen
+        self.attention_at = 0 if waiting else self.deadline
+
+    def take_interrupt(self) -> None:
+        """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""
+        cpu = self.cpu
+        if cpu.interrupt_shadow:
+            self._step_out_of_shadow()
+            return
+        if self.nmi and not cpu.nmi_blocked:
+            self.nmi = False
+            cpu.halted = False
+            nmi(cpu)
+            return
+        if not cpu.q[EFLAGS] & IF or self._devices is None:
+            return
+        vector = self._devices.pending()
+        self.interrupt = False
+        if vector is None:
+            return
+        cpu.halted = False
+        cpu.event(Kind.INTERRUPT, vector)
+        interrupt(cpu, vector)
+
+    def _step_out_of_shadow(self) -> None:
+        """Run exactly one more instruction before interrupts are looked at: TCG's own single step does it."""
+        cpu = self.cpu
+        if self.stepping or cpu.q[EFLAGS] & TF:
+            return
+        if cpu.code_at(cpu.q[RIP], 2).removeprefix(b"\x66")[:1] == _PUSHF:
+            self._sites.hook(cpu.linear_rip)  # PUSHF would show our TF
+        self.stepping = True
+        cpu.q[EFLAGS] |= TF
+
+    def end_stepping(self) -> None:
+        """Hide our own single step: its instruction is about to be run by Python, so that the shadow ends with it."""
+        if self.stepping:
+            self.stepping = False
+            self.cpu.q[EFLAGS] &= ~TF
+            self.cpu.interrupt_shadow = False
+
+    def forget(self) -> None:
+        """Drop what belongs to a time that is no more (`Checkpoint`)."""
+        self.nmi = self.stepping = False
+        self.devices_changed()
+        self.request_attention()

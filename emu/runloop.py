@@ -1,0 +1,235 @@
+"""The loop that runs a machine.
+
+It leaves TCG only for what cannot be done inside a callback: page faults, hooked instructions, HLT, a timer that must interrupt
+a loop without events, and the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from . import fastpath
+from .exceptions import deliver
+from .faults import DB, TripleFault, Unimplemented
+from .memory import APIC_PAGE
+from .pending import NEVER
+from .registers import EFLAGS, IF
+from .report import describe
+from .stop import Reason, Stop
+
+if TYPE_CHECKING:
+    from .machine import Machine
+
+_EXCEPTION: Final = 21  # UC_ERR_EXCEPTION: a fill was refused
+
+
+class RunLoop:
+    """Runs one machine.
+
+    Attributes:
+        stop: how the run ends, once that is known.
+
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.cpu, self.traps = machine.cpu, machine.traps
+        self.engine, self.clock, self.devices = machine.engine, machine.clock, machine.devices
+        self._page_fault = fastpath.page_fault(self.cpu)
+        self.stop: Stop | None = None
+        self._counted = 0
+        self._stop_requested = False
+        self._console_polled = False
+        self._left = 0
+        self._stored = False  # TCG was stopped by a store to the local APIC
+        self.devices.on_exit = self._exit
+        self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
+
+    def run(self, instructions: int = 0) -> Stop:
+        """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
+        cpu = self.cpu
+        self.stop = None
+        self._left = instructions
+        stop: Stop | None = None
+        try:
+            while stop is None:
+                self._round()
+                stop = self.stop
+        except TripleFault as error:
+            return self._stuck(Reason.TRIPLE_FAULT, str(error))
+        except Unimplemented as error:
+            return self._stuck(Reason.UNIMPLEMENTED, f"not implemented: {error}")
+        finally:
+            self.sync_clock()
+            self._counted = self.engine.counter[0]
+            cpu.failure = None
+        return stop
+
+    def _stuck(self, reason: Reason, why: str) -> Stop:
+        """Give the end of a guest that cannot go on; it may have ended before, for the rest of a block still runs behind its OUT."""
+        return self.stop or Stop(reason, 0, (why, *describe(self._machine)))
+
+    def request_stop(self) -> None:
+        """Ask `run` to return soon; may be called from another thread."""
+        self._stop_requested = True
+        self.engine.stop_after_block()
+
+    def poll_console(self) -> None:
+        """Ask for a look at the console soon, even if the guest makes no event; may be called from another thread."""
+        self._console_polled = True
+        self.engine.stop_after_block()
+
+    def _round(self) -> None:
+        """Let TCG run once, and deal with what stopped it."""
+        cpu, traps = self.cpu, self.traps
+        if self._console_polled:
+            self._console_polled = False
+            self.devices.changed()
+            traps.pending.deliver()  # a guest that makes no event gives no other occasion
+            return
+        if self._stop_requested:
+            self._stop_requested = False
+            self.stop = Stop(Reason.INTERRUPTED, 0, tuple(describe(self._machine)))
+            return
+        if cpu.halted:
+            self._idle()
+            return
+        if cpu.memory.stale:
+            cpu.memory.drop_stale_code()
+        count = self._count()
+        shadow = cpu.interrupt_shadow
+        if cpu.breakpoints.watching:
+            cpu.interrupt_shadow = False  # one instruction now runs, and with it the shadow of the one before ends
+        error = traps.run(count)
+        if count:
+            self.sync_clock()
+            if self._left:
+                self._spend()
+        if cpu.failure is not None:
+            failure, cpu.failure = cpu.failure, None
+            raise failure
+        translation = cpu.translation
+        fault, translation.fault = translation.fault, None
+        if fault is not None and traps.is_own(*fault):
+            if not self._page_fault(*fault):
+                deliver(cpu, translation.page_fault(*fault))
+            if self.clock.cycles >= traps.pending.attention_at:
+                traps.pending.deliver()
+            return
+        stored, self._stored = self._stored, False
+        if cpu.breakpoints.before:
+            before, cpu.breakpoints.before = cpu.breakpoints.before, 0
+            deliver(cpu, DB(before))
+            traps.pending.deliver()
+        elif traps.sites.reached:
+            traps.execute()
+        elif stored:
+            traps.step_over_store()
+        elif error and fault is None:
+            raise Unimplemented(f"Unicorn stopped with error {error}")
+        else:
+            if cpu.breakpoints.watching and not self.engine.counter[0]:
+                cpu.interrupt_shadow = shadow  # a new block was looked through: nothing has run yet
+            traps.pending.deliver()
+
+    def _count(self) -> int:
+        """How many instructions TCG may run: 0 is no limit.
+
+        A timer that may fire while interrupts are on must be able to break a loop without events, and at a place that does not
+        depend on real time: so then, and only then, retired instructions are counted, one cycle each.
+        """
+        deadline = self.traps.pending.deadline
+        if deadline == NEVER and not self.traps.pending.exact and not self.cpu.breakpoints.watching and not self._left:
+            self._counted = 0
+            return 0
+        watched = self.cpu.breakpoints.watching
+        exact = (
+            watched
+            or bool(self._left)
+            or (deadline < NEVER and (self.traps.pending.exact or bool(self.cpu.q[EFLAGS] & IF)))
+        )
+        if exact != self.traps.pending.exact:
+            self.traps.pending.exact = exact
+            self.traps.pending.request_attention()  # where IF comes back, so does the exact clock
+            self.cpu.forget_transitions()  # they know hflags, in which the engine notes whether it counts
+        self._counted = 0
+        if watched:
+            return 1
+        if self._left:
+            return min(max(deadline - self.clock.cycles, 1), self._left)
+        return max(deadline - self.clock.cycles, 1) if exact else 0
+
+    def _spend(self) -> None:
+        """Take what was retired from what `run` was given."""
+        self._left -= min(self.engine.counter[0], self._left)
+        if not self._left and self.stop is None:
+            self.stop = Stop(Reason.LIMIT)
+
+    def forget_events(self) -> None:
+        """Whatever was about to happen belongs to a time that is no more (`Checkpoint`)."""
+        self.stop = None
+        self._stop_requested = self._console_polled = self._stored = False
+        self.cpu.failure = None
+        self.cpu.translation.fault = None
+        self.cpu.breakpoints.hits = self.cpu.breakpoints.before = 0
+        self.traps.sites.reached = False
+        self.traps.pending.forget()
+
+    def sync_clock(self) -> None:
+        """Bring the clock up to the instructions retired so far."""
+        if self.traps.pending.exact:
+            retired = self.engine.counter[0]
+            if retired > self._counted:
+                self.clock.cycles += retired - self._counted
+            self._counted = retired
+
+    def _idle(self) -> None:
+        """HLT: time jumps to the next thing that happens, or the machine waits for input."""
+        devices, traps = self.devices, self.traps
+        cpu = self.cpu
+        cpu.interrupt_shadow = False
+        if devices.interrupt_waiting():
+            traps.pending.interrupt = True
+        if traps.pending.interrupt or traps.pending.nmi:
+            traps.pending.take_interrupt()
+            if not cpu.halted:
+                return
+        deadline = devices.deadline()
+        if deadline is not None:
+            if cpu.interrupts_enabled and devices.input_comes_before(deadline):
+                self.traps.pending.devices_changed()
+                return
+            self.clock.cycles = max(self.clock.cycles, deadline)
+            self.traps.pending.service()
+            return
+        if cpu.interrupts_enabled and devices.wait_for_input():
+            self.traps.pending.devices_changed()
+            return
+        if not self._stop_requested:
+            self.stop = Stop(Reason.HALTED, 0, tuple(describe(self._machine)))
+
+    # ---- devices ----------------------------------------------------------------------------------------------
+
+    def _exit(self, reason: str, value: int) -> None:
+        if self.stop is None:  # the rest of the block still runs, and may end the machine again
+            self.stop = Stop(Reason(reason), value)
+        self.engine.stop_after_block()
+
+    def _apic_read(self, _engine: int, offset: int, size: int, _user: object) -> int:
+        try:
+            self.sync_clock()
+            return int(self.devices.mmio_read(APIC_PAGE + offset, size))
+        except BaseException as error:  # noqa: BLE001
+            self.cpu.fail(error)
+            return 0
+
+    def _apic_write(self, _engine: int, offset: int, size: int, value: int, _user: object) -> None:
+        try:
+            self.sync_clock()
+            self.devices.mmio_write(APIC_PAGE + offset, size, value)
+            if self.traps.pending.interrupt or self.traps.pending.nmi or self.traps.pending.deadline < NEVER:
+                # Inside a block nothing can be delivered.  Unicorn leaves it with RIP still at the store, though it is done.
+                self._stored = True
+                self.engine.stop()
+        except BaseException as error:  # noqa: BLE001
+            self.cpu.fail(error)

@@ -1,0 +1,152 @@
+"""Sensitive instructions: those that TCG would run without a trap, but not as the guest's processor does.
+
+Unicorn tells of each newly translated block.  The block's bytes are searched for sensitive instructions, and each gets a hook
+of its own at its address, which stops TCG before it; the run loop then has Python run it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from .decode import decode, disassemble
+from .registers import CS, RIP, U64
+from .table import HANDLERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .cpu import Cpu
+    from .dispatch import Dispatch
+
+_PREFIXES: Final = rb"[\x26\x2e\x36\x3e\x64-\x67\xf2\xf3\x40-\x4f]"
+# With a prefix the length that Unicorn adds to RIP, or that an INT n had, is not known afterwards: these run in Python.
+_PREFIXED: Final = _PREFIXES + rb"(?:\x0f[\x05\x34\xa2]|[\xcc-\xce])"
+# TCG runs LOCK with what cannot be locked, which is #UD.  POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID
+# read TCG's tables; IN and OUT check no permission.  A string of INS or OUTS would be a call for each element.  A null SS at
+# ring 1 takes TCG to ring 0.
+_ALL: Final = rb"\xf0|\xf1|" + _PREFIXED
+_KERNEL: Final = re.compile(
+    _ALL + rb"|[\x9d\x9c]|\x0f[\x00-\x03\xb2\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]"
+    rb"|\xf3[\x40-\x4f\x66\x67]*[\x6c-\x6f]",
+    re.DOTALL,
+)
+_USER: Final = re.compile(_ALL + rb"|[\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
+_BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)
+_ALWAYS: Final = frozenset(
+    {"lss", "sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1", "invalid"}
+)
+_STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for size in "bwd")
+_PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
+_POPF: Final = frozenset({"popf", "popfq", "popfd"})
+_PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
+_PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
+_ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud", "invalid")
+
+
+def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterator[int]:
+    """Give the addresses of the sensitive instructions in a block that starts at `address`.
+
+    `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC.
+    """
+    wanted = _ALWAYS | _STRINGS
+    pattern = _KERNEL
+    if cpl > iopl:
+        wanted |= _PORT_ACCESS
+        pattern = _USER
+    if cpl == 0 or iopl or popf:
+        wanted |= _POPF
+        pattern = _KERNEL if pattern is _KERNEL else _BOTH
+    if iopl:
+        wanted |= _PUSHF
+    if not pattern.search(code):
+        return
+    for at, size, mnemonic, text in disassemble(code, address, mode):
+        if mnemonic in wanted or (mnemonic == "mov" and text.startswith("ss,")) or size > _PLAIN_SIZE.get(mnemonic, 15):
+            yield at
+        if mnemonic.startswith(_ENDS):
+            return
+
+
+class _Block(ctypes.Structure):
+    """Unicorn's ``uc_tb``."""
+
+    _fields_ = (("pc", ctypes.c_uint64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16))
+
+
+class SensitiveSites:
+    """The hooks of one processor.
+
+    Attributes:
+        reached: RIP stands on an instruction that Python must run before TCG goes on.
+
+    """
+
+    def __init__(self, cpu: Cpu, dispatch: Dispatch) -> None:
+        self.cpu = cpu
+        self.reached = False
+        self._dispatch = dispatch
+        self._where, self._ram = cpu.translation.where, cpu.memory.ram
+        self._hooked: dict[int, int] = {}
+        self._plain: set[tuple[int, bytes]] = set()  # code met at hooked addresses that TCG runs rightly
+
+    def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
+        """Look through a newly translated block."""
+        try:
+            self.cpu.engine.no_block_seen = False
+            entry = _Block.from_address(block)
+            self.inspect(entry.pc, entry.size)
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            self.cpu.fail(error)
+
+    def inspect(self, linear: int, size: int) -> None:
+        """Look through `size` bytes of code at a linear address, or as many as run one after the other."""
+        cpu = self.cpu
+        code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, size)
+        popf = cpu.translation.ac_moves
+        for site in sensitive_sites(code, linear, cpu.translation.code_size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf):
+            self.hook(site)
+
+    def hook(self, site: int) -> None:
+        """Have Python run the instruction at linear address `site`."""
+        if site in self._hooked:
+            return
+        cpu = self.cpu
+        self._hooked[site] = cpu.engine.hook_code(site, self._on_site)
+        pa = cpu.translation.fetch(site)
+        if pa is not None:
+            offset = cpu.memory.ram_offset(pa)
+            cpu.engine.drop_code(offset, offset + 1)
+        cpu.engine.stop()
+
+    def _on_site(self, _engine: int, _address: int, _size: int, _user: Any) -> None:
+        """Stop before a hooked instruction.
+
+        The hook is on an address: by now other code may stand there, which TCG runs rightly.
+        """
+        cpu = self.cpu
+        try:
+            if not self._is_plain():
+                self.reached = True
+                cpu.engine.stop()
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            cpu.fail(error)
+
+    def _is_plain(self) -> bool:
+        """Tell whether TCG may run the instruction at RIP."""
+        rip = self.cpu.q[RIP]
+        place = self._where.get(rip)
+        found = self._dispatch.decoded.get(self._ram[place : place + 15]) if place is not None else None
+        if found is not None:
+            mnemonic = found[1].mnemonic
+            return mnemonic not in HANDLERS and mnemonic != "invalid"
+        size = self.cpu.translation.code_size
+        code = self.cpu.code_at(rip)
+        if (size, code) in self._plain:
+            return True
+        mnemonic = decode(code, size).mnemonic
+        if mnemonic in HANDLERS or mnemonic == "invalid":
+            return False
+        self._plain.add((size, code))
+        return True
