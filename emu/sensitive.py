@@ -25,8 +25,8 @@ _PREFIXES: Final = rb"[\x26\x2e\x36\x3e\x64-\x67\xf2\xf3\x40-\x4f]"
 _PREFIXED: Final = _PREFIXES + rb"(?:\x0f[\x05\x34\xa2]|[\xcc-\xce])"
 # TCG runs LOCK with what cannot be locked, which is #UD.  POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID
 # read TCG's tables; IN and OUT check no permission.  A string of INS or OUTS would be a call for each element.  A null SS at
-# ring 1 takes TCG to ring 0.
-_ALL: Final = rb"\xf0|\xf1|" + _PREFIXED
+# ring 1 takes TCG to ring 0.  In 64-bit code TCG cuts RSP to 32 bits where RETF and IRET have no REX.W.
+_ALL: Final = rb"\xf0|\xf1|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED
 _KERNEL: Final = re.compile(
     _ALL + rb"|[\x9d\x9c]|\x0f[\x00-\x03\xb2\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]"
     rb"|\xf3[\x40-\x4f\x66\x67]*[\x6c-\x6f]",
@@ -41,6 +41,7 @@ _STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for si
 _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
+_NARROW: Final = frozenset({"retf", "iret", "iretd"})
 _PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud", "invalid")
 
@@ -60,6 +61,8 @@ def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int
         pattern = _KERNEL if pattern is _KERNEL else _BOTH
     if iopl:
         wanted |= _PUSHF
+    if mode == 64:
+        wanted |= _NARROW
     if not pattern.search(code):
         return
     for at, size, mnemonic, text in disassemble(code, address, mode):
