@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .table import Handler
 
 _LONGEST: Final = 15  # bytes of an instruction
+_MOST: Final = 1 << 14  # sequences of bytes that are kept: a guest can make them up without end
 NO_EXCEPTION: Final = 0xFFFFFFFF  # in TCG's `old_exception`
 # Unprivileged instructions for which TCG raises #GP by itself, rightly.
 _OWN_FAULTS: Final = frozenset(
@@ -65,6 +66,8 @@ class Dispatch:
         return self.decoded.get(code) or self._decode(translation.code_size, code)
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
+        if len(self._by_size[size]) > _MOST:
+            self._by_size[size].clear()
         insn = decode(code, size)
         handler = HANDLERS.get(insn.mnemonic)
         if handler is None:

@@ -43,6 +43,7 @@ _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 _NARROW: Final = frozenset({"retf", "iret", "iretd"})
 _PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
+_MOST: Final = 4096  # hooks: a guest can make up addresses without end
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud", "invalid")
 
 
@@ -83,12 +84,14 @@ class SensitiveSites:
 
     Attributes:
         reached: RIP stands on an instruction that Python must run before TCG goes on.
+        ignored: mnemonics that are left to TCG all the same: a processor with a flaw, for the control of an attack.
 
     """
 
     def __init__(self, cpu: Cpu, dispatch: Dispatch) -> None:
         self.cpu = cpu
         self.reached = False
+        self.ignored: frozenset[str] = frozenset()
         self._dispatch = dispatch
         self._where, self._ram = cpu.translation.where, cpu.memory.ram
         self._hooked: dict[int, int] = {}
@@ -110,6 +113,16 @@ class SensitiveSites:
         popf = cpu.translation.ac_moves
         for site in sensitive_sites(code, linear, cpu.translation.code_size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf):
             self.hook(site)
+
+    def forget_old(self) -> None:
+        """Take all hooks back where they have become many; not from within a callback.  New ones come with new blocks."""
+        if len(self._hooked) > _MOST:
+            engine = self.cpu.engine
+            for hook in self._hooked.values():
+                engine.unhook(hook)
+            self._hooked.clear()
+            self._plain.clear()
+            engine.drop_all_code()
 
     def hook(self, site: int) -> None:
         """Have Python run the instruction at linear address `site`."""
@@ -143,13 +156,13 @@ class SensitiveSites:
         found = self._dispatch.decoded.get(self._ram[place : place + 15]) if place is not None else None
         if found is not None:
             mnemonic = found[1].mnemonic
-            return mnemonic not in HANDLERS and mnemonic != "invalid"
+            return mnemonic in self.ignored or (mnemonic not in HANDLERS and mnemonic != "invalid")
         size = self.cpu.translation.code_size
         code = self.cpu.code_at(rip)
         if (size, code) in self._plain:
             return True
         mnemonic = decode(code, size).mnemonic
-        if mnemonic in HANDLERS or mnemonic == "invalid":
+        if mnemonic not in self.ignored and (mnemonic in HANDLERS or mnemonic == "invalid"):
             return False
         self._plain.add((size, code))
         return True

@@ -45,6 +45,7 @@ class Traps:
         dispatch: finds handlers.
         sites: the hooks of sensitive instructions.
         pending: what waits to be delivered between two instructions.
+        flawed: `plant_flaw` has been called.
 
     """
 
@@ -53,6 +54,7 @@ class Traps:
         self.dispatch = Dispatch(cpu)
         self.sites = SensitiveSites(cpu, self.dispatch)
         self.pending = Pending(cpu, self.sites)
+        self.flawed = False
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
         cpu.engine.install(
             interrupt=fastpath.interrupt(cpu, self.pending, self.on_interrupt),
@@ -65,6 +67,11 @@ class Traps:
             port_out=self.on_out,
             block=self.sites.on_block,
         )
+
+    def plant_flaw(self) -> None:
+        """Have LOCK SYSCALL arrive one byte late: a processor's flaw, for the controls of attacks and of the fuzzer."""
+        self.flawed = True
+        self.sites.ignored = frozenset({"invalid"})
 
     # ---- callbacks --------------------------------------------------------------------------------------------
 
@@ -98,7 +105,8 @@ class Traps:
         cpu, q = self.cpu, self._q
         length = 2
         try:
-            length += prefixes(cpu.code_at(q[RIP]), cpu.translation.code_size)
+            if not self.flawed:
+                length += prefixes(cpu.code_at(q[RIP]), cpu.translation.code_size)
             self.execute()
         except BaseException as error:  # noqa: BLE001
             cpu.fail(error)
@@ -206,6 +214,7 @@ class Traps:
         cpu = self.cpu
         engine, rip = cpu.engine, cpu.q[RIP]
         self.sites.reached = False
+        self.sites.forget_old()
         if engine.no_block_seen:
             self.sites.inspect(cpu.linear_rip, 256)
         return engine.run(rip, count)

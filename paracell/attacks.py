@@ -53,7 +53,7 @@ class Attack:
         name: of the program in ``guest/attacks/``, or of the case in ``guest/attacks/host/hostile.c``.
         says: what it does.
         off: the defences without which it succeeds: one, or two where both stand in its way.
-        symbols: of the container kernel (or, `on_host`, of the host), whose addresses it gets.
+        symbols: of the container kernel or the host, whose addresses it gets.
         shows: what its control must bring about: any of these, as part of one of `Outcome.harm`.
         on_host: whether a container kernel attacks the host.
         order: which containers run, for attacks on the host: h(ostile), v(ictim).
@@ -79,6 +79,7 @@ def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _TAKEN,
 
 
 _KEPT: Final = "gk_secret"
+PREFIXES: Final = "prefixes"  # a defence of the processor's: without it, the machine has a flaw
 _NEVER_RAN: Final = frozenset({126, 127})
 ATTACKS: Final = (
     Attack("direct", "read and write the container kernel's memory", ("keys",)),
@@ -117,6 +118,7 @@ ATTACKS: Final = (
         (_KEPT, "xgate_entry"),
         shows=(_END, _TAKEN),  # the gate's page is another one: who comes to it next decides
     ),
+    Attack("prefix", "SYSCALL with a LOCK prefix", (PREFIXES,), ("host_secret",), shows=(_PANIC, _TAKEN)),
     _host("number", "a hypercall that does not exist", "number", shows=_PANIC),
     _host("handle", "an address space that is not its own", "handle"),
     _host("pages", "every page of the host's memory, by its address", "gpa"),
@@ -197,10 +199,10 @@ def container_modules(kernel: str, program: str, arguments: Sequence[str]) -> li
 def _modules(attack: Attack) -> tuple[list[Module], str]:
     """Make what stands beside the host, and its command line."""
     if not attack.on_host:
-        known = symbols_of(KERNEL)
+        known = {**symbols_of(HOST), **symbols_of(KERNEL)}
         return container_modules(KERNEL, attack.name, [f"{known[s]:x}" for s in attack.symbols]), ""
-    known = symbols_of(HOST)
-    target = "".join(f" at={known[s]:x}" for s in attack.symbols)
+    host = symbols_of(HOST)
+    target = "".join(f" at={host[s]:x}" for s in attack.symbols)
     modules = [m for who in attack.order for m in (container_modules(_HOSTILE if who == "h" else KERNEL, "victim", ()))]
     return modules, f"attack={attack.name.removeprefix('host-')}{target}"
 
@@ -225,7 +227,10 @@ def run(attack: Attack, off: Sequence[str] = ()) -> Outcome:
     console = _Listener()
     machine = Machine(MEMORY * (3 if len(attack.order) > 2 else 1), console)
     try:
-        machine.load(image.load(shipped.image(HOST)), " ".join([line, *(f"off={d}" for d in off)]).strip(), modules)
+        switches = [f"off={d}" for d in off if d != PREFIXES]
+        machine.load(image.load(shipped.image(HOST)), " ".join([line, *switches]).strip(), modules)
+        if PREFIXES in off:
+            machine.traps.plant_flaw()
         if attack.endless:
             console.done = machine.request_stop
         machine.symbols.add(KERNEL, lambda: parse(shipped.image(KERNEL).read_bytes(), KERNEL).symbols())
@@ -251,11 +256,11 @@ def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) ->
         harm.append(f"the machine stopped: {stop.reason}")
     elif "panic" in err:
         harm.append("a kernel or the host gave up")
+    if not _secret_is_whole(machine, "host_secret", HOST_SECRET):
+        harm.append("the host's secret was changed")
     if attack.on_host:
         if stop.reason is Reason.EXIT and _WELL.encode() not in out:
             harm.append(_OTHER)
-        if not _secret_is_whole(machine, "host_secret", HOST_SECRET):
-            harm.append("the host's secret was changed")
     elif stop.reason is Reason.EXIT and stop.value in _NEVER_RAN:
         harm.append("the attack never ran")
     elif stop.reason is Reason.EXIT and stop.value == _KILLED:

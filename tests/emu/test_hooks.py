@@ -91,3 +91,38 @@ def test_what_stands_behind_the_end_does_not_change_it(world: World) -> None:
     world.cpu.q[RIP] = CODE
     assert world.machine is not None
     assert world.machine.run().reason is Reason.EXIT
+
+
+def test_a_near_call_at_an_address_that_held_a_hooked_instruction(world: World) -> None:
+    run(world, SGDT)
+    run(world, "e802000000" + "eb06" + "b807000000" + "c3")  # call f; jmp out; f: mov eax, 7; ret
+    assert world.cpu.q[RAX] == 7
+    run(world, SGDT)
+    run(world, "eb02" + "9090" + "b808000000")  # jmp over
+    assert world.cpu.q[RAX] == 8
+
+
+def test_hooks_do_not_grow_without_end(world: World) -> None:
+    """Ten thousand SGDTs, each at an address of its own; then they all are found once more."""
+    assert world.machine is not None
+    sites = world.machine.traps.sites
+    count, sgdt = 5_000, bytes.fromhex(SGDT)
+    at = 0x60000
+    for _ in range(2):
+        world.memory.write(DATA, bytes(16))
+        world.memory.write(at, (sgdt + b"\xeb\x00") * count + bytes.fromhex(EXIT))
+        world.cpu.q[RIP] = at
+        assert world.machine.run().reason is Reason.EXIT
+        assert int.from_bytes(world.memory.read(DATA + 2, 8), "little") == GDT
+        assert len(sites._hooked) <= 4200
+
+
+def test_decoded_instructions_are_not_kept_without_end(world: World) -> None:
+    """Each RDTSC has other bytes behind it."""
+    assert world.machine is not None
+    count = 17_000
+    code = b"".join(b"\x0f\x31\xbb" + i.to_bytes(4, "little") + b"\xeb\x00" for i in range(count))  # rdtsc; mov ebx, i
+    world.memory.write(0x60000, code + bytes.fromhex(EXIT))
+    world.cpu.q[RIP] = 0x60000
+    assert world.machine.run().reason is Reason.EXIT
+    assert all(len(known) <= 1 << 14 for known in world.machine.traps.dispatch._by_size.values())

@@ -52,7 +52,7 @@ class Sweep:
         self.machine = self.attacker.machine
         self.machine.cpu.emit = None
         known = symbols_of(KERNEL)
-        targets = self.attacker.generator._targets
+        targets = self.attacker.generator.targets
         self.gate = range(known["xgate_entry"], known["xgate_refused"])
         self.secret = self.machine.cpu.translation.explain(known["gk_secret"], READ, user=False).steps[-1].entry & FRAME
         # movabs $xgate_entry, %r11; lea back(%rip), %rcx; mov $39, %eax; jmp *%r11; syscall; back: jmp back

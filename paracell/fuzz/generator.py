@@ -1,0 +1,128 @@
+"""Makes tries: every opcode with every prefix first, then code and registers that are aimed at the gates, by chance."""
+
+from __future__ import annotations
+
+import random
+import struct
+from typing import Final
+
+from attrs import field, frozen
+
+from ..mmu.address import PAGE, U64
+from ..pku.scan import scan
+from .encodings import ENCODINGS, OPCODES, PREFIXES
+from .finding import REGISTERS, Try
+
+_RIGHTS: Final = (0, 0, 1, 4, 0xC, 0x55555554, 0x5555555C, 0xFFFFFFFF)  # of PKRU
+_LIKE_A_GATE: Final = 0.4  # of all tries
+_STRAIGHT: Final = 0.5
+_JUMP_HERE: Final = b"\xeb\xfe"
+
+
+@frozen
+class Targets:
+    """Addresses that a try may like."""
+
+    code: int
+    data: int
+    points: tuple[int, ...]
+    text: range = field(repr=False)
+
+
+class Generator:
+    """Makes tries.
+
+    Attributes:
+        targets: the addresses that they are aimed at.
+
+    """
+
+    def __init__(self, targets: Targets) -> None:
+        self.targets = targets
+
+    def make(self, seed: int, number: int) -> Try:
+        """Make the try of this seed and number: the encodings in their order, then chance."""
+        chance = random.Random(f"{seed}:{number}")  # noqa: S311  (repeatable, not secret)
+        code = ENCODINGS[number] + chance.randbytes(6) + _JUMP_HERE if number < len(ENCODINGS) else b""
+        while not code or any(scan(0, code)):  # the scanner would refuse it
+            first = self._jump(chance) if chance.random() < _STRAIGHT else b""
+            code = first + b"".join(self._move(chance) for _ in range(chance.randint(not first, 5))) + _JUMP_HERE
+        registers = [self._value(chance) for _ in REGISTERS]
+        if chance.random() < _LIKE_A_GATE:  # what WRPKRU wants
+            registers[:3] = chance.choice(_RIGHTS), 0, 0
+        return Try(
+            code, tuple(registers), chance.choice((0, 0, 0x400, 0x100, 0x40000, chance.getrandbits(32))) & 0x240DD5
+        )
+
+    def _value(self, chance: random.Random) -> int:
+        t, kind = self.targets, chance.randrange(12)
+        if kind < 3:
+            return chance.choice(t.points) + chance.choice((0, 0, 0, 2, 3, 8, -8, 2048))
+        if kind < 5:
+            return t.data + chance.randrange(16 * PAGE)
+        if kind == 5:
+            return t.code + chance.randrange(64)
+        if kind == 6:
+            return chance.randrange(t.text.start, t.text.stop)
+        if kind == 7:
+            return chance.choice(_RIGHTS)
+        if kind == 8:
+            return chance.choice((1 << 47, (1 << 47) - 1, 1 << 63, U64, 0xFFFF_8880_0000_0000, 0xFFFF_9000_0000_0000))
+        if kind == 9:
+            return chance.randrange(512)
+        return chance.getrandbits(64)
+
+    def _jump(self, chance: random.Random) -> bytes:
+        """Go to one of the points, or close by: JMP, CALL or RET."""
+        point = chance.choice(self.targets.points) + chance.choice((*[0] * 12, 1, 2, 3, 5, 6, 8, 9))
+        way = chance.choice((b"\x41\xff\xe3", b"\x41\xff\xe3", b"\x41\xff\xd3", b"\x41\x53\xc3"))
+        return b"\x49\xbb" + struct.pack("<Q", point) + way
+
+    def _move(self, chance: random.Random) -> bytes:
+        """Give the code of one step: most lead to the gates."""
+        kind, register = chance.randrange(21), chance.randrange(8)
+        load = bytes((0x48, 0xB8 + register)) + struct.pack("<Q", self._value(chance) & U64)
+        if kind < 5:  # jump there, or call
+            return self._jump(chance)
+        if kind < 8:
+            return load if register else b"\x31\xc9\x31\xd2\xb8" + struct.pack("<I", chance.choice(_RIGHTS))
+        if kind < 10:  # a raw system call, of either kernel's
+            return (
+                b"\xb8" + struct.pack("<I", chance.choice((chance.randrange(12), chance.randrange(460)))) + b"\x0f\x05"
+            )
+        if kind == 10:  # memory, read or written, or a stack
+            return load + chance.choice(
+                (bytes((0x48, 0x8B, register)), bytes((0x48, 0x89, register)), bytes((0x50 + register,)))
+            )
+        if kind == 11:  # flags: TF, DF, AC, NT, IOPL
+            return b"\x68" + struct.pack("<I", chance.getrandbits(22)) + b"\x9d"
+        if kind == 12:  # bases: WRFSBASE, WRGSBASE
+            return load + b"\xf3\x48\x0f\xae" + bytes((chance.choice((0xD0, 0xD8)) + register,))
+        if kind == 13:
+            return chance.choice(
+                (
+                    b"\xcd\x80",
+                    b"\xcc",
+                    b"\x0f\x0b",
+                    b"\xf4",
+                    b"\xfa",
+                    b"\xfb",
+                    b"\x0f\x01\xee",
+                    b"\x48\xcf",
+                    b"\x48\xcb",
+                )
+            )
+        if kind == 14:
+            return chance.choice(
+                (b"\x48\x0f\x07", b"\x0f\x34", b"\x0f\x35", b"\x0f\x30", b"\x0f\x32", b"\x0f\x01\xf8", b"\xec", b"\xee")
+            )
+        if kind == 15:  # the stack, elsewhere
+            return b"\x48\xbc" + struct.pack("<Q", self._value(chance) & U64)
+        if kind == 16:
+            return chance.choice(
+                (b"\x48\x0f\xae\x27", b"\x48\x0f\xae\x07", b"\x48\x0f\xae\x0f", b"\xf3\x48\xa4", b"\xf3\x48\xab")
+            )
+        if kind == 17:  # any opcode behind any prefixes
+            prefixes = b"".join(chance.choice(PREFIXES) for _ in range(chance.randint(1, 14)))
+            return prefixes + chance.choice(OPCODES)
+        return chance.randbytes(chance.randint(1, 15))
