@@ -42,7 +42,7 @@ static void load_tables(void)
     idt[VECTOR_PF].low = (handler & 0xffff) | 8 << 16 | 0x8e00ul << 32 | (handler >> 16 & 0xffff) << 48;
     idt[VECTOR_PF].high = handler >> 32;
     struct pointer g = { sizeof gdt - 1, (u64)gdt }, i = { sizeof idt - 1, (u64)idt };
-    asm volatile("lgdt %0\n\tlidt %1" : : "m"(g), "m"(i));
+    asm volatile("lgdt %0\n\tlidt %1\n\tlldt %w2" : : "m"(g), "m"(i), "r"(0));
 }
 
 /* Map the window's 512 pages, all to one frame, through a table at each level. */

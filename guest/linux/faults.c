@@ -8,7 +8,7 @@
 /* Each faults, with nothing of its own on the stack: a handler goes on after it by
  * doing its return. */
 u64 do_read(u64), do_write(u64), do_divide(u64), do_undefined(u64), do_halt(u64), do_break(u64),
-    do_recurse(u64), do_call(u64), do_registers(u64), do_pattern(u64), do_step(u64);
+    do_recurse(u64), do_call(u64), do_registers(u64), do_pattern(u64), do_step(u64), do_es(u64), do_fs(u64), do_far(u64);
 extern char step_end[];
 u64 recursion_start, vectors_out[32], registers_out[3];
 asm("do_read: mov (%rdi), %rax; ret\n"
@@ -19,6 +19,10 @@ asm("do_read: mov (%rdi), %rax; ret\n"
     "do_break: int3; ret\n"
     "do_recurse: mov %rsp, recursion_start; 1: sub $512, %rsp; movq $0, (%rsp); jmp 1b\n"
     "do_call: jmp *%rdi\n"
+    "do_es: mov %edi, %es; ret\n"
+    "do_fs: mov %edi, %fs; ret\n"
+    "do_far: ljmpl *far_pointer\n"
+    ".pushsection .data; far_pointer: .long 0; .word 7; .popsection\n"
     /* sets the trap flag: one step later there is a trap */
     "do_step: pushfq; orl $0x100, (%rsp); popfq; nop; step_end: nop; nop; ret\n"
     /* a signal between two registers' loads and stores: the handler changes r12, r13 and the carry */
@@ -103,6 +107,11 @@ static void faults(void) {
     CHECK(seen.address == (u64)do_undefined);
     fault("privileged", do_halt, 0);
     CHECK(seen.address == 0 && then.rip == (u64)do_halt);
+    fault("a data segment of the LDT", do_es, 7);  /* selectors with TI set: nobody has an LDT */
+    CHECK(seen.address == 0 && then.rip == (u64)do_es);
+    fault("the LDT's last segment", do_fs, 0xffff);
+    fault("code of the LDT", do_far, 0);
+    CHECK(seen.address == 0 && then.rip == (u64)do_far);
     fault("breakpoint", do_break, 0);
     CHECK(then.rip == (u64)do_break + 1);
     fault("step", do_step, 0);

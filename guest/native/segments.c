@@ -63,6 +63,7 @@ void segments_init(void) {
     asm volatile("lgdt %0" :: "m"(g));
     asm volatile("lidt %0" :: "m"(i));
     asm volatile("ltr %w0" :: "r"(TSS_SELECTOR));
+    asm volatile("lldt %w0" :: "r"(0)); /* after reset the LDT is 64 KiB of memory from address 0 */
     asm volatile("push %0; lea 1f(%%rip), %%rax; push %%rax; lretq; 1: mov %1, %%ss"
                  :: "i"(KERNEL_CS), "r"(KERNEL_SS) : "rax", "memory");
 

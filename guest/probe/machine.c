@@ -89,7 +89,7 @@ u32 machine_init(void) {
         idt[v] = (struct gate){(u16)at, KERNEL_CS, 0, type, (u16)(at >> 16), (u32)(at >> 32), 0};
     }
     struct pointer g = {sizeof gdt - 1, (u64)gdt}, i = {sizeof idt - 1, (u64)idt};
-    asm volatile("lgdt %0; lidt %1; ltr %w2" :: "m"(g), "m"(i), "r"(TSS_SELECTOR));
+    asm volatile("lgdt %0; lidt %1; ltr %w2; lldt %w3" :: "m"(g), "m"(i), "r"(TSS_SELECTOR), "r"(0));
     asm volatile("mov %0, %%ss" :: "r"(KERNEL_SS));
     return features();
 }
