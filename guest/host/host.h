@@ -15,6 +15,7 @@
 #define PTE_U 4UL
 #define PTE_A 0x20UL
 #define PTE_D 0x40UL
+#define PTE_G 0x100UL
 #define PTE_NX (1UL << 63)
 #define PTE_FRAME 0x000ffffffffff000UL
 #define PTE_KEY(k) ((u64)(k) << 59)

@@ -14,9 +14,9 @@ static void features(void) {
     struct cpuid seven = cpuid(7, 0);
     u64 cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
-    if (!(seven.c & 1u << 3))
-        panic("this processor has no protection keys");
-    if (seven.b & 1u << 0) cr4 |= CR4_FSGSBASE;
+    if (!(seven.c & 1u << 3) || !(seven.b & 1u << 0))
+        panic("this processor lacks protection keys or FSGSBASE");
+    cr4 |= CR4_FSGSBASE;
     if (seven.b & 1u << 7) cr4 |= CR4_SMEP;
     if (seven.b & 1u << 20) cr4 |= CR4_SMAP;
     if (seven.c & 1u << 2) cr4 |= CR4_UMIP;

@@ -58,8 +58,8 @@ void timer_rings(void) {
 void interrupt_for_console(u64 irq) { containers[0].waiting |= 1UL << irq; }
 
 static void leave(struct container *c) {
-    c->fs = rdmsr(MSR_FS_BASE);
-    c->gs = rdmsr(MSR_GS_BASE);
+    c->fs = read_fs_base();
+    c->gs = read_gs_base();
     c->pkru = rdpkru();
     fpu_save(&c->fpu);
 }
@@ -68,8 +68,9 @@ static void enter(struct container *next) {
     self = next;
     plat_set_kstack(next->stack + sizeof next->stack);
     write_cr3(host_physical(next->current ? next->space[next->current - 1] : next->template));
-    wrmsr(MSR_FS_BASE, next->fs);
-    wrmsr(MSR_GS_BASE, next->gs);
+    flush_tlb();                                /* the container kernel's pages are global */
+    write_fs_base(next->fs);
+    write_gs_base(next->gs);
     wrpkru((u32)next->pkru);
     fpu_load(&next->fpu);
 }
@@ -132,7 +133,8 @@ void container_ended(int status) {
     old->state = ENDED;
     old->status = status;
     if (next) {
-        write_cr3((u64)boot_pml4);       /* the old tables are in the memory that the next one gets */
+        write_cr3((u64)boot_pml4);      /* the old tables are in the memory that the next one gets */
+        flush_tlb();
         prepare(next, old->part);
         self = old;
     }

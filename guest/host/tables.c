@@ -60,7 +60,8 @@ u64 *entry_of(u64 *top, u64 va) {
 }
 
 /* The container kernel's half is the same in every space.  Its level-4 entries are made
- * before the first space is, so a leaf added later is seen in all of them. */
+ * before the first space is, so a leaf added later is seen in all of them.  Its pages are global: a
+ * change of space keeps their translations, and a change of container drops them (schedule.c). */
 void map_kernel_page(u64 va, u64 hpa, u64 rights) {
-    *entry_of(self->template, va) = hpa | PTE_P | PTE_U | PTE_A | rights;
+    *entry_of(self->template, va) = hpa | PTE_P | PTE_U | PTE_A | PTE_G | rights;
 }

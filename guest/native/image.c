@@ -48,6 +48,5 @@ void map_image(void) {
     pointers[KERNEL_BASE >> 30 & 511] = image_physical(directory) | PTE_P | PTE_W | PTE_A;
     root()[511] = image_physical(pointers) | PTE_P | PTE_W | PTE_A;
     root()[0] = 0;
-    write_cr4(read_cr4() & ~CR4_PGE);           /* global entries go, too */
-    write_cr3(read_cr3());
+    flush_tlb();
 }

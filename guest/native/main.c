@@ -35,12 +35,26 @@ void plat_wait(void) { sleep_until_interrupt(); }
 
 void plat_exit(int status) { power_off(status); }
 
-void plat_set_fsbase(u64 base) { wrmsr(MSR_FS_BASE, base); }
-void plat_set_gsbase(u64 base) { wrmsr(MSR_GS_BASE, base); }
-u64 plat_get_fsbase(void) { return rdmsr(MSR_FS_BASE); }
-u64 plat_get_gsbase(void) { return rdmsr(MSR_GS_BASE); }
+static bool has_fsgsbase(void) { return cr4 & CR4_FSGSBASE; }
 
-static bool has_keys(void) { return read_cr4() & CR4_PKE; }
+void plat_set_fsbase(u64 base) {
+    if (has_fsgsbase())
+        write_fs_base(base);
+    else
+        wrmsr(MSR_FS_BASE, base);
+}
+
+void plat_set_gsbase(u64 base) {
+    if (has_fsgsbase())
+        write_gs_base(base);
+    else
+        wrmsr(MSR_GS_BASE, base);
+}
+
+u64 plat_get_fsbase(void) { return has_fsgsbase() ? read_fs_base() : rdmsr(MSR_FS_BASE); }
+u64 plat_get_gsbase(void) { return has_fsgsbase() ? read_gs_base() : rdmsr(MSR_GS_BASE); }
+
+static bool has_keys(void) { return cr4 & CR4_PKE; }
 
 static u32 rdpkru(void) {
     u32 value, zero;

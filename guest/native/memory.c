@@ -7,17 +7,19 @@ extern pte_t boot_pml4[];       /* in .boot: a physical address */
 
 static pte_t *root(void) { return (pte_t *)((u64)boot_pml4 + DIRECT_MAP); }
 
+u64 cr4;
+
 void memory_init(void) {
     struct cpuid seven = cpuid(7, 0);
-    u64 cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
     map_image();
+    cr4 = read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT;
     if (seven.b & 1u << 0) cr4 |= CR4_FSGSBASE;
     if (seven.b & 1u << 7) cr4 |= CR4_SMEP;
     if (seven.b & 1u << 20) cr4 |= CR4_SMAP;
     if (seven.c & 1u << 2) cr4 |= CR4_UMIP;
     if (seven.c & 1u << 3) cr4 |= CR4_PKE;
-    write_cr4(cr4 | CR4_PGE);
+    write_cr4(cr4);
     write_cr0((read_cr0() | CR0_MP) & ~CR0_EM);
 }
 

@@ -28,6 +28,7 @@ void interrupt_done(u64 vector);
 void timer_init(void);          /* (timer.c) */
 void native_trap(struct trapframe *, u64 fault_address);
 
+extern u64 cr4;                 /* as it stays: reading the register traps where there is a hypervisor (memory.c) */
 extern u64 kernel_stack;        /* top of the stack for the next entry (entry.S) */
 extern bool timer_is_local;     /* the local APIC's, not the 8254 */
 extern volatile u32 *lapic;

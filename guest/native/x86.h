@@ -56,6 +56,18 @@ static inline u64 read_cr4(void) { u64 v; asm volatile("mov %%cr4, %0" : "=r"(v)
 static inline void write_cr0(u64 v) { asm volatile("mov %0, %%cr0" :: "r"(v) : "memory"); }
 static inline void write_cr3(u64 v) { asm volatile("mov %0, %%cr3" :: "r"(v) : "memory"); }
 static inline void write_cr4(u64 v) { asm volatile("mov %0, %%cr4" :: "r"(v) : "memory"); }
+/* Drop every translation, those of global pages too. */
+static inline void flush_tlb(void) {
+    u64 cr4 = read_cr4();
+
+    write_cr4(cr4 & ~CR4_PGE);
+    write_cr4(cr4 | CR4_PGE);
+}
+/* With CR4.FSGSBASE. */
+static inline u64 read_fs_base(void) { u64 v; asm volatile("rdfsbase %0" : "=r"(v)); return v; }
+static inline u64 read_gs_base(void) { u64 v; asm volatile("rdgsbase %0" : "=r"(v)); return v; }
+static inline void write_fs_base(u64 v) { asm volatile("wrfsbase %0" :: "r"(v)); }
+static inline void write_gs_base(u64 v) { asm volatile("wrgsbase %0" :: "r"(v)); }
 static inline void invlpg(u64 va) { asm volatile("invlpg (%0)" :: "r"(va) : "memory"); }
 static inline void outb(u16 port, u8 v) { asm volatile("outb %0, %1" :: "a"(v), "Nd"(port)); }
 static inline void outl(u16 port, u32 v) { asm volatile("outl %0, %1" :: "a"(v), "Nd"(port)); }
