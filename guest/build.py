@@ -90,6 +90,8 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
     return tuple(Image(f"{folder}/{p.stem}", (p.as_posix(), *more), "", includes, PROGRAM) for p in found)
 
 
+_ROOMS: Final = ("fs", "ipc", "lib", "mm", "net", "proc", "signal", "syscall", "task", "time", "tty")
+_KERNEL: Final = ("guest/kernel/*.c", *(f"guest/kernel/{room}/*.[cS]" for room in _ROOMS))
 # The host is a native kernel below the container kernel: it takes the processor's set-up and the devices from there.
 _SHARED: Final = ("boot.S", "entry.S", "segments.c", "interrupts.c", "timer.c", "uart.c", "power.c", "image.c")
 _SLOTS: Final = ("-DDIRECT_SLOT=288", "-DIMAGE_SLOT=511")
@@ -99,13 +101,13 @@ _INCLUDE: Final = ("guest/include",)
 DECLARED: Final = (
     Image(
         "native.elf",
-        ("guest/kernel/*.[cS]", "guest/native/*.[cS]"),
+        (*_KERNEL, "guest/native/*.[cS]"),
         "guest/native/kernel.ld",
         ("guest/kernel", "guest/native"),
     ),
     Image(
         "paracell-kernel.elf",
-        ("guest/kernel/*.[cS]", "pku/xgate/*.[cS]"),
+        (*_KERNEL, "pku/xgate/*.[cS]"),
         "pku/xgate/kernel.ld",
         ("guest/kernel", "pku/xgate", "guest/host"),
     ),
@@ -113,7 +115,7 @@ DECLARED: Final = (
         "paracell-host.elf",
         (
             *("guest/host/*.c", "pku/xgate/defence.c"),
-            *(f"guest/kernel/{f}" for f in ("print.c", "string.c", "switch.S")),
+            *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             *(f"guest/native/{f}" for f in _SHARED),
         ),
         "guest/host/host.ld",
@@ -122,7 +124,7 @@ DECLARED: Final = (
     ),
     Image(
         "hostile.elf",
-        ("guest/attacks/host/*.[cS]", "guest/kernel/string.c"),
+        ("guest/attacks/host/*.[cS]", "guest/kernel/lib/string.c"),
         "pku/xgate/kernel.ld",
         ("guest/attacks/host", "pku/xgate", "guest/kernel"),
     ),

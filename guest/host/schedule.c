@@ -3,8 +3,8 @@
  *   IN_LINE ──► RUNNING ──► WAITING (HC_WAIT) ──► RUNNING ──► ENDED
  *                  └─ its slice is over: another one's turn
  */
-#include "fpu.h"
 #include "host.h"
+#include "task/fpu.h"
 
 #define SLICES_PER_SECOND 1000
 

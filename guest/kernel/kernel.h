@@ -5,8 +5,8 @@
 #include <stdarg.h>
 
 #include "errno.h"
+#include "lib/string.h"
 #include "platform.h"
-#include "string.h"
 #include "types.h"
 
 /* Virtual memory, as the kernel sees it:

@@ -1,11 +1,11 @@
 /* Every entry from user mode, and interrupts while the kernel waits. */
-#include "itimer.h"
 #include "kernel.h"
-#include "process.h"
-#include "syscalls.h"
-#include "time.h"
-#include "tty.h"
-#include "vm.h"
+#include "mm/vm.h"
+#include "syscall/syscalls.h"
+#include "task/process.h"
+#include "time/itimer.h"
+#include "time/time.h"
+#include "tty/tty.h"
 
 #define PF_P 1
 #define PF_WRITE 2

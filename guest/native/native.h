@@ -2,8 +2,8 @@
 #ifndef NATIVE_H
 #define NATIVE_H
 
-#include "types.h"
 #include "platform.h"
+#include "types.h"
 
 /* What the boot loader leaves. */
 struct multiboot {

@@ -1,6 +1,6 @@
 #include "defence.h"
 
-#include "string.h"
+#include "lib/string.h"
 
 u64 defences_off;
 

@@ -6,9 +6,9 @@
  *
  * Source: System V ABI, "Sections", "Symbol Table"; Linux Standard Base, "Exception Frames".
  */
-#include "inode.h"
-#include "process.h"
-#include "vm.h"
+#include "fs/inode.h"
+#include "mm/vm.h"
+#include "task/process.h"
 #include "xgate.h"
 
 #define SHT_PROGBITS 1

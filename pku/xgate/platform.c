@@ -1,8 +1,8 @@
 /* The platform layer of a ParaCell container: what the kernel asks, as hypercalls. */
 #include "errno.h"
 #include "linux.h"
+#include "mm/vm.h"
 #include "options.h"
-#include "vm.h"
 #include "xgate.h"
 
 struct xgate_stats xgate_stats;

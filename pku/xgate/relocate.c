@@ -6,8 +6,8 @@
  * Only an instruction that is certainly one may move, for nobody jumps into its middle.
  */
 #include "linux.h"
-#include "process.h"
-#include "vm.h"
+#include "mm/vm.h"
+#include "task/process.h"
 #include "xgate.h"
 
 #define LONGEST 15

@@ -7,8 +7,8 @@
  * reached from the beginning of a function, one instruction after another (functions.c).
  */
 #include "linux.h"
-#include "process.h"
-#include "vm.h"
+#include "mm/vm.h"
+#include "task/process.h"
 #include "xgate.h"
 
 #define STUB_SIZE 32

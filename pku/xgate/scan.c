@@ -5,7 +5,7 @@
  * At every byte, for a jump may land anywhere; and across the borders, for the page before or
  * behind may be executable already.
  */
-#include "vm.h"
+#include "mm/vm.h"
 #include "xgate.h"
 
 static bool dangerous(u8 a, u8 b, u8 c) {

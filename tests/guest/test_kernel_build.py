@@ -51,6 +51,6 @@ def test_kernel_is_multiboot_with_symbols() -> None:
 def test_no_privileged_instruction_in_the_portable_kernel() -> None:
     """The container kernel runs at ring 3 under ParaCell: only the platform may touch the machine."""
     words = ("cli", "sti", "hlt", "rdmsr", "wrmsr", "invlpg", "%cr", "lgdt", "lidt", "iret", "outb", "inb", "swapgs")
-    for source in sorted((ROOT / "guest" / "kernel").glob("*.c")):
+    for source in sorted((ROOT / "guest" / "kernel").rglob("*.c")):
         code = [line for line in source.read_text().splitlines() if "asm" in line]
         assert not [line for line in code if any(w in line for w in words)], source.name

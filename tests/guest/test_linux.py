@@ -69,6 +69,6 @@ def test_each_call_that_is_offered_is_asked_for() -> None:
         machine.load(load(shipped.image("native.elf")), "", modules)
         assert machine.run().reason is Reason.EXIT
         machine.close()
-    table = (shipped.IMAGES.parent / "kernel" / "syscalls.def").read_text()
+    table = (shipped.IMAGES.parent / "kernel" / "syscall" / "syscalls.def").read_text()
     offered = {int(number): name for number, name in re.findall(r"^SYSCALL\((\d+), (\w+)", table, re.MULTILINE)}
     assert [name for number, name in offered.items() if number not in asked.numbers] == []

@@ -1,0 +1,34 @@
+/* A ring of bytes between those who write and those who read (pipe.c). */
+#ifndef PIPE_H
+#define PIPE_H
+
+#include "fs/file.h"
+
+#define PIPE_PAGES 16
+#define PIPE_SIZE (PIPE_PAGES * PAGE_SIZE)
+#define PIPE_BUF PAGE_SIZE
+
+struct pipe {
+    u8 *page[PIPE_PAGES];       /* made when first written */
+    u64 head, tail;             /* count up for ever */
+    u64 size;                   /* what it may hold; the ring has room for PIPE_SIZE */
+    struct rights *rights;      /* files on their way through a socket (rights.c) */
+    u64 freed;                  /* how often there was room again */
+    u32 readers, writers;
+    u32 opened_read, opened_write;      /* how often: a FIFO's open() waits for the other side */
+};
+
+struct pipe *pipe_new(void);                            /* NULL without memory */
+void pipe_free(struct pipe *);
+i64 pipe_read(struct pipe *, u8 *to, u64 n, bool wait);         /* 0: nobody writes any more */
+i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     /* what fits; both may say -ELOOK */
+i64 pipe_resize(struct pipe *, u64 size);               /* what it is then, or -EBUSY */
+bool pipe_take(struct pipe *, u8 *to, u64 n);           /* that much, or nothing */
+bool pipe_put(struct pipe *, const u8 *from, u64 n);
+bool pipe_reserve(struct pipe *, u64 n);                /* memory for the next n bytes, of which there is room */
+u64 pipe_news(const struct pipe *, bool read, bool write);       /* see file.h */
+i16 pipe_poll(const struct pipe *, bool read, bool write);
+
+extern const struct file_ops fifo_ops;
+
+#endif

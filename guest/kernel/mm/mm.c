@@ -1,0 +1,121 @@
+/* An address space as a whole: its beginning and its end. */
+#include "kernel.h"
+#include "linux.h"
+#include "page.h"
+#include "slab.h"
+#include "task/process.h"
+#include "vm.h"
+
+/* One that never runs. */
+static struct mm *mm_bare(void) {
+    struct mm *mm = kmalloc(sizeof *mm);
+
+    if (mm && !(mm->root = page_alloc_clear())) {
+        kfree(mm);
+        return NULL;
+    }
+    if (mm)
+        mm->refs = 1;
+    return mm;
+}
+
+struct mm *mm_create(void) {
+    struct mm *mm = mm_bare();
+
+    if (mm && !(mm->as = plat_as_create(mm->root))) {
+        mm_put(mm);
+        return NULL;
+    }
+    return mm;
+}
+
+/* A private page that could be written is read-only in both from here on. */
+static bool copy_pages(struct mm *old, struct mm *new, const struct vma *v) {
+    struct pte_run theirs, ours;
+    bool done = true;
+
+    run_begin(&theirs, old);
+    run_begin(&ours, new);
+    for (u64 va = pte_next_table(old, v->start, v->end); va < v->end && done;) {
+        pte_t *from = pte_find(old, va), *to = *from ? pte_make(new, va) : NULL, entry = *from;
+        if (to) {
+            if (!v->shared && entry & PTE_W)
+                run_set(&theirs, va, from, entry &= ~PTE_W);
+            page_get(entry & PTE_ADDRESS);
+            run_set(&ours, va, to, entry);
+            new->pages++;
+        }
+        done = to || !entry;
+        va += PAGE_SIZE;
+        if (!(va & (512 * PAGE_SIZE - 1)))
+            va = pte_next_table(old, va, v->end);
+    }
+    run_end(&theirs);
+    run_end(&ours);
+    return done;
+}
+
+struct mm *mm_copy(struct mm *old) {
+    struct mm *new = mm_create();
+
+    if (!new)
+        return NULL;
+    new->brk_start = old->brk_start;
+    new->brk = old->brk;
+    new->arguments = old->arguments;
+    new->environment = old->environment;
+    new->strings_end = old->strings_end;
+    for (const struct vma *v = old->first; v; v = v->next)
+        if (vma_add(new, v) || !copy_pages(old, new, v)) {
+            mm_put(new);
+            return NULL;
+        }
+    return new;
+}
+
+static bool copy_text(struct mm *from, struct mm *to) {
+    for (const struct vma *v = from->first; v; v = v->next)
+        if (v->prot & PROT_EXEC && (vma_add(to, v) || !copy_pages(from, to, v)))
+            return false;
+    return true;
+}
+
+struct mm *mm_keep_text(struct mm *mm) {
+    struct mm *kept = mm_bare();
+
+    if (kept && !copy_text(mm, kept)) {
+        mm_put(kept);
+        return NULL;
+    }
+    return kept;
+}
+
+int mm_take_text(struct mm *mm, struct mm *kept) { return copy_text(kept, mm) ? 0 : -ENOMEM; }
+
+bool is_shared_writable(const struct inode *i) {
+    for (const struct process *p = processes; p; p = p->next)
+        for (const struct vma *v = p->mm ? p->mm->first : NULL; v; v = v->next)
+            if (v->inode == i && v->shared && !v->sealed)
+                return true;
+    return false;
+}
+
+void mappings_cut(const struct inode *i, u64 size) {
+    size = ROUND_UP(size, PAGE_SIZE);
+    for (const struct process *p = processes; p; p = p->next)
+        for (const struct vma *v = p->mm ? p->mm->first : NULL; v; v = v->next)
+            if (v->inode == i && v->offset + (v->end - v->start) > size)
+                vma_zap(p->mm, v->start + (MAX(size, v->offset) - v->offset), v->end);
+}
+
+void mm_put(struct mm *mm) {
+    if (--mm->refs)
+        return;
+    if (mm->as)
+        plat_as_destroy(mm->as);
+    mm->as = 0;                         /* nobody can look at it any more, so nobody is told of each page */
+    vma_remove(mm, 0, USER_TOP);
+    tables_free(mm);
+    page_put(physical(mm->root));
+    kfree(mm);
+}
