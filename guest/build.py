@@ -92,8 +92,7 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
 
 _ROOMS: Final = ("fs", "ipc", "lib", "mm", "net", "proc", "signal", "syscall", "task", "time", "tty")
 _KERNEL: Final = ("guest/kernel/*.c", *(f"guest/kernel/{room}/*.[cS]" for room in _ROOMS))
-# The host is a native kernel below the container kernel: it takes the processor's set-up and the devices from there.
-_SHARED: Final = ("boot.S", "entry.S", "segments.c", "interrupts.c", "timer.c", "uart.c", "power.c", "image.c")
+_X86: Final = "guest/x86/*.[cS]"  # the processor's set-up and the devices, for whatever boots
 _SLOTS: Final = ("-DDIRECT_SLOT=288", "-DIMAGE_SLOT=511")
 _LIBRARY: Final = "guest/programs/lib/*.[cS]"
 _INCLUDE: Final = ("guest/include",)
@@ -101,9 +100,9 @@ _INCLUDE: Final = ("guest/include",)
 DECLARED: Final = (
     Image(
         "native.elf",
-        (*_KERNEL, "guest/native/*.[cS]"),
+        (*_KERNEL, _X86, "guest/native/*.c"),
         "guest/native/kernel.ld",
-        ("guest/kernel", "guest/native"),
+        ("guest/kernel", "guest/x86", "guest/native"),
     ),
     Image(
         "paracell-kernel.elf",
@@ -116,10 +115,10 @@ DECLARED: Final = (
         (
             *("guest/host/*.c", "pku/xgate/defence.c"),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
-            *(f"guest/native/{f}" for f in _SHARED),
+            _X86,
         ),
         "guest/host/host.ld",
-        ("guest/host", "guest/native", "guest/kernel", "pku/xgate"),
+        ("guest/host", "guest/native", "guest/x86", "guest/kernel", "pku/xgate"),
         (*KERNEL, "-DDIRECT_MAP=0xffff900000000000UL", "-DKERNEL_BASE=0xffffffffc0000000UL", *_SLOTS),
     ),
     Image(
