@@ -76,7 +76,7 @@ class Image:
         """Give every file whose change asks for a new build."""
         sources = [ROOT / s for s in self.source_files()]
         folders = {s.parent for s in sources} | {ROOT / i for i in self.includes}
-        headers = [h for f in folders for h in (*f.glob("*.h"), *f.glob("*.def"))]
+        headers = [h for f in folders for pattern in ("*.h", "*.def", "*.ld") for h in f.rglob(pattern)]
         return [*sources, *headers, *([ROOT / self.script] if self.script else []), Path(__file__)]
 
     def present(self) -> bool:
@@ -93,7 +93,6 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
 _ROOMS: Final = ("fs", "ipc", "lib", "mm", "net", "proc", "signal", "syscall", "task", "time", "tty")
 _KERNEL: Final = ("guest/kernel/*.c", *(f"guest/kernel/{room}/*.[cS]" for room in _ROOMS))
 _X86: Final = "guest/x86/*.[cS]"  # the processor's set-up and the devices, for whatever boots
-_SLOTS: Final = ("-DDIRECT_SLOT=288", "-DIMAGE_SLOT=511")
 _LIBRARY: Final = "guest/programs/lib/*.[cS]"
 _INCLUDE: Final = ("guest/include",)
 
@@ -108,7 +107,7 @@ DECLARED: Final = (
         "paracell-kernel.elf",
         (*_KERNEL, "pku/xgate/*.[cS]"),
         "pku/xgate/kernel.ld",
-        ("guest/kernel", "pku/xgate", "guest/host"),
+        ("guest/kernel", "guest/x86", "pku/xgate"),
     ),
     Image(
         "paracell-host.elf",
@@ -118,14 +117,13 @@ DECLARED: Final = (
             _X86,
         ),
         "guest/host/host.ld",
-        ("guest/host", "guest/native", "guest/x86", "guest/kernel", "pku/xgate"),
-        (*KERNEL, "-DDIRECT_MAP=0xffff900000000000UL", "-DKERNEL_BASE=0xffffffffc0000000UL", *_SLOTS),
+        ("guest/host", "guest/x86", "guest/kernel", "pku/xgate"),
     ),
     Image(
         "hostile.elf",
         ("guest/attacks/host/*.[cS]", "guest/kernel/lib/string.c"),
         "pku/xgate/kernel.ld",
-        ("guest/attacks/host", "pku/xgate", "guest/kernel"),
+        ("guest/attacks/host", "pku/xgate", "guest/kernel", "guest/x86"),
     ),
     Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe",)),
     Image(

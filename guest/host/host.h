@@ -5,22 +5,16 @@
 #include "abi.h"
 #include "defence.h"
 #include "kernel.h"
-#include "native.h"
+#include "machine.h"
+#include "multiboot.h"
+#include "platform/console.h"
+#include "platform/time.h"
+#include "pte.h"
+#include "selectors.h"
 #include "x86.h"
 
 #define USER_END 0x00007ffffffff000UL
 #define MAX_SPACES 512
-#define PTE_P 1UL
-#define PTE_W 2UL
-#define PTE_U 4UL
-#define PTE_A 0x20UL
-#define PTE_D 0x40UL
-#define PTE_G 0x100UL
-#define PTE_NX (1UL << 63)
-#define PTE_FRAME 0x000ffffffffff000UL
-#define PTE_KEY(k) ((u64)(k) << 59)
-#define PTE_KEYS PTE_KEY(15)
-
 #define MAX_CONTAINERS 4
 #define MAX_RUNNING 2           /* at once; the next in line gets the memory of one that has ended */
 
@@ -56,15 +50,8 @@ struct container {
 
 extern struct container *self;          /* the one that runs, or is being loaded */
 
-static inline void *host(u64 physical) { return (void *)(physical + DIRECT_MAP); }
-static inline u64 host_physical(const void *p) { return (u64)p - DIRECT_MAP; }
-static inline u32 rdpkru(void) {
-    u32 value, zero;
-    asm volatile("rdpkru" : "=a"(value), "=d"(zero) : "c"(0));
-    return value;
-}
-static inline void wrpkru(u32 value) { asm volatile("wrpkru" :: "a"(value), "c"(0), "d"(0) : "memory"); }
-
+static inline void *host(u64 hpa) { return direct(hpa); }
+static inline u64 host_physical(const void *p) { return physical(p); }
 /* pages.c: whole pages of host memory, zeroed. */
 void pages_init(u64 from, u64 to, int parts);   /* … in so many equal pools */
 struct pool pool_of(int part);

@@ -2,10 +2,8 @@
 #include "errno.h"
 #include "host.h"
 
-#define USER_CS 0x23
-#define USER_SS 0x1b
 #define FLAGS_FREE 0x240dd5UL           /* arithmetic, TF, DF, AC, ID */
-#define PTE_ALLOWED (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX | PTE_KEYS | PTE_FRAME | 0xe00)
+#define PTE_ALLOWED (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX | PTE_KEYS | PTE_ADDRESS | PTE_IGNORED)
 
 static u64 *space_of(u64 handle) {
     if (!OFF(handle) && (!handle || handle > MAX_SPACES || !self->space[handle - 1]))
@@ -52,7 +50,7 @@ static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
     for (u64 i = 0; i < count; i++, va += PAGE_SIZE) {
         u64 *slot = entry_of(top, va), old = *slot, entry = wanted[i], now = 0;
         if (entry & PTE_P) {
-            u64 hpa = OFF(gpa) ? entry & PTE_FRAME : bind(entry & PTE_FRAME);
+            u64 hpa = OFF(gpa) ? entry & PTE_ADDRESS : bind(entry & PTE_ADDRESS);
             if (!hpa || entry & ~PTE_ALLOWED || !(entry & PTE_U))
                 kill_container("a page-table entry that it may not have", entry);
             now = hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_KEYS)) | PTE_A | PTE_D;

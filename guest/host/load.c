@@ -1,23 +1,8 @@
 /* Put the container kernel and its modules into guest-physical memory, and prepare its first instruction.
  * Source: ELF-64 Object File Format; Multiboot Specification 0.6.96, "Boot information format". */
 #include "host.h"
+#include "lib/elf.h"
 
-struct elf {
-    u8 ident[16];
-    u16 type, machine;
-    u32 version;
-    u64 entry, phoff, shoff;
-    u32 flags;
-    u16 ehsize, phentsize, phnum;
-} __attribute__((packed));
-
-struct segment { u32 type, flags; u64 offset, vaddr, paddr, filesz, memsz, align; };
-
-#define PT_LOAD 1
-#define PF_X 1
-#define PF_W 2
-#define USER_CS 0x23
-#define USER_SS 0x1b
 #define RESERVE 64              /* pages kept for tables that the formula below forgets */
 
 static u64 rights_of(u32 flags) {
@@ -27,7 +12,7 @@ static u64 rights_of(u32 flags) {
 }
 
 /* Copy one segment to its guest-physical place and map it where it was linked. */
-static u64 load_segment(const u8 *image, const struct segment *s) {
+static u64 load_segment(const u8 *image, const struct elf_segment *s) {
     u64 from = ROUND_DOWN(s->vaddr, PAGE_SIZE), to = ROUND_UP(s->vaddr + s->memsz, PAGE_SIZE);
 
     for (u64 va = from; va < to; va += PAGE_SIZE) {
@@ -78,7 +63,7 @@ int containers_count(const struct multiboot *info) {
 
 void container_load(int number) {
     const struct module *modules = (struct module *)host(information->mods_addr) + 3 * number;
-    const char *line = information->flags & 4 ? host(information->cmdline) : "";
+    const char *line = information->flags & MULTIBOOT_CMDLINE ? host(information->cmdline) : "";
     struct gk_boot *boot;
 
     tables_init();
@@ -91,8 +76,8 @@ void container_load(int number) {
         page_take();            /* in order, so the array is contiguous */
 
     const u8 *image = host(modules[0].start);
-    const struct elf *elf = (const struct elf *)image;
-    const struct segment *segments = (const struct segment *)(image + elf->phoff);
+    const struct elf_header *elf = (const struct elf_header *)image;
+    const struct elf_segment *segments = (const struct elf_segment *)(image + elf->phoff);
     u64 end = 0;
     for (int i = 0; i < elf->phnum; i++)
         if (segments[i].type == PT_LOAD)

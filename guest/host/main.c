@@ -1,7 +1,6 @@
 /* The host's first C code. */
 #include "host.h"
 
-#define FIRST_MIB 0x100000UL
 #define KILLED 125
 #define XCR0_X87_SSE_PKRU 0x203
 
@@ -36,15 +35,15 @@ static void memory(const struct multiboot *info, int parts) {
 
     for (u32 i = 0; i < info->mods_count; i++)
         from = MAX(from, (u64)modules[i].end);
-    from = MAX(from, ROUND_UP((u64)info->mods_addr + 4096, 4096) > FIRST_MIB ? (u64)info->mods_addr + 4096 : 0);
-    pages_init(from, FIRST_MIB + (u64)info->mem_upper * 1024, parts);
+    from = MAX(from, ROUND_UP((u64)info->mods_addr + 4096, 4096) > HIGH_MEMORY ? (u64)info->mods_addr + 4096 : 0);
+    pages_init(from, HIGH_MEMORY + (u64)info->mem_upper * 1024, parts);
 }
 
-void native_main(struct multiboot *physical) {
-    const struct multiboot *info = host((u64)physical);
+void boot_main(struct multiboot *at) {
+    const struct multiboot *info = host((u64)at);
     int count = containers_count(info);
 
-    if (info->flags & 4)
+    if (info->flags & MULTIBOOT_CMDLINE)
         defences_init(host(info->cmdline));
     segments_init();
     if (OFF(int80))

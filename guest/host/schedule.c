@@ -8,7 +8,6 @@
 
 #define SLICES_PER_SECOND 1000
 
-void sleep_until_interrupt(void);               /* entry.S */
 void switch_context(u64 *save, u64 load);       /* switch.S */
 extern u64 boot_pml4[];                         /* physical: the host's half, and no container's */
 

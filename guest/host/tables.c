@@ -7,8 +7,6 @@
  */
 #include "host.h"
 
-#define TABLE (PTE_P | PTE_W | PTE_U | PTE_A)
-
 extern u64 boot_pml4[];                         /* physical: .boot is not relocated */
 
 /* Start from the boot code's tables, without the identity mapping.  Entries of the upper levels
@@ -19,10 +17,10 @@ void tables_init(void) {
 
     for (int i = 256; i < 512; i++)
         template[i] = boot[i];
-    u64 *old = host(boot[511] & PTE_FRAME);
+    u64 *old = host(boot[511] & PTE_ADDRESS);
     for (int i = 0; i < 512; i++)
         image[i] = old[i];
-    template[511] = host_physical(image) | TABLE;
+    template[511] = host_physical(image) | PTE_TABLE;
 }
 
 u64 *space_create(void) {
@@ -36,7 +34,7 @@ u64 *space_create(void) {
 static void destroy_table(u64 *table, int level, int entries) {
     for (int i = 0; level > 1 && i < entries; i++)
         if (table[i] & PTE_P)
-            destroy_table(host(table[i] & PTE_FRAME), level - 1, 512);
+            destroy_table(host(table[i] & PTE_ADDRESS), level - 1, 512);
     page_give(table);
 }
 
@@ -53,8 +51,8 @@ u64 *entry_of(u64 *top, u64 va) {
     for (int shift = 39; shift > 12; shift -= 9) {
         u64 *entry = &table[va >> shift & 511];
         if (!(*entry & PTE_P))
-            *entry = host_physical(page_take()) | TABLE;
-        table = host(*entry & PTE_FRAME);
+            *entry = host_physical(page_take()) | PTE_TABLE;
+        table = host(*entry & PTE_ADDRESS);
     }
     return &table[va >> 12 & 511];
 }

@@ -78,7 +78,7 @@ static void interrupt(struct trapframe *tf, u64 vector) {
         deliver(tf);
 }
 
-void native_trap(struct trapframe *tf, u64 address) {
+void arch_trap(struct trapframe *tf, u64 address) {
     if (tf->vector == VECTOR_80) {      /* its gate lets nobody in, but for off=int80 */
         hypercall(tf);
         return;

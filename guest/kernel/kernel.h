@@ -5,8 +5,8 @@
 #include <stdarg.h>
 
 #include "errno.h"
+#include "layout.h"
 #include "lib/string.h"
-#include "platform.h"
 #include "types.h"
 
 /* Virtual memory, as the kernel sees it:
@@ -16,10 +16,10 @@
  *   0xffffffff80000000 ─                      the kernel's image
  */
 #define USER_TOP 0x00007ffffffff000UL
-#define DIRECT_BASE 0xffff888000000000UL
 
-static inline void *direct(u64 physical) { return (void *)(physical + DIRECT_BASE); }
-static inline u64 physical(const void *p) { return (u64)p - DIRECT_BASE; }
+/* Physical memory in the direct map. */
+static inline void *direct(u64 physical) { return (void *)(physical + DIRECT_MAP); }
+static inline u64 physical(const void *p) { return (u64)p - DIRECT_MAP; }
 
 /* print.c: messages on COM2.  %s %c %d %u %x %o (and l forms); widths for numbers; %x says 0x where it has none. */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));

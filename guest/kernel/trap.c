@@ -1,6 +1,7 @@
 /* Every entry from user mode, and interrupts while the kernel waits. */
 #include "kernel.h"
 #include "mm/vm.h"
+#include "platform/entry.h"
 #include "syscall/syscalls.h"
 #include "task/process.h"
 #include "time/itimer.h"

@@ -2,7 +2,6 @@
  * Source: Multiboot Specification 0.6.96, "Boot information format". */
 #include "kernel.h"
 #include "native.h"
-#include "x86.h"
 
 struct mmap_entry {
     u32 size;                   /* of what follows */
@@ -10,22 +9,16 @@ struct mmap_entry {
     u32 type;                   /* 1 = memory */
 } __attribute__((packed));
 
-#define HAS_MEMORY 1
-#define HAS_CMDLINE 4
-#define HAS_MODULES 8
-#define HAS_MMAP 64
-#define HIGH 0x100000UL         /* the memory above 1 MiB is what we use */
-
 extern char kernel_end[];
 
 static u64 memory_end(const struct multiboot *info) {
-    u64 end = HIGH + (u64)info->mem_upper * 1024;
+    u64 end = HIGH_MEMORY + (u64)info->mem_upper * 1024;
 
-    if (!(info->flags & HAS_MMAP))
+    if (!(info->flags & MULTIBOOT_MMAP))
         return end;
     for (u64 at = info->mmap_addr; at < (u64)info->mmap_addr + info->mmap_length;) {
         const struct mmap_entry *e = direct(at);
-        if (e->type == 1 && e->base <= HIGH && e->base + e->length > end)
+        if (e->type == 1 && e->base <= HIGH_MEMORY && e->base + e->length > end)
             end = e->base + e->length;
         at += e->size + sizeof e->size;
     }
@@ -33,7 +26,7 @@ static u64 memory_end(const struct multiboot *info) {
 }
 
 static struct blob module(const struct multiboot *info, u32 index, u64 *end) {
-    if (!(info->flags & HAS_MODULES) || index >= info->mods_count)
+    if (!(info->flags & MULTIBOOT_MODULES) || index >= info->mods_count)
         panic("boot: module %u is missing", index);
     const struct module *m = (const struct module *)direct(info->mods_addr) + index;
     *end = MAX(*end, ROUND_UP(m->end, PAGE_SIZE));
@@ -46,7 +39,7 @@ void read_boot_information(const struct multiboot *info, struct bootinfo *boot) 
 
     boot->rootfs = module(info, 0, &end);
     boot->init = module(info, 1, &end);
-    if (info->flags & HAS_CMDLINE) {
+    if (info->flags & MULTIBOOT_CMDLINE) {
         const char *from = direct(info->cmdline);
         for (u64 i = 0; i < sizeof cmdline - 1 && from[i]; i++)
             cmdline[i] = from[i];

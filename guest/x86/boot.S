@@ -1,21 +1,21 @@
-/* From the boot loader (32-bit, flat, paging off) to native_main() in 64-bit mode.
+/* From the boot loader (32-bit, flat, paging off) to boot_main() in 64-bit mode.
  * EBX holds the physical address of the boot information.
  *
  *   virtual                      physical
- *   0x0000000000000000  1 GiB    0          until native_main() drops it
- *   0xffff888000000000  512 GiB  0          the direct map, 1 GiB pages
- *   0xffffffff80000000  1 GiB    0          the kernel, until map_kernel() refines it
+ *   0x0000000000000000  1 GiB    0          until map_image() drops it
+ *   DIRECT_MAP          512 GiB  0          the direct map, 1 GiB pages
+ *   KERNEL_BASE         1 GiB    0          the kernel, until map_image() refines it
  */
+#include "layout.h"
+
 #define HEADER_FLAGS 0x00010003
 #define CR0_PG_WP_PE 0x80010001
 #define CR4_PGE_PAE  0x000000a0
 #define EFER         0xc0000080
 #define EFER_NXE_LME_SCE 0x901
 
-#ifndef DIRECT_SLOT             /* of level 4, and of level 3: the ParaCell host has others */
-#define DIRECT_SLOT 273
-#define IMAGE_SLOT 510
-#endif
+        .set    DIRECT_SLOT, DIRECT_MAP >> 39 & 511     /* of level 4 */
+        .set    IMAGE_SLOT, KERNEL_BASE >> 30 & 511     /* of level 3 */
 
         .section .boot, "awx"
         .code32
@@ -78,7 +78,7 @@ long_mode:
         movabs  $boot_stack_top, %rsp
         xor     %ebp, %ebp
         mov     %ebx, %edi
-        movabs  $native_main, %rax
+        movabs  $boot_main, %rax
         call    *%rax
         ud2
 

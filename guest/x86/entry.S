@@ -6,9 +6,9 @@
  * One vCPU: the stack of the thread that runs is found at a fixed address, so no
  * SWAPGS is needed.
  */
+#include "selectors.h"
+
 #define VEC_SYSCALL 256
-#define USER_CS 0x23
-#define USER_SS 0x1b
 #define USER_TOP_HIGH 0x7fff            /* bits 63:32 of the last user address */
 
         .macro  SAVE_REGISTERS
@@ -87,7 +87,7 @@ trap_entry:
         jne     1f
         mov     %cr2, %rsi
 1:      xor     %ebp, %ebp
-        call    native_trap
+        call    arch_trap
 trap_return:
         RESTORE_CALLEE_SAVED
         pop     %r11

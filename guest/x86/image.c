@@ -1,15 +1,10 @@
 /* The kernel's own image: each page with the rights of its section.
  * Source: SDM volume 3, "4-Level Paging and 5-Level Paging". */
 #include "kernel.h"
-#include "native.h"
+#include "machine.h"
+#include "pte.h"
 #include "x86.h"
 
-#define PTE_P 1UL
-#define PTE_W 2UL
-#define PTE_A 0x20UL
-#define PTE_D 0x40UL
-#define PTE_G 0x100UL
-#define PTE_NX (1UL << 63)
 #define KERNEL_PTE (PTE_P | PTE_A | PTE_G)
 
 #define KERNEL_TABLES 4         /* 2 MiB each; the image is far smaller */
@@ -22,7 +17,7 @@ static pte_t tables[KERNEL_TABLES][512] __attribute__((aligned(4096)));
 static pte_t pointers[512] __attribute__((aligned(4096)));
 
 static u64 image_physical(const void *kernel_address) { return (u64)kernel_address - KERNEL_BASE; }
-static pte_t *root(void) { return (pte_t *)((u64)boot_pml4 + DIRECT_MAP); }
+static pte_t *root(void) { return direct((u64)boot_pml4); }
 
 static pte_t rights(u64 va) {
     if (va < (u64)kernel_text)

@@ -1,5 +1,5 @@
 /* The two 8259s: lines 0..15 become vectors VEC_IRQ0 and up, all masked but those in use. */
-#include "native.h"
+#include "machine.h"
 #include "x86.h"
 
 #define MASTER 0x20

@@ -1,5 +1,5 @@
 /* The end of a run. */
-#include "native.h"
+#include "machine.h"
 #include "x86.h"
 
 #define DEBUG_EXIT 0xf4         /* the emulator ends with status << 1 | 1 */

@@ -1,13 +1,8 @@
 /* GDT, TSS, IDT, and where SYSCALL goes.
  * Source: SDM volume 3, "Segment Descriptors", "64-Bit Mode IDT", "Task Management in 64-bit Mode". */
-#include "native.h"
+#include "machine.h"
+#include "selectors.h"
 #include "x86.h"
-
-/* SYSRET takes CS = STAR[63:48] + 16 and SS = STAR[63:48] + 8, which fixes the order. */
-#define KERNEL_CS 0x08
-#define KERNEL_SS 0x10
-#define USER_BASE 0x13          /* 0x18 | RPL 3 is the data segment, 0x20 | 3 the code */
-#define TSS_SELECTOR 0x28
 
 #define CODE64 0x00af9b000000ffffUL
 #define DATA 0x00cf93000000ffffUL

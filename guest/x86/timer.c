@@ -2,7 +2,9 @@
  * APIC in TSC-deadline mode, else from the 8254 (whose 16 bits may ring early:
  * the kernel looks at the clock and asks again).
  * Source: SDM volume 3, "TSC-Deadline Mode". */
-#include "native.h"
+#include "layout.h"
+#include "machine.h"
+#include "platform/time.h"
 #include "x86.h"
 
 #define LAPIC_SPURIOUS (0xf0 / 4)

@@ -1,7 +1,8 @@
 /* COM1: the program's input and output.  COM2: its errors and the kernel's messages, and what the screen tells of itself.
  * A 16550 takes 16 bytes when its holding register is empty. */
 #include "errno.h"
-#include "native.h"
+#include "machine.h"
+#include "platform/console.h"
 #include "x86.h"
 
 #define COM1 0x3f8

@@ -24,12 +24,6 @@
 #define MSR_FS_BASE 0xc0000100
 #define MSR_GS_BASE 0xc0000101
 
-/* The ParaCell host, which shares these files, has its own (guest/host/layout.h). */
-#ifndef DIRECT_MAP
-#define DIRECT_MAP 0xffff888000000000UL
-#define KERNEL_BASE 0xffffffff80000000UL
-#endif
-
 struct cpuid { u32 a, b, c, d; };
 
 static inline struct cpuid cpuid(u32 leaf, u32 subleaf) {
@@ -68,6 +62,13 @@ static inline u64 read_fs_base(void) { u64 v; asm volatile("rdfsbase %0" : "=r"(
 static inline u64 read_gs_base(void) { u64 v; asm volatile("rdgsbase %0" : "=r"(v)); return v; }
 static inline void write_fs_base(u64 v) { asm volatile("wrfsbase %0" :: "r"(v)); }
 static inline void write_gs_base(u64 v) { asm volatile("wrgsbase %0" :: "r"(v)); }
+/* With CR4.PKE. */
+static inline u32 rdpkru(void) {
+    u32 value, zero;
+    asm volatile("rdpkru" : "=a"(value), "=d"(zero) : "c"(0));
+    return value;
+}
+static inline void wrpkru(u32 value) { asm volatile("wrpkru" :: "a"(value), "c"(0), "d"(0) : "memory"); }
 static inline void invlpg(u64 va) { asm volatile("invlpg (%0)" :: "r"(va) : "memory"); }
 static inline void outb(u16 port, u8 v) { asm volatile("outb %0, %1" :: "a"(v), "Nd"(port)); }
 static inline void outl(u16 port, u32 v) { asm volatile("outl %0, %1" :: "a"(v), "Nd"(port)); }

@@ -7,19 +7,13 @@
  * Source: System V ABI, "Sections", "Symbol Table"; Linux Standard Base, "Exception Frames".
  */
 #include "fs/inode.h"
+#include "lib/elf.h"
 #include "mm/vm.h"
 #include "task/process.h"
 #include "xgate.h"
 
-#define SHT_PROGBITS 1
-#define SHT_SYMTAB 2
-#define SHT_UNWIND 0x70000001
-#define STT_FUNC 2
-#define PT_LOAD 1
 #define PCREL_SDATA4 0x1b
 
-struct section { u32 name, type; u64 flags, addr, offset, size; u32 link, info; u64 align, entsize; };
-struct symbol { u32 name; u8 info, other; u16 section; u64 value, size; };
 typedef void found(u64 va, u64 size);
 
 static bool read_at(struct inode *file, void *to, u64 n, u64 at) { return inode_read(file, to, n, at) == (i64)n; }
@@ -77,39 +71,35 @@ static void frames(u64 at, u64 size, found *tell) {
     }
 }
 
-static void symbols(struct inode *file, const struct section *s, u64 bias, found *tell) {
-    struct symbol y;
+static void symbols(struct inode *file, const struct elf_section *s, u64 bias, found *tell) {
+    struct elf_symbol y;
 
     for (u64 at = 0; at + sizeof y <= s->size; at += sizeof y)
         if (read_at(file, &y, sizeof y, s->offset + at) && (y.info & 15) == STT_FUNC && y.section && y.size)
             tell(y.value + bias, y.size);
 }
 
-static bool is_eh_frame(struct inode *file, const struct section *names, u32 name) {
+static bool is_eh_frame(struct inode *file, const struct elf_section *names, u32 name) {
     char text[10];
     return read_at(file, text, sizeof text, names->offset + name) && !strcmp(text, ".eh_frame");
 }
 
 void functions_of_program(found *tell) {
     struct vma *first = current->process->mm->first;
-    struct section names, s;
-    u64 phoff, shoff, lowest = ~0UL;
-    u16 phnum = 0, shnum = 0, shstrndx = 0;
+    struct elf_section names, s;
+    struct elf_segment segment;
+    struct elf_header h;
+    u64 lowest = ~0UL;
 
-    if (!first || !first->inode || user_word(first->start, 4) != 0x464c457f)
+    if (!first || !first->inode || copy_in(&h, first->start, sizeof h) || memcmp(h.ident, ELF_MAGIC, 6))
         return;
-    phoff = user_word(first->start + 32, 8);
-    shoff = user_word(first->start + 40, 8);
-    phnum = (u16)user_word(first->start + 56, 2);
-    shnum = (u16)user_word(first->start + 60, 2);
-    shstrndx = (u16)user_word(first->start + 62, 2);
-    for (u64 i = 0; i < phnum; i++)
-        if (user_word(first->start + phoff + 56 * i, 4) == PT_LOAD)
-            lowest = MIN(lowest, ROUND_DOWN(user_word(first->start + phoff + 56 * i + 16, 8), PAGE_SIZE));
+    for (u64 i = 0; i < h.phnum; i++)
+        if (!copy_in(&segment, first->start + h.phoff + sizeof segment * i, sizeof segment) && segment.type == PT_LOAD)
+            lowest = MIN(lowest, ROUND_DOWN(segment.vaddr, PAGE_SIZE));
     u64 bias = first->start - lowest;
-    if (!shnum || !read_at(first->inode, &names, sizeof names, shoff + sizeof names * shstrndx))
+    if (!h.shnum || !read_at(first->inode, &names, sizeof names, h.shoff + sizeof names * h.shstrndx))
         return;
-    for (u64 i = 0; i < shnum && read_at(first->inode, &s, sizeof s, shoff + sizeof s * i); i++) {
+    for (u64 i = 0; i < h.shnum && read_at(first->inode, &s, sizeof s, h.shoff + sizeof s * i); i++) {
         if (s.type == SHT_SYMTAB)
             symbols(first->inode, &s, bias, tell);
         else if (s.addr && (s.type == SHT_PROGBITS || s.type == SHT_UNWIND) && is_eh_frame(first->inode, &names, s.name))

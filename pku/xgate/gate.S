@@ -14,10 +14,9 @@
  * user's own: it can only lie to itself there.
  */
 #include "abi.h"
+#include "selectors.h"
 
 #define VEC_SYSCALL 256
-#define USER_CS 0x23
-#define USER_SS 0x1b
 
 /* struct xgate_vcpu */
 #define VCPU_STACK      xgate_vcpu

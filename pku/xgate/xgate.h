@@ -15,7 +15,10 @@ extern u64 xgate_scratch[];
 extern char xgate_entry[], xgate_has_rcx[], xgate_has_rdx[], xgate_has_rax[], xgate_enter_wrpkru[];
 extern char xgate_exit_wrpkru[], xgate_refused[];
 
-#define WRPKRU_TAKEN_OUT "\x0f\x0b\xef"  /* UD2, and the byte that tells it from a UD2 of the program's own */
+#define WRPKRU_REPLACED "\x0f\x0b\xef"   /* UD2, and the byte that tells it from a UD2 of the program's own */
+
+/* keys.c: the running thread's PKRU in user mode, without rights to the kernel's key. */
+void set_user_pkru(u32 value);
 
 /* decode.c: the length of the instruction at `code`, at most `left` bytes long; 0 = not known. */
 u32 instruction_length(const u8 *code, u64 left, u32 *distance);  /* distance: its offset in the instruction, if it has one */

@@ -1,13 +1,13 @@
 /* A container kernel that attacks its host, and through it the container beside it.
  * Which attack: attack=NAME on the command line; at=ADDRESS is what it is after, in hexadecimal. */
-#include "abi.h"
-#include "platform.h"
+#include "hypercall.h"
+#include "platform/entry.h"
+#include "pte.h"
+#include "selectors.h"
 
 #define USER 0x400000UL                 /* where it puts a page of container user */
-#define PAGE_P_W_U_NX 0x8000000000000007UL
-#define PAGE_P_U 5UL
-#define USER_CS 0x23
-#define USER_SS 0x1b
+#define DATA (PTE_P | PTE_W | PTE_U | PTE_NX)
+#define CODE (PTE_P | PTE_U)
 #define SECRETS 0x5ec2e7c0ffeeUL        /* how every secret here begins */
 
 extern struct xgate_vcpu hostile_vcpu;
@@ -15,14 +15,6 @@ extern char stack_top[];
 
 static struct gk_boot *boot;
 static u64 target;
-
-static i64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d) {
-    register u64 r10 asm("r10") = d;
-    i64 result;
-
-    asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-    return result;
-}
 
 static u64 length(const char *s) {
     u64 n = 0;
@@ -63,7 +55,7 @@ static void run_user(const u8 *code, u64 n, const struct trapframe *changes) {
     for (u64 i = 0; i < n; i++)
         page[i] = code[i];
     hypercall(HC_AS_SWITCH, space, 0, 0, 0);
-    user_page(space, USER, gpa, PAGE_P_U);
+    user_page(space, USER, gpa, CODE);
     hostile_vcpu.stack = (u64)stack_top;
     hostile_vcpu.pkru = PKRU_USER;
     frame = *changes;
@@ -83,7 +75,7 @@ static void others_pages(void) {
 
     hypercall(HC_AS_SWITCH, space, 0, 0, 0);
     for (u64 page = boot->memory; page < 2 * boot->memory + (16UL << 20); page += 4096) {
-        user_page(space, USER, page, PAGE_P_W_U_NX);
+        user_page(space, USER, page, DATA);
         volatile u64 *word = (volatile u64 *)USER;
         if (*word >> 16 == SECRETS) {
             loot(*word);
@@ -98,7 +90,7 @@ static void hosts_half(void) {
     u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
 
     hypercall(HC_AS_SWITCH, space, 0, 0, 0);
-    user_page(space, target & ~4095UL, boot->free_start, PAGE_P_W_U_NX);
+    user_page(space, target & ~4095UL, boot->free_start, DATA);
 }
 
 static void hosts_pointer(void) { hypercall(HC_CONSOLE_WRITE, 1, target, 8, 0); }
@@ -113,7 +105,7 @@ static void hosts_stack(void) {
     u8 *page = (u8 *)(GK_DIRECT + boot->free_start);
     page[0] = code[0], page[1] = code[1];
     hypercall(HC_AS_SWITCH, space, 0, 0, 0);
-    user_page(space, USER, boot->free_start, PAGE_P_U);
+    user_page(space, USER, boot->free_start, CODE);
     hostile_vcpu.pkru = PKRU_USER;
     hostile_vcpu.stack = target + sizeof(struct trapframe);
     hypercall(HC_RETURN, (u64)&frame, 0, 0, 0);
@@ -157,7 +149,7 @@ static void glutton(void) {
     u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
 
     for (u64 va = 0; va < 0x7f0000000000; va += 1UL << 21)
-        user_page(space, va, boot->free_start, PAGE_P_W_U_NX);
+        user_page(space, va, boot->free_start, DATA);
 }
 
 /* What was mapped, unmapped, and is used all the same. */
@@ -167,7 +159,7 @@ static void stale(void) {
 
     hostile_vcpu.stack = (u64)stack_top;
     hypercall(HC_AS_SWITCH, space, 0, 0, 0);
-    user_page(space, USER, boot->free_start, PAGE_P_W_U_NX);
+    user_page(space, USER, boot->free_start, DATA);
     *word = SECRETS << 16 | 3;
     user_page(space, USER, 0, 0);
     loot(*word);

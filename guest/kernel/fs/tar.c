@@ -8,6 +8,8 @@
 #include "inode.h"
 #include "kernel.h"
 #include "mm/slab.h"
+#include "platform.h"
+#include "platform/console.h"
 #include "time/time.h"
 
 #define BLOCK 512UL

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 
 #include "kernel.h"
+#include "platform/console.h"
 
 struct output { char *to; u64 used, size; };
 

@@ -3,6 +3,7 @@
 #include "kernel.h"
 #include "linux.h"
 #include "page.h"
+#include "platform/keys.h"
 #include "task/process.h"
 #include "vm.h"
 

@@ -2,6 +2,7 @@
 #include "kernel.h"
 #include "linux.h"
 #include "page.h"
+#include "platform/space.h"
 #include "slab.h"
 #include "task/process.h"
 #include "vm.h"

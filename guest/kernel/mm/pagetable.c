@@ -8,9 +8,9 @@
  */
 #include "kernel.h"
 #include "page.h"
+#include "platform/space.h"
 #include "vm.h"
 
-#define TABLE_ENTRY (PTE_P | PTE_W | PTE_U | PTE_A)
 #define LEAF_TABLE_SPAN (512 * PAGE_SIZE)
 
 static u64 slot_of(u64 va, int level) { return va >> (PAGE_SHIFT + 9 * (level - 1)) & 511; }
@@ -37,7 +37,7 @@ pte_t *pte_make(struct mm *mm, u64 va) {
             void *page = page_alloc_clear();
             if (!page)
                 return NULL;
-            *entry = physical(page) | TABLE_ENTRY;
+            *entry = physical(page) | PTE_TABLE;
         }
         table = table_of(*entry);
     }

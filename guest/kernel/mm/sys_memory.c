@@ -4,6 +4,7 @@
 #include "fs/inode.h"
 #include "kernel.h"
 #include "page.h"
+#include "platform/keys.h"
 #include "syscall/syscalls.h"
 #include "task/process.h"
 #include "vm.h"

@@ -2,22 +2,12 @@
 #ifndef VM_H
 #define VM_H
 
-#include "platform.h"
+#include "pte.h"
 #include "types.h"
 
 struct inode;
 
-/* Leaf entries, as the hardware reads them. */
-#define PTE_P (1UL << 0)
-#define PTE_W (1UL << 1)
-#define PTE_U (1UL << 2)
-#define PTE_A (1UL << 5)
-#define PTE_D (1UL << 6)
-#define PTE_KEPT (1UL << 9)     /* ours: the page is held, but no access is allowed (PROT_NONE) */
-#define PTE_KEY(key) ((u64)(key) << 59)
-#define PTE_KEYS PTE_KEY(15)
-#define PTE_NX (1UL << 63)
-#define PTE_ADDRESS 0x000ffffffffff000UL
+#define PTE_KEPT (1UL << 9)     /* in a leaf entry: the page is held, but no access is allowed (PROT_NONE) */
 
 /* One range with one meaning; sorted, disjoint. */
 struct vma {

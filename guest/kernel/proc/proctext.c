@@ -7,6 +7,8 @@
 #include "kernel.h"
 #include "mm/page.h"
 #include "mm/vm.h"
+#include "platform/entry.h"
+#include "platform/time.h"
 #include "task/process.h"
 #include "time/time.h"
 

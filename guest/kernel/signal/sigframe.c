@@ -5,6 +5,8 @@
  */
 #include "kernel.h"
 #include "mm/vm.h"
+#include "platform/entry.h"
+#include "platform/keys.h"
 #include "syscall/syscalls.h"
 #include "task/fpu.h"
 #include "task/process.h"
@@ -65,7 +67,7 @@ void signal_call_handler(const struct siginfo *info) {
     struct sigaction *action = &current->process->actions[signal];
     struct trapframe *tf = frame_of(current);
 
-    plat_settle(tf);
+    plat_leave_gate(tf);
     u64 fp = ROUND_DOWN(stack_for(tf, action) - sizeof(struct fpu), 64);
     u64 at = ROUND_DOWN(fp - sizeof(struct sigframe), 16) - 8;
     struct sigframe frame = {.restorer = action->restorer, .info = *info};

@@ -5,6 +5,7 @@
 #include "kernel.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
+#include "platform/entry.h"
 #include "task/job.h"
 #include "task/process.h"
 

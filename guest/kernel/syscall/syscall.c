@@ -1,4 +1,5 @@
 /* From a number to a function. */
+#include "platform/entry.h"
 #include "syscalls.h"
 
 #include "kernel.h"

@@ -3,7 +3,7 @@
 #define SYSCALLS_H
 
 #include "fs/file.h"
-#include "platform.h"
+#include "platform/entry.h"
 #include "types.h"
 
 #define SYSCALL(number, name, arguments) i64 sys_##name arguments;

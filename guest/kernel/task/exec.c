@@ -1,5 +1,4 @@
 /* Running a program: its stack, its first registers, and the interpreter that a script is run by. */
-#include "elf.h"
 #include "fpu.h"
 #include "fs/device.h"
 #include "fs/file.h"
@@ -9,7 +8,11 @@
 #include "mm/page.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
+#include "platform/entry.h"
+#include "platform/space.h"
 #include "process.h"
+#include "program.h"
+#include "selectors.h"
 
 #define STACK_START (33 * PAGE_SIZE)    /* what it has before it grows (fault.c) */
 #define AUX_PAIRS 18
@@ -18,8 +21,6 @@
 #define SCRIPT_LINE 256         /* as much of a #! line as counts */
 #define MAX_SCRIPTS 4
 
-#define USER_CS 0x23
-#define USER_SS 0x1b
 #define FLAGS_AT_START 0x202    /* IF */
 
 const struct fpu fpu_at_start = {{[0] = 0x7f, [1] = 0x03, [24] = 0x80, [25] = 0x1f}};       /* FCW, MXCSR */
@@ -121,7 +122,7 @@ static void start(const struct program *p, const char *name, u64 rsp) {
         .rip = p->entry, .cs = USER_CS, .rflags = FLAGS_AT_START, .rsp = rsp, .ss = USER_SS,
     };
     fpu_load(&fpu_at_start);
-    plat_start();
+    plat_reset_user_state();
 }
 
 /* Nobody else may have the table of files that the new program gets. */

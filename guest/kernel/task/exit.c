@@ -7,6 +7,7 @@
 #include "mm/page.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
+#include "platform/console.h"
 #include "process.h"
 #include "time/time.h"
 #include "tty/tty.h"

@@ -4,6 +4,7 @@
 #include "fs/inode.h"
 #include "kernel.h"
 #include "mm/vm.h"
+#include "platform/entry.h"
 #include "process.h"
 #include "syscall/syscalls.h"
 #include "time/itimer.h"

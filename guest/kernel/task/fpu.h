@@ -2,7 +2,7 @@
 #ifndef FPU_H
 #define FPU_H
 
-#include "platform.h"
+#include "platform/entry.h"
 
 extern const struct fpu fpu_at_start;           /* of a program, and of a signal's handler (exec.c) */
 

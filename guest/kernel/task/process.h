@@ -5,7 +5,7 @@
 #include "cpu.h"
 #include "ids.h"
 #include "linux.h"
-#include "platform.h"
+#include "platform/entry.h"
 #include "signal/signal.h"
 #include "time/timer.h"
 #include "types.h"

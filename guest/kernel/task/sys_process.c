@@ -5,6 +5,7 @@
 #include "mm/page.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
+#include "platform/entry.h"
 #include "process.h"
 #include "syscall/syscalls.h"
 #include "time/itimer.h"

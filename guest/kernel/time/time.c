@@ -2,7 +2,7 @@
 #include "time.h"
 
 #include "kernel.h"
-#include "platform.h"
+#include "platform/time.h"
 
 /* Every machine boots at 2026-01-01 00:00:00 UTC, so that a run can be repeated. */
 #define BOOT_TIME (1767225600UL * NS_PER_S)

@@ -1,7 +1,7 @@
 /* One list of timers in the order of their times; the machine's only timer rings for the first. */
 #include "timer.h"
 
-#include "platform.h"
+#include "platform/time.h"
 #include "time.h"
 
 static struct timer *first;

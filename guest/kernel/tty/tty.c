@@ -7,6 +7,7 @@
 #include "fs/file.h"
 #include "kernel.h"
 #include "options.h"
+#include "platform/console.h"
 #include "task/process.h"
 #include "time/time.h"
 #include "tty_line.h"

@@ -1,6 +1,7 @@
 /* Whose the terminal is, who may use it, and what else a program can ask of it. */
 #include "kernel.h"
 #include "mm/vm.h"
+#include "platform/console.h"
 #include "task/job.h"
 #include "task/process.h"
 #include "tty.h"

@@ -6,6 +6,7 @@
  * As in Linux, Ctrl-D is in it, too: a zero that ends a line, and that no reader of lines gets to see.
  */
 #include "kernel.h"
+#include "platform/console.h"
 #include "task/process.h"
 #include "tty_line.h"
 

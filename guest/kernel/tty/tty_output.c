@@ -1,5 +1,6 @@
 /* What a terminal shows: line ends, echo, and Ctrl-S, which stops it. */
 #include "kernel.h"
+#include "platform/console.h"
 #include "tty_line.h"
 
 static bool paused;                     /* by a program: Ctrl-Q does not undo that */

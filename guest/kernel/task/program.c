@@ -1,9 +1,10 @@
 /* The segments of a program, and what the platform makes of those that can be executed. */
-#include "elf.h"
+#include "program.h"
 
 #include "fs/inode.h"
 #include "kernel.h"
-#include "platform.h"
+#include "linux.h"
+#include "platform/keys.h"
 
 #define PIE_BASE 0x555555554000UL
 #define STACK_ROOM (8UL << 20)   /* where no segment may be */
@@ -12,7 +13,7 @@ int read_headers(struct program *p) {
     struct elf_header *h = &p->header;
     u64 size;
 
-    if (inode_read(p->inode, h, sizeof *h, 0) != sizeof *h || memcmp(h->ident, "\177ELF\2\1", 6) != 0)
+    if (inode_read(p->inode, h, sizeof *h, 0) != sizeof *h || memcmp(h->ident, ELF_MAGIC, 6) != 0)
         return -ENOEXEC;
     size = (u64)h->phnum * sizeof *p->segment;
     if ((h->type != ET_EXEC && h->type != ET_DYN) || h->machine != EM_X86_64 || h->phentsize != sizeof *p->segment)

@@ -1,11 +1,13 @@
 /* Address spaces: the kernel's half is in every one of them. */
 #include "kernel.h"
+#include "machine.h"
 #include "native.h"
+#include "platform/space.h"
 #include "x86.h"
 
 extern pte_t boot_pml4[];       /* in .boot: a physical address */
 
-static pte_t *root(void) { return (pte_t *)((u64)boot_pml4 + DIRECT_MAP); }
+static pte_t *root(void) { return direct((u64)boot_pml4); }
 
 u64 cr4;
 
@@ -26,7 +28,7 @@ void memory_init(void) {
 u64 plat_as_create(pte_t *top) {
     for (int i = 256; i < 512; i++)
         top[i] = root()[i];
-    return (u64)top - DIRECT_MAP;
+    return physical(top);
 }
 
 void plat_as_destroy(u64 as) {

@@ -1,8 +1,8 @@
-/* An ELF program: what its file says of it. */
-#ifndef ELF_H
-#define ELF_H
+/* A program: what its ELF file says of it. */
+#ifndef PROGRAM_H
+#define PROGRAM_H
 
-#include "linux.h"
+#include "lib/elf.h"
 #include "mm/vm.h"
 #include "types.h"
 
@@ -17,7 +17,7 @@ struct program {
     u64 base, entry, headers, end;      /* base: what is added to the file's addresses */
 };
 
-/* elf.c: 0 or -errno */
+/* program.c: 0 or -errno */
 int read_headers(struct program *);                     /* of `inode` */
 int map_segments(struct program *, struct mm *);
 

@@ -1,0 +1,8 @@
+/* Where the native kernel sees itself and all physical memory. */
+#ifndef LAYOUT_H
+#define LAYOUT_H
+
+#define DIRECT_MAP  0xffff888000000000
+#define KERNEL_BASE 0xffffffff80000000
+
+#endif

@@ -1,0 +1,43 @@
+/* Protection keys, and what may become code. */
+#include "errno.h"
+#include "platform/keys.h"
+#include "xgate.h"
+
+u32 plat_keys(void) { return 1u << KEY_KERNEL; }
+
+void set_user_pkru(u32 value) { xgate_vcpu.pkru = value | PKRU_USER; }
+
+u32 plat_pkru(void) { return (u32)xgate_vcpu.pkru; }
+
+void plat_set_pkru(u32 value) {
+    set_user_pkru(value);
+    if (OFF(sigreturn))
+        xgate_vcpu.pkru = value;
+}
+
+void plat_reset_pkru(void) { set_user_pkru(PKRU_START); }
+
+void plat_set_key(int key, u32 rights) {
+    set_user_pkru(((u32)xgate_vcpu.pkru & ~(3u << 2 * key)) | rights << 2 * key);
+}
+
+/* W^X, and no page that somebody else may still write. */
+int plat_check_protection(bool write, bool exec, bool shared) {
+    return exec && ((write && !OFF(scan)) || (shared && !OFF(shared))) ? -EACCES : 0;
+}
+
+int plat_make_executable(u64 as, u64 va, u64 npages) {
+    u64 size = npages * PAGE_SIZE;
+
+    (void)as;
+    rewrite_init(va, size);
+    if (!OFF(scan) && !scan(va, size))
+        return -EACCES;
+    rewrite(va, size);
+    return 1;
+}
+
+u64 plat_user_top(void) { return OFF(range) ? ~PAGE_MASK : USER_TOP; }
+void *plat_foreign_pointer(u64 va) { return OFF(usercopy) ? (void *)va : NULL; }
+bool plat_may_move_code(void) { return OFF(move); }
+bool plat_owns_code(void) { return !OFF(copy) && !OFF(shared); }

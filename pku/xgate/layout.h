@@ -1,0 +1,10 @@
+/* Where the container kernel sees itself and all guest-physical memory. */
+#ifndef LAYOUT_H
+#define LAYOUT_H
+
+#include "abi.h"
+
+#define DIRECT_MAP  GK_DIRECT
+#define KERNEL_BASE GK_BASE
+
+#endif
