@@ -40,6 +40,7 @@ from .segments import forget_inner_segments
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..mmu.walk import Refusal
     from .cpu import Cpu
     from .pending import Pending
 
@@ -135,16 +136,17 @@ def interrupt(cpu: Cpu, pending: Pending, rest: Callable[[int], None]) -> Callab
     return on_interrupt
 
 
-def page_fault(cpu: Cpu) -> Callable[[int, int], bool]:
+def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
     """Make the delivery of a #PF that TCG met: through a gate that was gone through before, while nobody listens."""
     translation, gate_paths, take_gate, clock, breakpoints = (
         cpu.translation, cpu.gate_paths, cpu.take_gate, cpu.clock, cpu.breakpoints
     )  # fmt: skip
     slots = translation.slots
 
-    def deliver(address: int, need: int) -> bool:
+    def deliver(refusal: Refusal) -> bool:
         """Deliver it; do nothing, and say so, where it is not the usual case."""
-        path, result = gate_paths.get(14), translation.refused
+        result, address, need, _, _ = refusal
+        path = gate_paths.get(14)
         if path is None or cpu.emit is not None or (address + HALF & U64) >> 48:
             return False
         context = slots[translation.current_slot].context

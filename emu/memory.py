@@ -87,7 +87,9 @@ class Memory:
 
     def read64(self, address: int) -> int:
         """Read an aligned word; ones where there is no RAM, as a floating bus gives."""
-        return self.words[address >> 3] if self.is_ram(address) else (1 << 64) - 1
+        if address < self.low or FOUR_GIB <= address < self.limit:  # as `is_ram`: walks call this for each level
+            return self.words[address >> 3]
+        return (1 << 64) - 1
 
     def write64(self, address: int, value: int) -> None:
         """Write an aligned word, as the processor does for accessed and dirty bits."""

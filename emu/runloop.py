@@ -109,10 +109,10 @@ class RunLoop:
             failure, cpu.failure = cpu.failure, None
             raise failure
         translation = cpu.translation
-        fault, translation.fault = translation.fault, None
-        if fault is not None and traps.is_own(*fault):
-            if not self._page_fault(*fault):
-                deliver(cpu, translation.page_fault(*fault))
+        refusal, translation.refusal = translation.refusal, None
+        if refusal is not None and traps.is_own(refusal):
+            if not self._page_fault(refusal):
+                deliver(cpu, translation.page_fault(refusal))
             if self.clock.cycles >= traps.pending.attention_at:
                 traps.pending.deliver()
             return
@@ -125,7 +125,7 @@ class RunLoop:
             traps.execute()
         elif stored:
             traps.step_over_store()
-        elif error and fault is None:
+        elif error and refusal is None:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:
             if cpu.breakpoints.watching and not self.engine.counter[0]:
@@ -170,7 +170,7 @@ class RunLoop:
         self.stop = None
         self._stop_requested = self._console_polled = self._stored = False
         self.cpu.failure = None
-        self.cpu.translation.fault = None
+        self.cpu.translation.refusal = None
         self.cpu.breakpoints.hits = self.cpu.breakpoints.before = 0
         self.traps.sites.reached = False
         self.traps.pending.forget()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..mmu import rights
-from ..mmu.address import HALF, U64, canonical
+from ..mmu.address import HALF, U64
 from ..mmu.entry import reserved_pdpte
 from ..mmu.explain import Walk, look
 from ..mmu.registers import CR0, CR4, EFER
@@ -15,9 +15,11 @@ from ..mmu.tlb import CAPACITY, Tlb
 from ..mmu.walk import (
     INDEX_MASK,
     LEVEL_SHIFT,
+    NOT_CANONICAL,
     RIGHTS,
     Mode,
     Paging,
+    Refusal,
     attributes,
     error_code,
     reserved_bits,
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 _LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
+_new: Final = tuple.__new__
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
-NOT_CANONICAL: Final = -4  # beside what `walk` gives
 MAXPHYADDR: Final = 52
 
 
@@ -52,8 +54,7 @@ class Translation(Contexts):
     Attributes:
         tlb: the Python-side TLB.
         code_pages: which frames TCG's TLB may run, and which it may write.
-        refused: what `walk` gave when it last refused an access.
-        fault: (address, need) of a fill that was refused and stopped TCG.
+        refusal: the fill that was refused and stopped TCG, until the run loop takes it.
         code_size: 64, 32 or 16: how instruction bytes decode.
         where_pages: the linear pages that `where` speaks of.
         where: RIP → physical address of trapped instructions, until a translation changes.
@@ -66,10 +67,9 @@ class Translation(Contexts):
         self.tlb = Tlb()
         self.code_pages = CodePages(engine, memory)
         self._walk4: Callable[[int, int, bytes], int] | None = None
-        self.fault: tuple[int, int] | None = None
+        self.refusal: Refusal | None = None
         self.code_size = 32
         self._globals = False
-        self.refused = -1
         self.where: dict[int, int] = {}
         self.where_pages: set[int] = set()
         self._address_offset = layout.fault_offset(engine)
@@ -128,18 +128,16 @@ class Translation(Contexts):
                     if walk4 is not None and cpu.emit is None and gva < HALF:
                         # As `_walk`, written out for what most misses are.
                         entry = walk4(gva, need, table)
-                        if entry < 0:
-                            self.refused = entry
-                        elif entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:
+                        if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
                             current[vpn] = entry
-                        else:
+                        elif entry >= 0:
                             tlb.insert(vpn, entry, use_global=self._globals)
                     else:
                         entry = self._walk(gva, need)
                     if entry < 0:
                         address = entry_at(pointer + offset)[0]
                         layout.check_fault(address, gva)
-                        self.fault = (address, need)
+                        self.refusal = _new(Refusal, (entry, address, need, 0, 0))
                         return False
                 perms = table[entry & INDEX_MASK] & 7
                 frame = entry >> 12
@@ -179,9 +177,7 @@ class Translation(Contexts):
         else:
             entry = walk(self.memory, paging, gva, need, table or self.table)
         cpu = self.cpu
-        if entry < 0:
-            self.refused = entry
-        else:
+        if entry >= 0:
             self.tlb.insert(gva >> 12, entry, use_global=self._globals)
         if cpu.emit is not None:
             cpu.event(Kind.PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, -min(entry, 0))
@@ -202,7 +198,7 @@ class Translation(Contexts):
             context, table = self.current, self.table
         entry = self._lookup(gva, need, table)
         if entry < 0:
-            raise self.page_fault(gva, need, context)
+            raise self.page_fault(Refusal(entry, gva, need), context)
         return entry & ~0xFFF | gva & 0xFFF
 
     def _system_rights(self, slot: Slot) -> bytes:
@@ -265,13 +261,14 @@ class Translation(Contexts):
     def _explain(self, gva: int, need: int, context: Context) -> Walk:
         return look(self.memory, self.paging, context, gva, need)
 
-    def page_fault(self, gva: int, need: int, context: Context | None = None) -> Fault:
+    def page_fault(self, refusal: Refusal, context: Context | None = None) -> Fault:
         """Give the fault of a refused access; #GP where the address is not canonical."""
         paging = self.paging
-        if paging.mode is Mode.LEVEL4 and not canonical(gva):
+        result, gva, need, _, _ = refusal
+        if result == NOT_CANONICAL:
             return GP(0)
         context = context or self.current
-        result, index = self.refused, 0
+        index = 0
         if result == RIGHTS and (any(context.user_keys) or any(context.supervisor_keys)):
             trail: list[int] = []
             walk(self.memory, paging, gva, need, rights.table(context), trail)

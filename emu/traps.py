@@ -27,6 +27,7 @@ from .sensitive import SensitiveSites
 from .table import HANDLERS
 
 if TYPE_CHECKING:
+    from ..mmu.walk import Refusal
     from .cpu import Cpu
     from .table import Handler
 
@@ -219,15 +220,15 @@ class Traps:
             self.sites.inspect(cpu.linear_rip, 256)
         return engine.run(rip, count)
 
-    def is_own(self, address: int, need: int) -> bool:
+    def is_own(self, refusal: Refusal) -> bool:
         """Tell whether a refused fill was the guest's own doing.
 
         When the counting hook goes, Unicorn looks up the address of everything that was counted: fetches that nobody made.
         """
-        if need != EXEC:
+        if refusal.need != EXEC:
             return True
         cpu = self.cpu
-        return 0 <= address - cpu.linear_rip < 16
+        return 0 <= refusal.gva - cpu.linear_rip < 16
 
     def step_over_store(self) -> None:
         """Finish a MOV to a device that stopped TCG: all that is left of it is to move RIP on."""

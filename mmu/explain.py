@@ -5,11 +5,11 @@ The walker itself (`walk.walk`) returns one integer; this module turns it and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import rights
-from .entry import LEVEL_NAMES, Entry, Entry32, reserved32
-from .rights import EXEC, READ, WRITE, Context
+from .entry import LEVEL_NAMES, Entry, Entry32
+from .rights import EXEC, WRITE, Context
 from .walk import FRAME_SHIFT, NOT_PRESENT, RESERVED, Memory, Mode, Paging, attributes, error_code, walk
 
 if TYPE_CHECKING:
@@ -88,8 +88,6 @@ class Still:
     """A memory in which a walk leaves no trace: accessed and dirty bits stay as they are."""
 
     def __init__(self, memory: Memory) -> None:
-        self.words = memory.words
-        self.low = memory.low
         self.read64 = memory.read64
 
     def write64(self, address: int, value: int) -> None:
@@ -156,13 +154,8 @@ def _decider(
 def _reserved_reason(paging: Paging, step: Step) -> tuple[int, str]:
     """Give the reserved bits that an entry has set, and say so."""
     level, _, entry = step
-    if paging.mode is Mode.BITS32:
-        bits = entry & reserved32(entry, pse=paging.pse)
-    else:
-        page = level == 1 or (level < 4 and entry & Entry.PS.mask)
-        bits = entry & paging.reserved[level + 4 if page else level]
+    sizes = paging.pse if paging.mode is Mode.BITS32 else level < 4
+    page = level == 1 or (sizes and entry & Entry.PS.mask)
+    bits = entry & paging.reserved[level + 4 if page else level]
     names = ", ".join(str(i) for i in range(64) if bits >> i & 1)
     return bits, f"{LEVEL_NAMES[level]} has reserved bits set: {names}"
-
-
-ACCESS_NAMES: Final = {READ: "read", WRITE: "write", EXEC: "fetch"}

@@ -29,9 +29,9 @@ def run(world: World, code: str, *, ring: int = 0) -> Traps:
         error = traps.run()
         if cpu.failure is not None:
             raise cpu.failure
-        if cpu.translation.fault is not None:
-            (address, need), cpu.translation.fault = cpu.translation.fault, None
-            raise cpu.translation.page_fault(address, need)
+        if cpu.translation.refusal is not None:
+            refusal, cpu.translation.refusal = cpu.translation.refusal, None
+            raise cpu.translation.page_fault(refusal)
         if traps.sites.reached:
             traps.sites.reached = False
             traps.execute()

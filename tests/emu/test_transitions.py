@@ -18,6 +18,7 @@ from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
 from paracell.emu.machine import Machine
 from paracell.emu.registers import DS, ES, R11, RAX, RCX, RDX, RIP, RSP
 from paracell.mmu.rights import EXEC, READ, WRITE, table
+from paracell.mmu.walk import Refusal
 
 from .world import (
     CODE,
@@ -71,8 +72,9 @@ class Trapped(World):
     def access(self, address: int, need: int) -> None:
         """Touch memory as TCG's miss does."""
         translation = self.cpu.translation
-        if translation._walk(address, need) < 0 and (self.careful or not self._page_fault(address, need)):
-            deliver(self.cpu, translation.page_fault(address, need))
+        refusal = Refusal(translation._walk(address, need), address, need)
+        if refusal.result < 0 and (self.careful or not self._page_fault(refusal)):
+            deliver(self.cpu, translation.page_fault(refusal))
 
     def trap(self, code: str) -> None:
         """Run an instruction as its trap does."""

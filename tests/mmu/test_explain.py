@@ -125,7 +125,13 @@ def test_pae_begins_with_a_register() -> None:
 def test_32_bit_paging_has_4_mib_pages() -> None:
     ram = Ram()
     ram.words[0x1000 >> 3] = 0x400000 | OPEN | PS
-    walk = look(ram, Paging(Mode.BITS32, 0x1000, pse=True), SUPERVISOR, 0x1234, READ)
+    walk = look(
+        ram,
+        Paging(Mode.BITS32, 0x1000, reserved_bits(Mode.BITS32, nxe=False, maxphyaddr=52), pse=True),
+        SUPERVISOR,
+        0x1234,
+        READ,
+    )
     assert lines(walk)[2].endswith("4 MiB page, frame 0x401000")
     assert walk.steps[0].level == 2
 

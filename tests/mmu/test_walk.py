@@ -1,21 +1,16 @@
-"""The walker over 4-level paging: address spaces, accessed and dirty bits, error codes, the quick way and the loop."""
+"""The walker over 4-level paging: address spaces, accessed and dirty bits, error codes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paracell.mmu import rights
 from paracell.mmu.rights import EXEC, READ, WRITE, Context
-from paracell.mmu.walk import Mode, Paging, attributes, error_code, reserved_bits, walk
+from paracell.mmu.walk import attributes, error_code, walk
 
-from .space import OPEN, PS, RW, SUPERVISOR, US, USER, XD, A, D, G, P, Ram, Tables, draw, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from .space import OPEN, PS, RW, SUPERVISOR, US, USER, XD, A, D, G, P, Tables, draw, whole
 
 GVA = 0x7FFF_C0A0_5000
 PAGE = 0x1234_5000
@@ -70,8 +65,7 @@ def test_rights_are_those_that_every_level_gives() -> None:
 @pytest.mark.parametrize(
     ("flip", "expected"), [(0, READ | WRITE | EXEC), (RW, READ | EXEC), (US, 0), (XD, READ | WRITE)]
 )
-@pytest.mark.parametrize("quick", [True, False])
-def test_any_level_can_take_a_right_away(level: int, flip: int, expected: int, quick: bool) -> None:
+def test_any_level_can_take_a_right_away(level: int, flip: int, expected: int) -> None:
     tables = Tables()
     tables.put(GVA, 1, PAGE | OPEN | D)
     for above in LEVELS:
@@ -79,8 +73,7 @@ def test_any_level_can_take_a_right_away(level: int, flip: int, expected: int, q
     tables.put(GVA, level, tables.get(GVA, level) ^ flip)
     allowed = 0
     for need in (READ, WRITE, EXEC):
-        trail: list[int] | None = None if quick else []
-        if walk(tables.ram, tables.paging(), GVA, need, rights.table(USER), trail) >= 0:
+        if walk(tables.ram, tables.paging(), GVA, need, rights.table(USER)) >= 0:
             allowed |= need
     assert allowed == expected
     assert tables.ram.writes == []
@@ -225,7 +218,7 @@ def test_a_fetch_is_told_only_where_fetches_can_be_refused(tables: Tables) -> No
     assert error_code(paging._replace(fetch_bit=True), USER, EXEC, -1, 0) == 0x14
 
 
-# ---- addresses, and the quick way against the loop --------------------------------------------------------------------
+# ---- addresses ---------------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -247,41 +240,3 @@ def test_a_page_of_any_size_translates_every_address_in_it(
     assert found >> 9 & 7 == size
     assert found >> 5 & 15 == key
     assert bool(found & rights.G) is bool(cached)
-
-
-ENTRY_BITS = [P, RW, US, A, D, PS, G, 1 << 13, 1 << 45, 1 << 51, 1 << 59, 1 << 62, XD]
-
-
-@st.composite
-def entries(draw: st.DrawFn) -> Sequence[int]:
-    """Four entries, usually almost ones that work, so that walks go deep."""
-    flips = st.lists(st.sampled_from(ENTRY_BITS), unique=True, max_size=3)
-    return [(OPEN | A) ^ sum(draw(flips)) for _ in LEVELS]
-
-
-@settings(max_examples=600)
-@given(
-    entries=entries(),
-    need=st.sampled_from([READ, WRITE, EXEC]),
-    context=st.builds(
-        Context, st.booleans(), st.booleans(), st.booleans(), st.booleans(),
-        st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)), st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)),
-    ),
-    nxe=st.booleans(),
-    maxphyaddr=st.sampled_from([36, 46, 52]),
-)  # fmt: skip
-def test_the_quick_way_gives_what_the_loop_gives(
-    entries: Sequence[int], need: int, context: Context, nxe: bool, maxphyaddr: int
-) -> None:
-    masks = reserved_bits(Mode.LEVEL4, nxe=nxe, maxphyaddr=maxphyaddr)
-    paging = Paging(Mode.LEVEL4, 0x1000, masks)
-    outcomes = []
-    trails: tuple[list[int] | None, ...] = (None, [])
-    for trail in trails:
-        ram = Ram(1 << 16)
-        for level, entry in zip(LEVELS, entries, strict=True):
-            at = (5 - level) * 0x1000 + (GVA >> 12 + 9 * (level - 1) & 511) * 8
-            ram.words[at >> 3] = entry ^ (6 - level) * 0x1000
-        found = [walk(ram, paging, GVA, need, rights.table(context), trail) for _ in range(2)]
-        outcomes.append((found, bytes(ram.words)))
-    assert outcomes[0] == outcomes[1]

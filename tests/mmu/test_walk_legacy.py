@@ -69,6 +69,11 @@ def test_pae_reserved_bits_and_xd(bits: int, nxe: bool, need: int, answer: int) 
 # ---- 32-bit: two levels of 1024 entries of 4 bytes --------------------------------------------------------------------
 
 
+def bits32(*, pse: bool = False, maxphyaddr: int = 52) -> Paging:
+    masks = reserved_bits(Mode.BITS32, nxe=False, maxphyaddr=maxphyaddr)
+    return Paging(Mode.BITS32, DIRECTORY, masks, pse=pse)
+
+
 def put32(ram: Ram, at: int, entry: int) -> None:
     shift = (at & 4) * 8
     ram.words[at >> 3] = ram.words[at >> 3] & ~(0xFFFFFFFF << shift) | entry << shift
@@ -86,7 +91,7 @@ def test_32_bit_entries_lie_two_to_a_word(gva: int) -> None:
     put32(ram, lower, 0xABCDE000 | OPEN)
     put32(ram, upper ^ 4, 0x11111110)
     put32(ram, lower ^ 4, 0x22222220)
-    found = walk(ram, Paging(Mode.BITS32, DIRECTORY), gva, WRITE, USER_TABLE)
+    found = walk(ram, bits32(), gva, WRITE, USER_TABLE)
     assert found >> 12 == 0xABCDE
     assert (get32(ram, upper), get32(ram, lower)) == (TABLE | OPEN | A, 0xABCDE000 | OPEN | A | D)
     assert (get32(ram, upper ^ 4), get32(ram, lower ^ 4)) == (0x11111110, 0x22222220)
@@ -96,21 +101,26 @@ def test_32_bit_entries_lie_two_to_a_word(gva: int) -> None:
 def test_a_4_mib_page_reaches_40_physical_bits(gva: int, low: int, high: int) -> None:
     ram = Ram()
     put32(ram, DIRECTORY + (gva >> 22) * 4, low << 22 | high << 13 | OPEN | PS)
-    found = walk(ram, Paging(Mode.BITS32, DIRECTORY, pse=True), gva, READ, USER_TABLE)
+    found = walk(ram, bits32(pse=True), gva, READ, USER_TABLE)
     assert found & ~0xFFF | gva & 0xFFF == high << 32 | low << 22 | gva & 0x3FFFFF
 
 
-def test_bit_21_of_a_4_mib_page_is_reserved() -> None:
+@pytest.mark.parametrize("maxphyaddr", [32, 36, 39, 40, 52])
+@pytest.mark.parametrize("bit", range(13, 22))
+def test_a_4_mib_page_has_the_address_bits_that_there_are(bit: int, maxphyaddr: int) -> None:
+    """Bits 20:13 are bits 39:32 of the address (M - 1:32 where M, MAXPHYADDR, is below 40); the rest up to bit 21 is reserved."""
     ram = Ram()
-    put32(ram, DIRECTORY, OPEN | PS | 1 << 21)
-    assert walk(ram, Paging(Mode.BITS32, DIRECTORY, pse=True), 0, READ, USER_TABLE) == -2
+    put32(ram, DIRECTORY, OPEN | PS | 1 << bit)
+    found = walk(ram, bits32(pse=True, maxphyaddr=maxphyaddr), 0, READ, USER_TABLE)
+    there = 32 + bit - 13 < min(maxphyaddr, 40)
+    assert found >> 12 << 12 == (1 << 32 + bit - 13) if there else found == -2
 
 
 def test_without_pse_the_page_size_bit_is_ignored() -> None:
     ram = Ram()
     put32(ram, DIRECTORY, TABLE | OPEN | PS)
     put32(ram, TABLE, 0x5000 | OPEN)
-    assert walk(ram, Paging(Mode.BITS32, DIRECTORY), 0, READ, USER_TABLE) >> 12 == 5
+    assert walk(ram, bits32(), 0, READ, USER_TABLE) >> 12 == 5
 
 
 @pytest.mark.parametrize(
@@ -129,7 +139,7 @@ def test_32_bit_refusals(upper: int, lower: int, need: int, user: bool, answer: 
     put32(ram, DIRECTORY, TABLE | upper)
     put32(ram, TABLE, 0x5000 | lower)
     table = rights.table(USER if user else SUPERVISOR)
-    assert min(walk(ram, Paging(Mode.BITS32, DIRECTORY), 0, need, table), 0) == answer
+    assert min(walk(ram, bits32(), 0, need, table), 0) == answer
     assert get32(ram, TABLE) & (A | D) == (A if answer == 0 else 0)
 
 
@@ -137,4 +147,4 @@ def test_32_bit_pages_can_always_be_fetched_from() -> None:
     ram = Ram()
     put32(ram, DIRECTORY, TABLE | OPEN)
     put32(ram, TABLE, 0x5000 | OPEN)
-    assert walk(ram, Paging(Mode.BITS32, DIRECTORY), 0, EXEC, USER_TABLE) & rights.X
+    assert walk(ram, bits32(), 0, EXEC, USER_TABLE) & rights.X
