@@ -40,7 +40,7 @@ class Checkpoint:
             set()
         )  # written before: TCG may write there again without telling, so they always go back
         memory.dirty.clear()
-        cpu.translation.flush_all()
+        cpu.translation.reset()
 
     def restore(self) -> set[int]:
         """Go back; gives the numbers of the physical pages that have been written, for the first time since all this began."""
@@ -71,7 +71,7 @@ class Checkpoint:
         else:
             cpu.sync_control()
         if written & self._tables_frames:  # the TLBs may hold what is no longer so
-            cpu.translation.flush_all()
+            cpu.translation.reset()
             self._often.clear()
             memory.dirty.clear()
         else:
@@ -80,7 +80,7 @@ class Checkpoint:
 
     def watch(self, frames: Iterable[int]) -> None:
         """Have `restore` tell again of these pages when they are written."""
-        self._machine.cpu.translation.flush_all()
+        self._machine.cpu.translation.reset()
         self._often.difference_update(frames)
         self._machine.memory.dirty.difference_update(frames)
 

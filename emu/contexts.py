@@ -1,7 +1,7 @@
 """Translation contexts, and which of them TCG's three slots hold.
 
 TCG has three translation slots, chosen by bits of ``hflags`` alone.  A *context* is everything that decides a translation
-besides the tables: PCID, privilege, keys.  Each slot holds one context; going back to one that has a slot costs nothing::
+besides the tables: VPID, EPT, PCID, privilege, keys.  Each slot holds one context; going back to one that has a slot costs nothing::
 
     CPL 3, PKRU=user  ─┐      ┌ slot 0
     CPL 3, PKRU=kernel ┼──────┼ slot 1     a fourth context takes the slot used least recently
@@ -10,6 +10,7 @@ besides the tables: PCID, privilege, keys.  Each slot holds one context; going b
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu import rights
@@ -29,7 +30,7 @@ NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
 SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
 IDENTITY: Final = bytes([0x77]) * 512
 _SHARERS: Final = 64  # PKRUs that one slot stands for: a guest can make up four billion
-_MODES: Final = 4096  # kept in mind: the same goes for PKRS
+_KEPT: Final = 4096  # address spaces and modes that are kept in mind: a guest chooses PKRSs, PCIDs and EPTs, too
 
 
 class Slot:
@@ -71,6 +72,7 @@ class Contexts:
         self.table = IDENTITY
         self.slot_by_pkru: dict[int, int] = {}
         self._address_spaces: dict[tuple[Any, ...], int] = {}
+        self._numbers = count()  # none comes twice: a slot may still hold what belongs to a forgotten one
         self._address_space = 0
         self._slots_by_mode: dict[tuple[int, int, int], dict[int, int]] = {}
         self._current_modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → slot_by_pkru, while the rest stays
@@ -78,8 +80,14 @@ class Contexts:
         self._d = engine.d
 
     def select(self, key: tuple[Any, ...]) -> None:
-        """Take note of everything that contexts depend on besides privilege and keys: mode, PCID, control bits."""
-        self._address_space = self._address_spaces.setdefault(key, len(self._address_spaces))
+        """Take note of everything that contexts depend on besides privilege and keys: mode, VPID, EPT, PCID, control bits."""
+        number = self._address_spaces.get(key)
+        if number is None:
+            if len(self._address_spaces) >= _KEPT:
+                self._address_spaces.clear()
+                self._slots_by_mode.clear()
+            number = self._address_spaces[key] = next(self._numbers)
+        self._address_space = number
         self._current_modes = {}
 
     def context(self, *, user: bool, system: bool = False) -> Context:
@@ -99,7 +107,7 @@ class Contexts:
         mode = 3 if cpu.cpl == 3 else self._q[EFLAGS] & AC
         slot_by_pkru = self._current_modes.get(mode)
         if slot_by_pkru is None:
-            if len(self._slots_by_mode) > _MODES:
+            if len(self._slots_by_mode) > _KEPT:
                 self._slots_by_mode.clear()
             slot_by_pkru = self._current_modes[mode] = self._slots_by_mode.setdefault(
                 (self._address_space, mode, cpu.pkrs), {}

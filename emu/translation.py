@@ -11,7 +11,7 @@ from ..mmu.entry import reserved_pdpte
 from ..mmu.explain import Walk, look
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
-from ..mmu.tlb import CAPACITY, Tlb
+from ..mmu.tlb import CAPACITY, NO_EPT, Tlb
 from ..mmu.walk import (
     INDEX_MASK,
     LEVEL_SHIFT,
@@ -53,6 +53,7 @@ class Translation(Contexts):
 
     Attributes:
         tlb: the Python-side TLB.
+        vpid, eptp: with which virtual processor and EPT translations are tagged; there is no VMX yet that would set them.
         code_pages: which frames TCG's TLB may run, and which it may write.
         refusal: the fill that was refused and stopped TCG, until the run loop takes it.
         code_size: 64, 32 or 16: how instruction bytes decode.
@@ -65,6 +66,7 @@ class Translation(Contexts):
         super().__init__(cpu, engine)
         self.memory = memory
         self.tlb = Tlb()
+        self.vpid, self.eptp = 0, NO_EPT
         self.code_pages = CodePages(engine, memory)
         self._walk4: Callable[[int, int, bytes], int] | None = None
         self.refusal: Refusal | None = None
@@ -93,13 +95,14 @@ class Translation(Contexts):
         self._walk4 = walker(self.memory, self.paging) if mode is _LEVEL4 else None
         self._globals = bool(cr4 & CR4.PGE.mask)
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
-        self.tlb.select(pcid)
+        if self.tlb.select(pcid, self.vpid, self.eptp):
+            self.engine.flush_slots()
         flags = (
             cr0 & CR0.WP.mask,
             cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask),
             efer & EFER.NXE.mask,
         )
-        self.select((mode, pcid, *flags))
+        self.select((mode, *self.tlb.tag, *flags))
         self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
         self.forget_code()
         self.switch()
@@ -109,7 +112,7 @@ class Translation(Contexts):
     def bind_fill(self) -> Callable[[int, int, int, int], bool]:
         """Make the callback that answers TCG's misses, with all that it touches bound beforehand."""
         cpu, memory, tlb, engine = self.cpu, self.memory, self.tlb, self.engine
-        dirty, code, low, shared = memory.dirty, memory.code, memory.low, tlb.shared
+        dirty, code, low = memory.dirty, memory.code, memory.low
         writable, grant = self.code_pages.writable, self.code_pages.grant
         entry_at, offset = engine.entry, self._address_offset
 
@@ -121,7 +124,7 @@ class Translation(Contexts):
                 current = tlb.current
                 entry = current.get(vpn)
                 if entry is None and self._globals:
-                    entry = shared.get(vpn)
+                    entry = tlb.shared.get(vpn)
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
                     walk4 = self._walk4
@@ -322,8 +325,13 @@ class Translation(Contexts):
         self._forget()
 
     def flush_all(self) -> None:
-        """Drop every translation, global ones too."""
+        """Drop every translation of the guest's, global ones too."""
         self.tlb.flush_all()
+        self._forget()
+
+    def reset(self) -> None:
+        """Drop every translation of everybody's: memory or the whole state has been replaced."""
+        self.tlb.empty()
         self._forget()
 
     def load_pdptes(self, cr3: int) -> None:

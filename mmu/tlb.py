@@ -1,19 +1,20 @@
 """The translation cache that Python keeps behind TCG's: entries live until the guest invalidates them.
 
-Tagged as hardware tags them, by PCID, with global pages apart (SDM "Caching Translation Information").  So a missing
-INVLPG shows every time, not by luck.  An entry is what `walk` returned.  A refused access is always decided by a fresh walk,
+Tagged as hardware tags them, by VPID, EPT and PCID, with global pages apart (SDM "Caching Translation Information").  So a
+missing INVLPG shows every time, not by luck.  An entry is what `walk` returned.  A refused access is always decided by a fresh walk,
 as processors do before they deliver a page fault ("Operations that Invalidate TLBs and Paging-Structure Caches").
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from .rights import G
 from .walk import LEVEL_SHIFT
 
-CAPACITY: Final = 1 << 16  # of one PCID; a page is 4 KiB here, so 256 MiB
-KEPT: Final = 64  # PCIDs that hold translations
+CAPACITY: Final = 1 << 16  # of one address space; a page is 4 KiB here, so 256 MiB
+KEPT: Final = 64  # address spaces that hold translations
+NO_EPT: Final = -1  # beside any root, for 0 is one
 _SPANS: Final = {2: 1 << 9, 3: 1 << 18}
 _PAGES: Final = tuple(_SPANS.values())
 _SIZE: Final = 7 << LEVEL_SHIFT
@@ -21,7 +22,7 @@ _SMALL: Final = 1 << LEVEL_SHIFT
 
 
 class Space(dict[int, int]):
-    """Translations of one PCID, or the global ones: page number → entry.
+    """Translations of one address space, or the global ones: page number → entry.
 
     Attributes:
         large: the page numbers at which cached pages of 2 MiB and 1 GiB begin.
@@ -59,38 +60,75 @@ class Space(dict[int, int]):
         self.large.clear()
 
 
-class Tlb:
-    """Translations by PCID.
+class Tag(NamedTuple):
+    """What an address space is known by (SDM "Caching Translation Information", "VPID", "EPT").
 
     Attributes:
-        current: those of the current PCID; `select` replaces it.
-        shared: the global pages.
+        vpid: the virtual processor; 0 outside VMX non-root operation.
+        eptp: physical address of the EPT's root (EP4TA), or `NO_EPT`.
+        pcid: the process context; 0 without CR4.PCIDE.
+
+    """
+
+    vpid: int = 0
+    eptp: int = NO_EPT
+    pcid: int = 0
+
+
+def _drop(spaces: list[Space], vpn: int) -> bool:
+    return max([space.drop(vpn) for space in spaces], default=False)  # all of them, not up to the first large page
+
+
+class Tlb:
+    """Translations by address space.
+
+    What VMX adds is here and tested, and nothing selects a VPID or an EPT yet: an invalidation "of the current VPID" is one of
+    everything today.
+
+    Attributes:
+        tag: the current address space.
+        current: its translations; `select` replaces it.
+        shared: the global pages of its VPID and EPT; `select` replaces it too.
 
     """
 
     def __init__(self) -> None:
-        self.pcid = 0
-        self._spaces: dict[int, Space] = {0: Space()}
-        self.current = self._spaces[0]
-        self.shared = Space()
-        self._kept = {0: None}  # least recently selected first
+        self.tag = Tag()
+        self._spaces: dict[Tag, Space] = {}  # selected longest ago first
+        self._globals: dict[tuple[int, int], Space] = {}
+        self.empty()
 
-    def select(self, pcid: int) -> None:
-        """Make `pcid` current; the PCID selected longest ago loses its translations when too many have some."""
-        if pcid == self.pcid:
-            return
-        self.pcid = pcid
-        space = self._spaces.get(pcid)
-        if space is None:
-            space = self._spaces[pcid] = Space()
-        self.current = space
-        kept = self._kept
-        kept.pop(pcid, None)
-        kept[pcid] = None
-        if len(kept) > KEPT:
-            oldest = next(iter(kept))
-            del kept[oldest]
-            self._spaces[oldest].clear()  # but not its `large`: whoever asked before may still hold fractions
+    def empty(self) -> None:
+        """Drop everything of everybody, as a reset does."""
+        self._spaces.clear()
+        self._globals.clear()
+        self.current = self._spaces[self.tag] = Space()
+        self.shared = self._globals[self.tag[:2]] = Space()
+
+    def select(self, pcid: int, vpid: int = 0, eptp: int = NO_EPT) -> bool:
+        """Make an address space current; the one selected longest ago loses its translations when too many have some.
+
+        Returns whether that one had large pages: whoever holds fractions of them could not be told to drop them any more.
+        """
+        if (vpid, eptp, pcid) == self.tag:
+            return False
+        self.tag = tag = Tag(vpid, eptp, pcid)
+        spaces = self._spaces
+        space = spaces.pop(tag, None)
+        self.current = spaces[tag] = Space() if space is None else space
+        shared = self._globals.get(tag[:2])
+        if shared is None:
+            shared = self._globals[tag[:2]] = Space()
+        self.shared = shared
+        return len(spaces) > KEPT and self._evict(next(iter(spaces)))
+
+    def _evict(self, tag: Tag) -> bool:
+        """Forget an address space, and the global pages of its VPID and EPT with the last that could use them."""
+        large = bool(self._spaces.pop(tag).large)
+        pair = tag[:2]
+        if not any(other[:2] == pair for other in self._spaces):
+            large |= bool(self._globals.pop(pair).large)
+        return large
 
     def insert(self, vpn: int, entry: int, *, use_global: bool) -> None:
         """Keep a translation."""
@@ -100,32 +138,69 @@ class Tlb:
         else:
             space.keep(vpn, entry)
 
+    # ---- what the guest invalidates: of its own VPID, under any EPT (SDM "Operations that Invalidate Cached Mappings") -----
+
+    def _of(self, vpid: int, pcid: int | None = None) -> list[Space]:
+        """Give the spaces of a VPID, of every PCID or of one."""
+        return [s for tag, s in self._spaces.items() if tag.vpid == vpid and pcid in {None, tag.pcid}]
+
+    def _globals_of(self, vpid: int) -> list[Space]:
+        return [space for pair, space in self._globals.items() if pair[0] == vpid]
+
     def invalidate(self, vpn: int, pcid: int | None = None) -> bool:
         """Drop the page that holds `vpn`: in the current PCID and among the global pages, or in `pcid` alone.
 
         Returns whether it was larger than 4 KiB.
         """
         if pcid is not None:
-            space = self._spaces.get(pcid)
-            return space is not None and space.drop(vpn)
-        large = self.current.drop(vpn)
-        return self.shared.drop(vpn) or large
+            spaces = self._of(self.tag.vpid, pcid)
+        elif len(self._globals) == 1:  # one VPID and no EPT: the usual case
+            large = self.current.drop(vpn)
+            return self.shared.drop(vpn) or large
+        else:
+            spaces = [*self._of(self.tag.vpid, self.tag.pcid), *self._globals_of(self.tag.vpid)]
+        return _drop(spaces, vpn)
 
     def flush_current(self) -> None:
         """Drop the current PCID's translations, global ones excepted: MOV to CR3."""
-        self.current.empty()
+        if len(self._globals) == 1:
+            self.current.empty()
+        else:
+            self.flush_pcid(self.tag.pcid)
 
     def flush_pcid(self, pcid: int) -> None:
         """Drop one PCID's translations, global ones excepted: INVPCID type 1."""
-        if pcid in self._spaces:
-            self._spaces[pcid].empty()
+        for space in self._of(self.tag.vpid, pcid):
+            space.empty()
 
     def flush_nonglobal(self) -> None:
         """Drop every PCID's translations, global ones excepted: INVPCID type 3."""
-        for space in self._spaces.values():
-            space.empty()
+        self.flush_vpid(self.tag.vpid, keep_global=True)
 
     def flush_all(self) -> None:
-        """Drop everything: INVPCID type 2, changes of CR4.PGE, CR0.PG …."""
-        self.flush_nonglobal()
-        self.shared.empty()
+        """Drop everything of the current VPID: INVPCID type 2, changes of CR4.PGE, CR0.PG …."""
+        self.flush_vpid(self.tag.vpid)
+
+    # ---- what a hypervisor invalidates (SDM "INVVPID", "INVEPT") -----------------------------------------------------------
+
+    def invalidate_vpid(self, vpn: int, vpid: int) -> bool:
+        """Drop the page that holds `vpn` in all of a VPID's address spaces: INVVPID type 0.  Returns as `invalidate`."""
+        return _drop([*self._of(vpid), *self._globals_of(vpid)], vpn)
+
+    def flush_vpid(self, vpid: int, *, keep_global: bool = False) -> None:
+        """Drop a VPID's translations: INVVPID type 1, and type 3 with `keep_global`."""
+        for space in self._of(vpid):
+            space.empty()
+        for space in () if keep_global else self._globals_of(vpid):
+            space.empty()
+
+    def flush_vpids(self) -> None:
+        """Drop the translations of every VPID but 0: INVVPID type 2."""
+        for vpid in {pair[0] for pair in self._globals} - {0}:
+            self.flush_vpid(vpid)
+
+    def flush_ept(self, eptp: int | None = None) -> None:
+        """Drop what was translated through an EPT, of every VPID: INVEPT type 1; through any EPT: type 2."""
+        for key, space in (*self._spaces.items(), *self._globals.items()):
+            if key[1] == eptp or (eptp is None and key[1] != NO_EPT):
+                space.empty()

@@ -1,0 +1,64 @@
+"""Translation contexts: what a guest can make up takes no memory, and a forgotten context is made anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paracell.emu import contexts
+from paracell.mmu import rights
+from paracell.mmu.rights import READ
+from paracell.mmu.tlb import KEPT
+from paracell.mmu.walk import RIGHTS
+
+from .world import CODE, SUPERVISOR, World, worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PCIDE, PKE = 1 << 17, 1 << 22
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    yield from worlds(long=True)
+
+
+def test_address_spaces_that_a_guest_makes_up_are_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contexts, "_KEPT", 16)
+    cpu, translation = world.cpu, world.cpu.translation
+    cpu.set_cr4(cpu.cr4 | PCIDE | PKE)
+    for number in range(100):
+        translation.vpid, translation.eptp = number % 7, number << 12
+        translation.configure()
+        for ring in (0, 3):
+            world.at_ring(ring)
+            cpu.set_pkru(number)
+            # Whatever was forgotten in between, the slot in use has this context's rights.
+            assert translation.slots[translation.current_slot].table is translation.table
+            assert translation.table == rights.table(translation.context(user=ring == 3))
+            assert (translation._walk(SUPERVISOR, READ) == RIGHTS) is (ring == 3)
+    assert len(translation._address_spaces) <= 16
+    assert len(translation._slots_by_mode) <= 17
+
+
+def test_a_space_that_the_tlb_forgets_leaves_no_fraction_of_a_large_page_in_tcg(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """INVLPG drops all of a large page from TCG's TLB only where the Python TLB knows that there is one."""
+    cpu, translation, engine = world.cpu, world.cpu.translation, world.cpu.engine
+    cpu.set_cr4(cpu.cr4 | PCIDE)
+    flushes: list[int] = []
+    flush = engine.flush_slots
+
+    def counted(mask: int = 7) -> None:
+        flushes.append(mask)
+        flush(mask)
+
+    monkeypatch.setattr(engine, "flush_slots", counted)
+    for pcid in range(KEPT + 3):
+        cpu.cr3 = cpu.cr3 & ~0xFFF | pcid
+        translation.load_cr3(keep=True)
+        translation.fetch(CODE)  # through a page of 2 MiB
+    assert flushes.count(7) == 3
