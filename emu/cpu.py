@@ -14,6 +14,7 @@ from .cost import DEFAULT
 from .descriptors import FLAT_CODE32, FLAT_DATA32, UNUSABLE, Segment, Table
 from .events import Event, Kind, Who
 from .faults import GP
+from .features import DEFAULT as DEFAULT_FEATURES
 from .layout import HF_CS64
 from .mode import derive_mode, sync_control, tcg_segment
 from .operands import Operands
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .engine import Engine
+    from .features import Features
     from .memory import Memory
     from .transitions import GatePath, IretPath, SyscallPath
 
@@ -63,6 +65,7 @@ class Cpu(Operands):
 
     Attributes:
         q: TCG's live state as 64-bit words: ``q[RAX]`` … ``q[R15]``, ``q[RIP]``.
+        features: what the processor offers.
         cpl: the guest's privilege level, 0 to 3.
         sync_clock: brings the clock up to the instructions retired so far.
         emit: takes each `Event`, or None when nobody listens.
@@ -72,10 +75,11 @@ class Cpu(Operands):
 
     """
 
-    def __init__(self, engine: Engine, memory: Memory, clock: Clock) -> None:
+    def __init__(self, engine: Engine, memory: Memory, clock: Clock, features: Features = DEFAULT_FEATURES) -> None:
         self.engine = engine
         self.memory = memory
         self.clock = clock
+        self.features = features
         self.q = engine.q
         self.d = engine.d
         self.syscall_path: SyscallPath | None = None

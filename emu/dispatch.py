@@ -70,7 +70,9 @@ class Dispatch:
             self._by_size[size].clear()
         insn = decode(code, size)
         handler = HANDLERS.get(insn.mnemonic)
-        if handler is None:
+        if insn.mnemonic in self.cpu.features.undefined:
+            handler = _undefined
+        elif handler is None:
             handler = _protected if insn.mnemonic in _OWN_FAULTS else _undefined
             # TCG refused it where no exception of the guest's can be meant: it is ours, and not written yet.
             if handler is _undefined and self.cpu.d[OLD_EXCEPTION] != NO_EXCEPTION:

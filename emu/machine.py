@@ -14,6 +14,7 @@ from .cpu import Cpu
 from .descriptors import FLAT_CODE64
 from .devices import Devices
 from .engine import Engine
+from .features import DEFAULT, BadFeatures
 from .memory import NOTHING, Memory
 from .registers import RAX, RBX, RIP, RSP
 from .runloop import RunLoop
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..guest.multiboot import Module
     from .devices import ConsolePorts
     from .events import Event
+    from .features import Features
     from .sinks import Sink
     from .stop import Stop
 
@@ -49,13 +51,17 @@ class Machine:
 
     """
 
-    def __init__(self, memory: int, console: ConsolePorts | None = None) -> None:
-        self.engine = Engine()
+    def __init__(self, memory: int, console: ConsolePorts | None = None, *, features: Features = DEFAULT) -> None:
         self.memory = Memory(memory)
+        if self.memory.limit > 1 << features.maxphyaddr:
+            raise BadFeatures(
+                f"{memory >> 20} MiB of memory do not fit into {features.maxphyaddr}-bit physical addresses"
+            )
+        self.engine = Engine()
         self.memory.attach(self.engine)
         self.clock = Clock()
-        self.cpu = Cpu(self.engine, self.memory, self.clock)
-        self.devices = Devices(self.clock, console, memory)
+        self.cpu = Cpu(self.engine, self.memory, self.clock, features)
+        self.devices = Devices(self.clock, console, memory, features)
         self.cpu.devices = self.devices
         self.traps = Traps(self.cpu)
         self.traps.pending.attach(self.devices)

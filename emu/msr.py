@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.address import canonical
 from ..mmu.registers import CR0, EFER
+from . import msr_index as index
 from .faults import GP
 from .registers import FS, GS, U64
 
@@ -14,44 +15,56 @@ if TYPE_CHECKING:
 
     from .cpu import Cpu
 
-_TSC, _APIC_BASE, _TSC_ADJUST, _DEADLINE = 0x10, 0x1B, 0x3B, 0x6E0
-_EFER, _FS_BASE, _GS_BASE, _PKRS, _XSS = 0xC0000080, 0xC0000100, 0xC0000101, 0x6E1, 0xDA0
-_PAT: Final = 0x277
 _PAT_RESET: Final = 0x0007040600070406
-_MTRR_CAP, _MTRR_DEF = 0xFE, 0x2FF
-_EFER_KNOWN: Final = EFER.SCE.mask | EFER.LME.mask | EFER.LMA.mask | EFER.NXE.mask
 
 
 class Plain:
-    """A register that only keeps its value: a reset value, the bits that may be set, and whether it is an address."""
+    """A register that only keeps its value.
 
-    def __init__(self, reset: int = 0, mask: int = U64, *, address: bool = False) -> None:
-        self.reset, self.mask, self.address = reset, mask, address
+    Attributes:
+        reset: its value at reset.
+        mask: the bits that may be set.
+        address: it is a linear address, and takes canonical ones only.
+        physical: it holds a physical address, and takes MAXPHYADDR bits of `mask`.
+
+    """
+
+    def __init__(self, reset: int = 0, mask: int = U64, *, address: bool = False, physical: bool = False) -> None:
+        self.reset, self.mask, self.address, self.physical = reset, mask, address, physical
 
 
 PLAIN: Final[dict[int, Plain]] = {
-    0xC0000081: Plain(),  # STAR
-    0xC0000082: Plain(address=True),  # LSTAR
-    0xC0000083: Plain(address=True),  # CSTAR
-    0xC0000084: Plain(mask=0xFFFFFFFF),  # SFMASK
-    0xC0000102: Plain(address=True),  # KERNEL_GS_BASE
-    0xC0000103: Plain(mask=0xFFFFFFFF),  # TSC_AUX
-    0x174: Plain(mask=0xFFFFFFFF),  # SYSENTER_CS
-    0x175: Plain(address=True),
-    0x176: Plain(address=True),
-    0x1A0: Plain(1, 0x4_01C5_1889),  # MISC_ENABLE: fast strings …
-    0x1D9: Plain(mask=0),  # DEBUGCTL: no LBR, no BTF
-    0x8B: Plain(0, U64),  # BIOS_SIGN_ID
-    **{0x200 + i: Plain(mask=0xFFFFFFFFFFF07 if not i & 1 else 0xFFFFFFFFFF800) for i in range(16)},  # MTRR_PHYS…
-    **{n: Plain() for n in (0x250, 0x258, 0x259, *range(0x268, 0x270))},  # MTRR_FIX…
-    _MTRR_DEF: Plain(0xC06, 0xCFF),
+    index.IA32_STAR: Plain(),
+    index.IA32_LSTAR: Plain(address=True),
+    index.IA32_CSTAR: Plain(address=True),
+    index.IA32_FMASK: Plain(mask=0xFFFFFFFF),
+    index.IA32_KERNEL_GS_BASE: Plain(address=True),
+    index.IA32_TSC_AUX: Plain(mask=0xFFFFFFFF),
+    index.IA32_SYSENTER_CS: Plain(mask=0xFFFFFFFF),
+    index.IA32_SYSENTER_ESP: Plain(address=True),
+    index.IA32_SYSENTER_EIP: Plain(address=True),
+    index.IA32_MISC_ENABLE: Plain(1, 0x4_01C5_1889),  # fast strings …
+    index.IA32_DEBUGCTL: Plain(mask=0),  # no LBR, no BTF
+    index.IA32_BIOS_SIGN_ID: Plain(),
+    **{index.IA32_MTRR_PHYSBASE0 + i: Plain(mask=0xFFFFFFFFFFF07, physical=True) for i in range(0, 16, 2)},
+    **{index.IA32_MTRR_PHYSBASE0 + i: Plain(mask=0xFFFFFFFFFF800, physical=True) for i in range(1, 16, 2)},  # …MASK
+    **{number: Plain() for number in index.MTRR_FIX},
+    index.IA32_MTRR_DEF_TYPE: Plain(0xC06, 0xCFF),
 }
-# Read-only: MTRRCAP (8 variable, fixed), PLATFORM_ID, PLATFORM_INFO, MCG_CAP, MCG_STATUS
-_CONSTANT: Final = {_MTRR_CAP: 0x508, 0x17: 0, 0xCE: 25 << 8, 0x179: 0, 0x17A: 0}
+# Read-only: eight variable MTRRs and the fixed ones; no machine-check banks.
+_CONSTANT: Final = {
+    index.IA32_MTRRCAP: 0x508,
+    index.IA32_PLATFORM_ID: 0,
+    index.MSR_PLATFORM_INFO: 25 << 8,
+    index.IA32_MCG_CAP: 0,
+    index.IA32_MCG_STATUS: 0,
+}
 
 
 def read(cpu: Cpu, msr: int) -> int:
-    """Read an MSR."""
+    """Read an MSR; #GP(0) where there is none, or the processor's features have none."""
+    if msr in cpu.features.no_msrs:
+        raise GP(0)
     plain = PLAIN.get(msr)
     if plain is not None:
         return cpu.msr.get(msr, plain.reset)
@@ -60,7 +73,7 @@ def read(cpu: Cpu, msr: int) -> int:
     special = _READ.get(msr)
     if special is not None:
         return special(cpu)
-    if 0x800 <= msr <= 0x83F:
+    if index.IA32_X2APIC_FIRST <= msr <= index.IA32_X2APIC_LAST:
         value: int | None = cpu.devices.lapic.msr_read(msr)
         if value is not None:
             return value
@@ -69,9 +82,13 @@ def read(cpu: Cpu, msr: int) -> int:
 
 def write(cpu: Cpu, msr: int, value: int) -> None:
     """Write an MSR; #GP(0) on a reserved bit, or an address that is not canonical."""
+    if msr in cpu.features.no_msrs:
+        raise GP(0)
     plain = PLAIN.get(msr)
     if plain is not None:
         if (plain.address and not canonical(value)) or (not plain.address and value & ~plain.mask):
+            raise GP(0)
+        if plain.physical and value >> cpu.features.maxphyaddr:
             raise GP(0)
         cpu.msr[msr] = value
         cpu.forget_transitions()
@@ -80,13 +97,13 @@ def write(cpu: Cpu, msr: int, value: int) -> None:
     if special is not None:
         special(cpu, value)
         return
-    if 0x800 <= msr <= 0x83F and cpu.devices.lapic.msr_write(msr, value):
+    if index.IA32_X2APIC_FIRST <= msr <= index.IA32_X2APIC_LAST and cpu.devices.lapic.msr_write(msr, value):
         return
     raise GP(0)
 
 
 def _write_efer(cpu: Cpu, value: int) -> None:
-    if value & ~_EFER_KNOWN or ((value ^ cpu.efer) & EFER.LME.mask and cpu.cr0 & CR0.PG.mask):
+    if value & ~cpu.features.efer or ((value ^ cpu.efer) & EFER.LME.mask and cpu.cr0 & CR0.PG.mask):
         raise GP(0)
     old = cpu.efer
     cpu.set_efer(value & ~EFER.LMA.mask | old & EFER.LMA.mask)
@@ -111,12 +128,12 @@ def _read_tsc(cpu: Cpu) -> int:
 def _write_tsc(cpu: Cpu, value: int) -> None:
     delta = value - _read_tsc(cpu)
     cpu.tsc_offset += delta
-    cpu.msr[_TSC_ADJUST] = cpu.msr.get(_TSC_ADJUST, 0) + delta & U64
+    cpu.msr[index.IA32_TSC_ADJUST] = cpu.msr.get(index.IA32_TSC_ADJUST, 0) + delta & U64
 
 
 def _write_tsc_adjust(cpu: Cpu, value: int) -> None:
-    cpu.tsc_offset += value - cpu.msr.get(_TSC_ADJUST, 0)
-    cpu.msr[_TSC_ADJUST] = value
+    cpu.tsc_offset += value - cpu.msr.get(index.IA32_TSC_ADJUST, 0)
+    cpu.msr[index.IA32_TSC_ADJUST] = value
 
 
 def _write_pkrs(cpu: Cpu, value: int) -> None:
@@ -128,7 +145,7 @@ def _write_pkrs(cpu: Cpu, value: int) -> None:
 def _write_pat(cpu: Cpu, value: int) -> None:
     if any(value >> 8 * i & 0xFF not in {0, 1, 4, 5, 6, 7} for i in range(8)):
         raise GP(0)
-    cpu.msr[_PAT] = value
+    cpu.msr[index.IA32_PAT] = value
 
 
 def _write_apic_base(cpu: Cpu, value: int) -> None:
@@ -148,28 +165,28 @@ def _ignore(_cpu: Cpu, value: int) -> None:
 
 
 _READ: Final[dict[int, Callable[[Cpu], int]]] = {
-    _TSC: _read_tsc,
-    _APIC_BASE: lambda cpu: int(cpu.devices.lapic.base),
-    _TSC_ADJUST: lambda cpu: cpu.msr.get(_TSC_ADJUST, 0),
-    _DEADLINE: lambda cpu: int(cpu.devices.lapic.deadline_tsc),
-    _EFER: lambda cpu: cpu.efer,
-    _FS_BASE: lambda cpu: cpu.segment_base(FS),
-    _GS_BASE: lambda cpu: cpu.segment_base(GS),
-    _PKRS: lambda cpu: cpu.pkrs,
-    _PAT: lambda cpu: cpu.msr.get(_PAT, _PAT_RESET),
-    _XSS: lambda cpu: cpu.xss,
+    index.IA32_TIME_STAMP_COUNTER: _read_tsc,
+    index.IA32_APIC_BASE: lambda cpu: int(cpu.devices.lapic.base),
+    index.IA32_TSC_ADJUST: lambda cpu: cpu.msr.get(index.IA32_TSC_ADJUST, 0),
+    index.IA32_TSC_DEADLINE: lambda cpu: int(cpu.devices.lapic.deadline_tsc),
+    index.IA32_EFER: lambda cpu: cpu.efer,
+    index.IA32_FS_BASE: lambda cpu: cpu.segment_base(FS),
+    index.IA32_GS_BASE: lambda cpu: cpu.segment_base(GS),
+    index.IA32_PKRS: lambda cpu: cpu.pkrs,
+    index.IA32_PAT: lambda cpu: cpu.msr.get(index.IA32_PAT, _PAT_RESET),
+    index.IA32_XSS: lambda cpu: cpu.xss,
 }
 _WRITE: Final[dict[int, Callable[[Cpu, int], None]]] = {
-    _TSC: _write_tsc,
-    _APIC_BASE: _write_apic_base,
-    _TSC_ADJUST: _write_tsc_adjust,
-    _DEADLINE: lambda cpu, value: cpu.devices.lapic.set_deadline(value),
-    _EFER: _write_efer,
-    _FS_BASE: _write_base(FS),
-    _GS_BASE: _write_base(GS),
-    _PKRS: _write_pkrs,
-    _PAT: _write_pat,
-    _XSS: _write_xss,
-    0x17A: _ignore,
-    0x79: lambda _cpu, _value: None,  # a microcode update: there is none to take
+    index.IA32_TIME_STAMP_COUNTER: _write_tsc,
+    index.IA32_APIC_BASE: _write_apic_base,
+    index.IA32_TSC_ADJUST: _write_tsc_adjust,
+    index.IA32_TSC_DEADLINE: lambda cpu, value: cpu.devices.lapic.set_deadline(value),
+    index.IA32_EFER: _write_efer,
+    index.IA32_FS_BASE: _write_base(FS),
+    index.IA32_GS_BASE: _write_base(GS),
+    index.IA32_PKRS: _write_pkrs,
+    index.IA32_PAT: _write_pat,
+    index.IA32_XSS: _write_xss,
+    index.IA32_MCG_STATUS: _ignore,
+    index.IA32_BIOS_UPDT_TRIG: lambda _cpu, _value: None,  # a microcode update: there is none to take
 }

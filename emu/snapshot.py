@@ -18,6 +18,7 @@ from attrs import asdict
 
 from . import layout
 from .descriptors import Segment, Table
+from .features import Features
 
 if TYPE_CHECKING:
     from typing import IO
@@ -48,6 +49,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
     pages = sorted(p for p in ram if memory.ram[p << 12 : (p << 12) + _PAGE] != _ZERO)
     header = {
         "memory": memory.size,
+        "features": asdict(cpu.features),
         "cycles": machine.clock.cycles,
         "cpu": {name: getattr(cpu, name) for name in PLAIN},
         "msr": sorted(cpu.msr.items()),
@@ -58,7 +60,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
         "devices": machine.devices.save(),
         "pages": pages,
     }
-    text = json.dumps(header, sort_keys=True).encode()
+    text = json.dumps(header, sort_keys=True, default=sorted).encode()
     file.write(MAGIC + struct.pack("<Q", len(text)) + text)
     squeeze = zlib.compressobj(1)
     for page in pages:
@@ -84,7 +86,7 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
     """Make the machine that a snapshot describes."""
     header = read_header(file)
     try:
-        machine = kind(header["memory"], console)
+        machine = kind(header["memory"], console, features=Features(**header["features"]))
         _load_pages(machine, header["pages"], file)
         _load_cpu(machine.cpu, header)
         machine.clock.cycles = header["cycles"]

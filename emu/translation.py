@@ -45,7 +45,6 @@ _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _new: Final = tuple.__new__
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
-MAXPHYADDR: Final = 52
 
 
 class Translation(Contexts):
@@ -90,7 +89,10 @@ class Translation(Contexts):
         else:
             mode, root = Mode.BITS32, cpu.cr3 & 0xFFFFF000
         fetch_bit = bool((nxe and cr4 & CR4.PAE.mask) or cr4 & CR4.SMEP.mask)
-        masks = reserved_bits(mode, nxe=nxe, maxphyaddr=MAXPHYADDR) if mode else ()
+        features = cpu.features
+        # Without PSE-36, a 4 MiB page has 32 bits of address.
+        width = 32 if mode is Mode.BITS32 and "pse36" not in features else features.maxphyaddr
+        masks = reserved_bits(mode, nxe=nxe, maxphyaddr=width, page1g="pdpe1gb" in features) if mode else ()
         self.paging = Paging(mode, root, masks, fetch_bit, bool(cr4 & CR4.PSE.mask), cpu.pdptes)
         self._walk4 = walker(self.memory, self.paging) if mode is _LEVEL4 else None
         self._globals = bool(cr4 & CR4.PGE.mask)
@@ -340,6 +342,6 @@ class Translation(Contexts):
         read = self.memory.read64
         entries = read(at), read(at + 8), read(at + 16), read(at + 24)
         for entry in entries:
-            if entry & 1 and entry & reserved_pdpte(MAXPHYADDR):
+            if entry & 1 and entry & reserved_pdpte(self.cpu.features.maxphyaddr):
                 raise GP(0)
         self.cpu.pdptes = entries

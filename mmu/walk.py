@@ -134,8 +134,8 @@ class Paging(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int) -> tuple[int, ...]:
-    """Give `Paging.reserved` for a mode."""
+def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int, page1g: bool = True) -> tuple[int, ...]:
+    """Give `Paging.reserved` for a mode; `page1g` says that there are pages of 1 GiB."""
     masks = [0] * 9
     if mode is Mode.BITS32:
         masks[6] = reserved32(_PS, pse=True, maxphyaddr=maxphyaddr)
@@ -146,6 +146,8 @@ def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int) -> tuple[int, ...]:
             masks[level + 4 * large] = reserved(
                 level, large=large and level in {2, 3}, nxe=nxe, maxphyaddr=maxphyaddr, pae=pae
             )
+    if not page1g:
+        masks[7] |= _PS
     masks[0] = _PS | masks[1] | masks[2] | masks[3] | masks[4]
     return tuple(masks)
 

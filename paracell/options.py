@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .emu.features import Features
+
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _PAGE: Final = 4096
 LEAST_MEMORY: Final = 8 << 20
@@ -68,6 +70,26 @@ class Number(click.ParamType[int]):
         return number
 
 
+class Cpu(click.ParamType["Features"]):
+    """A processor: ``MODEL[,+FEATURE][,-FEATURE][,maxphyaddr=BITS]``; ``help`` lists them and ends the command."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Features:
+        """Parse it."""
+        from .emu import features
+
+        if isinstance(value, features.Features):
+            return value
+        if value == "help":
+            click.echo(features.listing())
+            raise click.exceptions.Exit(0)
+        try:
+            return features.parse(value)
+        except features.BadFeatures as error:
+            self.fail(str(error), param, ctx)
+
+
 def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the options that `run` and `boot` share."""
 
@@ -76,6 +98,15 @@ def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[...,
             click.option("--snapshot", metavar="FILE", help="Save the whole machine to FILE when it stops."),
             click.option("--stats", is_flag=True, help="End with a table of the boundary events on stderr."),
             click.option("--trace", metavar="FILE", help="Write every event to FILE (.jsonl or .pftrace)."),
+            click.option(
+                "--cpu",
+                type=Cpu(),
+                default="pks",
+                show_default=True,
+                metavar="MODEL[,+F][,-F]",
+                is_eager=True,
+                help="Processor, with features added and taken away; 'help' lists them.",
+            ),
             click.option("--append", default="", metavar="S", help="Kernel command line."),
             click.option(
                 "--memory",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from .console import Console, interruptible, unedited, watched
+from .emu.features import DEFAULT
 from .output import whole_file
 from .problem import FAILED, SIGNALLED, Problem
 from .progress import Progress
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import IO
 
+    from .emu.features import Features
     from .emu.machine import Machine
     from .emu.stop import Stop
     from .guest.elf import Symbol
@@ -48,6 +50,7 @@ class Job:
         symbols: names of further ELF files, each with a function that gives its symbols.
         paracell: whether the image is the ParaCell host.
         container: whether a terminal's keys, Ctrl-C among them, are for the program inside.
+        cpu: the processor's features.
 
     """
 
@@ -58,6 +61,7 @@ class Job:
     symbols: Sequence[tuple[str, Callable[[], Iterable[Symbol]]]] = ()
     paracell: bool = False
     container: bool = False
+    cpu: Features = DEFAULT
 
 
 @frozen
@@ -79,7 +83,7 @@ def run_machine(job: Job, outputs: Outputs) -> Outcome:
         from .emu.machine import Machine
 
         console = Console()
-        machine = Machine(job.memory, console)
+        machine = Machine(job.memory, console, features=job.cpu)
         machine.load(job.image, job.cmdline, job.modules)
         for name, symbols in job.symbols:
             machine.symbols.add(name, symbols)

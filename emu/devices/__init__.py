@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import TSC_HZ
+from ..features import DEFAULT
+from ..memory import APIC_PAGE
 from .exit import Exit
 from .fwcfg import FwCfg
 from .lapic import Lapic
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ..clock import Clock
+    from ..features import Features
 
 _COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ = 0x3F8, 0x2F8, 4, 3, 0
-_APIC: Final = 0xFEE00000
 
 
 class ConsolePorts(Protocol):
@@ -101,7 +103,7 @@ class Devices:
 
     """
 
-    def __init__(self, clock: Clock, console: ConsolePorts | None, memory: int) -> None:
+    def __init__(self, clock: Clock, console: ConsolePorts | None, memory: int, features: Features = DEFAULT) -> None:
         self._clock = clock
         self.console = console or NoConsole()
         self.on_change: Callable[[], None] = lambda: None
@@ -112,7 +114,7 @@ class Devices:
         self.com2 = Uart(_COM2, lambda data: write(1, data), self.console.control, lambda: True, self.changed)
         self.pic = Pic()
         self.pit = Pit(clock)
-        self.lapic = Lapic(clock, self.changed)
+        self.lapic = Lapic(clock, self.changed, features)
         self.fwcfg = FwCfg(memory)
         self._ports: dict[int, Port] = {}
         for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, Exit(self._end)):
@@ -148,13 +150,13 @@ class Devices:
 
     def mmio_read(self, address: int, _size: int) -> int:
         """Read device memory: the local APIC's page, or all ones."""
-        if address >> 12 == _APIC >> 12 and self.lapic.mapped:
+        if address >> 12 == APIC_PAGE >> 12 and self.lapic.mapped:
             return self.lapic.mmio_read(address & 0xFFF)
         return 0xFFFFFFFF
 
     def mmio_write(self, address: int, _size: int, value: int) -> None:
         """Write device memory."""
-        if address >> 12 == _APIC >> 12:
+        if address >> 12 == APIC_PAGE >> 12:
             self.lapic.mmio_write(address & 0xFFF, value)
 
     # ---- time -------------------------------------------------------------------------------------------------

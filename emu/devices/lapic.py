@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..features import DEFAULT
+from ..memory import APIC_PAGE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..clock import Clock
+    from ..features import Features
 
 ENABLE, X2APIC, BSP = 1 << 11, 1 << 10, 1 << 8
-_BASE: Final = 0xFEE00000
 _ID, _VERSION, _TPR, _PPR, _EOI, _LDR, _DFR, _SVR = 2, 3, 8, 0xA, 0xB, 0xD, 0xE, 0xF
 _ISR, _TMR, _IRR, _ESR, _ICR, _ICR2 = 0x10, 0x18, 0x20, 0x28, 0x30, 0x31
 _LVT_TIMER, _LVT_LINT0, _LVT_LINT1, _LVT_ERROR = 0x32, 0x35, 0x36, 0x37
@@ -20,6 +23,7 @@ _SOFT_ENABLE: Final = 1 << 8
 _LVT_MASK: Final = {
     0x32: 0x710FF, 0x33: 0x117FF, 0x34: 0x117FF, 0x35: 0x1F7FF, 0x36: 0x1F7FF, 0x37: 0x110FF,
 }  # fmt: skip
+_MODE: Final = 17  # in the timer's LVT entry
 _ONE_SHOT, _PERIODIC, _DEADLINE = range(3)
 _READABLE: Final = (
     {_ID, _VERSION, _TPR, _PPR, _LDR, _SVR, _ESR, _ICR, _INITIAL, _CURRENT, _DIVIDE}
@@ -45,9 +49,13 @@ class Lapic:
 
     FIELDS: Final = ("base", "tpr", "isr", "irr", "nmi", "timer_start", "deadline_tsc", "due")
 
-    def __init__(self, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, changed: Callable[[], None], features: Features = DEFAULT) -> None:
         self._clock, self._changed = clock, changed
-        self.base = _BASE | ENABLE | BSP
+        self._base_known = APIC_PAGE | ENABLE | BSP | (X2APIC if "x2apic" in features else 0)
+        self._lvt_mask = dict(_LVT_MASK)
+        if "tsc-deadline" not in features:
+            self._lvt_mask[_LVT_TIMER] &= ~(_DEADLINE << _MODE)
+        self.base = APIC_PAGE | ENABLE | BSP
         self.tsc_offset: Callable[[], int] = lambda: 0
         self._reset()
 
@@ -74,7 +82,7 @@ class Lapic:
 
     def set_base(self, value: int) -> bool:
         """Write IA32_APIC_BASE; False where the transition is illegal, or a reserved bit is set."""
-        if value & ~(0xFFFFFFFFFF000 | ENABLE | X2APIC | BSP) or value & 0xFFFFFFFFFF000 != _BASE:
+        if value & ~self._base_known or value & APIC_PAGE != APIC_PAGE:
             return False
         old = self.base & (ENABLE | X2APIC)
         new = value & (ENABLE | X2APIC)
@@ -121,7 +129,7 @@ class Lapic:
             value >> 32
             or (register in {_EOI, _ESR} and value)
             or (register == _TPR and value >> 8)
-            or (register in _LVT_MASK and value & ~(_LVT_MASK[register] & ~0x1000))
+            or (register in _LVT_MASK and value & ~(self._lvt_mask[register] & ~0x1000))
             or (register == _SELF and value >> 8)
             or (register == _SVR and value & ~0x11FF)
         ):
@@ -162,7 +170,7 @@ class Lapic:
             self._registers[_DIVIDE] = value & 0xB
             self._arm()
         elif register in _LVT_MASK:
-            self._registers[register] = value & _LVT_MASK[register] | (0 if self._enabled() else _MASKED)
+            self._registers[register] = value & self._lvt_mask[register] | (0 if self._enabled() else _MASKED)
             if register == _LVT_TIMER:
                 self._arm()
         elif register == _SVR:
@@ -203,7 +211,7 @@ class Lapic:
     # ---- timer ------------------------------------------------------------------------------------------------
 
     def _mode(self) -> int:
-        return self._registers[_LVT_TIMER] >> 17 & 3
+        return self._registers[_LVT_TIMER] >> _MODE & 3
 
     def _divisor(self) -> int:
         code = self._registers[_DIVIDE]

@@ -11,7 +11,7 @@ from ...mmu.address import canonical
 from ...mmu.registers import CR0, CR4, EFER
 from ..events import Kind
 from ..faults import GP, UD, Unimplemented
-from ..registers import CS, RIP, U64
+from ..registers import CS
 from ..table import instruction
 
 if TYPE_CHECKING:
@@ -22,16 +22,8 @@ _PE, _WP, _ET, _PG = CR0.PE.mask, CR0.WP.mask, CR0.ET.mask, CR0.PG.mask
 _CR0_KNOWN: Final = 0xE005003F
 _CR0_FLUSH: Final = _PE | _PG | _WP
 _NW, _CD = CR0.NW.mask, CR0.CD.mask
-_PAE, _PCIDE, _PGE, _SMEP, _PKE = CR4.PAE.mask, CR4.PCIDE.mask, CR4.PGE.mask, CR4.SMEP.mask, CR4.PKE.mask
-# Everything that CPUID offers, and nothing else (VMXE, SMXE, LA57, CET, LAM … are reserved here).
-CR4_KNOWN: Final = (
-    CR4.VME.mask | CR4.PVI.mask | CR4.TSD.mask | CR4.DE.mask | CR4.PSE.mask | _PAE | CR4.MCE.mask | _PGE
-    | CR4.PCE.mask | CR4.OSFXSR.mask | CR4.OSXMMEXCPT.mask | CR4.UMIP.mask | CR4.FSGSBASE.mask | _PCIDE
-    | CR4.OSXSAVE.mask | _SMEP | CR4.SMAP.mask | _PKE | CR4.PKS.mask
-)  # fmt: skip
+_PAE, _PCIDE, _PGE, _SMEP = CR4.PAE.mask, CR4.PCIDE.mask, CR4.PGE.mask, CR4.SMEP.mask
 _LME, _LMA = EFER.LME.mask, EFER.LMA.mask
-MAXPHYADDR: Final = 52
-_CR3_RESERVED: Final = U64 & ~((1 << MAXPHYADDR) - 1)
 _NO_FLUSH: Final = 1 << 63
 
 
@@ -120,7 +112,7 @@ def load_cr3(cpu: Cpu, value: int) -> None:
     if cpu.cr4 & _PCIDE:
         keep = bool(value & _NO_FLUSH)
         value &= ~_NO_FLUSH
-    if value & _CR3_RESERVED and cpu.long_mode:
+    if value >> cpu.features.maxphyaddr and cpu.long_mode:
         raise GP(0)
     if cpu.cr0 & _PG and cpu.cr4 & _PAE and not cpu.long_mode:
         cpu.translation.load_pdptes(value)
@@ -134,7 +126,7 @@ def load_cr4(cpu: Cpu, value: int) -> None:
     """Check and load CR4."""
     old = cpu.cr4
     changed = value ^ old
-    if value & ~CR4_KNOWN:
+    if value & ~cpu.features.cr4:
         raise GP(0)
     if changed & _PAE and cpu.long_mode:
         raise GP(0)
@@ -206,6 +198,3 @@ def hlt(cpu: Cpu, insn: Insn) -> None:
     cpu.interrupt_shadow = False
     cpu.event(Kind.HLT)
     cpu.engine.stop()
-
-
-__all__ = ["CR4_KNOWN", "RIP", "load_cr0", "load_cr3", "load_cr4"]

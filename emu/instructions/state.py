@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import msr, xsave
-from ..cpuid import XSAVE_COMPONENTS, cpuid
+from ..cpuid import cpuid
 from ..events import Kind
 from ..faults import GP, NM, UD
 from ..registers import RAX, RBX, RCX, RDX, U32
@@ -67,7 +67,7 @@ def xgetbv(cpu: Cpu, insn: Insn) -> None:
     """XGETBV: XCR0, or with ECX = 1 what of it is in use."""
     _require_xsave(cpu)
     which = cpu.q[RCX] & U32
-    if which > 1:
+    if which > ("xgetbv1" in cpu.features):
         raise GP(0)
     _put_wide(cpu, cpu.xcr0 & xsave.in_use(cpu) if which else cpu.xcr0)
     cpu.next(insn)
@@ -78,7 +78,7 @@ def xsetbv(cpu: Cpu, insn: Insn) -> None:
     """XSETBV: XCR0 must keep x87, and name nothing that is not there."""
     _require_xsave(cpu)
     value = _wide(cpu)
-    if cpu.cpl or cpu.q[RCX] & U32 or not value & xsave.X87 or value & ~XSAVE_COMPONENTS:
+    if cpu.cpl or cpu.q[RCX] & U32 or not value & xsave.X87 or value & ~cpu.features.xcr0:
         raise GP(0)
     cpu.xcr0 = value
     cpu.next(insn)

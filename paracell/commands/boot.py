@@ -12,6 +12,8 @@ from ..options import machine_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..emu.features import Features
+
 
 @click.command("boot")
 @click.argument("image")
@@ -20,7 +22,14 @@ if TYPE_CHECKING:
 )
 @machine_options("1G")
 def command(
-    image: str, modules: Sequence[str], memory: int, append: str, trace: str | None, stats: bool, snapshot: str | None
+    image: str,
+    modules: Sequence[str],
+    memory: int,
+    append: str,
+    cpu: Features,
+    trace: str | None,
+    stats: bool,
+    snapshot: str | None,
 ) -> int:
     """Boot IMAGE, a multiboot-1 or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
     from ..guest import image as images
@@ -30,4 +39,4 @@ def command(
 
     files = [Module(posixpath.basename(name), read_regular(name)) for name in modules]
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    return exit_status(run_machine(Job(images.load(image), files, append, memory), outputs), shifted=True)
+    return exit_status(run_machine(Job(images.load(image), files, append, memory, cpu=cpu), outputs), shifted=True)

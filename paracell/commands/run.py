@@ -11,6 +11,8 @@ from ..options import Variable, machine_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..emu.features import Features
+
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option(
@@ -31,6 +33,7 @@ def command(
     environment: Sequence[str],
     memory: int,
     append: str,
+    cpu: Features,
     trace: str | None,
     stats: bool,
     snapshot: str | None,
@@ -56,5 +59,6 @@ def command(
         *(image.load(container.image), container.modules, line, memory, container.symbols),
         paracell=runtime == "paracell",
         container=True,
+        cpu=cpu,
     )
     return exit_status(run_machine(job, outputs), shifted=False)
