@@ -29,8 +29,8 @@ static const u8 one_byte[256] = {
 
 /* After 0f. */
 static u8 two_bytes(u8 op) {
-    if (op == 0x04 || op == 0x0a || op == 0x0c || op == 0x0f || (op >= 0x24 && op <= 0x27) || op == 0x36 || op == 0x39 ||
-        (op >= 0x3b && op <= 0x3f) || op == 0x7a || op == 0x7b || op == 0xa6 || op == 0xa7)
+    if (op == 0x04 || op == 0x0a || op == 0x0c || op == 0x0f || (op >= 0x20 && op <= 0x27) || op == 0x36 || op == 0x39 ||
+        (op >= 0x3b && op <= 0x3f) || (op >= 0x78 && op <= 0x7b) || op == 0xa6 || op == 0xa7)
         return X;
     if (op >= 0x80 && op <= 0x8f)
         return D;
@@ -62,20 +62,28 @@ static u32 modrm_length(const u8 *at, const u8 *end) {
     return n + (mod == 1 ? 1 : 4);
 }
 
+static bool is_prefix(u8 byte) {
+    return byte == 0x66 || byte == 0x67 || byte == 0xf0 || byte == 0xf2 || byte == 0xf3 || byte == 0x2e || byte == 0x36 ||
+           byte == 0x3e || byte == 0x26 || byte == 0x64 || byte == 0x65;
+}
+
 u32 instruction_length(const u8 *code, u64 left, u32 *distance) {
     const u8 *at = code, *end = code + MIN(left, 15UL);
     bool small = false, wide = false;
     u8 form;
 
     *distance = 0;
-    while (at < end && (*at == 0x66 || *at == 0x67 || *at == 0xf0 || *at == 0xf2 || *at == 0xf3 || *at == 0x2e ||
-                        *at == 0x36 || *at == 0x3e || *at == 0x26 || *at == 0x64 || *at == 0x65)) {
+    while (at < end && is_prefix(*at)) {
         if (*at == 0x67)
             return 0;           /* 32-bit addresses: not in code that we know */
         small |= *at++ == 0x66;
     }
-    if (at < end && (*at & 0xf0) == 0x40)
+    if (at < end && (*at & 0xf0) == 0x40) {
         wide = *at++ & 8;
+        if (at < end && (is_prefix(*at) || (*at & 0xf0) == 0x40))
+            return 0;           /* only the REX prefix immediately before the opcode counts: not in code that we know */
+    }
+    small &= !wide;
     if (at + 1 >= end && !(at < end && !one_byte[*at]))
         return 0;
     u8 op = *at++, map = 0;
@@ -97,6 +105,8 @@ u32 instruction_length(const u8 *code, u64 left, u32 *distance) {
         form = one_byte[op];
     if (form & X)
         return 0;
+    if (small && !map && form == D && (op == 0xe8 || op == 0xe9 || (op >= 0x80 && op <= 0x8f)))
+        return 0;               /* a near branch: 32 bits on Intel, 16 on AMD */
     if (form & M) {
         u8 reg = at < end ? *at >> 3 & 7 : 0;
         u32 n = modrm_length(at, end);

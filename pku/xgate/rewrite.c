@@ -122,8 +122,28 @@ static bool site_at(u64 va, u64 end) {
     return va + 1 < end && *text_byte(va) == 0x0f && *text_byte(va + 1) == 0x05;
 }
 
+/* Another instruction that begins at `at` and reaches beyond `va`: a prefix before `va`, say. */
+static bool reaches_into(u64 at, u64 va) {
+    u8 code[15];
+    u32 distance;
+
+    if (!is_instruction(at))
+        return false;
+    for (u64 i = 0; i < sizeof code; i++)
+        code[i] = (u8)user_word(at + i, 1);
+    return at + instruction_length(code, sizeof code, &distance) > va;
+}
+
+/* The five bytes before the SYSCALL are MOV and nothing else, however they are reached. */
 static bool rewritable(u64 va, u64 start) {
-    return va - 5 >= start && va - 5 < va && is_instruction(va) && is_instruction(va - 5) && *text_byte(va - 5) == 0xb8;
+    u64 mov = va - 5;
+
+    if (mov < start || mov > va || !is_instruction(va) || !is_instruction(mov) || *text_byte(mov) != 0xb8)
+        return false;
+    for (u64 at = mov - 14; at < va; at++)
+        if (at != mov && (at < mov ? reaches_into(at, mov) : is_instruction(at)))
+            return false;
+    return true;
 }
 
 void rewrite(u64 va, u64 size) {
