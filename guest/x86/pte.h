@@ -22,11 +22,12 @@ typedef u64 pte_t;
 /* An entry of the upper levels lets everything through: the leaves decide. */
 #define PTE_TABLE (PTE_P | PTE_W | PTE_U | PTE_A)
 
+#define LOWER_HALF (1UL << 47)          /* its end */
 #define TABLE_ENTRIES 512UL
 #define TABLE_LEVELS 4
 
 /* What one entry of a table at this level covers, and which entry covers `va`. */
 static inline u64 level_span(int level) { return PAGE_SIZE << 9 * (level - 1); }
-static inline u64 level_index(u64 va, int level) { return va / level_span(level) % TABLE_ENTRIES; }
+static inline u64 level_index(u64 va, int level) { return va >> (PAGE_SHIFT + 9 * (level - 1)) & (TABLE_ENTRIES - 1); }
 
 #endif

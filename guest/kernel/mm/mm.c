@@ -6,6 +6,7 @@
 #include "slab.h"
 #include "task/process.h"
 #include "vm.h"
+#include "walk.h"
 
 /* One that never runs. */
 static struct mm *mm_bare(void) {
@@ -30,30 +31,36 @@ struct mm *mm_create(void) {
     return mm;
 }
 
+struct copy { struct pte_run theirs, ours; bool shared, failed; };
+
+static bool copy_page(u64 va, pte_t *from, void *arg) {
+    struct copy *c = arg;
+    pte_t entry = *from, *to;
+
+    if (!entry)
+        return true;
+    if (!(to = pte_make(c->ours.mm, va))) {
+        c->failed = true;
+        return false;
+    }
+    if (!c->shared && entry & PTE_W)
+        run_set(&c->theirs, va, from, entry &= ~PTE_W);
+    page_get(entry & PTE_ADDRESS);
+    run_set(&c->ours, va, to, entry);
+    c->ours.mm->pages++;
+    return true;
+}
+
 /* A private page that could be written is read-only in both from here on. */
 static bool copy_pages(struct mm *old, struct mm *new, const struct vma *v) {
-    struct pte_run theirs, ours;
-    bool done = true;
+    struct copy c = {.shared = v->shared};
 
-    run_begin(&theirs, old);
-    run_begin(&ours, new);
-    for (u64 va = pte_next_table(old, v->start, v->end); va < v->end && done;) {
-        pte_t *from = pte_find(old, va), *to = *from ? pte_make(new, va) : NULL, entry = *from;
-        if (to) {
-            if (!v->shared && entry & PTE_W)
-                run_set(&theirs, va, from, entry &= ~PTE_W);
-            page_get(entry & PTE_ADDRESS);
-            run_set(&ours, va, to, entry);
-            new->pages++;
-        }
-        done = to || !entry;
-        va += PAGE_SIZE;
-        if (!(va & (512 * PAGE_SIZE - 1)))
-            va = pte_next_table(old, va, v->end);
-    }
-    run_end(&theirs);
-    run_end(&ours);
-    return done;
+    run_begin(&c.theirs, old);
+    run_begin(&c.ours, new);
+    walk(old->root, v->start, v->end, &(struct visitor){.leaf = copy_page}, &c);
+    run_end(&c.theirs);
+    run_end(&c.ours);
+    return !c.failed;
 }
 
 struct mm *mm_copy(struct mm *old) {

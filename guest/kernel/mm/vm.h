@@ -65,7 +65,6 @@ u8 *text_page(u64 va);                                  /* for the platform: a p
 /* pagetable.c */
 pte_t *pte_find(struct mm *, u64 va);                   /* the leaf entry, or NULL if its table is missing */
 pte_t *pte_make(struct mm *, u64 va);                   /* … made if missing; NULL without memory */
-u64 pte_next_table(struct mm *, u64 va, u64 end);       /* the first address ≥ va that has a leaf table, or end */
 void tables_free(struct mm *);
 
 /* A run of consecutive entries that the platform is told of at once. */

@@ -5,6 +5,7 @@
 #include "page.h"
 #include "slab.h"
 #include "vm.h"
+#include "walk.h"
 
 #define STACK_MAX (60UL << 20)
 #define STACK_GAP (256 * PAGE_SIZE)             /* so that it does not run into what is below */
@@ -140,24 +141,25 @@ static int isolate(struct mm *mm, u64 start, u64 end) {
     return error ? error : split(mm, end);
 }
 
+static bool zap(u64 va, pte_t *slot, void *arg) {
+    struct pte_run *run = arg;
+    pte_t old = *slot;
+
+    if (old & PTE_ADDRESS) {
+        run_set(run, va, slot, 0);
+        run_drop(run, old & PTE_ADDRESS);
+        run->mm->pages--;
+    }
+    return true;
+}
+
 /* Take the pages away; the ranges stay. */
 void vma_zap(struct mm *mm, u64 start, u64 end) {
     struct pte_run run;
 
     mm->most = MAX(mm->most, mm->pages);
     run_begin(&run, mm);
-    for (u64 va = pte_next_table(mm, start, end); va < end;) {
-        pte_t *slot = pte_find(mm, va);
-        if (*slot & PTE_ADDRESS) {
-            pte_t old = *slot;
-            run_set(&run, va, slot, 0);
-            run_drop(&run, old & PTE_ADDRESS);
-            mm->pages--;
-        }
-        va += PAGE_SIZE;
-        if (!(va & (512 * PAGE_SIZE - 1)))
-            va = pte_next_table(mm, va, end);
-    }
+    walk(mm->root, start, end, &(struct visitor){.leaf = zap}, &run);
     run_end(&run);
 }
 
@@ -189,19 +191,22 @@ static pte_t with_rights(pte_t entry, u32 prot, u8 key) {
     return entry;
 }
 
-static void protect_pages(struct mm *mm, u64 start, u64 end, u32 prot, u8 key) {
-    struct pte_run run;
+struct protection { struct pte_run run; u32 prot; u8 key; };
 
-    run_begin(&run, mm);
-    for (u64 va = pte_next_table(mm, start, end); va < end;) {
-        pte_t *slot = pte_find(mm, va);
-        if (*slot && with_rights(*slot, prot, key) != *slot)
-            run_set(&run, va, slot, with_rights(*slot, prot, key));
-        va += PAGE_SIZE;
-        if (!(va & (512 * PAGE_SIZE - 1)))
-            va = pte_next_table(mm, va, end);
-    }
-    run_end(&run);
+static bool protect(u64 va, pte_t *slot, void *arg) {
+    struct protection *p = arg;
+
+    if (*slot && with_rights(*slot, p->prot, p->key) != *slot)
+        run_set(&p->run, va, slot, with_rights(*slot, p->prot, p->key));
+    return true;
+}
+
+static void protect_pages(struct mm *mm, u64 start, u64 end, u32 prot, u8 key) {
+    struct protection p = {.prot = prot, .key = key};
+
+    run_begin(&p.run, mm);
+    walk(mm->root, start, end, &(struct visitor){.leaf = protect}, &p);
+    run_end(&p.run);
 }
 
 int vma_protect(struct mm *mm, u64 start, u64 end, u32 prot, int key) {
