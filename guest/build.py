@@ -112,12 +112,12 @@ DECLARED: Final = (
     Image(
         "paracell-host.elf",
         (
-            *("guest/host/*.c", "pku/xgate/defence.c"),
+            *("guest/host/core/*.c", "guest/host/paracell/*.c", "pku/xgate/defence.c"),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             _X86,
         ),
-        "guest/host/host.ld",
-        ("guest/host", "guest/x86", "guest/kernel", "pku/xgate"),
+        "guest/host/core/host.ld",
+        ("guest/host/core", "guest/host/paracell", "guest/x86", "guest/kernel", "pku/xgate"),
     ),
     Image(
         "hostile.elf",
