@@ -7,7 +7,9 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
+
+from .prefixes import legacy_prefixes, legal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,21 +132,8 @@ def _in_out(code: bytes, mode: int) -> Insn | None:
     return Insn(name, length, operands, 8 * word, 8 if mode == 64 else 4, rep=False, bytes=code[:length])
 
 
-_LEGACY_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
 _LONGEST: Final = 15  # bytes of an instruction
-
-
-def _legacy_prefixes(code: bytes) -> int:
-    """Count the legacy prefixes that `code` begins with."""
-    return next((at for at, byte in enumerate(code) if byte not in _LEGACY_PREFIXES), len(code))
-
-
-def prefixes(code: bytes, mode: int) -> int:
-    """Count the prefixes that an instruction begins with, REX ones too."""
-    count = _legacy_prefixes(code)
-    while mode == 64 and count < len(code) and code[count] & 0xF0 == 0x40:
-        count += 1 + _legacy_prefixes(code[count + 1 :])
-    return count
+_PADDING: Final = (b"\x00", b"\xc0", b"\x08", b"\x18", b"\x38")  # ModRM bytes that some instruction takes
 
 
 def disassemble(code: bytes, address: int, mode: int) -> Iterator[tuple[int, int, str, str]]:
@@ -152,11 +141,9 @@ def disassemble(code: bytes, address: int, mode: int) -> Iterator[tuple[int, int
     end = address
     for at, size, mnemonic, text in _disassembler(mode).disasm_lite(code, address):
         end = at + size
-        first = at - address
-        if 0xF0 in code[first : first + _legacy_prefixes(code[first : first + size])] and not mnemonic.startswith(
-            "lock"
-        ):
-            mnemonic = "invalid"  # noqa: PLW2901  (Capstone lets LOCK PAUSE pass)
+        if not legal(code[at - address :], mnemonic, text):
+            yield at, size, "invalid", ""
+            return
         yield at, size, mnemonic, text
     if end < address + len(code):
         yield end, 1, "invalid", ""
@@ -188,26 +175,45 @@ def _disassembler(mode: int) -> Any:
 
 
 def _capstone_decode(code: bytes, mode: int) -> Insn:
+    if mode == 16 and (insn := _invpcid16(code)) is not None:
+        return insn
     found = next(_disassembler(mode).disasm(code, 0, 1), None)
-    locked = 0xF0 in code[: _legacy_prefixes(code)]
-    if found is None or (locked and not found.mnemonic.startswith("lock ")):
+    if found is None or not legal(code, found.mnemonic, found.op_str):
         name = "too_long" if _too_long(code, mode) else "invalid"
         return Insn(name, 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
     operands = tuple(_operand(found, o) for o in found.operands)
-    name, rep = found.mnemonic, False
-    for prefix in ("repne ", "rep ", "repe ", "lock "):
-        if name.startswith(prefix):
-            rep = prefix != "lock "
-            name = name.removeprefix(prefix)
+    before, _, name = found.mnemonic.rpartition(" ")
+    rep = before.startswith("rep")
     opsize = _opsize(found, mode)
     return Insn(
         _mnemonic(name, operands, found), found.size, operands, opsize, found.addr_size, rep, bytes(found.bytes)
     )
 
 
+def _invpcid16(code: bytes) -> Insn | None:
+    """Decode INVPCID in 16-bit code, whose prefix Capstone takes for an operand size, as MOVZX with the same operands."""
+    at = legacy_prefixes(code)
+    if code[at : at + 3] != b"\x0f\x38\x82" or 0x66 not in code[:at]:
+        return None
+    insn = _capstone_decode(code[:at] + b"\x0f\xb6" + code[at + 3 :], 16)
+    if insn.mnemonic != "movzx":
+        return None
+    length = insn.length + 1
+    operands = insn.operands[0], evolve(insn.operands[1], size=16)
+    return evolve(insn, mnemonic="invpcid", length=length, operands=operands, bytes=code[:length])
+
+
+def incomplete(code: bytes, mode: int) -> bool:
+    """Tell whether `code`, which ends early, is the beginning of an instruction only."""
+    if decode(code, mode).mnemonic != "invalid":
+        return False
+    longer = (decode(code + pad * _LONGEST, mode) for pad in _PADDING)
+    return any(insn.mnemonic != "invalid" and insn.length > len(code) for insn in longer)
+
+
 def _too_long(code: bytes, mode: int) -> bool:
     """Tell whether fifteen bytes are the beginning of an instruction that is longer (SDM "Instruction Prefixes": #GP)."""
-    count = _legacy_prefixes(code)
+    count = legacy_prefixes(code)
     if len(code) < _LONGEST or not count:
         return False
     if count == _LONGEST:

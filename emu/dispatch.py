@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from . import instructions as _instructions  # noqa: F401  (registers the handlers)
-from .decode import Insn, decode
+from .decode import Insn, decode, incomplete
 from .faults import GP, UD, Unimplemented
-from .registers import OLD_EXCEPTION, RIP
+from .registers import OLD_EXCEPTION, RIP, U64
 from .table import HANDLERS
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ class Dispatch:
         if at is not None and at & 4095 <= 4096 - _LONGEST:
             self._where[rip] = at
             translation.where_pages.add(linear >> 12)
+        if len(code) < _LONGEST and incomplete(code, translation.code_size):
+            fault = translation.fetch_fault(linear + len(code) & U64)
+
+            def cut_off(_cpu: Cpu, _insn: Insn) -> None:
+                raise fault
+
+            return cut_off, Insn.plain("invalid", code)
         return self.decoded.get(code) or self._decode(translation.code_size, code)
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:

@@ -29,7 +29,7 @@ class Pending:
         attention_at: the virtual cycle at which `deliver` has something to do.
         deadline: the virtual cycle at which a device wants attention, or `NEVER`.
         interrupt, nmi: an interrupt or an NMI waits.
-        stepping: RFLAGS.TF is set for our own single step out of an interrupt shadow; the guest does not see it.
+        stepping: RFLAGS.TF is set for our own single step; the guest does not see it.
         exact: retired instructions are counted now.
 
     """
@@ -95,7 +95,7 @@ class Pending:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""
         cpu = self.cpu
         if cpu.interrupt_shadow:
-            self._step_out_of_shadow()
+            self.step()  # interrupts are looked at again after one more instruction
             return
         if self.nmi and not cpu.nmi_blocked:
             self.nmi = False
@@ -112,8 +112,8 @@ class Pending:
         cpu.event(Kind.INTERRUPT, vector)
         interrupt(cpu, vector)
 
-    def _step_out_of_shadow(self) -> None:
-        """Run exactly one more instruction before interrupts are looked at: TCG's own single step does it."""
+    def step(self) -> None:
+        """Have TCG run exactly one more instruction, by its own single step, which the guest does not see."""
         cpu = self.cpu
         if self.stepping or cpu.q[EFLAGS] & TF:
             return

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from .dispatch import Dispatch
 
 _PREFIXES: Final = rb"[\x26\x2e\x36\x3e\x64-\x67\xf2\xf3\x40-\x4f]"
-# With a prefix the length that Unicorn adds to RIP, or that an INT n had, is not known afterwards: these run in Python.
-_PREFIXED: Final = _PREFIXES + rb"(?:\x0f[\x05\x34\xa2]|[\xcc-\xce])"
+# With a prefix the length that Unicorn adds to RIP, or that an INT n had, is not known afterwards: these run in Python.  FXSAVE,
+# VMREAD and their neighbours are undefined with some prefixes.
+_PREFIXED: Final = _PREFIXES + rb"(?:\x0f[\x05\x34\xa2\xae\x78\x79]|[\xcc-\xce])"
 # TCG runs LOCK with what cannot be locked, which is #UD.  POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID
 # read TCG's tables; IN and OUT check no permission.  A string of INS or OUTS would be a call for each element.  A null SS at
 # ring 1 takes TCG to ring 0.  In 64-bit code TCG cuts RSP to 32 bits where RETF and IRET have no REX.W.
-_ALL: Final = rb"\xf0|\xf1|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED
+_ALL: Final = rb"\xf0|\xf1|\x0f\xb2|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED
 _KERNEL: Final = re.compile(
-    _ALL + rb"|[\x9d\x9c]|\x0f[\x00-\x03\xb2\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]"
-    rb"|\xf3[\x40-\x4f\x66\x67]*[\x6c-\x6f]",
+    _ALL + rb"|[\x9d\x9c]|\x0f[\x00-\x03\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]"
+    rb"|[\xf2\xf3][\x40-\x4f\x66\x67]*[\x6c-\x6f]",
     re.DOTALL,
 )
 _USER: Final = re.compile(_ALL + rb"|[\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
@@ -37,7 +38,9 @@ _BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)
 _ALWAYS: Final = frozenset(
     {"lss", "sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1", "invalid"}
 )
-_STRINGS: Final = frozenset(f"rep {way}{size}" for way in ("ins", "outs") for size in "bwd")
+_STRINGS: Final = frozenset(
+    f"{rep} {way}{size}" for rep in ("rep", "repne") for way in ("ins", "outs") for size in "bwd"
+)
 _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
@@ -67,9 +70,15 @@ def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int
     if not pattern.search(code):
         return
     for at, size, mnemonic, text in disassemble(code, address, mode):
-        if mnemonic in wanted or (mnemonic == "mov" and text.startswith("ss,")) or size > _PLAIN_SIZE.get(mnemonic, 15):
+        name = mnemonic.rpartition(" ")[2]
+        if (
+            name in wanted
+            or mnemonic in wanted
+            or (name == "mov" and text.startswith("ss,"))
+            or size > _PLAIN_SIZE.get(name, 15)
+        ):
             yield at
-        if mnemonic.startswith(_ENDS):
+        if name.startswith(_ENDS):
             return
 
 

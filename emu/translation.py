@@ -29,7 +29,7 @@ from ..mmu.walk import (
 from . import layout
 from .contexts import IDENTITY, Contexts, Slot
 from .events import Kind
-from .faults import GP, PF, Fault
+from .faults import GP, PF, Fault, Unimplemented
 from .memory import APIC_PAGE, NOTHING
 from .smc import CodePages
 
@@ -257,6 +257,13 @@ class Translation(Contexts):
             return None
         pa = entry & ~0xFFF | gva & 0xFFF
         return pa if self.memory.is_ram(pa) else None
+
+    def fetch_fault(self, gva: int) -> Fault:
+        """Give the fault of fetching at an address that `fetch` has refused."""
+        entry = self._walk(gva, EXEC)
+        if entry >= 0:
+            raise Unimplemented(f"code outside RAM, at {gva:#x}")
+        return self.page_fault(Refusal(entry, gva, EXEC))
 
     def explain(self, gva: int, need: int, *, user: bool | None = None) -> Walk:
         """Walk once more, for a reader: the steps, and the entry and bit that decided."""

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..mmu.address import PAGE
 from ..mmu.rights import EXEC
 from . import fastpath
-from .decode import Insn, decode, prefixes
+from .decode import Insn, decode, incomplete
 from .dispatch import NO_EXCEPTION, Dispatch
 from .events import Kind
 from .exceptions import deliver, software_interrupt
 from .faults import DB, Fault, Unimplemented
 from .pending import Pending
+from .prefixes import prefixes
 from .registers import EFLAGS, ERROR_CODE, IS_INT, OLD_EXCEPTION, RF, RIP, TF, U64
 from .sensitive import SensitiveSites
 from .table import HANDLERS
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _CPUID: Final = Insn.plain("cpuid", b"\x0f\xa2")
 _TF_RF: Final = TF | RF
 _BS: Final = 1 << 14  # in DR6
+_LONGEST: Final = 15  # bytes of an instruction
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # INT clears TF before it could trap, INT1 is no single step; behind SYSCALL and SYSENTER TCG itself looks whether TF is still set.
 _OWN_STEP: Final = frozenset({"int", "int3", "into", "int1", "syscall", "sysenter"})
@@ -221,14 +224,24 @@ class Traps:
         return engine.run(rip, count)
 
     def is_own(self, refusal: Refusal) -> bool:
-        """Tell whether a refused fill was the guest's own doing.
+        """Tell whether a refused fill is a page fault of the instruction at RIP.
 
-        When the counting hook goes, Unicorn looks up the address of everything that was counted: fetches that nobody made.
+        TCG translates a block before it runs any of it, and across a page's border: a refused fetch may belong to an instruction
+        further on.  Then TCG is to run the next one alone, so that in the end RIP stands where the fault is.  And when
+        the counting hook goes, Unicorn looks up the address of everything that was counted: fetches that nobody made.
         """
         if refusal.need != EXEC:
             return True
         cpu = self.cpu
-        return 0 <= refusal.gva - cpu.linear_rip < 16
+        ahead = refusal.gva - cpu.linear_rip
+        if not ahead:
+            return True
+        if not 0 < ahead <= PAGE:
+            return False
+        if ahead < _LONGEST and incomplete(cpu.code_at(cpu.q[RIP], ahead), cpu.translation.code_size):
+            return True
+        self.pending.step()
+        return False
 
     def step_over_store(self) -> None:
         """Finish a MOV to a device that stopped TCG: all that is left of it is to move RIP on."""

@@ -25,14 +25,17 @@ _NW, _CD = CR0.NW.mask, CR0.CD.mask
 _PAE, _PCIDE, _PGE, _SMEP = CR4.PAE.mask, CR4.PCIDE.mask, CR4.PGE.mask, CR4.SMEP.mask
 _LME, _LMA = EFER.LME.mask, EFER.LMA.mask
 _NO_FLUSH: Final = 1 << 63
+_CONTROL_REGISTERS: Final = frozenset({0, 2, 3, 4, 8})
 
 
 @instruction("mov_from_cr")
 def mov_from_cr(cpu: Cpu, insn: Insn) -> None:
     """MOV r, CRn."""
     target, source = insn.operands
-    cpu.require_ring0()
     number = source.number
+    if number not in _CONTROL_REGISTERS:
+        raise UD
+    cpu.require_ring0()
     if number == 0:
         value = cpu.cr0
     elif number == 2:
@@ -41,10 +44,8 @@ def mov_from_cr(cpu: Cpu, insn: Insn) -> None:
         value = cpu.cr3
     elif number == 4:
         value = cpu.cr4
-    elif number == 8:
-        value = cpu.cr8
     else:
-        raise UD
+        value = cpu.cr8
     cpu.q[target.number] = value if cpu.code64 else value & 0xFFFFFFFF
     cpu.next(insn)
 
@@ -54,7 +55,7 @@ def mov_to_cr(cpu: Cpu, insn: Insn) -> None:
     """MOV CRn, r."""
     target, source = insn.operands
     number = target.number
-    if number not in {0, 2, 3, 4, 8}:
+    if number not in _CONTROL_REGISTERS:
         raise UD
     cpu.require_ring0()
     value = cpu.q[source.number]

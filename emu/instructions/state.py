@@ -57,6 +57,12 @@ def wrmsr(cpu: Cpu, insn: Insn) -> None:
     cpu.event(Kind.MSR, number, 1, value, cost=cpu.costs.msr)
 
 
+@instruction("rdpmc")
+def rdpmc(_cpu: Cpu, _insn: Insn) -> None:
+    """RDPMC: #GP(0) for a counter that is not there, and CPUID offers none."""
+    raise GP(0)
+
+
 def _require_xsave(cpu: Cpu) -> None:
     if not cpu.cr4 & _OSXSAVE:
         raise UD
