@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _CPUID: Final = Insn.plain("cpuid", b"\x0f\xa2")
 _TF_RF: Final = TF | RF
 _BS: Final = 1 << 14  # in DR6
+_STRING_PORTS: Final = frozenset({b"\x6c", b"\x6d", b"\x6e", b"\x6f"})
 _LONGEST: Final = 15  # bytes of an instruction
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # INT clears TF before it could trap, INT1 is no single step; behind SYSCALL and SYSENTER TCG itself looks whether TF is still set.
@@ -152,9 +153,15 @@ class Traps:
             cpu.fail(error)
 
     def _leave_block(self) -> None:
-        """Nothing can be delivered in the middle of a block: leave it at its end if something waits."""
+        """Nothing can be delivered in the middle of a block: leave it at its end if something waits.
+
+        TCG would begin INS and OUTS anew, which have their access to memory still before them: then the next event will do.
+        """
         if self._clock.cycles >= self.pending.attention_at:
-            self.cpu.engine.stop_after_block()
+            cpu = self.cpu
+            code = cpu.code_at(self._q[RIP])
+            if code[prefixes(code, cpu.translation.code_size) :][:1] not in _STRING_PORTS:
+                cpu.engine.stop_after_block()
 
     # ---- work -------------------------------------------------------------------------------------------------
 

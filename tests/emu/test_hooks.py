@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.emu.machine import Machine
-from paracell.emu.registers import RAX, RCX, RDI, RIP
+from paracell.emu.registers import RAX, RCX, RDI, RDX, RIP
 from paracell.emu.stop import Reason
 
 from .world import CODE, GDT, World
@@ -126,3 +126,10 @@ def test_decoded_instructions_are_not_kept_without_end(world: World) -> None:
     world.cpu.q[RIP] = 0x60000
     assert world.machine.run().reason is Reason.EXIT
     assert all(len(known) <= 1 << 14 for known in world.machine.traps.dispatch._by_size.values())
+
+
+@pytest.mark.parametrize("code", ["6c", "6d", "666d", "486d"])
+def test_ins_as_the_first_instruction_ends(world: World, code: str) -> None:
+    world.cpu.q[RDX], world.cpu.q[RDI] = 0x3FD, DATA
+    run(world, code)
+    assert world.cpu.q[RDI] > DATA
