@@ -33,6 +33,7 @@ class Checkpoint:
         self._segments = list(cpu.segments)
         self._tables: tuple[Any, ...] = (cpu.pdptes, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr)
         self._cycles = machine.clock.cycles
+        self._tsc_adjust = cpu.tsc.adjust
         self._devices = machine.devices.save()
         self._ram = bytes(memory.ram)
         self._tables_frames = frozenset(_table_frames(cpu.cr3 & _FRAME, memory.words, 4))
@@ -63,6 +64,7 @@ class Checkpoint:
         cpu.segments[:] = self._segments
         cpu.pdptes, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr = self._tables
         machine.clock.cycles = self._cycles
+        cpu.tsc.adjust = self._tsc_adjust
         machine.devices.load(self._devices)
         machine.forget_events()
         cpu.forget_transitions()

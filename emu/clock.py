@@ -1,8 +1,13 @@
-"""Virtual time: a count of cycles that only the machine's own doings advance."""
+"""Virtual time: a count of cycles that only the machine's own doings advance, and the time-stamp counter that shows it to the guest."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from ..mmu.address import U64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TSC_HZ: Final = 2_500_000_000
 
@@ -17,3 +22,41 @@ class Clock:
 
     def __init__(self) -> None:
         self.cycles = 0
+
+
+class Tsc:
+    """The time-stamp counter (SDM "Time-Stamp Counter", "Time-Stamp Counter Adjustment").
+
+    It is the clock plus IA32_TSC_ADJUST: a write to either MSR changes both by the same amount.  Whoever reads it brings the clock up
+    to date first (`Cpu.sync_clock`).
+
+    Attributes:
+        adjust: IA32_TSC_ADJUST, 64 bits.
+        offset: the VMCS's TSC offset while a guest runs, else 0; no VMX sets it yet.  Software sees it, devices do not.
+        on_write: called when software has set the counter: a deadline may have come nearer.
+
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.adjust = 0
+        self.offset = 0
+        self.on_write: Callable[[], None] = lambda: None
+
+    def read(self) -> int:
+        """Give what RDTSC, RDTSCP and RDMSR read."""
+        return self._clock.cycles + self.adjust + self.offset & U64
+
+    def write(self, value: int) -> None:
+        """Set the counter, as WRMSR to IA32_TIME_STAMP_COUNTER does; a TSC offset has no part in this."""
+        self.set_adjust(value - self._clock.cycles & U64)
+
+    def set_adjust(self, value: int) -> None:
+        """Write IA32_TSC_ADJUST."""
+        self.adjust = value
+        self.on_write()
+
+    def cycle_of(self, target: int) -> int:
+        """Give the virtual cycle at which the counter equals or exceeds `target`: this one, if it does so already."""
+        cycles = self._clock.cycles
+        return cycles + max(target - (cycles + self.adjust & U64), 0)

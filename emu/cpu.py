@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
 from .breakpoints import Breakpoints
+from .clock import Clock, Tsc
 from .cost import DEFAULT
 from .descriptors import FLAT_CODE32, FLAT_DATA32, UNUSABLE, Segment, Table
 from .events import Event, Kind, Who
@@ -45,7 +46,6 @@ from .translation import Translation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .clock import Clock
     from .engine import Engine
     from .features import Features
     from .memory import Memory
@@ -65,6 +65,7 @@ class Cpu(Operands):
 
     Attributes:
         q: TCG's live state as 64-bit words: ``q[RAX]`` … ``q[R15]``, ``q[RIP]``.
+        tsc: the time-stamp counter.
         features: what the processor offers.
         cpl: the guest's privilege level, 0 to 3.
         sync_clock: brings the clock up to the instructions retired so far.
@@ -80,6 +81,7 @@ class Cpu(Operands):
         self.memory = memory
         self.clock = clock
         self.features = features
+        self.tsc = Tsc(clock)
         self.q = engine.q
         self.d = engine.d
         self.syscall_path: SyscallPath | None = None
@@ -112,7 +114,7 @@ class Cpu(Operands):
         self.ldtr = Segment(0, 0, 0xFFFF, 0x82)
         self.tr = Segment(0, 0, 0xFFFF, 0x8B)
         self.segments: list[Segment] = [FLAT_DATA32] * 6
-        self.tsc_offset = 0
+        self.tsc.adjust = self.tsc.offset = 0
         self.nmi_blocked = False
         self.interrupt_shadow = False  # the instruction after STI or MOV SS: interrupts wait
         self.halted = False

@@ -61,7 +61,7 @@ class Machine:
         self.memory.attach(self.engine)
         self.clock = Clock()
         self.cpu = Cpu(self.engine, self.memory, self.clock, features)
-        self.devices = Devices(self.clock, console, memory, features)
+        self.devices = Devices(self.clock, console, memory, tsc=self.cpu.tsc, features=features)
         self.cpu.devices = self.devices
         self.traps = Traps(self.cpu)
         self.traps.pending.attach(self.devices)

@@ -122,18 +122,22 @@ def _write_base(number: int) -> Callable[[Cpu, int], None]:
 
 def _read_tsc(cpu: Cpu) -> int:
     cpu.sync_clock()
-    return cpu.clock.cycles + cpu.tsc_offset & U64
+    return cpu.tsc.read()
 
 
 def _write_tsc(cpu: Cpu, value: int) -> None:
-    delta = value - _read_tsc(cpu)
-    cpu.tsc_offset += delta
-    cpu.msr[index.IA32_TSC_ADJUST] = cpu.msr.get(index.IA32_TSC_ADJUST, 0) + delta & U64
+    cpu.sync_clock()
+    cpu.tsc.write(value)
 
 
 def _write_tsc_adjust(cpu: Cpu, value: int) -> None:
-    cpu.tsc_offset += value - cpu.msr.get(index.IA32_TSC_ADJUST, 0)
-    cpu.msr[index.IA32_TSC_ADJUST] = value
+    cpu.sync_clock()
+    cpu.tsc.set_adjust(value)
+
+
+def _write_deadline(cpu: Cpu, value: int) -> None:
+    cpu.sync_clock()
+    cpu.devices.lapic.set_deadline(value)
 
 
 def _write_pkrs(cpu: Cpu, value: int) -> None:
@@ -167,7 +171,7 @@ def _ignore(_cpu: Cpu, value: int) -> None:
 _READ: Final[dict[int, Callable[[Cpu], int]]] = {
     index.IA32_TIME_STAMP_COUNTER: _read_tsc,
     index.IA32_APIC_BASE: lambda cpu: int(cpu.devices.lapic.base),
-    index.IA32_TSC_ADJUST: lambda cpu: cpu.msr.get(index.IA32_TSC_ADJUST, 0),
+    index.IA32_TSC_ADJUST: lambda cpu: cpu.tsc.adjust,
     index.IA32_TSC_DEADLINE: lambda cpu: int(cpu.devices.lapic.deadline_tsc),
     index.IA32_EFER: lambda cpu: cpu.efer,
     index.IA32_FS_BASE: lambda cpu: cpu.segment_base(FS),
@@ -180,7 +184,7 @@ _WRITE: Final[dict[int, Callable[[Cpu, int], None]]] = {
     index.IA32_TIME_STAMP_COUNTER: _write_tsc,
     index.IA32_APIC_BASE: _write_apic_base,
     index.IA32_TSC_ADJUST: _write_tsc_adjust,
-    index.IA32_TSC_DEADLINE: lambda cpu, value: cpu.devices.lapic.set_deadline(value),
+    index.IA32_TSC_DEADLINE: _write_deadline,
     index.IA32_EFER: _write_efer,
     index.IA32_FS_BASE: _write_base(FS),
     index.IA32_GS_BASE: _write_base(GS),

@@ -31,7 +31,7 @@ MAGIC: Final = b"PCSNAP1\n"
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
 PLAIN: Final = (
-    "cpl", "iopl", "cr0", "cr2", "cr3", "cr4", "efer", "pkru", "pkrs", "xcr0", "xss", "dr", "tsc_offset",
+    "cpl", "iopl", "cr0", "cr2", "cr3", "cr4", "efer", "pkru", "pkrs", "xcr0", "xss", "dr",
     "nmi_blocked", "interrupt_shadow", "halted",
 )  # fmt: skip
 # What of TCG's own state is the guest's: integer and flag words, segments, x87, SSE.
@@ -51,6 +51,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
         "memory": memory.size,
         "features": asdict(cpu.features),
         "cycles": machine.clock.cycles,
+        "tsc_adjust": cpu.tsc.adjust,
         "cpu": {name: getattr(cpu, name) for name in PLAIN},
         "msr": sorted(cpu.msr.items()),
         "pdptes": cpu.pdptes,
@@ -90,6 +91,7 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
         _load_pages(machine, header["pages"], file)
         _load_cpu(machine.cpu, header)
         machine.clock.cycles = header["cycles"]
+        machine.cpu.tsc.adjust = header["tsc_adjust"]
         machine.devices.load(header["devices"])
         machine.devices.changed()
     except (KeyError, TypeError, ValueError, zlib.error) as error:

@@ -18,7 +18,7 @@ from .uart import Uart
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..clock import Clock
+    from ..clock import Clock, Tsc
     from ..features import Features
 
 _COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ = 0x3F8, 0x2F8, 4, 3, 0
@@ -103,7 +103,9 @@ class Devices:
 
     """
 
-    def __init__(self, clock: Clock, console: ConsolePorts | None, memory: int, features: Features = DEFAULT) -> None:
+    def __init__(
+        self, clock: Clock, console: ConsolePorts | None, memory: int, *, tsc: Tsc, features: Features = DEFAULT
+    ) -> None:
         self._clock = clock
         self.console = console or NoConsole()
         self.on_change: Callable[[], None] = lambda: None
@@ -114,7 +116,7 @@ class Devices:
         self.com2 = Uart(_COM2, lambda data: write(1, data), self.console.control, lambda: True, self.changed)
         self.pic = Pic()
         self.pit = Pit(clock)
-        self.lapic = Lapic(clock, self.changed, features)
+        self.lapic = Lapic(clock, tsc, self.changed, features)
         self.fwcfg = FwCfg(memory)
         self._ports: dict[int, Port] = {}
         for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, Exit(self._end)):

@@ -10,7 +10,7 @@ from ..memory import APIC_PAGE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..clock import Clock
+    from ..clock import Clock, Tsc
     from ..features import Features
 
 ENABLE, X2APIC, BSP = 1 << 11, 1 << 10, 1 << 8
@@ -19,6 +19,7 @@ _ISR, _TMR, _IRR, _ESR, _ICR, _ICR2 = 0x10, 0x18, 0x20, 0x28, 0x30, 0x31
 _LVT_TIMER, _LVT_LINT0, _LVT_LINT1, _LVT_ERROR = 0x32, 0x35, 0x36, 0x37
 _INITIAL, _CURRENT, _DIVIDE, _SELF = 0x38, 0x39, 0x3E, 0x3F
 _MASKED: Final = 1 << 16
+_SEND_ILLEGAL, _RECEIVED_ILLEGAL = 1 << 5, 1 << 6  # in ESR
 _SOFT_ENABLE: Final = 1 << 8
 _LVT_MASK: Final = {
     0x32: 0x710FF, 0x33: 0x117FF, 0x34: 0x117FF, 0x35: 0x1F7FF, 0x36: 0x1F7FF, 0x37: 0x110FF,
@@ -44,24 +45,26 @@ class Lapic:
         base: IA32_APIC_BASE.
         tpr: the task priority.
         nmi: an NMI waits.
+        errors: what a write to ESR will show there.
 
     """
 
-    FIELDS: Final = ("base", "tpr", "isr", "irr", "nmi", "timer_start", "deadline_tsc", "due")
+    FIELDS: Final = ("base", "tpr", "isr", "irr", "nmi", "errors", "timer_start", "deadline_tsc", "due")
 
-    def __init__(self, clock: Clock, changed: Callable[[], None], features: Features = DEFAULT) -> None:
-        self._clock, self._changed = clock, changed
+    def __init__(self, clock: Clock, tsc: Tsc, changed: Callable[[], None], features: Features = DEFAULT) -> None:
+        self._clock, self._tsc, self._changed = clock, tsc, changed
+        tsc.on_write = self._tsc_written
         self._base_known = APIC_PAGE | ENABLE | BSP | (X2APIC if "x2apic" in features else 0)
         self._lvt_mask = dict(_LVT_MASK)
         if "tsc-deadline" not in features:
             self._lvt_mask[_LVT_TIMER] &= ~(_DEADLINE << _MODE)
         self.base = APIC_PAGE | ENABLE | BSP
-        self.tsc_offset: Callable[[], int] = lambda: 0
         self._reset()
 
     def _reset(self) -> None:
         self.tpr = self.isr = self.irr = 0
         self.nmi = False
+        self.errors = 0
         self._registers = {_SVR: 0xFF, _DFR: 0xFFFFFFFF, _LDR: 0, _ESR: 0, _ICR: 0, _ICR2: 0, _INITIAL: 0, _DIVIDE: 0}
         self._registers |= dict.fromkeys(_LVT_MASK, _MASKED)
         self.timer_start = 0
@@ -161,17 +164,21 @@ class Lapic:
             self._registers[_ICR] = value & 0xCCFFF & ~0x1000
             self._send(value)
         elif register == _SELF:
-            self._raise(value & 0xFF)
+            self._raise(value & 0xFF, _SEND_ILLEGAL)
         elif register == _INITIAL:
-            self._registers[_INITIAL] = value
-            self.timer_start = self._clock.cycles
-            self._arm()
+            if self._mode() != _DEADLINE:  # there, such writes are ignored
+                self._registers[_INITIAL] = value
+                self.timer_start = self._clock.cycles
+                self._arm()
         elif register == _DIVIDE:
             self._registers[_DIVIDE] = value & 0xB
             self._arm()
         elif register in _LVT_MASK:
+            was = self._mode()
             self._registers[register] = value & self._lvt_mask[register] | (0 if self._enabled() else _MASKED)
             if register == _LVT_TIMER:
+                if (was == _DEADLINE) != (self._mode() == _DEADLINE):  # disarmed (SDM "TSC-Deadline Mode")
+                    self._registers[_INITIAL] = self.deadline_tsc = 0
                 self._arm()
         elif register == _SVR:
             self._registers[_SVR] = value & 0x11FF
@@ -179,7 +186,7 @@ class Lapic:
                 for lvt in _LVT_MASK:
                     self._registers[lvt] |= _MASKED
         elif register == _ESR:
-            self._registers[_ESR] = 0
+            self._registers[_ESR], self.errors = self.errors, 0
         elif register in {_LDR, _DFR, _ICR2}:
             self._registers[register] = value | (0x0FFFFFFF if register == _DFR else 0)
         self._changed()
@@ -198,15 +205,19 @@ class Lapic:
             return
         mode = value >> 8 & 7
         if mode in {0, 1}:
-            self._raise(value & 0xFF)
+            self._raise(value & 0xFF, _SEND_ILLEGAL)
         elif mode == 4:
             self.nmi = True
 
-    def _raise(self, vector: int) -> None:
-        if vector < 16:
-            self._registers[_ESR] |= 1 << 5
+    def _raise(self, vector: int, illegal: int = _RECEIVED_ILLEGAL) -> None:
+        """Request an interrupt; a vector below 16 is an error, and `illegal` which."""
+        if vector >= 16:
+            self.irr |= 1 << vector
             return
-        self.irr |= 1 << vector
+        self.errors |= illegal
+        lvt = self._registers[_LVT_ERROR]
+        if not lvt & _MASKED and lvt & 0xFF >= 16:
+            self.irr |= 1 << (lvt & 0xFF)
 
     # ---- timer ------------------------------------------------------------------------------------------------
 
@@ -229,7 +240,7 @@ class Lapic:
     def _arm(self) -> None:
         mode, initial = self._mode(), self._registers[_INITIAL]
         if mode == _DEADLINE:
-            self.due = self.deadline_tsc - self.tsc_offset() if self.deadline_tsc else None
+            self.due = self._tsc.cycle_of(self.deadline_tsc) if self.deadline_tsc else None
             return
         if not initial:
             self.due = None
@@ -245,6 +256,12 @@ class Lapic:
         self.deadline_tsc = tsc if self._mode() == _DEADLINE else 0
         self._arm()
         self._changed()
+
+    def _tsc_written(self) -> None:
+        """Software has set the TSC: a deadline comes at another cycle, or has come."""
+        if self.deadline_tsc:
+            self._arm()
+            self._changed()
 
     def service(self) -> None:
         """Let the timer fire if its time has come."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..faults import GP
+from ..msr_index import IA32_TSC_AUX
 from ..registers import RAX, RCX, RDX
 from ..table import instruction
 
@@ -13,14 +14,6 @@ if TYPE_CHECKING:
     from ..decode import Insn
 
 _TSD: Final = 1 << 2
-TSC_ADJUST: Final = 0x3B
-TSC_AUX: Final = 0xC0000103
-
-
-def tsc(cpu: Cpu) -> int:
-    """Give the time-stamp counter: virtual cycles, plus what the guest wrote to it."""
-    cpu.sync_clock()
-    return cpu.clock.cycles + cpu.tsc_offset & (1 << 64) - 1
 
 
 @instruction("rdtsc", "rdtscp")
@@ -28,11 +21,12 @@ def rdtsc(cpu: Cpu, insn: Insn) -> None:
     """RDTSC, RDTSCP: #GP at CPL > 0 with CR4.TSD."""
     if cpu.cpl and cpu.cr4 & _TSD:
         raise GP(0)
+    cpu.sync_clock()
     cpu.clock.cycles += cpu.costs.rdtsc
-    now = tsc(cpu)
+    now = cpu.tsc.read()
     q = cpu.q
     q[RAX] = now & 0xFFFFFFFF
     q[RDX] = now >> 32
     if insn.mnemonic == "rdtscp":
-        q[RCX] = cpu.msr.get(TSC_AUX, 0) & 0xFFFFFFFF
+        q[RCX] = cpu.msr.get(IA32_TSC_AUX, 0) & 0xFFFFFFFF
     cpu.next(insn)

@@ -344,3 +344,33 @@ def test_a_snapshot_carries_the_features() -> None:
     assert again.cpu.translation.cpu.features.maxphyaddr == 41
     machine.close()
     again.close()
+
+
+# ---- the time-stamp counter, as a guest sees it ------------------------------------------------------------------------
+
+
+def test_a_guest_that_writes_its_tsc_gets_its_deadline_in_time() -> None:
+    """TSC := 10^9, then a deadline 5,000 later: the timer fires about 5,000 cycles from then, not at cycle 10^9."""
+    guest = complete()
+    assert guest.machine is not None
+    cpu, lapic = guest.cpu, guest.machine.devices.lapic
+    lapic.mmio_write(0xF0, 0x1FF)
+    lapic.mmio_write(0x320, 2 << 17 | 0x40)
+    guest.gate(0x40, target=HANDLER + 0x20)
+    guest.memory.write(HANDLER + 0x20, b"\xf4")
+    assert guest.wrmsr(0x10, 10**9) is None
+    before = cpu.clock.cycles
+    assert guest.rdmsr(0x10) is None
+    assert 0 <= (cpu.q[RDX] << 32 | cpu.q[RAX]) - 10**9 <= cpu.clock.cycles - before
+    assert guest.rdmsr(0x3B) is None  # IA32_TSC_ADJUST says what was added
+    adjust = cpu.q[RDX] << 32 | cpu.q[RAX]
+    assert adjust + cpu.clock.cycles == cpu.tsc.read()
+    deadline = cpu.tsc.read() + 5000
+    due = deadline - adjust
+    guest.vector(
+        "0f30" + "6802020000" + "9d" + "ebfe", rcx=0x6E0, rax=deadline
+    )  # wrmsr; push 0x202; popf; jmp to itself
+    assert cpu.q[RIP] == HANDLER + 0x21
+    assert due <= cpu.clock.cycles < due + 2000
+    assert guest.wrmsr(0x3B, 0) is None  # and back: the counter is the clock again
+    assert cpu.tsc.read() == cpu.clock.cycles
