@@ -1,5 +1,6 @@
 # make demo   set everything up and run the first program in a container
 # make test   set everything up and run the tests
+# make quick  the same for the tests of the processor, which take less than a minute; CONTRIBUTING.md says what else there is
 # Needs Python 3.11 or later, and nothing else: no root, no compiler.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -9,8 +10,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TESTS  ?= tests
 PYTEST_FLAGS ?= -n 2
+QUICK  := $(addprefix tests/,emu mmu mmu_model pku loader)
 
-.PHONY: demo test images lint docs wheel clean
+.PHONY: demo test quick images lint docs wheel clean
 .DELETE_ON_ERROR:
 
 demo: images
@@ -18,6 +20,9 @@ demo: images
 
 test: images $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
+
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -q $(PYTEST_FLAGS) $(QUICK)
 
 images: $(VENV)/.base
 	$(BIN)/python guest/build.py
