@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "replay": "Make an attack that got through again, step by step.",
     "bench": "Measure the speed table.",
 }
+COMPLETE: Final = "_PARACELL_COMPLETE"  # set by a shell that asks for completions, as click's scripts have it
 
 
 class LazyGroup(click.Group):
@@ -59,6 +60,10 @@ def paracell() -> None:
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit status; what goes wrong is one line on stderr."""
+    if COMPLETE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(paracell, {}, "paracell", COMPLETE, os.environ[COMPLETE])
     try:
         # Not paracell.main(): it turns a broken pipe into an exit of its own.
         with paracell.make_context("paracell", list(arguments)) as context:

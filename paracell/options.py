@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from .completion import files, models
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -95,15 +97,20 @@ def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[...,
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
-            click.option("--snapshot", metavar="FILE", help="Save the whole machine to FILE when it stops."),
+            click.option(
+                "--snapshot", metavar="FILE", shell_complete=files, help="Save the whole machine to FILE when it stops."
+            ),
             click.option("--stats", is_flag=True, help="End with a table of the boundary events on stderr."),
-            click.option("--trace", metavar="FILE", help="Write every event to FILE (.jsonl or .pftrace)."),
+            click.option(
+                "--trace", metavar="FILE", shell_complete=files, help="Write every event to FILE (.jsonl or .pftrace)."
+            ),
             click.option(
                 "--cpu",
                 type=Cpu(),
                 default="pks",
                 show_default=True,
                 metavar="MODEL[,+F][,-F]",
+                shell_complete=models,
                 is_eager=True,
                 help="Processor, with features added and taken away; 'help' lists them.",
             ),

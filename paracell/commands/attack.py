@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completion import attacks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("attack")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of rows with name, refused, control_succeeds.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=attacks)
 def command(names: Sequence[str], *, as_json: bool) -> int:
     """Attack the container kernel and the host, with each defence and without.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completion import files
 from ..options import machine_options
 
 if TYPE_CHECKING:
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.command("boot")
-@click.argument("image")
+@click.argument("image", shell_complete=files)
 @click.option(
-    "--module", "modules", multiple=True, metavar="FILE", help="Put FILE beside the image; more than once if needed."
+    *("--module", "modules"),
+    multiple=True,
+    metavar="FILE",
+    shell_complete=files,
+    help="Put FILE beside the image; more than once if needed.",
 )
 @machine_options("1G")
 def command(

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from ..completion import files
+
 
 @click.command("replay")
-@click.argument("file")
+@click.argument("file", shell_complete=files)
 def command(file: str) -> int:
     """Make the try again that `paracell fuzz` saved in FILE, and print what it does, event by event.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completion import files, programs
 from ..options import Variable, machine_options
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="The container kernel at ring 0, or at ring 3 on protection keys above the ParaCell host.",
 )
-@click.option("--rootfs", metavar="DIR|TAR", help="The container's files.")
+@click.option("--rootfs", metavar="DIR|TAR", shell_complete=files, help="The container's files.")
 @click.option("--env", "environment", type=Variable(), multiple=True, metavar="K=V", help="Add to the environment.")
 @machine_options("256M")
-@click.argument("program")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARG]...")
+@click.argument("program", shell_complete=programs)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARG]...", shell_complete=files)
 def command(
     runtime: str,
     rootfs: str | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..completion import files
 from ..mmu.address import canonical
 from ..options import Number
 from ..problem import Problem
@@ -18,7 +19,7 @@ REFUSED = 1
 
 
 @click.command("walk")
-@click.argument("snapshot")
+@click.argument("snapshot", shell_complete=files)
 @click.argument("address", type=Number())
 @click.option("--user", is_flag=True, help="A user-mode access; else supervisor.")
 @click.option("--write", is_flag=True, help="A write; else a read.")

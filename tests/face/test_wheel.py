@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -62,6 +63,15 @@ def test_an_unpacked_wheel_runs_without_the_tree(wheel: Path, tmp_path: Path) ->
         [sys.executable, "-m", "paracell", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("paracell, version ")
+    completed = subprocess.run(
+        [sys.executable, "-m", "paracell"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "_PARACELL_COMPLETE": "bash_complete", "COMP_WORDS": "paracell run hel", "COMP_CWORD": "2"},
+    )
+    assert completed.stdout == "plain,hello\n"
     where = subprocess.run(
         [sys.executable, "-c", "import paracell.guest.elf as m; print(m.__file__)"],
         cwd=tmp_path,
