@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
-from .prefixes import legacy_prefixes, legal
+from .prefixes import legacy_prefixes, legal, prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,20 +133,35 @@ def _in_out(code: bytes, mode: int) -> Insn | None:
 
 
 _LONGEST: Final = 15  # bytes of an instruction
+_THREE_BYTE_MAPS: Final = frozenset({b"\x0f\x38", b"\x0f\x3a"})
+# Opcodes that want a further byte whatever it is: of a map, or the ModRM byte of a group, of UD0 and of UD1.
+_NEED_MORE: Final = frozenset(
+    bytes.fromhex(code) for code in ("", "0f", "0f38", "0f3a", "0f00", "0f01", "0fae", "0fc7", "0fb9", "0fff")
+)
+_CHOSEN: Final = frozenset({"rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "rdpid", "wbnoinvd"})
+_FAR_DIRECT: Final = frozenset({b"\x9a", b"\xea"})
 _PADDING: Final = (b"\x00", b"\xc0", b"\x08", b"\x18", b"\x38")  # ModRM bytes that some instruction takes
 
 
 def disassemble(code: bytes, address: int, mode: int) -> Iterator[tuple[int, int, str, str]]:
-    """Give (address, size, mnemonic, operands) of each instruction; the mnemonic ``invalid`` ends it where bytes are none."""
-    end = address
-    for at, size, mnemonic, text in _disassembler(mode).disasm_lite(code, address):
-        end = at + size
-        if not legal(code[at - address :], mnemonic, text):
-            yield at, size, "invalid", ""
-            return
-        yield at, size, mnemonic, text
-    if end < address + len(code):
-        yield end, 1, "invalid", ""
+    """Give (address, size, mnemonic, operands) of each instruction, by Capstone.
+
+    The mnemonic ``undecided`` stands for one that only `decode` knows; ``invalid`` ends it where bytes are no instruction.
+    """
+    at = address
+    while at < address + len(code):
+        for at, size, mnemonic, text in _disassembler(mode).disasm_lite(code[at - address :], at):  # noqa: B020
+            if not legal(code[at - address :], mnemonic, text):
+                yield at, size, "invalid", ""
+                return
+            yield at, size, mnemonic, text
+            at += size  # noqa: PLW2901
+        if at < address + len(code):
+            insn = decode(code[at - address : at - address + _LONGEST], mode)
+            yield at, insn.length, "invalid" if insn.mnemonic == "invalid" else "undecided", ""
+            if insn.mnemonic == "invalid":
+                return
+            at += insn.length
 
 
 def decode(code: bytes, mode: int) -> Insn:
@@ -178,6 +193,8 @@ def _capstone_decode(code: bytes, mode: int) -> Insn:
     if mode == 16 and (insn := _invpcid16(code)) is not None:
         return insn
     found = next(_disassembler(mode).disasm(code, 0, 1), None)
+    if found is None and 0x66 in code[: legacy_prefixes(code)] and (insn := _without_66(code, mode)) is not None:
+        return insn
     if found is None or not legal(code, found.mnemonic, found.op_str):
         name = "too_long" if _too_long(code, mode) else "invalid"
         return Insn(name, 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
@@ -190,10 +207,23 @@ def _capstone_decode(code: bytes, mode: int) -> Insn:
     )
 
 
+def _without_66(code: bytes, mode: int) -> Insn | None:
+    """Decode an instruction that F2 or F3 chooses, where 66 beside it means nothing and Capstone gives up."""
+    before = code[: legacy_prefixes(code)]
+    if 0xF2 not in before and 0xF3 not in before:
+        return None
+    plain = before.replace(b"\x66", b"") + code[len(before) :]
+    insn = _capstone_decode(plain, mode)
+    if insn.mnemonic not in _CHOSEN:
+        return None
+    length = insn.length + len(code) - len(plain)
+    return evolve(insn, length=length, bytes=code[:length])
+
+
 def _invpcid16(code: bytes) -> Insn | None:
     """Decode INVPCID in 16-bit code, whose prefix Capstone takes for an operand size, as MOVZX with the same operands."""
     at = legacy_prefixes(code)
-    if code[at : at + 3] != b"\x0f\x38\x82" or 0x66 not in code[:at]:
+    if code[at : at + 3] != b"\x0f\x38\x82" or 0x66 not in code[:at] or 0xF2 in code[:at] or 0xF3 in code[:at]:
         return None
     insn = _capstone_decode(code[:at] + b"\x0f\xb6" + code[at + 3 :], 16)
     if insn.mnemonic != "movzx":
@@ -205,22 +235,25 @@ def _invpcid16(code: bytes) -> Insn | None:
 
 def incomplete(code: bytes, mode: int) -> bool:
     """Tell whether `code`, which ends early, is the beginning of an instruction only."""
+    before = prefixes(code, mode)
+    opcode = code[before:]
+    if opcode in _NEED_MORE or (len(opcode) == 3 and opcode[:2] in _THREE_BYTE_MAPS):
+        return True
     if decode(code, mode).mnemonic != "invalid":
         return False
+    if mode == 64 and opcode[:1] in _FAR_DIRECT:  # undefined, but read to their end before that is found
+        return len(opcode) < (5 if 0x66 in code[:before] else 7)
     longer = (decode(code + pad * _LONGEST, mode) for pad in _PADDING)
-    return any(insn.mnemonic != "invalid" and insn.length > len(code) for insn in longer)
+    return any(insn.mnemonic not in {"invalid", "too_long"} and insn.length > len(code) for insn in longer)
 
 
 def _too_long(code: bytes, mode: int) -> bool:
     """Tell whether fifteen bytes are the beginning of an instruction that is longer (SDM "Instruction Prefixes": #GP)."""
-    count = legacy_prefixes(code)
-    if len(code) < _LONGEST or not count:
+    if len(code) < _LONGEST:
         return False
-    if count == _LONGEST:
-        return True
-    shorter = bytes(dict.fromkeys(code[:count]))
-    found = next(_disassembler(mode).disasm(shorter + code[count:] + bytes(_LONGEST), 0, 1), None)
-    return found is not None and found.size + count - len(shorter) > _LONGEST
+    before = legacy_prefixes(code)
+    shorter = bytes(dict.fromkeys(code[:before])) + code[before:]
+    return before == _LONGEST or (len(shorter) < _LONGEST and incomplete(shorter, mode))
 
 
 def _opsize(found: Any, mode: int) -> int:

@@ -8,6 +8,7 @@ from ..mmu.address import PAGE, U32, U64
 from ..mmu.registers import EFER
 from . import layout
 from .access import LinearAccess
+from .faults import GP
 from .layout import HF_CS64
 from .registers import CS, HFLAGS, RIP, SS
 
@@ -66,6 +67,12 @@ class Operands(LinearAccess):
         address += self.segment_base(mem.segment)
         return address & (U64 if self.code64 else U32)
 
+    def store_address(self, insn: Insn, mem: Operand) -> int:
+        """As `operand_address`, for a store; #GP(0) through CS, which 64-bit code alone may write (SDM "Type Checking")."""
+        if mem.segment == CS and not self.code64:
+            raise GP(0)
+        return self.operand_address(insn, mem)
+
     def get(self, insn: Insn, operand: Operand) -> int:
         """Read a register, memory or immediate operand."""
         kind = operand.kind
@@ -79,7 +86,7 @@ class Operands(LinearAccess):
     def put(self, insn: Insn, operand: Operand, value: int) -> None:
         """Write a register or memory operand; a 32-bit register write clears the upper half."""
         if operand.kind == "mem":
-            self.write(self.operand_address(insn, operand), operand.size, value, stack=operand.segment == SS)
+            self.write(self.store_address(insn, operand), operand.size, value, stack=operand.segment == SS)
             return
         size, number = operand.size, operand.number
         if size >= 4:

@@ -9,6 +9,7 @@ from typing import Final
 
 _LEGACY: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
 _LOCK: Final = 0xF0
+_REPEAT: Final = frozenset(b"\xf2\xf3")
 _CHOOSE: Final = frozenset(b"\x66\xf2\xf3")  # those that choose another instruction, where the manual says NP
 # SDM "LOCK—Assert LOCK# Signal Prefix", all with a memory operand as their destination.
 _LOCKABLE: Final = frozenset({
@@ -17,10 +18,13 @@ _LOCKABLE: Final = frozenset({
 })  # fmt: skip
 # Instructions whose pages say NP in front of the opcode.
 _NO_PREFIX: Final = frozenset({
-    "clac", "fxrstor", "fxrstor64", "fxsave", "fxsave64", "rdpkru", "stac", "wrpkru", "xgetbv", "xrstor", "xrstor64", "xrstors",
-    "xrstors64", "xsave", "xsave64", "xsavec", "xsavec64", "xsaveopt", "xsaveopt64", "xsaves", "xsaves64", "xsetbv",
+    "clac", "fxrstor", "fxrstor64", "fxsave", "fxsave64", "rdpkru", "stac", "vmread", "vmwrite", "wrpkru", "xgetbv", "xrstor",
+    "xrstor64", "xrstors", "xrstors64", "xsave", "xsave64", "xsavec", "xsavec64", "xsaveopt", "xsaveopt64", "xsaves", "xsaves64",
+    "xsetbv",
 })  # fmt: skip
-_OTHER_VENDOR: Final = frozenset({"extrq", "insertq"})  # SSE4a, which TCG runs
+_ONLY_66: Final = frozenset({"invept", "invpcid", "invvpid"})
+# SSE4a, which TCG runs; UD0 and UD1, whose ModRM byte Capstone leaves out.
+_UNDEFINED: Final = frozenset({"extrq", "insertq", "ud0", "ud1"})
 
 
 def legacy_prefixes(code: bytes) -> int:
@@ -38,7 +42,7 @@ def prefixes(code: bytes, mode: int) -> int:
 
 def legal(code: bytes, mnemonic: str, operands: str) -> bool:
     """Tell whether an instruction may have its prefixes: `code` begins with it, Capstone gave its text."""
-    if mnemonic in _OTHER_VENDOR:
+    if mnemonic in _UNDEFINED:
         return False
     before = code[: legacy_prefixes(code)]
     if not before:
@@ -46,4 +50,6 @@ def legal(code: bytes, mnemonic: str, operands: str) -> bool:
     name = mnemonic.rpartition(" ")[2]
     if _LOCK in before and not (name in _LOCKABLE and operands.partition(",")[0].endswith("]")):
         return False
+    if name in _ONLY_66:
+        return _REPEAT.isdisjoint(before)
     return name not in _NO_PREFIX or _CHOOSE.isdisjoint(before)

@@ -36,7 +36,22 @@ _KERNEL: Final = re.compile(
 _USER: Final = re.compile(_ALL + rb"|[\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
 _BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)
 _ALWAYS: Final = frozenset(
-    {"lss", "sgdt", "sidt", "smsw", "sldt", "str", "verr", "verw", "lar", "lsl", "rdpid", "int1", "invalid"}
+    {
+        "lss",
+        "sgdt",
+        "sidt",
+        "smsw",
+        "sldt",
+        "str",
+        "verr",
+        "verw",
+        "lar",
+        "lsl",
+        "rdpid",
+        "int1",
+        "invalid",
+        "undecided",
+    }
 )
 _STRINGS: Final = frozenset(
     f"{rep} {way}{size}" for rep in ("rep", "repne") for way in ("ins", "outs") for size in "bwd"

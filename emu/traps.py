@@ -245,9 +245,13 @@ class Traps:
             return True
         if not 0 < ahead <= PAGE:
             return False
-        if ahead < _LONGEST and incomplete(cpu.code_at(cpu.q[RIP], ahead), cpu.translation.code_size):
+        code, size = cpu.code_at(cpu.q[RIP], min(ahead, _LONGEST)), cpu.translation.code_size
+        if ahead < _LONGEST and incomplete(code, size):
             return True
-        self.pending.step()
+        if decode(code, size).mnemonic in {"invalid", "too_long"}:
+            self.sites.reached = True  # what lies behind it does not matter
+        else:
+            self.pending.step()
         return False
 
     def step_over_store(self) -> None:

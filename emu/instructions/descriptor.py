@@ -77,7 +77,7 @@ def store_table(cpu: Cpu, insn: Insn) -> None:
     table = cpu.gdtr if insn.mnemonic == "sgdt" else cpu.idtr
     raw = table.limit.to_bytes(2, "little") + table.base.to_bytes(8, "little")
     size = 10 if cpu.code64 else 6
-    cpu.write_bytes(cpu.operand_address(insn, memory), raw[:size], stack=memory.segment == SS)
+    cpu.write_bytes(cpu.store_address(insn, memory), raw[:size], stack=memory.segment == SS)
     cpu.next(insn)
 
 
@@ -237,7 +237,7 @@ def mov_from_sreg(cpu: Cpu, insn: Insn) -> None:
     """MOV r/m, Sreg: 16 bits to memory, zero-extended to a register."""
     target, source = insn.operands
     if target.kind == "mem":
-        cpu.write(cpu.operand_address(insn, target), 2, cpu.segment(source.number).selector, stack=target.segment == SS)
+        cpu.write(cpu.store_address(insn, target), 2, cpu.segment(source.number).selector, stack=target.segment == SS)
     else:
         cpu.put(insn, target, cpu.segment(source.number).selector)
     cpu.next(insn)

@@ -100,7 +100,8 @@ def _area(cpu: Cpu, insn: Insn) -> int:
         raise UD
     if insn.mnemonic in {"xsaves", "xrstors"}:
         cpu.require_ring0()
-    address = cpu.operand_address(insn, memory)
+    stores = insn.mnemonic.startswith("xsave")
+    address = cpu.store_address(insn, memory) if stores else cpu.operand_address(insn, memory)
     if address & 63:
         raise GP(0)
     return address
