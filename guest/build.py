@@ -93,6 +93,7 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
 _ROOMS: Final = ("fs", "ipc", "lib", "mm", "net", "proc", "signal", "syscall", "task", "time", "tty")
 _KERNEL: Final = ("guest/kernel/*.c", *(f"guest/kernel/{room}/*.[cS]" for room in _ROOMS))
 _X86: Final = "guest/x86/*.[cS]"  # the processor's set-up and the devices, for whatever boots
+_DEFENCE: Final = "guest/defence/defence.c"
 _LIBRARY: Final = "guest/programs/lib/*.[cS]"
 _INCLUDE: Final = ("guest/include",)
 
@@ -105,19 +106,19 @@ DECLARED: Final = (
     ),
     Image(
         "paracell-kernel.elf",
-        (*_KERNEL, "pku/xgate/*.[cS]"),
+        (*_KERNEL, _DEFENCE, "pku/xgate/*.[cS]"),
         "pku/xgate/kernel.ld",
-        ("guest/kernel", "guest/x86", "pku/xgate"),
+        ("guest/kernel", "guest/x86", "guest/defence", "pku/xgate"),
     ),
     Image(
         "paracell-host.elf",
         (
-            *("guest/host/core/*.c", "guest/host/paracell/*.c", "pku/xgate/defence.c"),
+            *("guest/host/core/*.c", "guest/host/paracell/*.c", _DEFENCE, "guest/kernel/options.c"),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             _X86,
         ),
         "guest/host/core/host.ld",
-        ("guest/host/core", "guest/host/paracell", "guest/x86", "guest/kernel", "pku/xgate"),
+        ("guest/host/core", "guest/host/paracell", "guest/defence", "guest/x86", "guest/kernel", "pku/xgate"),
     ),
     Image(
         "hostile.elf",

@@ -130,8 +130,9 @@ ATTACKS: Final = (
     _host("selectors", "a return with selectors of ring 0", "selectors", shows=_PANIC),
     _host("endless", "a loop that no virtual interrupt can end", "preempt", shows="nobody else came to run"),
     _host("leftovers", "memory as the one before left it", "zero", order="vvh"),
-    _host("glutton", "page tables until there is no memory", "pool", shows=_OTHER),
+    _host("glutton", "page tables until there is no memory", "quota", shows=_OTHER),
     _host("stale", "a page that was unmapped, by the TLB", "flush"),
+    _host("mapped", "a page that was given back and is still mapped", "mapped"),
 )
 
 

@@ -26,7 +26,7 @@
 #define HC_AS_CREATE     0
 #define HC_AS_DESTROY    1      /* as */
 #define HC_AS_SWITCH     2      /* as */
-#define HC_PTE_SET       3      /* as, va, entries, count */
+#define HC_PTE_SET       3      /* as, va, entries, count → 0 or -ENOMEM, with the entries before set */
 #define HC_RETURN        4      /* trapframe: back to container user */
 #define HC_TIMER         5      /* deadline */
 #define HC_WAIT          6      /* → the vector that came */
@@ -34,7 +34,8 @@
 #define HC_CONSOLE_READ  8      /* stream, to, count */
 #define HC_EXIT          9      /* status */
 #define HC_HZ           10
-#define HC_COUNT        11
+#define HC_UNBIND       11      /* guest-physical page → 0, -EBUSY if still mapped, -EINVAL if not bound */
+#define HC_COUNT        12
 #define HC_LIMIT        512     /* entries in one PTE_SET */
 
 #ifndef __ASSEMBLER__

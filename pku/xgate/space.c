@@ -1,5 +1,6 @@
 /* Address spaces: the host has the tables that the processor walks, and is told of each change. */
 #include "hypercall.h"
+#include "kernel.h"
 #include "platform/space.h"
 
 u64 plat_as_create(pte_t *root) {
@@ -15,6 +16,7 @@ void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale) {
     (void)stale;                /* the host sees what was there */
     for (u64 n; count; count -= n, entries += n, va += n * PAGE_SIZE) {
         n = MIN(count, (u64)HC_LIMIT);
-        hypercall(HC_PTE_SET, as, va, (u64)entries, n);
+        if (hypercall(HC_PTE_SET, as, va, (u64)entries, n) < 0)
+            panic("the host has no memory for page tables");
     }
 }

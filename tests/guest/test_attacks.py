@@ -13,6 +13,7 @@ from paracell.emu.stop import Reason
 from paracell.guest import shipped
 
 NAMES = [a.name for a in ATTACKS]
+ROOT = shipped.IMAGES.parent.parent
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=NAMES)
@@ -46,8 +47,9 @@ def test_every_program_is_in_the_table() -> None:
 
 
 def test_every_defence_is_some_attacks_control() -> None:
-    lines = (shipped.IMAGES.parent.parent / "pku" / "xgate" / "defence.h").read_text().splitlines()
-    declared = {line.split("(")[1].split(")")[0] for line in lines if line.startswith("    X(")}
+    lists = [ROOT / "pku" / "xgate" / "defences.def", ROOT / "guest" / "host" / "paracell" / "defences.def"]
+    lines = [line for path in lists for line in path.read_text().splitlines()]
+    declared = {line.split("(")[1].split(")")[0] for line in lines if line.startswith("DEFENCE(")}
     assert declared - {d for a in ATTACKS for d in a.off} == {"hold"}  # its control is in test_gate_sweep.py
 
 

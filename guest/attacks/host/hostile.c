@@ -1,32 +1,24 @@
 /* A container kernel that attacks its host, and through it the container beside it.
- * Which attack: attack=NAME on the command line; at=ADDRESS is what it is after, in hexadecimal. */
-#include "hypercall.h"
-#include "platform/entry.h"
-#include "pte.h"
-#include "selectors.h"
+ * Which attack: attack=NAME on the command line, or else its first argument; at=ADDRESS is what it is after, in hexadecimal. */
+#include "hostile.h"
 
-#define USER 0x400000UL                 /* where it puts a page of container user */
-#define DATA (PTE_P | PTE_W | PTE_U | PTE_NX)
-#define CODE (PTE_P | PTE_U)
+#include "lib/string.h"
+#include "platform/entry.h"
+#include "selectors.h"
+#include "x86.h"
+
 #define SECRETS 0x5ec2e7c0ffeeUL        /* how every secret here begins */
 
 extern struct xgate_vcpu hostile_vcpu;
 extern char stack_top[];
 
-static struct gk_boot *boot;
+struct gk_boot *boot;
 static u64 target;
 
-static u64 length(const char *s) {
-    u64 n = 0;
-    while (s[n])
-        n++;
-    return n;
-}
+void say(const char *s) { hypercall(HC_CONSOLE_WRITE, 1, (u64)s, strlen(s), 0); }
+void end(int status) { hypercall(HC_EXIT, (u64)status, 0, 0, 0); }
 
-static void say(const char *s) { hypercall(HC_CONSOLE_WRITE, 1, (u64)s, length(s), 0); }
-static void end(int status) { hypercall(HC_EXIT, (u64)status, 0, 0, 0); }
-
-static void say_number(u64 value) {
+void say_number(u64 value) {
     static char text[18];
     for (int i = 0; i < 16; i++)
         text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
@@ -34,13 +26,28 @@ static void say_number(u64 value) {
     say(text);
 }
 
+void nap(u64 ms) {
+    u64 until = rdtsc() + ms * ((u64)hypercall(HC_HZ, 0, 0, 0, 0) / 1000);
+
+    while (rdtsc() < until) {           /* another interrupt may come first */
+        hypercall(HC_TIMER, until, 0, 0, 0);
+        hypercall(HC_WAIT, 0, 0, 0, 0);
+    }
+}
+
 static void loot(u64 value) {
     say("read ");
     say_number(value);
 }
 
-/* A page of guest-physical memory, as container user's at `va`. */
-static i64 user_page(u64 space, u64 va, u64 gpa, u64 rights) {
+u64 space_in_use(void) {
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+
+    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
+    return space;
+}
+
+i64 user_page(u64 space, u64 va, u64 gpa, u64 rights) {
     static u64 entry;
     entry = gpa | rights;
     return hypercall(HC_PTE_SET, space, va, (u64)&entry, 1);
@@ -71,25 +78,20 @@ static void bad_handle(void) { hypercall(HC_AS_SWITCH, 77, 0, 0, 0); }
 
 /* Every page of the host's memory, one after the other, by its host-physical address. */
 static void others_pages(void) {
-    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+    u64 space = space_in_use();
 
-    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
-    for (u64 page = boot->memory; page < 2 * boot->memory + (16UL << 20); page += 4096) {
+    for (u64 page = boot->free_start; page < 2 * boot->memory; page += 4096) {
         user_page(space, USER, page, DATA);
         volatile u64 *word = (volatile u64 *)USER;
-        if (*word >> 16 == SECRETS) {
+        if (*word >> 16 == SECRETS)
             loot(*word);
-            *word = 1;
-            end(0);
-        }
     }
 }
 
 /* A page of one's own in the place of the host's. */
 static void hosts_half(void) {
-    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
+    u64 space = space_in_use();
 
-    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
     user_page(space, target & ~4095UL, boot->free_start, DATA);
 }
 
@@ -148,8 +150,9 @@ static void leftovers(void) {
 static void glutton(void) {
     u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
 
-    for (u64 va = 0; va < 0x7f0000000000; va += 1UL << 21)
-        user_page(space, va, boot->free_start, DATA);
+    for (u64 va = 0; va < 0x7f0000000000 && !user_page(space, va, boot->free_start, DATA); va += 1UL << 21)
+        ;
+    nap(100);                           /* and holds them */
 }
 
 /* What was mapped, unmapped, and is used all the same. */
@@ -166,11 +169,37 @@ static void stale(void) {
     end(0);
 }
 
+/* Pages that are mapped, given back, and looked at once somebody else has them. */
+static void mapped(void) {
+    static u64 entries[HC_LIMIT];       /* quick enough for one slice, before the other one has begun */
+    u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0), count = HC_LIMIT, page = ROUND_UP(boot->free_start, 4096);
+
+    for (u64 i = 0; i < count; i++)
+        entries[i] = (page + i * 4096) | DATA;
+    hypercall(HC_AS_SWITCH, space, 0, 0, 0);
+    hypercall(HC_PTE_SET, space, USER, (u64)entries, count);
+    for (u64 i = 0; i < count; i++)
+        hypercall(HC_UNBIND, page + i * 4096, 0, 0, 0);
+    for (int round = 0; round < 20; round++) {
+        nap(1);
+        for (u64 i = 0; i < count * 512; i++) {
+            volatile u64 *word = (volatile u64 *)USER + i;
+            if (*word >> 32 == SECRETS >> 16) {
+                loot(*word);
+                end(0);
+            }
+        }
+    }
+}
+
 static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"number", bad_number}, {"handle", bad_handle}, {"pages", others_pages}, {"half", hosts_half},
     {"pointer", hosts_pointer}, {"frame", hosts_frame}, {"hoststack", hosts_stack}, {"canonical", not_canonical},
     {"flags", bad_flags}, {"selectors", bad_selectors}, {"endless", endless}, {"leftovers", leftovers},
-    {"glutton", glutton}, {"stale", stale},
+    {"glutton", glutton}, {"stale", stale}, {"mapped", mapped},
+    /* memory.c */
+    {"unbind", memory_unbind}, {"quota", memory_quota}, {"reclaim", memory_reclaim},
+    {"lend", memory_lend}, {"keep", memory_keep}, {"borrow", memory_borrow},
 };
 
 void hostile_event(struct trapframe *tf, u64 address) {
@@ -199,12 +228,21 @@ static bool is(const char *word, const char *name) {
     return !*name && (!*word || *word == ' ');
 }
 
+/* Of the program that another kernel would run: behind the numbers of arguments and variables. */
+static const char *first_argument(void) {
+    const char *s = (const char *)GK_DIRECT + boot->init;
+
+    s += strlen(s) + 1;
+    return s + strlen(s) + 1;
+}
+
 void hostile_main(struct gk_boot *b) {
     boot = b;
     for (const char *s = option("at="); *s && *s != ' '; s++)
         target = target << 4 | (u64)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
+    const char *which = *option("attack=") ? option("attack=") : first_argument();
     for (u64 i = 0; i < COUNT(attacks); i++)
-        if (is(option("attack="), attacks[i].name))
+        if (is(which, attacks[i].name))
             attacks[i].run();
     say("refused: nothing came of it\n");
     end(1);

@@ -1,56 +1,74 @@
-/* Binding: guest-physical pages to host-physical pages, when a page is first touched.
- * This is the seam where Pager will bind ahead of use. */
+/* Binding: guest-physical pages to host-physical pages, when a page is first touched, until the container gives it
+ * back.  This is the ground on which Pager will bind ahead of use. */
 #include "host.h"
 
-void bind_to(u64 gpa, u64 hpa) {
-    self->bound[gpa >> PAGE_SHIFT] = hpa;
-    map_kernel_page(GK_DIRECT + gpa, hpa, PTE_W | PTE_D | PTE_NX | PTE_KEY(self->key));
+#define LENT 1UL                /* a module's page, which the pool never had */
+
+static u64 *slots[MAX_RUNNING];
+
+void bindings_init(u64 *from, u64 pages) {
+    u64 at = ROUND_UP(*from, PAGE_SIZE);
+
+    for (int i = 0; i < MAX_RUNNING; i++, at += ROUND_UP(pages * sizeof *slots[i], PAGE_SIZE))
+        slots[i] = host(at);
+    *from = at;
 }
 
-u64 bind(u64 gpa) {
+void bindings_begin(u64 pages) {
+    self->pages = pages;
+    self->bound = slots[self->slot];
+    self->bound_end = 0;
+    memset(self->bound, 0, pages * sizeof *self->bound);
+}
+
+static bool bind(u64 gpa, u64 hpa, u64 flags) {
     u64 page = gpa >> PAGE_SHIFT;
+
+    if (!vcpu_map(gpa, hpa))
+        return false;
+    self->bound[page] = hpa | flags;
+    self->bound_end = MAX(self->bound_end, page + 1);
+    return true;
+}
+
+u64 binding_get(u64 gpa) {
+    u64 page = gpa >> PAGE_SHIFT;
+    void *memory;
 
     if (page >= self->pages)
         return 0;
-    if (!self->bound[page])
-        bind_to(ROUND_DOWN(gpa, PAGE_SIZE), host_physical(OFF(zero) ? page_take_as_it_is() : page_take()));
-    return self->bound[page];
-}
-
-bool bind_on_touch(u64 va) {
-    u64 gpa = va - GK_DIRECT;
-
-    return gpa >> PAGE_SHIFT < self->pages && bind(gpa);
-}
-
-/* An address of the container kernel: in its direct map, or in its image.  Anything else is
- * refused, so that the host never follows a pointer that it has not checked. */
-void *kernel_memory(u64 va, u64 size) {
-    if (OFF(pointer) && va >= GK_BASE + (1UL << 30))
-        return (void *)va;      /* the host's own */
-    if (OFF(pointer) && va >= DIRECT_MAP && va < GK_BASE)
-        return (void *)va;
-    u64 gpa = va >= GK_BASE ? va - GK_BASE : va - GK_DIRECT;
-
-    if (!size || (va & PAGE_MASK) + size > PAGE_SIZE || (va >= GK_BASE && gpa >= 1UL << 30))
-        return NULL;
-    u64 hpa = bind(gpa);
-    return hpa ? (u8 *)host(hpa) + (va & PAGE_MASK) : NULL;
-}
-
-bool copy_from_kernel(void *to, u64 va, u64 size) {
-    u8 *out = to;
-
-    while (size) {
-        u64 part = MIN(size, PAGE_SIZE - (va & PAGE_MASK));
-        const u8 *from = kernel_memory(va, part);
-        if (!from)
-            return false;
-        for (u64 i = 0; i < part; i++)
-            out[i] = from[i];
-        out += part;
-        va += part;
-        size -= part;
+    if (self->bound[page])
+        return self->bound[page] & ~PAGE_MASK;
+    if (!(memory = OFF(zero) ? page_alloc_uncleared() : page_alloc()))
+        return 0;
+    if (!bind(page << PAGE_SHIFT, host_physical(memory), 0)) {
+        page_free(memory);
+        return 0;
     }
-    return true;
+    return host_physical(memory);
+}
+
+bool binding_lend(u64 gpa, u64 hpa) {
+    *page_uses(hpa) = 0;
+    return gpa >> PAGE_SHIFT < self->pages && bind(gpa, hpa, LENT);
+}
+
+/* A page that a page table still maps is not given back: somebody else would get it with that mapping in place. */
+int binding_put(u64 gpa) {
+    u64 page = gpa >> PAGE_SHIFT, hpa;
+
+    if (gpa & PAGE_MASK || page >= self->pages || !(hpa = self->bound[page]))
+        return -EINVAL;
+    if (hpa & LENT || (*page_uses(hpa) && !OFF(mapped)))
+        return -EBUSY;
+    vcpu_unmap(gpa);
+    self->bound[page] = 0;
+    page_free(host(hpa));
+    return 0;
+}
+
+void bindings_end(void) {
+    for (u64 page = 0; page < self->bound_end; page++)
+        if (self->bound[page] && !(self->bound[page] & LENT))
+            page_free(host(self->bound[page]));
 }

@@ -1,50 +1,39 @@
-/* The ParaCell host: what its files share. */
+/* What our hosts share: memory, containers, who runs.  A runtime brings vcpu.h, and the functions named at the end. */
 #ifndef HOST_H
 #define HOST_H
 
 #include "abi.h"
 #include "defence.h"
+#include "errno.h"
 #include "kernel.h"
-#include "machine.h"
+#include "lib/elf.h"
 #include "multiboot.h"
-#include "platform/console.h"
-#include "platform/time.h"
+#include "platform/entry.h"
 #include "pte.h"
-#include "selectors.h"
-#include "x86.h"
+#include "vcpu.h"
 
-#define USER_END 0x00007ffffffff000UL
-#define MAX_SPACES 512
 #define MAX_CONTAINERS 4
-#define MAX_RUNNING 2           /* at once; the next in line gets the memory of one that has ended */
+#define MAX_RUNNING 2           /* at once; the next in the queue starts when one has ended */
 
-/* The host memory that a container may use, and nobody else. */
-struct pool {
-    u64 next, end;              /* physical: not used yet */
-    u64 *given;                 /* pages that came back, each with the address of the next */
-    u64 given_count;
-};
+/* Pages of host memory that somebody holds and may hold. */
+struct account { u64 held, reserve, limit; };   /* reserve: as many can always be had */
 
-enum state { ABSENT, IN_LINE, RUNNING, WAITING, ENDED };
+enum state { ABSENT, QUEUED, RUNNING, WAITING, ENDED };
 
-/* One container.  While another one runs, its registers wait on its stack and here. */
+/* One container.  While another one runs, its registers are on its stack and here. */
 struct container {
-    int number, part;           /* part: which pool of the host's memory it has */
+    int number, slot;           /* slot: of the MAX_RUNNING (binding.c) */
     enum state state;
     int status;                 /* once it has ended */
-    struct pool pool;
+    struct account memory;
     u64 pages;                  /* guest-physical pages it may use */
-    u64 *bound;                 /* host-physical address of each, 0 = not bound yet (bind.c) */
-    u64 *template;              /* its top-level table without container user */
-    u64 *space[MAX_SPACES];     /* top-level tables, by handle - 1; NULL = free */
-    u64 current;                /* the handle in CR3 */
+    u64 *bound;                 /* host-physical address of each, and flags; 0 = not bound (binding.c) */
+    u64 bound_end;              /* no page is bound from here on */
     u64 waiting;                /* interrupts held back: bit n is VEC_IRQ0 + n */
     u64 deadline;               /* cycles, 0 = none */
-    int key;                    /* of the container kernel's memory; 0 only if option off=keys */
-    struct gk_header header;
-    u64 host_rsp, fs, gs, pkru;
+    u64 host_rsp;
     struct fpu fpu;
-    struct trapframe start;
+    struct vcpu vcpu;
     u8 stack[16384] __attribute__((aligned(16)));
 };
 
@@ -52,47 +41,59 @@ extern struct container *self;          /* the one that runs, or is being loaded
 
 static inline void *host(u64 hpa) { return direct(hpa); }
 static inline u64 host_physical(const void *p) { return physical(p); }
-/* pages.c: whole pages of host memory, zeroed. */
-void pages_init(u64 from, u64 to, int parts);   /* … in so many equal pools */
-struct pool pool_of(int part);
-void *page_take(void);
-void *page_take_as_it_is(void);                 /* with what the one before left in it */
-void page_give(void *);
-u64 pages_left(void);                           /* in the pool of `self` */
 
-/* tables.c: page tables.  All of a container's spaces share the upper half. */
-void tables_init(void);                         /* of `self` */
-u64 *space_create(void);
-void space_destroy(u64 *top);                   /* its tables; the pages are the container's */
-void leave_space(void);                         /* into tables that map no container user */
-u64 *entry_of(u64 *top, u64 va);                /* the leaf entry, its tables made if missing */
-void map_kernel_page(u64 va, u64 hpa, u64 rights);
+/* pages.c: pages of host memory, one pool for all, charged to `self`. */
+void pages_init(u64 from, u64 to);
+void *page_alloc(void);                         /* cleared; NULL: its limit is reached, or others' reserves are all that is left */
+void *page_alloc_uncleared(void);               /* with what the one before left in it */
+void page_free(void *);
+u64 pages_unpromised(void);                     /* free, and in nobody's reserve */
+void account_open(struct account *, u64 reserve, u64 limit);
+void account_close(struct account *);           /* everything must have been given back */
+u32 *page_uses(u64 hpa);                        /* how often a page is mapped; of a leaf table, its entries in use */
 
-/* bind.c: guest-physical to host-physical. */
-u64 bind(u64 gpa);                              /* the page's host address, bound now if need be; 0 = out of range */
-void bind_to(u64 gpa, u64 hpa);
-bool bind_on_touch(u64 va);                     /* a fault in the container kernel's direct map */
-void *kernel_memory(u64 va, u64 size);          /* container-kernel memory within one page, for the host; NULL = not its own */
-bool copy_from_kernel(void *to, u64 va, u64 size);
+/* binding.c: guest-physical to host-physical. */
+void bindings_init(u64 *from, u64 pages);       /* room for so many pages in each slot; moves *from behind it */
+void bindings_begin(u64 pages);                 /* of `self`: nothing is bound */
+void bindings_end(void);                        /* give all back */
+u64 binding_get(u64 gpa);                       /* the page's host address, bound now if need be; 0: out of range or memory */
+bool binding_lend(u64 gpa, u64 hpa);            /* a page that is not the pool's */
+int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped or lent */
 
 /* schedule.c: who runs. */
 void schedule(void);                            /* another one, if one can; comes back when it is our turn */
-void slice_over(void);                          /* … if ours is */
-void timer_rings(void);                         /* for whoever asked for it */
+void schedule_if_slice_over(void);
 void timer_arm(void);
 void wait_for_interrupt(void);
-void interrupt_for_console(u64 irq);
+u64 take_interrupt(void);                       /* the vector of one that was held back */
+void interrupt(u64 vector);                     /* from a device */
 void container_ended(int status) __attribute__((noreturn));
 void run_containers(int count) __attribute__((noreturn));
 
-/* load.c, trap.c, hypercall.c */
+/* load.c */
 int containers_count(const struct multiboot *);
+void containers_share(void);                    /* the memory that pages_init() found */
 void container_load(int number);                /* into `self` */
-u64 take_waiting(void);                         /* the vector of an interrupt that was held back */
-void inject(struct trapframe *, u64 vector, u64 error, u64 address);
-void back_to_user(struct trapframe *, u64 at);  /* … as the container kernel's frame at `at` says */
-void hypercall(struct trapframe *);
+
+/* main.c */
 void kill_container(const char *why, u64 detail) __attribute__((noreturn));
-bool in_container_kernel(const struct trapframe *, u32 pkru);
+
+/* paravirtual.c: the hypercalls of every runtime. */
+i64 pv_timer(u64 deadline), pv_wait(void), pv_cycles_per_second(void), pv_unbind(u64 gpa);
+i64 pv_console_write(u64 stream, u64 from, u64 count), pv_console_read(u64 stream, u64 to, u64 count), pv_exit(u64 status);
+bool copy_from_guest(void *to, u64 address, u64 size);
+
+/* ---- what a runtime brings ---- */
+
+void runtime_init(void);                        /* the processor's features, and its own entries */
+bool vcpu_create(struct vcpu *);                /* before anything is bound; false without memory */
+void vcpu_start(struct vcpu *, const struct elf_header *kernel, u64 boot_page);        /* its first instruction; gpa of struct gk_boot */
+void vcpu_destroy(struct vcpu *);               /* its tables; nothing is mapped any more */
+void vcpu_load(struct vcpu *), vcpu_put(struct vcpu *);         /* into the processor and out of it */
+void vcpu_run(struct vcpu *) __attribute__((noreturn));         /* for the first time */
+bool vcpu_map(u64 gpa, u64 hpa);                /* let the container kernel reach a page; false without memory for a table */
+void vcpu_unmap(u64 gpa);
+bool vcpu_reclaim(void);                        /* give back what can be spared; false: nothing */
+void *guest_memory(u64 address, u64 size);      /* the container kernel's, within one page; NULL = not its own */
 
 #endif

@@ -1,96 +1,81 @@
-/* Put the container kernel and its modules into guest-physical memory, and prepare its first instruction.
- * Source: ELF-64 Object File Format; Multiboot Specification 0.6.96, "Boot information format". */
+/* Share the memory out, and put a container's kernel and modules into guest-physical memory. */
 #include "host.h"
-#include "lib/elf.h"
+#include "options.h"
+#include "x86.h"
 
+#define MIB (1UL << 20)
 #define RESERVE 64              /* pages kept for tables that the formula below forgets */
 
-static u64 rights_of(u32 flags) {
-    if (flags & PF_X)
-        return 0;
-    return flags & PF_W ? PTE_W | PTE_D | PTE_NX : PTE_NX;
-}
-
-/* Copy one segment to its guest-physical place and map it where it was linked. */
-static u64 load_segment(const u8 *image, const struct elf_segment *s) {
-    u64 from = ROUND_DOWN(s->vaddr, PAGE_SIZE), to = ROUND_UP(s->vaddr + s->memsz, PAGE_SIZE);
-
-    for (u64 va = from; va < to; va += PAGE_SIZE) {
-        u64 hpa = bind(va - GK_BASE);
-        if (!hpa)
-            kill_container("the container kernel does not fit into its memory", va);
-        map_kernel_page(va, hpa, rights_of(s->flags) | PTE_KEY(self->key));
-    }
-    for (u64 i = 0; i < s->filesz; i++)
-        *(u8 *)kernel_memory(s->vaddr + i, 1) = image[s->offset + i];
-    return to - GK_BASE;
-}
-
-/* A module's pages become guest-physical memory as they are. */
-static u64 place_module(const struct module *m, u64 gpa) {
-    for (u64 at = 0; at < m->end - m->start; at += PAGE_SIZE)
-        bind_to(gpa + at, m->start + at);
-    return gpa + ROUND_UP(m->end - m->start, PAGE_SIZE);
-}
-
-static void replace(u8 *code, u64 size, const u8 *by) {
-    for (u64 i = 0; i < size; i++)
-        *(u8 *)kernel_memory((u64)code + i, 1) = by ? by[i] : 0x90;
-}
-
-/* Positive controls: the gate without one of its defences. */
-static void change_gate(void) {
-    static const u8 by_gs[9] = {0x65, 0x48, 0x8b, 0x24, 0x25};  /* mov %gs:0, %rsp */
-
-    if (OFF(check)) {
-        replace(self->header.check[0], 6, NULL);
-        replace(self->header.check[1], 6, NULL);
-    }
-    if (OFF(stack))
-        replace(self->header.take_stack, sizeof by_gs, NULL);
-    if (OFF(gs))
-        replace(self->header.take_stack, sizeof by_gs, by_gs);
-}
-
 static const struct multiboot *information;
+static int slots;
+static u64 limit, reserve;      /* pages, of each container */
 
 int containers_count(const struct multiboot *info) {
     information = info;
     if (info->mods_count < 3)
         panic("boot: three modules are wanted for each container: kernel, rootfs, init; there are %u", info->mods_count);
+    slots = (int)MIN(info->mods_count / 3, (u32)MAX_RUNNING);
     return (int)MIN(info->mods_count / 3, (u32)MAX_CONTAINERS);
+}
+
+/* By itself each has an equal part, all of it in reserve.  With a larger limit= those that run together may want
+ * more than there is. */
+void containers_share(void) {
+    u64 part = pages_unpromised() / (u64)slots;
+
+    limit = option("limit", 0) * MIB / PAGE_SIZE;
+    limit = limit ? MIN(limit, pages_unpromised()) : part;
+    reserve = option("reserve", ~0UL) == ~0UL ? MIN(part, limit) : MIN(option("reserve", 0) * MIB / PAGE_SIZE, MIN(part, limit));
+}
+
+/* Copy one segment to its guest-physical place. */
+static bool load_segment(const u8 *image, const struct elf_segment *s) {
+    for (u64 done = 0; done < s->memsz;) {
+        u64 gpa = s->paddr + done, part = MIN(s->memsz - done, PAGE_SIZE - (gpa & PAGE_MASK)), hpa = binding_get(gpa);
+        if (!hpa)
+            return false;
+        if (done < s->filesz)
+            memcpy((u8 *)host(hpa) + (gpa & PAGE_MASK), image + s->offset + done, MIN(part, s->filesz - done));
+        done += part;
+    }
+    return true;
+}
+
+/* A module's pages become guest-physical memory as they are. */
+static bool lend_module(const struct module *m, u64 gpa) {
+    for (u64 at = 0; at < m->end - m->start; at += PAGE_SIZE)
+        if (!binding_lend(gpa + at, m->start + at))
+            return false;
+    return true;
+}
+
+static u64 behind(const struct module *m, u64 gpa) { return gpa + ROUND_UP(m->end - m->start, PAGE_SIZE); }
+
+static const char *command_line(void) {
+    return information->flags & MULTIBOOT_CMDLINE ? host(information->cmdline) : "";
 }
 
 void container_load(int number) {
     const struct module *modules = (struct module *)host(information->mods_addr) + 3 * number;
-    const char *line = information->flags & MULTIBOOT_CMDLINE ? host(information->cmdline) : "";
-    struct gk_boot *boot;
-
-    tables_init();
-    self->key = OFF(keys) ? 0 : KEY_KERNEL;
-    /* Each page costs itself, eight bytes here and eight in a table. */
-    u64 left = pages_left();
-    self->pages = left - left / 128 - RESERVE;
-    self->bound = page_take();
-    for (u64 i = PAGE_SIZE; i < self->pages * 8; i += PAGE_SIZE)
-        page_take();            /* in order, so the array is contiguous */
-
     const u8 *image = host(modules[0].start);
-    const struct elf_header *elf = (const struct elf_header *)image;
-    const struct elf_segment *segments = (const struct elf_segment *)(image + elf->phoff);
-    u64 end = 0;
-    for (int i = 0; i < elf->phnum; i++)
-        if (segments[i].type == PT_LOAD)
-            end = MAX(end, load_segment(image, &segments[i]));
-    if (!copy_from_kernel(&self->header, GK_BASE + GK_LOAD, sizeof self->header) ||
-        self->header.magic != GK_MAGIC)
-        kill_container("boot: module 0 is no container kernel", 0);
+    const struct elf_header *kernel = (const struct elf_header *)image;
+    const struct elf_segment *segments = (const struct elf_segment *)(image + kernel->phoff);
+    u64 rootfs = 0;
+    bool fits = true;
 
-    u64 scratch = (u64)self->header.scratch;
-    map_kernel_page(scratch, bind(scratch - GK_BASE), PTE_W | PTE_D | PTE_NX);
-
-    u64 rootfs = end, init = place_module(&modules[1], rootfs), boot_page = place_module(&modules[2], init);
-    boot = host(bind(boot_page));
+    account_open(&self->memory, reserve, limit);
+    bindings_begin(limit - limit / 64 - MIN(limit / 2, RESERVE));       /* tables are charged as well */
+    if (!vcpu_create(&self->vcpu))
+        kill_container("boot: no memory for its page tables", limit);
+    for (int i = 0; i < kernel->phnum; i++)
+        if (segments[i].type == PT_LOAD) {
+            fits = fits && load_segment(image, &segments[i]);
+            rootfs = MAX(rootfs, ROUND_UP(segments[i].paddr + segments[i].memsz, PAGE_SIZE));
+        }
+    u64 init = behind(&modules[1], rootfs), boot_page = behind(&modules[2], init), at;
+    if (!fits || !lend_module(&modules[1], rootfs) || !lend_module(&modules[2], init) || !(at = binding_get(boot_page)))
+        kill_container("boot: kernel and modules do not fit into its memory", boot_page);
+    struct gk_boot *boot = host(at);
     boot->memory = self->pages << PAGE_SHIFT;
     boot->free_start = boot_page + PAGE_SIZE;
     boot->rootfs = rootfs;
@@ -98,10 +83,7 @@ void container_load(int number) {
     boot->init = init;
     boot->init_size = modules[2].end - modules[2].start;
     boot->hwcap = cpuid(1, 0).d;
-    for (u64 i = 0; i < sizeof boot->cmdline - 1 && line[i]; i++)
-        boot->cmdline[i] = line[i];
-    change_gate();
-    self->start = (struct trapframe){
-        .rip = self->header.entry, .rdi = GK_DIRECT + boot_page, .rflags = 0x202, .cs = USER_CS, .ss = USER_SS,
-    };
+    for (u64 i = 0; i < sizeof boot->cmdline - 1 && command_line()[i]; i++)
+        boot->cmdline[i] = command_line()[i];
+    vcpu_start(&self->vcpu, kernel, boot_page);
 }

@@ -1,51 +1,89 @@
-/* Whole pages of host memory, a pool for each container that runs: what one uses up, no other misses. */
+/* Pages of host memory: one pool, and an account for each container.
+ *
+ *   limit    it may hold so many
+ *   reserve  so many it can always have: of the free pages, as many are promised as reserves are not used up
+ *
+ * What one container gives back, another one may take.  Nobody is killed here: page_alloc() has the runtime reclaim
+ * what it can spare, and then says NULL.
+ */
 #include "host.h"
 
-static u64 first, each;         /* bytes */
-static struct pool everybodys;
+/* Read by symbol from outside. */
+struct { u64 all, free, held; } host_memory;
 
-void pages_init(u64 from, u64 to, int parts) {
-    first = ROUND_UP(from, PAGE_SIZE);
-    each = ROUND_DOWN((to - first) / (u64)parts, PAGE_SIZE);
-    everybodys = (struct pool){.next = first, .end = first + each * (u64)parts};
+static u64 first, frontier, end;        /* page numbers; from `frontier` on nobody has used any */
+static u64 *free_list;                  /* pages that came back, each with the address of the next */
+static u64 promised;
+static u32 *uses;                       /* by page number */
+
+/* The counts stand in front of the pages.  One is cleared when its page is first used. */
+void pages_init(u64 from, u64 to) {
+    uses = host(ROUND_UP(from, sizeof *uses));
+    end = to >> PAGE_SHIFT;
+    first = frontier = ROUND_UP(host_physical(uses + end), PAGE_SIZE) >> PAGE_SHIFT;
+    if (first >= end)
+        panic("%lu bytes of memory are too few", to);
+    host_memory.all = host_memory.free = end - first;
 }
 
-struct pool pool_of(int part) {
-    u64 start = first + (u64)part * each;
+u64 pages_unpromised(void) { return host_memory.free - promised; }
 
-    return (struct pool){.next = start, .end = start + each};
+void account_open(struct account *a, u64 reserve, u64 limit) {
+    *a = (struct account){.reserve = reserve, .limit = limit};
+    promised += reserve;
 }
 
-u64 pages_left(void) { return ((self->pool.end - self->pool.next) >> PAGE_SHIFT) + self->pool.given_count; }
+void account_close(struct account *a) {
+    if (a->held)
+        panic("container %d ended and %lu pages are missing", self->number, a->held);
+    promised -= a->reserve;
+    *a = (struct account){0};
+}
 
-static u64 *next_page(struct pool *p) {
-    u64 *page = p->given;
+static bool may_take(const struct account *a) {
+    if (OFF(quota))
+        return host_memory.free;
+    return a->held < a->limit && (a->held < a->reserve || pages_unpromised());
+}
 
-    if (page) {
-        p->given = (u64 *)*page;
-        p->given_count--;
-        return page;
-    }
-    if (p->next == p->end)
-        kill_container("out of host memory", 0);
-    page = host(p->next);
-    p->next += PAGE_SIZE;
+void *page_alloc_uncleared(void) {
+    struct account *a = &self->memory;
+
+    if (!may_take(a) && !(vcpu_reclaim() && may_take(a)))
+        return NULL;
+    u64 *page = free_list;
+    if (page)
+        free_list = (u64 *)*page;
+    else
+        page = host(frontier++ << PAGE_SHIFT);
+    *page_uses(host_physical(page)) = 0;
+    promised -= a->held++ < a->reserve;
+    host_memory.held++;
+    host_memory.free--;
     return page;
 }
 
-void *page_take_as_it_is(void) { return next_page(OFF(pool) ? &everybodys : &self->pool); }
+void *page_alloc(void) {
+    void *page = page_alloc_uncleared();
 
-/* Zeroed: somebody else may have had it. */
-void *page_take(void) {
-    u64 *page = page_take_as_it_is();
-
-    for (int i = 0; i < 512; i++)
-        page[i] = 0;
-    return page;
+    return page ? memset(page, 0, PAGE_SIZE) : NULL;    /* somebody else may have had it */
 }
 
-void page_give(void *page) {
-    *(u64 **)page = self->pool.given;
-    self->pool.given = page;
-    self->pool.given_count++;
+void page_free(void *page) {
+    struct account *a = &self->memory;
+
+    if (*page_uses(host_physical(page)) && !OFF(mapped))
+        panic("page %lx is given back and used", host_physical(page));
+    *(u64 **)page = free_list;
+    free_list = page;
+    promised += --a->held < a->reserve;
+    host_memory.held--;
+    host_memory.free++;
+}
+
+/* Modules have counts, too, but a control may map what is no memory at all. */
+u32 *page_uses(u64 hpa) {
+    static u32 nobodys;
+
+    return hpa >> PAGE_SHIFT < end ? &uses[hpa >> PAGE_SHIFT] : &nobodys;
 }

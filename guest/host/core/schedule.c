@@ -1,10 +1,14 @@
 /* Which container runs.  One that does not waits on its own stack of the host's, wherever that was left.
  *
- *   IN_LINE ──► RUNNING ──► WAITING (HC_WAIT) ──► RUNNING ──► ENDED
+ *   QUEUED ──► RUNNING ──► WAITING (HC_WAIT) ──► RUNNING ──► ENDED
  *                  └─ its slice is over: another one's turn
  */
 #include "host.h"
+#include "machine.h"
+#include "platform/console.h"
+#include "platform/time.h"
 #include "task/fpu.h"
+#include "x86.h"
 
 #define SLICES_PER_SECOND 1000
 
@@ -42,7 +46,7 @@ void timer_arm(void) {
     plat_timer(others && !OFF(preempt) ? sooner(when, slice_end) : when);
 }
 
-void timer_rings(void) {
+static void timer_rings(void) {
     u64 now = plat_cycles();
 
     for (struct container *c = containers; c < containers + MAX_CONTAINERS; c++)
@@ -54,23 +58,18 @@ void timer_rings(void) {
 }
 
 /* There is one console, and the first container has its input. */
-void interrupt_for_console(u64 irq) { containers[0].waiting |= 1UL << irq; }
-
-static void leave(struct container *c) {
-    c->fs = read_fs_base();
-    c->gs = read_gs_base();
-    c->pkru = rdpkru();
-    fpu_save(&c->fpu);
+void interrupt(u64 vector) {
+    interrupt_done(vector);
+    if (vector == VEC_IRQ0)
+        timer_rings();
+    else
+        containers[0].waiting |= 1UL << (vector - VEC_IRQ0);
 }
 
 static void enter(struct container *next) {
     self = next;
     plat_set_kstack(next->stack + sizeof next->stack);
-    write_cr3(host_physical(next->current ? next->space[next->current - 1] : next->template));
-    flush_tlb();                                /* the container kernel's pages are global */
-    write_fs_base(next->fs);
-    write_gs_base(next->gs);
-    wrpkru((u32)next->pkru);
+    vcpu_load(&next->vcpu);
     fpu_load(&next->fpu);
 }
 
@@ -82,7 +81,8 @@ void schedule(void) {
     slice_end = 0;
     next->state = RUNNING;
     if (next != before) {
-        leave(before);
+        vcpu_put(&before->vcpu);
+        fpu_save(&before->fpu);
         enter(next);
     }
     timer_arm();
@@ -90,7 +90,7 @@ void schedule(void) {
         switch_context(&before->host_rsp, next->host_rsp);
 }
 
-void slice_over(void) {
+void schedule_if_slice_over(void) {
     if (slice_end && plat_cycles() >= slice_end)
         schedule();
 }
@@ -102,14 +102,20 @@ void wait_for_interrupt(void) {
     }
 }
 
-static void begin(void) { plat_enter_user(&self->start); }
+u64 take_interrupt(void) {
+    u64 irq = (u64)__builtin_ctzl(self->waiting);
+
+    self->waiting &= self->waiting - 1;
+    return VEC_IRQ0 + irq;
+}
+
+static void begin(void) { vcpu_run(&self->vcpu); }
 
 /* Load one, so that its first instruction is what its stack returns to. */
-static void prepare(struct container *c, int part) {
+static void prepare(struct container *c, int slot) {
     u64 *stack = (u64 *)(c->stack + sizeof c->stack) - 8;
 
-    c->part = part;
-    c->pool = pool_of(part);
+    c->slot = slot;
     self = c;
     container_load(c->number);
     fpu_save(&c->fpu);
@@ -125,20 +131,28 @@ static struct container *first_in(enum state state) {
     return NULL;
 }
 
+/* Its memory goes back to the pool, its tables with it: the boot code's map the host alone. */
+static void give_all_back(struct container *old) {
+    write_cr3((u64)boot_pml4);
+    flush_tlb();
+    vcpu_destroy(&old->vcpu);
+    bindings_end();
+    account_close(&old->memory);
+}
+
 /* The machine ends with the last one, and says how the first one did. */
 void container_ended(int status) {
-    struct container *old = self, *next = first_in(IN_LINE);
+    struct container *old = self, *next = first_in(QUEUED);
 
     old->state = ENDED;
     old->status = status;
+    if (!next && !first_in(RUNNING) && !first_in(WAITING))
+        plat_exit(containers[0].status);
+    give_all_back(old);
     if (next) {
-        write_cr3((u64)boot_pml4);      /* the old tables are in the memory that the next one gets */
-        flush_tlb();
-        prepare(next, old->part);
+        prepare(next, old->slot);
         self = old;
     }
-    if (!first_in(RUNNING) && !first_in(WAITING))
-        plat_exit(containers[0].status);
     schedule();
     panic("container %d runs on behind its end", old->number);
 }
@@ -148,7 +162,7 @@ void run_containers(int count) {
 
     for (int i = 0; i < count; i++) {
         containers[i].number = i;
-        containers[i].state = IN_LINE;
+        containers[i].state = QUEUED;
     }
     for (int i = 0; i < count && i < MAX_RUNNING; i++)
         prepare(&containers[i], i);

@@ -4,62 +4,151 @@
  *            273       the container's: its kernel's direct map, a page at a time as it is bound
  *            288       everybody's: the host's direct map
  *            511       the container's: both kernels' images
+ *
+ * Of each page that a user half or the image maps the host counts the mappings, and of each leaf table the entries in
+ * use.  The direct map does not count: it is what a binding makes.
  */
-#include "host.h"
+#include "paracell.h"
+#include "walk.h"
+#include "x86.h"
 
-extern u64 boot_pml4[];                         /* physical: .boot is not relocated */
+#define IMAGE_SIZE (1UL << 30)                  /* what level 3 gives the container kernel's image */
 
-/* Start from the boot code's tables, without the identity mapping.  Entries of the upper levels
- * let user accesses through; the leaves decide. */
-void tables_init(void) {
-    u64 *template = self->template = page_take();
-    u64 *boot = host((u64)boot_pml4), *image = page_take();
+extern pte_t boot_pml4[];                       /* physical: .boot is not relocated */
 
-    for (int i = 256; i < 512; i++)
-        template[i] = boot[i];
-    u64 *old = host(boot[511] & PTE_ADDRESS);
-    for (int i = 0; i < 512; i++)
-        image[i] = old[i];
-    template[511] = host_physical(image) | PTE_TABLE;
+static bool make_table(pte_t *entry, void *arg) {
+    void *page = page_alloc();
+
+    (void)arg;
+    if (page)
+        *entry = host_physical(page) | PTE_TABLE;
+    return page;
 }
 
-u64 *space_create(void) {
-    u64 *top = page_take();
+pte_t *leaf_of(pte_t *top, u64 va) { return walk_to(top, va, &(struct visitor){.missing = make_table}, NULL); }
 
-    for (int i = 256; i < 512; i++)
-        top[i] = self->template[i];
+static u32 *entries_in_use(const pte_t *leaf) { return page_uses(ROUND_DOWN(host_physical(leaf), PAGE_SIZE)); }
+
+void leaf_set(pte_t *leaf, pte_t now) {
+    if (*leaf & PTE_P) {
+        --*page_uses(*leaf & PTE_ADDRESS);
+        --*entries_in_use(leaf);
+    }
+    if (now & PTE_P) {
+        ++*page_uses(now & PTE_ADDRESS);
+        ++*entries_in_use(leaf);
+    }
+    *leaf = now;
+}
+
+/* Four at a time: most of a leaf table is empty, and a process ends often. */
+static void clear_leaves(pte_t *table) {
+    for (pte_t *leaf = table; leaf < table + TABLE_ENTRIES && *entries_in_use(table); leaf += 4) {
+        while (leaf < table + TABLE_ENTRIES - 4 && !((leaf[0] | leaf[1] | leaf[2] | leaf[3]) & PTE_P))
+            leaf += 4;
+        for (int i = 0; i < 4; i++)
+            leaf_set(&leaf[i], 0);
+    }
+}
+
+/* Free what an entry leads to.  A leaf table first lets go of the pages that it maps. */
+static void free_table(pte_t *entry, int level, void *arg) {
+    pte_t *table = host(*entry & PTE_ADDRESS);
+
+    (void)arg;
+    if (level == 2)
+        clear_leaves(table);
+    *entry = 0;
+    page_free(table);
+}
+
+static void free_direct_map(pte_t *entry, int level, void *arg) {
+    (void)level, (void)arg;
+    page_free(host(*entry & PTE_ADDRESS));
+    *entry = 0;
+}
+
+pte_t *space_create(void) {
+    pte_t *top = page_alloc();
+
+    if (top)
+        memcpy(top + 256, self->vcpu.template + 256, 256 * sizeof *top);
     return top;
 }
 
-static void destroy_table(u64 *table, int level, int entries) {
-    for (int i = 0; level > 1 && i < entries; i++)
-        if (table[i] & PTE_P)
-            destroy_table(host(table[i] & PTE_ADDRESS), level - 1, 512);
-    page_give(table);
+void space_destroy(pte_t *top) {
+    walk(top, 0, LOWER_HALF, &(struct visitor){.left = free_table}, NULL);
+    page_free(top);
 }
 
-void space_destroy(u64 *top) { destroy_table(top, 4, 256); }
+/* The boot code's tables without the identity mapping, and with a level-3 table for this container's image.  Level-4
+ * entries of the upper half are made before the first space is, so a leaf added later is seen in all of them. */
+bool vcpu_create(struct vcpu *v) {
+    pte_t *boot = host((u64)boot_pml4), *image;
 
-void leave_space(void) {
-    self->current = 0;
-    write_cr3(host_physical(self->template));
+    *v = (struct vcpu){.template = page_alloc(), .key = OFF(keys) ? 0 : KEY_KERNEL};
+    if (!v->template || !(image = page_alloc()))
+        return false;
+    memcpy(v->template + 256, boot + 256, 256 * sizeof *boot);
+    memcpy(image, host(boot[511] & PTE_ADDRESS), PAGE_SIZE);
+    v->template[511] = host_physical(image) | PTE_TABLE;
+    return leaf_of(v->template, GK_DIRECT);
 }
 
-u64 *entry_of(u64 *top, u64 va) {
-    u64 *table = top;
-
-    for (int shift = 39; shift > 12; shift -= 9) {
-        u64 *entry = &table[va >> shift & 511];
-        if (!(*entry & PTE_P))
-            *entry = host_physical(page_take()) | PTE_TABLE;
-        table = host(*entry & PTE_ADDRESS);
+void vcpu_destroy(struct vcpu *v) {
+    for (int i = 0; i < MAX_SPACES; i++)
+        if (v->space[i])
+            space_destroy(v->space[i]);
+    if (!v->template)
+        return;
+    walk(v->template, GK_DIRECT, GK_DIRECT + level_span(4), &(struct visitor){.left = free_direct_map}, NULL);
+    if (v->template[511]) {
+        walk(v->template, GK_BASE, GK_BASE + IMAGE_SIZE, &(struct visitor){.left = free_table}, NULL);
+        page_free(host(v->template[511] & PTE_ADDRESS));
     }
-    return &table[va >> 12 & 511];
+    page_free(v->template);
 }
 
-/* The container kernel's half is the same in every space.  Its level-4 entries are made
- * before the first space is, so a leaf added later is seen in all of them.  Its pages are global: a
- * change of space keeps their translations, and a change of container drops them (schedule.c). */
-void map_kernel_page(u64 va, u64 hpa, u64 rights) {
-    *entry_of(self->template, va) = hpa | PTE_P | PTE_U | PTE_A | PTE_G | rights;
+/* The container kernel's pages are global: a change of space keeps their translations, a change of container drops
+ * them (vcpu.c). */
+#define KERNEL_PTE (PTE_P | PTE_U | PTE_A | PTE_G)
+
+bool map_image_page(u64 va, u64 hpa, u64 rights) {
+    pte_t *leaf = leaf_of(self->vcpu.template, va);
+
+    if (leaf)
+        leaf_set(leaf, hpa | KERNEL_PTE | rights);
+    return leaf;
+}
+
+bool vcpu_map(u64 gpa, u64 hpa) {
+    pte_t *leaf = leaf_of(self->vcpu.template, GK_DIRECT + gpa);
+
+    if (leaf)
+        *leaf = hpa | KERNEL_PTE | PTE_W | PTE_D | PTE_NX | PTE_KEY(self->vcpu.key);
+    return leaf;
+}
+
+void vcpu_unmap(u64 gpa) {
+    *leaf_of(self->vcpu.template, GK_DIRECT + gpa) = 0;
+    invlpg(GK_DIRECT + gpa);
+}
+
+static void free_if_empty(pte_t *entry, int level, void *freed) {
+    if (level == 2 && !*entries_in_use(host(*entry & PTE_ADDRESS))) {
+        free_table(entry, level, NULL);
+        *(bool *)freed = true;
+    }
+}
+
+/* Leaf tables that map nothing any more.  Whoever holds a leaf entry holds it across no allocation. */
+bool vcpu_reclaim(void) {
+    bool freed = false;
+
+    for (int i = 0; i < MAX_SPACES; i++)
+        if (self->vcpu.space[i])
+            walk(self->vcpu.space[i], 0, LOWER_HALF, &(struct visitor){.left = free_if_empty}, &freed);
+    if (freed)
+        write_cr3(read_cr3());  /* the processor may have the tables' addresses */
+    return freed;
 }

@@ -1,3 +1,4 @@
+/* Which defences a positive control switches off. */
 #include "defence.h"
 
 #include "lib/string.h"
@@ -5,9 +6,9 @@
 u64 defences_off;
 
 static const char *const names[] = {
-#define NAME(name) #name,
-    DEFENCES(NAME)
-#undef NAME
+#define DEFENCE(name) #name,
+#include "defences.def"
+#undef DEFENCE
 };
 
 /* The length of `word` if `at` begins with it, and with nothing longer. */

@@ -1,0 +1,24 @@
+/* What the files of this kernel share. */
+#ifndef HOSTILE_H
+#define HOSTILE_H
+
+#include "hypercall.h"
+#include "pte.h"
+
+#define USER 0x400000UL                 /* where it puts pages of container user */
+#define DATA (PTE_P | PTE_W | PTE_U | PTE_NX)
+#define CODE (PTE_P | PTE_U)
+
+extern struct gk_boot *boot;
+
+void say(const char *);
+void say_number(u64);                   /* in hexadecimal, and the end of a line */
+void end(int status);
+void nap(u64 ms);
+u64 space_in_use(void);                 /* a new space */
+i64 user_page(u64 space, u64 va, u64 gpa, u64 rights);  /* a page of guest-physical memory as container user's */
+
+/* memory.c */
+void memory_unbind(void), memory_quota(void), memory_reclaim(void), memory_lend(void), memory_keep(void), memory_borrow(void);
+
+#endif

@@ -1,0 +1,21 @@
+/* What a container has of the processor under ParaCell, beside what every host keeps (host.h). */
+#ifndef VCPU_H
+#define VCPU_H
+
+#include "abi.h"
+#include "platform/entry.h"
+#include "pte.h"
+
+#define MAX_SPACES 512
+
+struct vcpu {
+    pte_t *template;            /* its top-level table without container user */
+    pte_t *space[MAX_SPACES];   /* top-level tables, by handle - 1; NULL = free */
+    u64 current;                /* the handle in CR3; 0 = the template */
+    int key;                    /* of the container kernel's memory; 0 only if option off=keys */
+    struct gk_header header;
+    u64 fs, gs, pkru;
+    struct trapframe start;
+};
+
+#endif
