@@ -10,12 +10,12 @@ enum {
     EPROTONOSUPPORT = 93, ESOCKTNOSUPPORT = 94, EOPNOTSUPP = 95, EAFNOSUPPORT = 97, EISCONN = 106, ETIMEDOUT = 110,
     ECONNREFUSED = 111,
 
-    /* Never seen by a program: what a call says that a signal cut short (signal.c). */
+    /* No program sees these: a call that a signal interrupted returns them to its caller in the kernel (signal.c). */
     ERESTART = 512,             /* again, where the handler has SA_RESTART; else EINTR */
     ERESTARTNOHAND = 514,       /* again, where no handler ran; else EINTR */
 
-    /* Nor this: an operation has slept, and is to be begun anew (sleep_and_look()). */
-    ELOOK = 515,
+    /* Nor this: a file operation has slept, and its caller has to retry it (sleep_then_retry()). */
+    ERETRY = 515,
 };
 
 #endif

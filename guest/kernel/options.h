@@ -1,3 +1,4 @@
+/* Options on the command line (options.c). */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 

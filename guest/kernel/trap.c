@@ -42,7 +42,7 @@ static void page_fault(struct trapframe *tf, u64 address) {
     case FAULT_DONE:
         break;
     case FAULT_SEGV:
-        if (address >= USER_TOP)        /* as Linux: nobody learns what is mapped in the kernel's half */
+        if (address >= USER_TOP)        /* as Linux: a program does not learn what is mapped in the kernel's half */
             tf->error = (tf->error & (PF_WRITE | PF_USER | PF_FETCH)) | PF_P;
         signal_fault(SIGSEGV, code_of(tf, address), address);
         break;
@@ -80,7 +80,7 @@ void return_to_user(void) {
 
     if (p->cpu_next)
         cpu_timers_check(p);
-    if ((t->signals.set | p->signals.set) || p->ending || p->stopped || t->restore_blocked || t->cut)
+    if ((t->signals.set | p->signals.set) || p->ending || p->stopped || t->restore_blocked || t->interrupted)
         signal_deliver();
     if (run_queue.first || p->cpu_next)
         measure_slice();

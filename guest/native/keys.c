@@ -39,4 +39,4 @@ void *plat_foreign_pointer(u64 va) {
 }
 
 bool plat_may_move_code(void) { return true; }
-bool plat_owns_code(void) { return false; }
+bool plat_keeps_code_private(void) { return false; }

@@ -1,4 +1,4 @@
-/* The end of a run. */
+/* Power off. */
 #include "machine.h"
 #include "x86.h"
 

@@ -1,4 +1,4 @@
-/* GDT, TSS, IDT, and where SYSCALL goes.
+/* GDT, LDT, TSS, IDT, and where SYSCALL goes.
  * Source: SDM volume 3, "Segment Descriptors", "64-Bit Mode IDT", "Task Management in 64-bit Mode". */
 #include "machine.h"
 #include "selectors.h"

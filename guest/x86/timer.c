@@ -1,6 +1,6 @@
-/* Time: the TSC tells it, and an interrupt comes at a deadline: from the local
- * APIC in TSC-deadline mode, else from the 8254 (whose 16 bits may ring early:
- * the kernel looks at the clock and asks again).
+/* Time is the TSC.  At a deadline the local APIC interrupts, in TSC-deadline
+ * mode; without one the 8254 does, whose 16 bits may end too early: the kernel
+ * then reads the clock and arms it again.
  * Source: SDM volume 3, "TSC-Deadline Mode". */
 #include "layout.h"
 #include "machine.h"

@@ -1,4 +1,4 @@
-/* COM1: the program's input and output.  COM2: its errors and the kernel's messages, and what the screen tells of itself.
+/* COM1: the program's input and output.  COM2: its errors, the kernel's messages, and changes of the terminal's size.
  * A 16550 takes 16 bytes when its holding register is empty. */
 #include "errno.h"
 #include "machine.h"

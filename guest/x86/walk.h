@@ -1,4 +1,4 @@
-/* The one walk over page tables: whoever looks up, maps, changes or frees visits it.
+/* The one walk over page tables.  Lookup, mapping, changes and freeing are visitors of it.
  *
  *    47      39 38      30 29      21 20      12 11          0
  *   ┌──────────┬──────────┬──────────┬──────────┬─────────────┐

@@ -1,4 +1,4 @@
-/* The instructions that C has no words for. */
+/* Instructions and registers that C has no words for. */
 #ifndef X86_H
 #define X86_H
 

@@ -54,7 +54,7 @@ struct xgate_vcpu {
 struct gk_header {
     u64 magic, entry, event_entry;
     u64 text_start, text_end;
-    u64 refused;                /* the gate ends here with #UD whatever rights somebody gave himself */
+    u64 refused;                /* the gate ends here with #UD if PKRU has an unexpected value */
     struct xgate_vcpu *vcpu;
     u8 *scratch;                /* the one page of the image that container user may write */
     u64 exit_start, exit_end;   /* the way out behind the look at `pending`: an interrupt here goes out by the host */

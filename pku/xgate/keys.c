@@ -21,7 +21,7 @@ void plat_set_key(int key, u32 rights) {
     set_user_pkru(((u32)xgate_vcpu.pkru & ~(3u << 2 * key)) | rights << 2 * key);
 }
 
-/* W^X, and no page that somebody else may still write. */
+/* W^X, and no executable page that another mapping may write. */
 int plat_check_protection(bool write, bool exec, bool shared) {
     return exec && ((write && !OFF(scan)) || (shared && !OFF(shared))) ? -EACCES : 0;
 }
@@ -40,4 +40,4 @@ int plat_make_executable(u64 as, u64 va, u64 npages) {
 u64 plat_user_top(void) { return OFF(range) ? ~PAGE_MASK : USER_TOP; }
 void *plat_foreign_pointer(u64 va) { return OFF(usercopy) ? (void *)va : NULL; }
 bool plat_may_move_code(void) { return OFF(move); }
-bool plat_owns_code(void) { return !OFF(copy) && !OFF(shared); }
+bool plat_keeps_code_private(void) { return !OFF(copy) && !OFF(shared); }

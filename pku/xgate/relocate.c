@@ -53,5 +53,5 @@ bool relocate(u64 va) {
     put_jump(at, stub);
     for (u64 i = JUMP; i < length; i++)
         *text_byte(at + i) = INT3;
-    return is_innocent(stub, PAGE_SIZE) && is_innocent(at - 2, length + 2);
+    return is_harmless(stub, PAGE_SIZE) && is_harmless(at - 2, length + 2);
 }

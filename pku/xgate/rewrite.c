@@ -101,7 +101,7 @@ static void write_stub(u64 stub, u32 number, u64 back) {
     put(stub, code, sizeof code);
 }
 
-/* Both displacements are the program's to choose, if it is large enough: what was put there is looked through as well. */
+/* A large enough program can choose both displacements, so the bytes that we wrote are scanned as well. */
 static bool patch(u64 site, u64 stub) {
     u8 jump[5] = {0xe9}, before[5], nothing[STUB_SIZE] = {0};
     i32 distance = (i32)(stub - site);
@@ -111,7 +111,7 @@ static bool patch(u64 site, u64 stub) {
     write_stub(stub, (u32)user_word(site - 4, 4), site + 2);
     memcpy(jump + 1, &distance, 4);
     put(site - 5, jump, sizeof jump);
-    if (OFF(patch) || (is_innocent(site - 7, 7) && is_innocent(stub - 2, STUB_SIZE + 2)))
+    if (OFF(patch) || (is_harmless(site - 7, 7) && is_harmless(stub - 2, STUB_SIZE + 2)))
         return true;
     put(site - 5, before, sizeof before);
     put(stub, nothing, sizeof nothing);

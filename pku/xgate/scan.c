@@ -16,9 +16,9 @@ static bool dangerous(u8 a, u8 b, u8 c) {
     return (b == 0x01 && c == 0xef) || (b == 0xae && mod != 3 && reg == 5) || (b == 0xc7 && mod != 3 && reg == 3);
 }
 
-/* UD2 in its place, if it is one instruction and nothing else.  A REX prefix may stand before it.
- * WRPKRU keeps its last byte, by which plat_emulate() knows it. */
-static bool take_out(u64 va) {
+/* Put UD2 in its place, if an instruction certainly begins there; a REX prefix may stand before it.
+ * WRPKRU keeps its last byte, by which plat_emulate() recognises it. */
+static bool replace_by_ud2(u64 va) {
     bool rex = is_instruction(va - 1) && (*text_byte(va - 1) & 0xf0) == 0x40;
 
     if (!is_instruction(va) && !rex)
@@ -30,7 +30,7 @@ static bool take_out(u64 va) {
     return true;
 }
 
-bool is_innocent(u64 va, u64 size) {
+bool is_harmless(u64 va, u64 size) {
     for (u64 at = va; at < va + size; at++)
         if (dangerous((u8)user_word(at, 1), (u8)user_word(at + 1, 1), (u8)user_word(at + 2, 1)))
             return false;
@@ -48,7 +48,7 @@ bool scan(u64 va, u64 size) {
         u8 c = byte ? *byte : (u8)user_word(at, 1);
         bool across = at - 2 < va || at >= va + size;
         if (dangerous(a, b, c) && !(across && OFF(border)) && !(OFF(bytes) && !is_instruction(at - 2)) &&
-            at - 2 < va + size && !take_out(at - 2) && !relocate(at - 2))
+            at - 2 < va + size && !replace_by_ud2(at - 2) && !relocate(at - 2))
             return false;
         a = b;
         b = c;

@@ -1,4 +1,4 @@
-/* Address spaces: the host has the tables that the processor walks, and is told of each change. */
+/* Address spaces: the host keeps the tables that the processor walks, and the kernel tells it each change. */
 #include "hypercall.h"
 #include "kernel.h"
 #include "platform/space.h"

@@ -38,7 +38,7 @@ void rewrite(u64 va, u64 size);
 u64 stub_space(u64 bytes);                      /* executable pages of the program's, near its text; 0 without */
 
 /* scan.c: no forbidden sequence begins in [va, va + size), which is looked at and not changed. */
-bool is_innocent(u64 va, u64 size);
+bool is_harmless(u64 va, u64 size);
 
 /* relocate.c: move the instruction in whose displacement a forbidden sequence at `va` lies. */
 bool relocate(u64 va);

@@ -53,7 +53,7 @@ bool binding_lend(u64 gpa, u64 hpa) {
     return gpa >> PAGE_SHIFT < self->pages && bind(gpa, hpa, LENT);
 }
 
-/* A page that a page table still maps is not given back: somebody else would get it with that mapping in place. */
+/* Refuse a page that a page table still maps: the next container would get it with that mapping in place. */
 int binding_put(u64 gpa) {
     u64 page = gpa >> PAGE_SHIFT, hpa;
 

@@ -15,7 +15,7 @@
 #define MAX_CONTAINERS 4
 #define MAX_RUNNING 2           /* at once; the next in the queue starts when one has ended */
 
-/* Pages of host memory that somebody holds and may hold. */
+/* How many pages of host memory a container holds and may hold. */
 struct account { u64 held, reserve, limit; };   /* reserve: as many can always be had */
 
 enum state { ABSENT, QUEUED, RUNNING, WAITING, ENDED };

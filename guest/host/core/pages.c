@@ -11,7 +11,7 @@
 /* Read by symbol from outside. */
 struct { u64 all, free, held; } host_memory;
 
-static u64 first, frontier, end;        /* page numbers; from `frontier` on nobody has used any */
+static u64 first, frontier, end;        /* page numbers; from `frontier` on none has been used */
 static u64 *free_list;                  /* pages that came back, each with the address of the next */
 static u64 promised;
 static u32 *uses;                       /* by page number */
@@ -66,7 +66,7 @@ void *page_alloc_uncleared(void) {
 void *page_alloc(void) {
     void *page = page_alloc_uncleared();
 
-    return page ? memset(page, 0, PAGE_SIZE) : NULL;    /* somebody else may have had it */
+    return page ? memset(page, 0, PAGE_SIZE) : NULL;    /* another container may have had it */
 }
 
 void page_free(void *page) {

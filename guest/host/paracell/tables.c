@@ -141,7 +141,7 @@ static void free_if_empty(pte_t *entry, int level, void *freed) {
     }
 }
 
-/* Leaf tables that map nothing any more.  Whoever holds a leaf entry holds it across no allocation. */
+/* Free the leaf tables that map nothing any more.  So a caller of leaf_of() must not allocate while it uses the entry. */
 bool vcpu_reclaim(void) {
     bool freed = false;
 

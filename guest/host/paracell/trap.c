@@ -1,4 +1,4 @@
-/* Every exception, interrupt and raw SYSCALL of the container: to whom it belongs.
+/* Dispatch every exception, interrupt and raw SYSCALL of the container.
  *
  *   container user   → injected into the container kernel, on its stack, with its rights
  *   container kernel → a hypercall, a page to bind, an interrupt to hold back; anything else is its end
@@ -65,7 +65,7 @@ static void deliver(struct trapframe *tf) {
 static bool touches_direct_map(u64 va) { return (va - GK_DIRECT) >> PAGE_SHIFT < self->pages; }
 
 void arch_trap(struct trapframe *tf, u64 address) {
-    if (tf->vector == VECTOR_80) {      /* its gate lets nobody in, but for off=int80 */
+    if (tf->vector == VECTOR_80) {      /* INT 80h reaches this only with off=int80 */
         hypercall(tf);
         return;
     }

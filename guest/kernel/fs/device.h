@@ -8,7 +8,7 @@
 #define DEVICE(major, minor) ((major) << 8 | (minor))
 
 void devices_init(void);        /* /dev, and what is in it but the console */
-bool is_zero_device(const struct inode *);      /* /dev/zero: mapped, it is memory of nobody's */
+bool is_zero_device(const struct inode *);      /* /dev/zero: a mapping of it is anonymous memory */
 struct inode *device_new(u32 mode, u32 number, const struct file_ops *, void *device);
 void device_add(const char *name, struct inode *);
 

@@ -14,9 +14,10 @@ struct file {
     struct file *next;          /* of those that are ending */
 };
 
-/* For a stream, `at` says how much this call has moved already: only at 0 may it wait.
- * Buffers are kernel addresses: of user pages in the direct map, mostly, which may go while an operation sleeps.  So it says
- * -ELOOK when it has slept, and is begun anew with the page that is there by then; a `patient` one gets the kernel's own memory.
+/* For a stream, `at` says how much this call has moved already: only at 0 may the operation wait.
+ * Buffers are kernel addresses, mostly of user pages in the direct map, and such a page may be freed while an operation sleeps.
+ * So an operation that has slept returns -ERETRY, and its caller looks the page up again and retries; an operation that
+ * `may_sleep` gets a buffer in the kernel's own memory instead.
  * A write to a stream may move less than it was given and is called again, until it moves nothing.
  * A missing operation is EINVAL (ENOTTY for ioctl). */
 struct file_ops {
@@ -25,12 +26,12 @@ struct file_ops {
     i64 (*vector)(struct file *, u64 vector, u64 count, bool write);    /* readv, writev; missing: one piece after another */
     i64 (*ioctl)(struct file *, u32 request, u64 argument);
     i16 (*poll)(struct file *);         /* POLL*; missing: always ready */
-    u64 (*news)(struct file *);         /* changes when something new has come, whatever poll() said before (epoll.c) */
+    u64 (*poll_generation)(struct file *);      /* changes when something new has come, whatever poll() said before (epoll.c) */
     int (*open)(struct file *);         /* 0 or -errno; may wait */
     void (*release)(struct file *);     /* the last reference is gone */
     bool stream;                        /* no positions; a read gives what there is */
     bool whole;                         /* one call is one message: its bytes come together */
-    bool patient;                       /* it sleeps as often as it likes: its buffer is the kernel's */
+    bool may_sleep;                     /* as often as it likes: its buffer is the kernel's */
 };
 
 /* Whatever changes what poll() says of a file tells it to those who wait for any. */

@@ -1,4 +1,4 @@
-/* tmpfs: what a file holds.
+/* tmpfs: the contents of files.
  *
  *   pages[i] = 0        the bytes of the image that the root file system brought, zero behind its end
  *   pages[i] = address  a page of its own, made when it is first mapped or written
@@ -210,7 +210,7 @@ int inode_truncate(struct inode *i, u64 size) {
                 return -ENOSPC;
             memset((u8 *)direct(page) + (size & PAGE_MASK), 0, PAGE_SIZE - (size & PAGE_MASK));
         }
-        mappings_cut(i, size);
+        mappings_truncate(i, size);
         drop_pages(i, ROUND_UP(size, PAGE_SIZE) >> PAGE_SHIFT);
         i->image_size = MIN(i->image_size, size);
     }

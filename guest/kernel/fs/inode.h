@@ -47,7 +47,7 @@ struct inode {
             char *target;
             struct inode *jump;         /* in /proc: where it leads, whatever it is called */
         };
-        struct pipe *pipe;              /* S_IFIFO; NULL while nobody has it open */
+        struct pipe *pipe;              /* S_IFIFO; NULL while no process has it open */
     };
 };
 

@@ -27,7 +27,7 @@ struct lock {
     u64 first, last;            /* bytes */
 };
 
-static struct lock *locks;      /* by their first bytes: the lowest conflict is the one that F_GETLK tells of */
+static struct lock *locks;      /* by their first bytes: F_GETLK reports the lowest conflict */
 
 static bool overlap(const struct lock *a, const struct lock *b) {
     return a->inode == b->inode && a->whole == b->whole && a->first <= b->last && b->first <= a->last;

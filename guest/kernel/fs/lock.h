@@ -1,3 +1,4 @@
+/* Locks on files (lock.c). */
 #ifndef LOCK_H
 #define LOCK_H
 

@@ -1,4 +1,4 @@
-/* Listing directories, and where a process is among them. */
+/* getdents, and a process's current and root directories. */
 #include "file.h"
 #include "kernel.h"
 #include "mm/slab.h"

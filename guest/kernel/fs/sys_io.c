@@ -18,7 +18,7 @@ static i64 transfer_own(struct file *f, u8 *buffer, u64 n, u64 at, bool write) {
 
     do
         moved = write ? f->ops->write(f, buffer, n, at) : f->ops->read(f, buffer, n, at);
-    while (moved == -ELOOK);
+    while (moved == -ERETRY);
     return moved;
 }
 
@@ -29,7 +29,7 @@ static i64 transfer_page(struct file *f, u64 user, u64 n, u64 at, bool write) {
     do {
         u8 *buffer = user_page(current->process->mm, user, write ? ACCESS_READ : ACCESS_WRITE);
         moved = !buffer ? -EFAULT : write ? f->ops->write(f, buffer, n, at) : f->ops->read(f, buffer, n, at);
-    } while (moved == -ELOOK);
+    } while (moved == -ERETRY);
     return moved;
 }
 
@@ -78,7 +78,7 @@ i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
         return transfer_own(f, NULL, 0, stream ? 0 : *position, write);
     while (done < n) {
         u64 part = MIN(n - done, PAGE_SIZE - ((user + done) & PAGE_MASK)), at = stream ? done : *position;
-        i64 moved = f->ops->patient ? transfer_whole(f, user + done, part, at, write) : transfer_page(f, user + done, part, at, write);
+        i64 moved = f->ops->may_sleep ? transfer_whole(f, user + done, part, at, write) : transfer_page(f, user + done, part, at, write);
         if (moved < 0)
             return done ? (i64)done : moved;
         done += (u64)moved;

@@ -1,4 +1,4 @@
-/* Making, removing and moving names. */
+/* link, symlink, mkdir, mknod, unlink, rmdir, rename. */
 #include "file.h"
 #include "kernel.h"
 #include "mm/slab.h"

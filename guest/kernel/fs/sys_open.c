@@ -108,7 +108,7 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
 }
 
 #define MFD_CLOEXEC 1u
-#define MFD_KNOWN 0x1bu         /* and sealing, which nobody does, and what may be executed */
+#define MFD_KNOWN 0x1bu         /* sealing and NOEXEC/EXEC too: accepted, without effect */
 #define MFD_NAME_MAX 249
 
 /* A file that never has a name; what it is called shows in /proc. */

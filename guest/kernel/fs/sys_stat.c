@@ -1,4 +1,4 @@
-/* Asking about files, and changing what the answer is. */
+/* stat and statfs, and the calls that change what stat returns. */
 #include "file.h"
 #include "kernel.h"
 #include "mm/page.h"

@@ -1,3 +1,4 @@
+/* The root file system's archive (tar.c). */
 #ifndef TAR_H
 #define TAR_H
 

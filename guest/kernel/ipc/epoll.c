@@ -1,4 +1,4 @@
-/* epoll: a list of files, each asked with poll() when somebody waits. */
+/* epoll: a list of files; epoll_wait() calls poll() on each. */
 #include "fs/inode.h"
 #include "kernel.h"
 #include "mm/slab.h"
@@ -22,7 +22,7 @@ struct interest {
     i32 fd;
     struct event wanted;
     i16 last;                   /* what an edge is measured against: what was told, */
-    u64 last_news;              /* and the file's count of what came */
+    u64 last_generation;        /* and the file's count of what came */
 };
 
 struct epoll { struct interest *first; struct epoll *next; struct file *file; };
@@ -33,19 +33,19 @@ static struct epoll *all;
 
 static struct epoll *epoll_of(const struct file *f) { return f->own; }
 
-static u64 news_of(struct file *f) { return f->ops->news ? f->ops->news(f) : 0; }
+static u64 generation_of(struct file *f) { return f->ops->poll_generation ? f->ops->poll_generation(f) : 0; }
 
-static i16 news(const struct interest *e) {
+static i16 has_news(const struct interest *e) {
     i16 now = file_ready(e->file) & ((i16)(e->wanted.events & 0xffff) | POLLERR | POLLHUP);
 
-    if (e->wanted.events & EPOLLET && !(now & ~e->last) && news_of(e->file) == e->last_news)
+    if (e->wanted.events & EPOLLET && !(now & ~e->last) && generation_of(e->file) == e->last_generation)
         return 0;
     return now;
 }
 
 static i16 epoll_poll(struct file *f) {
     for (const struct interest *e = epoll_of(f)->first; e; e = e->next)
-        if (e->wanted.events && news(e))
+        if (e->wanted.events && has_news(e))
             return POLLIN | POLLRDNORM;
     return 0;
 }
@@ -66,7 +66,7 @@ static void epoll_release(struct file *f) {
 
 static const struct file_ops epoll_ops = {.poll = epoll_poll, .release = epoll_release, .stream = true};
 
-/* A file ends: nobody is told of it any more. */
+/* A file is released: remove it from every epoll. */
 void epoll_forget(struct file *f) {
     for (struct epoll *ep = all; ep; ep = ep->next)
         for (struct interest **at = &ep->first, *e; (e = *at);)
@@ -187,9 +187,9 @@ static i64 collect(struct epoll *ep, u64 to, u64 room) {
     u64 count = 0;
 
     for (struct interest *e = ep->first; e && count < room; e = e->next) {
-        i16 now = e->wanted.events ? news(e) : 0;
+        i16 now = e->wanted.events ? has_news(e) : 0;
         e->last = file_ready(e->file);
-        e->last_news = news_of(e->file);
+        e->last_generation = generation_of(e->file);
         if (!now)
             continue;
         struct event told = {(u32)(u16)now, e->wanted.data};

@@ -31,7 +31,7 @@ static i64 counter_read(struct file *f, u8 *to, u64 n, u64 moved) {
     if (n < sizeof c->value)
         return -EINVAL;
     if (!c->value)
-        return f->flags & O_NONBLOCK ? -EAGAIN : sleep_and_look(c);
+        return f->flags & O_NONBLOCK ? -EAGAIN : sleep_then_retry(c);
     u64 got = c->semaphore ? 1 : c->value;
     c->value -= got;
     c->changes++;
@@ -52,7 +52,7 @@ static i64 counter_write(struct file *f, const u8 *from, u64 n, u64 moved) {
     if (more == ~0UL)
         return -EINVAL;
     if (more > LARGEST - c->value)
-        return f->flags & O_NONBLOCK ? -EAGAIN : sleep_and_look(c);
+        return f->flags & O_NONBLOCK ? -EAGAIN : sleep_then_retry(c);
     c->value += more;
     c->changes++;
     file_changed(c);
@@ -65,7 +65,7 @@ static i16 counter_poll(struct file *f) {
     return (c->value ? POLLIN : 0) | (!c->is_clock && c->value < LARGEST ? POLLOUT : 0);
 }
 
-static u64 counter_news(struct file *f) { return counter_of(f)->changes; }
+static u64 counter_poll_generation(struct file *f) { return counter_of(f)->changes; }
 
 static void counter_release(struct file *f) {
     timer_cancel(&counter_of(f)->timer);
@@ -73,7 +73,7 @@ static void counter_release(struct file *f) {
 }
 
 static const struct file_ops counter_ops = {
-    .read = counter_read, .write = counter_write, .poll = counter_poll, .news = counter_news,
+    .read = counter_read, .write = counter_write, .poll = counter_poll, .poll_generation = counter_poll_generation,
     .release = counter_release, .stream = true, .whole = true,
 };
 

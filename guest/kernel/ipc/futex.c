@@ -1,4 +1,4 @@
-/* Futexes: sleeping until somebody says that a word has changed.
+/* Futexes: a thread sleeps on a word of memory until another thread wakes those who sleep there.
  *
  * A word is known by its address space and address, or, where it is shared, by its file and offset,
  * so that two processes mean the same one.

@@ -1,3 +1,4 @@
+/* Futexes (futex.c). */
 #ifndef FUTEX_H
 #define FUTEX_H
 

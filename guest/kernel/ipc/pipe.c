@@ -69,7 +69,7 @@ static u64 put(struct pipe *p, const u8 *from, u64 n) {
 
 i64 pipe_read(struct pipe *p, u8 *to, u64 n, bool wait) {
     if (n && !used(p))
-        return !p->writers ? 0 : !wait ? -EAGAIN : sleep_and_look(p);
+        return !p->writers ? 0 : !wait ? -EAGAIN : sleep_then_retry(p);
     u64 got = take(p, to, n);
     if (got)
         file_changed(p);
@@ -95,7 +95,7 @@ i64 pipe_write(struct pipe *p, const u8 *from, u64 n, u64 least, bool wait) {
         } else if (done) {
             break;
         } else {
-            return !wait ? -EAGAIN : sleep_and_look(p);
+            return !wait ? -EAGAIN : sleep_then_retry(p);
         }
     }
     return (i64)done;
@@ -129,7 +129,7 @@ bool pipe_put(struct pipe *p, const u8 *from, u64 n) {
     return p->size - used(p) >= n && pipe_reserve(p, n) && (put(p, from, n), true);
 }
 
-u64 pipe_news(const struct pipe *p, bool read, bool write) { return (read ? p->head : 0) + (write ? p->freed : 0); }
+u64 pipe_poll_generation(const struct pipe *p, bool read, bool write) { return (read ? p->head : 0) + (write ? p->freed : 0); }
 
 i16 pipe_poll(const struct pipe *p, bool read, bool write) {
     i16 events = 0;
@@ -160,7 +160,7 @@ static i64 fifo_write(struct file *f, const u8 *from, u64 n, u64 moved) {
 
 static i16 fifo_poll(struct file *f) { return pipe_poll(pipe_of(f), readable(f), writable(f)); }
 
-static u64 fifo_news(struct file *f) { return pipe_news(pipe_of(f), readable(f), writable(f)); }
+static u64 fifo_poll_generation(struct file *f) { return pipe_poll_generation(pipe_of(f), readable(f), writable(f)); }
 
 static i64 fifo_ioctl(struct file *f, u32 request, u64 argument) {
     i32 count = (i32)used(pipe_of(f));
@@ -211,7 +211,7 @@ static int fifo_open(struct file *f) {
 }
 
 const struct file_ops fifo_ops = {
-    .read = fifo_read, .write = fifo_write, .ioctl = fifo_ioctl, .poll = fifo_poll, .news = fifo_news, .open = fifo_open,
+    .read = fifo_read, .write = fifo_write, .ioctl = fifo_ioctl, .poll = fifo_poll, .poll_generation = fifo_poll_generation, .open = fifo_open,
     .release = fifo_release, .stream = true,
 };
 

@@ -1,4 +1,4 @@
-/* A ring of bytes between those who write and those who read (pipe.c). */
+/* A ring of bytes between writers and readers (pipe.c). */
 #ifndef PIPE_H
 #define PIPE_H
 
@@ -20,13 +20,13 @@ struct pipe {
 
 struct pipe *pipe_new(void);                            /* NULL without memory */
 void pipe_free(struct pipe *);
-i64 pipe_read(struct pipe *, u8 *to, u64 n, bool wait);         /* 0: nobody writes any more */
-i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     /* what fits; both may say -ELOOK */
+i64 pipe_read(struct pipe *, u8 *to, u64 n, bool wait);         /* 0: there are no writers */
+i64 pipe_write(struct pipe *, const u8 *from, u64 n, u64 least, bool wait);     /* what fits; both may say -ERETRY */
 i64 pipe_resize(struct pipe *, u64 size);               /* what it is then, or -EBUSY */
 bool pipe_take(struct pipe *, u8 *to, u64 n);           /* that much, or nothing */
 bool pipe_put(struct pipe *, const u8 *from, u64 n);
 bool pipe_reserve(struct pipe *, u64 n);                /* memory for the next n bytes, of which there is room */
-u64 pipe_news(const struct pipe *, bool read, bool write);       /* see file.h */
+u64 pipe_poll_generation(const struct pipe *, bool read, bool write);   /* see file.h */
 i16 pipe_poll(const struct pipe *, bool read, bool write);
 
 extern const struct file_ops fifo_ops;

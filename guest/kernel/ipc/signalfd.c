@@ -1,4 +1,4 @@
-/* signalfd: the signals that wait for whoever reads, as messages. */
+/* signalfd: a read returns the caller's pending signals as messages. */
 #include "fs/file.h"
 #include "kernel.h"
 #include "mm/slab.h"
@@ -61,18 +61,18 @@ static i64 signalfd_read(struct file *f, u8 *to, u64 n, u64 moved) {
         } else if (done) {
             break;
         } else {
-            return f->flags & O_NONBLOCK ? -EAGAIN : sleep_and_look(&current->signals);
+            return f->flags & O_NONBLOCK ? -EAGAIN : sleep_then_retry(&current->signals);
         }
     }
     return (i64)done;
 }
 
-/* Ready for whoever asks, whose signals they are. */
+/* Ready if the calling thread, not the file's creator, has such a signal. */
 static i16 signalfd_poll(struct file *f) {
     return (current->signals.set | current->process->signals.set) & set_of(f) ? POLLIN : 0;
 }
 
-static u64 signalfd_news(struct file *f) {
+static u64 signalfd_poll_generation(struct file *f) {
     (void)f;
     return current->signals.arrived + current->process->signals.arrived;
 }
@@ -80,7 +80,7 @@ static u64 signalfd_news(struct file *f) {
 static void signalfd_release(struct file *f) { kfree(f->own); }
 
 static const struct file_ops signalfd_ops = {
-    .read = signalfd_read, .poll = signalfd_poll, .news = signalfd_news, .release = signalfd_release, .stream = true,
+    .read = signalfd_read, .poll = signalfd_poll, .poll_generation = signalfd_poll_generation, .release = signalfd_release, .stream = true,
     .whole = true,
 };
 

@@ -1,4 +1,4 @@
-/* Waiting for files to become ready.  Whoever changes one wakes all who wait for any: they ask again. */
+/* poll and select.  A change of any file wakes every thread that waits in here; each then polls its files again. */
 #include "fs/file.h"
 #include "kernel.h"
 #include "mm/slab.h"

@@ -121,8 +121,8 @@ enum fault vm_fault(struct mm *mm, u64 va, enum access access) {
         return access == ACCESS_WRITE && !(*slot & PTE_W) ? write_fault(mm, v, va, slot) : FAULT_DONE;
     if (!v->inode)
         return anonymous_fault(mm, v, va);
-    /* Code is there since it was looked through: what the file has in its place now, nobody has looked at. */
-    return v->prot & PROT_EXEC && plat_owns_code() ? FAULT_BUS : file_fault(mm, v, va, access);
+    /* The platform scanned this code when it was mapped.  What the file holds in its place now has not been scanned. */
+    return v->prot & PROT_EXEC && plat_keeps_code_private() ? FAULT_BUS : file_fault(mm, v, va, access);
 }
 
 /* Two tries: a write to a file's page that is not there yet may map it first and copy it then. */
@@ -147,10 +147,10 @@ u8 *text_page(u64 va) {
     struct vma *v = vma_find(mm, va);
 
     va = ROUND_DOWN(va, PAGE_SIZE);
-    if (!v || va < v->start || (v->shared && plat_owns_code()) || !user_page(mm, va, ACCESS_READ))
+    if (!v || va < v->start || (v->shared && plat_keeps_code_private()) || !user_page(mm, va, ACCESS_READ))
         return NULL;
     pte_t *slot = pte_find(mm, va);
-    if (page_refs(*slot & PTE_ADDRESS) > 1 && plat_owns_code() && own_copy(mm, v, va, slot, direct(*slot & PTE_ADDRESS)) != FAULT_DONE)
+    if (page_refs(*slot & PTE_ADDRESS) > 1 && plat_keeps_code_private() && own_copy(mm, v, va, slot, direct(*slot & PTE_ADDRESS)) != FAULT_DONE)
         return NULL;
     return direct(*slot & PTE_ADDRESS);
 }

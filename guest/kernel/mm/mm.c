@@ -108,7 +108,7 @@ bool is_shared_writable(const struct inode *i) {
     return false;
 }
 
-void mappings_cut(const struct inode *i, u64 size) {
+void mappings_truncate(const struct inode *i, u64 size) {
     size = ROUND_UP(size, PAGE_SIZE);
     for (const struct process *p = processes; p; p = p->next)
         for (const struct vma *v = p->mm ? p->mm->first : NULL; v; v = v->next)
@@ -121,7 +121,7 @@ void mm_put(struct mm *mm) {
         return;
     if (mm->as)
         plat_as_destroy(mm->as);
-    mm->as = 0;                         /* nobody can look at it any more, so nobody is told of each page */
+    mm->as = 0;                         /* no processor uses it any more, so the platform need not hear of each page */
     vma_remove(mm, 0, USER_TOP);
     tables_free(mm);
     page_put(physical(mm->root));

@@ -141,7 +141,7 @@ i64 sys_munmap(u64 at, u64 size) {
 static int change(u64 at, u64 size, u32 prot, int key, bool becomes_executable) {
     if (!becomes_executable)
         return vma_protect(mine(), at, at + size, prot, key);
-    int error = vma_protect(mine(), at, at + size, PROT_READ, key);     /* nobody writes while it is looked at */
+    int error = vma_protect(mine(), at, at + size, PROT_READ, key);     /* so that no thread writes to it during the scan */
     return error ? error : make_executable(at, size, prot);
 }
 
@@ -312,7 +312,7 @@ i64 sys_madvise(u64 at, u64 size, u32 advice) {
         if (!v || v->start > va)
             return -ENOMEM;
         u64 end = MIN(v->end, at + size);
-        bool kept = v->inode && v->prot & PROT_EXEC && plat_owns_code();       /* the file may hold other code by now */
+        bool kept = v->inode && v->prot & PROT_EXEC && plat_keeps_code_private();       /* the file may hold other code by now */
         if (!kept && (advice == MADV_DONTNEED || (advice == MADV_FREE && !v->shared && !v->inode)))
             vma_zap(mm, va, end);
         va = end;

@@ -42,7 +42,7 @@ struct mm *mm_create(void);
 struct mm *mm_copy(struct mm *);                        /* each page shared until one side writes; NULL without memory */
 void mm_put(struct mm *);
 struct mm *mm_keep_text(struct mm *);                   /* what is executable in it, for the next exec; NULL without memory */
-void mappings_cut(const struct inode *, u64 size);      /* of a file that ends there now: what lies behind is no more */
+void mappings_truncate(const struct inode *, u64 size); /* the file ends there now: unmap the pages behind its end */
 bool is_shared_writable(const struct inode *);          /* has a mapping that writes into the file, or may */
 int mm_take_text(struct mm *, struct mm *kept);         /* 0 or -ENOMEM */
 
@@ -67,12 +67,12 @@ pte_t *pte_find(struct mm *, u64 va);                   /* the leaf entry, or NU
 pte_t *pte_make(struct mm *, u64 va);                   /* … made if missing; NULL without memory */
 void tables_free(struct mm *);
 
-/* A run of consecutive entries that the platform is told of at once. */
+/* Consecutive entries that the kernel reports to the platform in one call. */
 #define RUN_MAX 32
 struct pte_run { struct mm *mm; u64 va, count; bool stale; pte_t entry[RUN_MAX]; u64 drop[RUN_MAX]; u64 drops; };
 void run_begin(struct pte_run *, struct mm *);
 void run_set(struct pte_run *, u64 va, pte_t *slot, pte_t entry);
-void run_drop(struct pte_run *, u64 physical);          /* put this page once the run is told */
+void run_drop(struct pte_run *, u64 physical);          /* drop a reference to this page after the platform has been told */
 void run_end(struct pte_run *);
 
 /* usercopy.c: user memory, through the direct map.  0 or -EFAULT. */

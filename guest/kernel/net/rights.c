@@ -1,5 +1,5 @@
-/* SCM_RIGHTS: open files on their way from one process to another.
- * They wait at the byte that was next when they were sent, and arrive when that byte has been read. */
+/* SCM_RIGHTS: open files on their way from one process to another.  The sender attaches them to the first byte of its
+ * message; the receiver gets them when it reads that byte. */
 #include "rights.h"
 
 #include "fs/file.h"

@@ -1,4 +1,4 @@
-/* Open files that go through a socket with a message (rights.c). */
+/* SCM_RIGHTS: open files that a message carries (rights.c). */
 #ifndef RIGHTS_H
 #define RIGHTS_H
 

@@ -44,7 +44,7 @@ static i64 read_message(struct socket *s, u8 *to, u64 n, bool wait, bool peek, u
         return (i64)got;
     if (!s->in->writers && (s->type == SOCK_SEQPACKET || !s->in->readers))
         return 0;
-    return !wait ? -EAGAIN : sleep_and_look(s->in);
+    return !wait ? -EAGAIN : sleep_then_retry(s->in);
 }
 
 static i64 write_message(struct socket *s, const u8 *from, u64 n, bool wait, bool loud) {
@@ -59,7 +59,7 @@ static i64 write_message(struct socket *s, const u8 *from, u64 n, bool wait, boo
         return s->out->writers && s->type == SOCK_DGRAM ? -ECONNREFUSED : -EPIPE;
     }
     if (PIPE_SIZE - (s->out->head - s->out->tail) < n + sizeof size)
-        return !wait ? -EAGAIN : sleep_and_look(s->out);
+        return !wait ? -EAGAIN : sleep_then_retry(s->out);
     if (!pipe_reserve(s->out, sizeof size + n))
         return -ENOMEM;                 /* a length alone would take the next message for its own */
     pipe_put(s->out, (u8 *)&size, sizeof size);
@@ -118,8 +118,8 @@ static i16 socket_poll(struct file *f) {
     return events | (pipe_poll(s->out, false, true) & (POLLOUT | POLLWRNORM)) | (all_over ? POLLOUT | POLLWRNORM : 0);
 }
 
-static u64 socket_news(struct file *f) {
-    return pipe_news(socket_of(f)->in, true, false) + pipe_news(socket_of(f)->out, false, true);
+static u64 socket_poll_generation(struct file *f) {
+    return pipe_poll_generation(socket_of(f)->in, true, false) + pipe_poll_generation(socket_of(f)->out, false, true);
 }
 
 static i64 socket_ioctl(struct file *f, u32 request, u64 argument) {
@@ -144,7 +144,7 @@ static void socket_release(struct file *f) {
     kfree(s);
 }
 
-#define SOCKET_OPS .read = socket_read, .write = socket_write, .ioctl = socket_ioctl, .poll = socket_poll, .news = socket_news, \
+#define SOCKET_OPS .read = socket_read, .write = socket_write, .ioctl = socket_ioctl, .poll = socket_poll, .poll_generation = socket_poll_generation, \
                    .release = socket_release, .stream = true, .whole = true
 static const struct file_ops stream_ops = {SOCKET_OPS}, message_ops = {SOCKET_OPS, .vector = socket_move_vector};
 

@@ -1,4 +1,4 @@
-/* Messages through sockets, and what may be asked of them. */
+/* sendmsg, recvmsg and their kin, and socket options. */
 #include "fs/inode.h"
 #include "ipc/pipe.h"
 #include "kernel.h"
@@ -54,7 +54,7 @@ static i64 send_all(struct socket *s, const u8 *from, u64 n, bool wait, bool lou
     do {
         moved = socket_transmit(s, from + done, n - done, wait, loud);
         done += moved > 0 ? (u64)moved : 0;
-    } while (moved == -ELOOK || (moved > 0 && done < n));
+    } while (moved == -ERETRY || (moved > 0 && done < n));
     return done ? (i64)done : moved;
 }
 
@@ -63,7 +63,7 @@ static i64 receive_some(struct socket *s, u8 *to, u64 n, bool wait, bool peek, u
 
     do
         got = socket_receive(s, to, n, wait, peek, sent);
-    while (got == -ELOOK);
+    while (got == -ERETRY);
     return got;
 }
 

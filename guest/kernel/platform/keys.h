@@ -28,6 +28,6 @@ int  plat_make_executable(u64 as, u64 va, u64 npages);
 u64  plat_user_top(void);                                   /* map at this address and above: USER_TOP */
 void *plat_foreign_pointer(u64 va);                         /* give such an address to a system call: NULL */
 bool plat_may_move_code(void);                              /* mremap() what is executable */
-bool plat_owns_code(void);                                  /* share code that was scanned: it is copied first */
+bool plat_keeps_code_private(void);                         /* share pages of scanned code: the kernel copies them first */
 
 #endif

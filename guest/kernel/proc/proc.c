@@ -1,4 +1,4 @@
-/* /proc: names that are made when somebody looks, and texts that are written when somebody reads.
+/* /proc: a lookup makes the names, and a read makes the texts.
  *
  *   /proc ── self → 7
  *         ├─ meminfo, mounts, stat, uptime, …     text_ops
@@ -84,7 +84,7 @@ static const struct file_ops comm_ops = {.read = text_read, .write = comm_write}
 
 /* ---- names ---- */
 
-/* Its process may go through it whoever it has become. */
+/* The process itself may search it even after it has changed its user. */
 bool proc_is_own_fd(const struct inode *i) {
     return i->in_proc && i->mode == (S_IFDIR | 0500) && process_in(i) == current->process->pid;
 }
@@ -99,7 +99,7 @@ static void add(struct inode *directory, const char *name, struct inode *i) {
     inode_put(i);
 }
 
-/* What is there to be read belongs to the process that it tells of, or to root if nobody else may look into that. */
+/* A file belongs to the user of its process, or to root if that process is not dumpable. */
 static void belongs_to(struct inode *i, const struct process *p) {
     bool theirs = p && (p->dumpable || i->mode == (S_IFDIR | 0555));
 
@@ -292,7 +292,7 @@ static struct process *first_unlisted(void) {
     return first;
 }
 
-/* Whoever looks. */
+/* /proc/self: a link to the process that follows it. */
 static void refresh_self(struct inode *directory) {
     char name[NAME_SIZE];
     struct inode *self = add_link(directory, "self");

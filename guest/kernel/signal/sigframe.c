@@ -15,7 +15,7 @@
 #define MXCSR_MASK 0xffff
 #define MXCSR_AT 24             /* in the FXSAVE area */
 
-/* What Linux calls its code and data segments.  Ours have other numbers, and nobody can change them by way of the frame. */
+/* Linux's selectors of user code and data.  Ours have other numbers; a frame shows Linux's, and sigreturn ignores them. */
 #define LINUX_CS 0x33
 #define LINUX_SS 0x2b
 

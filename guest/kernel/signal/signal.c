@@ -215,13 +215,13 @@ static void call_again(struct trapframe *tf) {
 }
 
 static void run_handler(struct trapframe *tf, const struct siginfo *info) {
-    if (current->cut) {
+    if (current->interrupted) {
         if (tf->rax == (u64)-ERESTART && current->process->actions[info->signal].flags & SA_RESTART)
             call_again(tf);
         else
             tf->rax = (u64)-EINTR;
         current->deadline = 0;
-        current->cut = false;
+        current->interrupted = false;
     }
     signal_call_handler(info);
 }
@@ -245,8 +245,8 @@ void signal_deliver(void) {
         else
             run_handler(tf, &info);
     }
-    if (current->cut) {
-        current->cut = false;
+    if (current->interrupted) {
+        current->interrupted = false;
         call_again(tf);
     }
     if (current->restore_blocked) {     /* no handler took the old mask with it */

@@ -1,4 +1,4 @@
-/* Signals, as far as a program asks for them. */
+/* The system calls about signals. */
 #include "kernel.h"
 #include "mm/vm.h"
 #include "syscall/syscalls.h"

@@ -1,4 +1,4 @@
-/* From a number to a function. */
+/* Dispatch a system call by its number. */
 #include "platform/entry.h"
 #include "syscalls.h"
 
@@ -35,5 +35,5 @@ void syscall(struct trapframe *tf) {
     i64 result = table[number](tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9);
     tf->rax = (u64)result;
     if (tf->vector == VEC_SYSCALL && result <= -ERESTART && result >= -ERESTARTNOHAND)
-        current->cut = true;            /* by a signal, which another thread may have taken meanwhile */
+        current->interrupted = true;    /* by a signal, which another thread may have taken meanwhile */
 }

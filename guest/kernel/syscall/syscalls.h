@@ -1,4 +1,4 @@
-/* What the system calls are and share. */
+/* The system calls' declarations, and what they share. */
 #ifndef SYSCALLS_H
 #define SYSCALLS_H
 

@@ -93,7 +93,7 @@ void thread_exit(u32 status) {
     struct process *p = t->process;
 
     if (!p->ending)
-        p->status = status;             /* of the last thread, if nobody decides for all */
+        p->status = status;             /* the last thread's, unless exit_group or a signal has set one */
     if (p->mm)
         futexes_of_thread(t);
     signals_drop(&t->signals, ~0UL);
@@ -145,7 +145,7 @@ void threads_end(void) {
         if (t != current)
             wake_task(t);
     while (p->thread_count > 1)
-        sleep_deaf(&p->threads);
+        sleep_uninterruptible(&p->threads);
     p->ending = false;
     current->tid = p->pid;
 }

@@ -29,7 +29,7 @@
 #define CLONE_IO 0x80000000UL
 #define CLONE_CLEAR_SIGHAND 0x100000000UL
 #define OF_A_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
-#define WITHOUT_EFFECT (CLONE_PTRACE | CLONE_SYSVSEM | CLONE_DETACHED | CLONE_UNTRACED | CLONE_IO)     /* nobody traces, no semaphores */
+#define WITHOUT_EFFECT (CLONE_PTRACE | CLONE_SYSVSEM | CLONE_DETACHED | CLONE_UNTRACED | CLONE_IO)     /* we have neither ptrace nor System V semaphores */
 #define KNOWN (OF_A_THREAD | CLONE_VFORK | CLONE_PARENT | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | \
                CLONE_CHILD_SETTID | CLONE_CLEAR_SIGHAND | CLONE_NAMESPACES | WITHOUT_EFFECT)
 #define TASKS_MAX 250
@@ -169,7 +169,7 @@ static void wait_for_vfork(struct process *child) {
     child->vfork_parent = current;
     current->vforking = true;
     while (current->vforking && !signal_ends())
-        sleep_deaf(&current->vforking);
+        sleep_uninterruptible(&current->vforking);
     if (current->vforking)
         child->vfork_parent = NULL;     /* it lives, for it would have let us go */
     current->vforking = false;

@@ -41,7 +41,7 @@ bool in_group(u32 id) { return is_member(id, own_gid()); }
 static int check(const struct inode *i, u32 want, u32 uid, u32 gid) {
     u32 has = i->mode >> (uid == i->uid ? 6 : is_member(i->gid, gid) ? 3 : 0) & 7;
 
-    if (!uid)                   /* root cannot execute what nobody may */
+    if (!uid)                   /* root cannot execute a file without any x bit */
         has = MAY_READ | MAY_WRITE | (is_directory(i) || i->mode & 0111 ? MAY_EXEC : 0);
     return want & ~has ? -EACCES : 0;
 }

@@ -12,7 +12,7 @@ struct process;
 struct ids { u32 real, effective, saved; };
 struct groups { u32 count, id[GROUPS_MAX]; };           /* beside the one that a process runs as */
 
-/* What somebody wants to do with a file, as its mode has it. */
+/* Accesses to a file, with the bits of its mode. */
 #define MAY_EXEC 1u             /* of a directory: go through it */
 #define MAY_WRITE 2u
 #define MAY_READ 4u

@@ -6,7 +6,7 @@
 
 #define SA_NOCLDSTOP 1UL
 
-/* SIGCHLD, and whoever waits. */
+/* Send the parent SIGCHLD, and wake the threads that wait for a child. */
 void tell_parent(struct process *p, i32 code, i32 status) {
     struct process *parent = p->parent;
     struct siginfo info = {.signal = (i32)p->exit_signal, .code = code, .pid = p->pid, .uid = p->uid.real, .status = status};
@@ -27,7 +27,7 @@ void sleep_while_stopped(void) {
     struct task *t = current;
 
     while (t->process->stopped && !t->process->ending)
-        sleep_deaf(&t->process->stopped);
+        sleep_uninterruptible(&t->process->stopped);
 }
 
 void process_stop(int signal) {

@@ -33,7 +33,7 @@ struct process {
     struct task *vfork_parent;                  /* waits for exec or the end */
     bool dumpable, no_new_privileges;           /* dumpable: its user may look into it */
     bool listed;                                /* /proc has its name */
-    bool subreaper, has_executed, unwanted;     /* unwanted: nobody asks for its status */
+    bool subreaper, has_executed, unwanted;     /* unwanted: no parent will wait for it */
     struct sigaction actions[SIGNALS + 1];
     struct signals signals;                     /* for whichever thread does not block them */
     struct rlimit limits[RLIMITS];
@@ -71,7 +71,7 @@ struct task {
     u64 blocked, saved_blocked;                 /* signal sets: bit n-1 is signal n */
     bool restore_blocked;                       /* a call replaced the mask until its end: saved_blocked is the old one */
     struct sigaltstack altstack;
-    bool cut;                                   /* its system call, by a signal */
+    bool interrupted;                           /* its system call, by a signal */
     bool vforking;                              /* until the child lets it go on */
     u64 call;                                   /* the system call's number, for a restart */
     u64 deadline;                               /* of a sleep that is restarted, 0 = none */
@@ -123,14 +123,14 @@ int exec_path(const struct command *);
 
 /* sched.c */
 extern struct queue { struct task *first, *last; } run_queue;       /* those that can run, but for the one that does */
-void measure_slice(void);                               /* before going to user mode while somebody else could run */
+void measure_slice(void);                               /* before going to user mode while another task can run */
 void schedule(void);                                    /* let another one run; comes back when it is our turn */
 void yield(void);
 void sched_add(struct task *);                          /* it can run */
 void sched_interrupt(void);                             /* the timer rang in user mode */
-int sleep_on(const void *channel, u64 until);           /* 0: look again; -ETIMEDOUT; -EINTR: a signal waits */
-i64 sleep_and_look(const void *channel);                /* -ELOOK, or -ERESTART: for file operations, see file.h */
-void sleep_deaf(const void *channel);                    /* until wakeup(), whatever signals come */
+int sleep_on(const void *channel, u64 until);           /* 0: the caller checks its condition again; -ETIMEDOUT; -EINTR: a signal waits */
+i64 sleep_then_retry(const void *channel);              /* -ERETRY, or -ERESTART: for file operations, see file.h */
+void sleep_uninterruptible(const void *channel);        /* until wakeup(), whatever signals come */
 void wakeup(const void *channel);
 void wake_task(struct task *);                          /* whatever it sleeps on */
 u64 cpu_time(const struct process *);                   /* ns */

@@ -1,4 +1,4 @@
-/* The segments of a program, and what the platform makes of those that can be executed. */
+/* Map a program's segments; the platform scans and rewrites the executable ones. */
 #include "program.h"
 
 #include "fs/inode.h"

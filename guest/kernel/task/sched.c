@@ -1,4 +1,4 @@
-/* Who runs: one queue, each its slice in turn; and those who sleep, by what they wait for.
+/* The scheduler: one queue of tasks that can run, each for its slice in turn, and the sleepers by what they wait for.
  *
  *   ┌──── wakeup(), timeout, signal ────┐
  *   │                                   ▼
@@ -22,7 +22,7 @@ void switch_context(u64 *save, u64 load);       /* switch.S */
 
 struct queue run_queue;
 static struct queue sleepers[CHANNELS];
-static struct task *left;               /* who ran before, on whose stack nobody is any more */
+static struct task *left;               /* the task that ran before, if it has ended: its stack can be freed now */
 static u64 slice_end;
 
 static void enqueue(struct queue *q, struct task *t) {
@@ -44,7 +44,7 @@ void sched_add(struct task *t) {
     enqueue(&run_queue, t);
 }
 
-/* On the way to user mode: a slice ends only where somebody waits for that, and a timer that is not needed costs. */
+/* On the way to user mode: arm the timer only if another task can run, since arming it costs a trap. */
 void measure_slice(void) {
     if (!run_queue.first)
         slice_end = 0;
@@ -108,8 +108,8 @@ void schedule(void) {
     u64 now = charge(before);
 
     while (!(next = run_queue.first)) {
-        before->since = FOREVER;        /* nobody's time */
-        plat_wait();                    /* on this stack, until an interrupt wakes somebody */
+        before->since = FOREVER;        /* the time until then is charged to no task */
+        plat_wait();                    /* on this stack, until an interrupt wakes a task */
         now = now_ns();
     }
     dequeue(&run_queue, next);
@@ -143,7 +143,7 @@ static void ring_for_sleeper(struct timer *timer) {
     wake_task(t);
 }
 
-void sleep_deaf(const void *channel) {
+void sleep_uninterruptible(const void *channel) {
     current->state = SLEEPING;
     current->channel = channel;
     enqueue(queue_of(channel), current);
@@ -161,12 +161,12 @@ int sleep_on(const void *channel, u64 until) {
     t->timed_out = false;
     if (until != FOREVER)
         timer_set(&t->timeout, until, ring_for_sleeper);
-    sleep_deaf(channel);
+    sleep_uninterruptible(channel);
     timer_cancel(&t->timeout);
     return t->timed_out ? -ETIMEDOUT : 0;
 }
 
-i64 sleep_and_look(const void *channel) { return sleep_on(channel, FOREVER) ? -ERESTART : -ELOOK; }
+i64 sleep_then_retry(const void *channel) { return sleep_on(channel, FOREVER) ? -ERESTART : -ERETRY; }
 
 void wake_task(struct task *t) {
     if (t->state != SLEEPING)

@@ -1,4 +1,4 @@
-/* From one kernel stack to another.  The compiler has saved whatever a call may change. */
+/* Switch from one kernel stack to another.  The compiler has saved the registers that a call may change. */
         .text
         .globl  switch_context          /* (u64 *save, u64 load) */
 switch_context:

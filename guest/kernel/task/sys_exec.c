@@ -1,4 +1,4 @@
-/* What a program asks to become. */
+/* execve and execveat. */
 #include "fs/file.h"
 #include "kernel.h"
 #include "mm/slab.h"

@@ -1,4 +1,4 @@
-/* Who the program is, what it may use, and its end. */
+/* A process's identity, limits and end. */
 #include "fs/device.h"
 #include "fs/file.h"
 #include "kernel.h"

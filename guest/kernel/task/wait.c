@@ -24,7 +24,7 @@ static bool is_meant(const struct process *p, u32 which, i32 id, u32 options) {
     return which == P_ALL || (which == P_PID ? p->pid == id : p->group == id);
 }
 
-static bool has_news(struct process *p, u32 options, struct found *f) {
+static bool has_status(struct process *p, u32 options, struct found *f) {
     bool keep = options & WNOWAIT;
 
     *f = (struct found){.pid = p->pid, .uid = p->uid.real};
@@ -61,7 +61,7 @@ static i64 wait_for_child(u32 which, i32 id, u32 options, struct found *f) {
             if (p->unwanted || !is_meant(p, which, id, options))
                 continue;
             any |= !p->zombie || options & (WEXITED | WCONTINUED);
-            if (has_news(p, options, f))
+            if (has_status(p, options, f))
                 return 1;
         }
         if (!any)

@@ -12,12 +12,12 @@
 #include "time/time.h"
 #include "tty_line.h"
 
-/* Something came in; a terminal's byte can mean something even while nobody reads. */
+/* Input arrived.  A terminal takes it in at once, since a byte may be Ctrl-C; other streams leave it to a reader. */
 void tty_interrupt(void) {
     if (is_terminal(0))
         tty_pump();
     else
-        file_changed(&tty_input);       /* what has come is left to whoever reads */
+        file_changed(&tty_input);       /* a reader fetches it */
 }
 
 /* A pipe's bytes go straight to the reader. */
@@ -126,18 +126,18 @@ static i16 tty_poll(struct file *f) {
     return events;
 }
 
-static u64 tty_news(struct file *f) {
+static u64 tty_poll_generation(struct file *f) {
     (void)f;
-    return tty.news;
+    return tty.poll_generation;
 }
 
 static const struct file_ops tty_ops = {
-    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .news = tty_news, .open = tty_open,
-    .stream = true, .patient = true,
+    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .poll_generation = tty_poll_generation, .open = tty_open,
+    .stream = true, .may_sleep = true,
 };
 static const struct file_ops own_tty_ops = {
-    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .news = tty_news, .open = own_tty_open,
-    .stream = true, .patient = true,
+    .read = tty_read, .write = tty_write, .ioctl = tty_ioctl, .poll = tty_poll, .poll_generation = tty_poll_generation, .open = own_tty_open,
+    .stream = true, .may_sleep = true,
 };
 
 static bool open_nothing(void) {

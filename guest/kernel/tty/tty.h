@@ -7,7 +7,7 @@
 struct process;
 
 void tty_init(void);            /* devices, and descriptors 0, 1 and 2 of the running process */
-void tty_interrupt(void);       /* something has arrived: Ctrl-C must work while nobody reads */
+void tty_interrupt(void);       /* input has arrived: Ctrl-C must work even while no program reads */
 void tty_resized(void);         /* the screen says how large it is */
 void tty_process_ends(const struct process *);  /* the leader of a session takes the terminal with it */
 

@@ -1,4 +1,4 @@
-/* Whose the terminal is, who may use it, and what else a program can ask of it. */
+/* The terminal's session and foreground group, and ioctl. */
 #include "kernel.h"
 #include "mm/vm.h"
 #include "platform/console.h"
@@ -67,7 +67,7 @@ static i64 flush(u64 what) {
 
 enum { STOP_OUTPUT, START_OUTPUT, STOP_INPUT, START_INPUT };
 
-/* There is nobody to tell that input should wait. */
+/* TCIOFF and TCION have no effect: the other end of the line cannot be told to wait. */
 static i64 control_output(u64 how) {
     i64 error = tty_check_background(SIGTTOU);
 
@@ -123,7 +123,7 @@ static i64 set_foreground(u64 from) {
     return group < 0 ? -EINVAL : -ESRCH;
 }
 
-/* A session's leader takes a terminal that is nobody's. */
+/* A session leader acquires a terminal that controls no session. */
 i64 tty_take_over(void) {
     const struct process *p = current->process;
 

@@ -115,7 +115,7 @@ static void typed(u8 c) {
 }
 
 static void tell_readers(void) {
-    tty.news++;
+    tty.poll_generation++;
     file_changed(&tty_input);
 }
 
@@ -128,7 +128,7 @@ void tty_pump(void) {
         i64 n = plat_console_read(0, bytes, MIN(sizeof bytes, most));
         if (n == 0) {
             tty.at_end = true;
-            tty_start();                /* nobody could any more */
+            tty_start();                /* no key could start it again */
         }
         if (n <= 0)
             break;

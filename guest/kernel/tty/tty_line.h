@@ -1,5 +1,5 @@
-/* What the parts of the console share: the device (tty.c), what is typed (tty_line.c) and what is shown (tty_output.c),
- * whose it is (tty_control.c). */
+/* What the parts of the console share: the device (tty.c), input (tty_line.c), output (tty_output.c), and the session and
+ * group that control it (tty_control.c). */
 #ifndef TTY_LINE_H
 #define TTY_LINE_H
 
@@ -9,10 +9,10 @@
 extern struct terminal {
     struct termios settings;
     struct winsize window;
-    i32 session, foreground;    /* whose it is, and which group may read it; 0 = nobody's */
+    i32 session, foreground;    /* the session that it controls, and the group that may read it; 0 = none */
     u64 streams;                /* bit n: stream n is a terminal */
     bool at_end;                /* of the input */
-    u64 news;                   /* how often there was something to read, or room again */
+    u64 poll_generation;        /* how often there was something to read, or room again */
     bool stopped;               /* is the output: writers sleep here */
 } tty;
 

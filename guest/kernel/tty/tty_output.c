@@ -1,4 +1,4 @@
-/* What a terminal shows: line ends, echo, and Ctrl-S, which stops it. */
+/* Terminal output: line ends, echo, and Ctrl-S, which stops it. */
 #include "kernel.h"
 #include "platform/console.h"
 #include "tty_line.h"
@@ -52,7 +52,7 @@ void tty_start(void) {
     tty.stopped = false;
     tty_print(tty_screen(), held, held_count);
     held_count = 0;
-    tty.news++;
+    tty.poll_generation++;
     file_changed(&tty.stopped);
 }
 
