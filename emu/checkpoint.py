@@ -5,9 +5,9 @@ Unlike a snapshot it lives and dies with its machine, and keeps nothing that a f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from .snapshot import PLAIN
+from .snapshot import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 4096
 _FRAME: Final = 0x000F_FFFF_FFFF_F000
-_CONTROL: Final = ("cr0", "cr3", "cr4", "efer")
 _LARGE: Final = 1 << 7
 
 
@@ -27,13 +26,8 @@ class Checkpoint:
         cpu, memory = machine.cpu, machine.memory
         self._machine = machine
         self._tcg = bytes(machine.engine.raw)
-        self._plain = {name: getattr(cpu, name) for name in PLAIN}
-        self._dr = list(cpu.dr)
-        self._msr = dict(cpu.msr)
-        self._segments = list(cpu.segments)
-        self._tables: tuple[Any, ...] = (cpu.pdptes, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr)
+        self._state = state_of(machine)
         self._cycles = machine.clock.cycles
-        self._tsc_adjust = cpu.tsc.adjust
         self._devices = machine.devices.save()
         self._ram = bytes(memory.ram)
         self._tables_frames = frozenset(_table_frames(cpu.cr3 & _FRAME, memory.words, 4))
@@ -55,23 +49,11 @@ class Checkpoint:
             elif memory.is_ram(at):
                 memory.ram[at : at + _PAGE] = self._ram[at : at + _PAGE]
         memory.drop_stale_code()
-        same = cpu.code64 and all(getattr(cpu, name) == self._plain[name] for name in _CONTROL)
         machine.engine.raw[:] = self._tcg
-        for name, value in self._plain.items():
-            setattr(cpu, name, value)
-        cpu.dr = list(self._dr)
-        cpu.msr = dict(self._msr)
-        cpu.segments[:] = self._segments
-        cpu.pdptes, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr = self._tables
+        cpu.load(self._state)
         machine.clock.cycles = self._cycles
-        cpu.tsc.adjust = self._tsc_adjust
         machine.devices.load(self._devices)
         machine.forget_events()
-        cpu.forget_transitions()
-        if same:
-            cpu.translation.switch()  # all that can differ is which slot the context has
-        else:
-            cpu.sync_control()
         if written & self._tables_frames:  # the TLBs may hold what is no longer so
             cpu.translation.reset()
             self._often.clear()

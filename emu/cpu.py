@@ -12,7 +12,7 @@ from . import layout
 from .breakpoints import Breakpoints
 from .clock import Clock, Tsc
 from .cost import DEFAULT
-from .descriptors import FLAT_CODE32, FLAT_DATA32, UNUSABLE, Segment, Table
+from .descriptors import FLAT_DATA32, UNUSABLE, Segment, Table
 from .events import Event, Kind, Who
 from .faults import GP
 from .features import DEFAULT as DEFAULT_FEATURES
@@ -32,7 +32,6 @@ from .registers import (
     EFLAGS,
     ES,
     FS,
-    GS,
     HFLAGS,
     IF,
     IOPL,
@@ -40,6 +39,7 @@ from .registers import (
     SS,
     SS_WORD,
 )
+from .state import State, capture, load
 from .transitions import bind_take_gate, bind_take_iret
 from .translation import Translation
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .features import Features
     from .memory import Memory
-    from .transitions import GatePath, IretPath, SyscallPath
+from .transitions import GatePath, IretPath, SyscallPath
 
 _RFLAGS_ALL: Final = 0x3F7FD5
 _SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL)
@@ -68,6 +68,7 @@ class Cpu(Operands):
         tsc: the time-stamp counter.
         features: what the processor offers.
         cpl: the guest's privilege level, 0 to 3.
+        interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off.
         sync_clock: brings the clock up to the instructions retired so far.
         emit: takes each `Event`, or None when nobody listens.
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
@@ -75,6 +76,23 @@ class Cpu(Operands):
         iret_paths: IRETQ, by CS and SS in the frame.
 
     """
+
+    iopl: int
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    pdptes: tuple[int, int, int, int]
+    pkru: int
+    pkrs: int
+    xcr0: int
+    xss: int
+    gdtr: Table
+    idtr: Table
+    ldtr: Segment
+    tr: Segment
+    nmi_blocked: bool
+    halted: bool
 
     def __init__(self, engine: Engine, memory: Memory, clock: Clock, features: Features = DEFAULT_FEATURES) -> None:
         self.engine = engine
@@ -96,35 +114,25 @@ class Cpu(Operands):
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
         self.sync_clock: Callable[[], None] = lambda: None
+        self.iopl = 0
+        self.dr = [0] * 8
+        self.msr: dict[int, int] = {}
+        self.segments = [FLAT_DATA32] * 6
         self.reset()
         self.take_gate, self.take_iret = bind_take_gate(self), bind_take_iret(self)
 
     def reset(self) -> None:
         """Put the state at what a multiboot loader leaves: 32-bit flat protected mode, paging off, ring 0."""
-        self.cpl = 0
-        self.iopl = 0
-        self.cr0, self.cr2, self.cr3, self.cr4 = 0x11, 0, 0, 0
-        self.efer = 0
-        self.pkru = self.pkrs = 0
-        self.pdptes = (0, 0, 0, 0)
-        self.xcr0, self.xss = 1, 0
-        self.dr = [0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400]
-        self.msr: dict[int, int] = {}
-        self.gdtr = self.idtr = Table(0, 0xFFFF)
-        self.ldtr = Segment(0, 0, 0xFFFF, 0x82)
-        self.tr = Segment(0, 0, 0xFFFF, 0x8B)
-        self.segments: list[Segment] = [FLAT_DATA32] * 6
-        self.tsc.adjust = self.tsc.offset = 0
-        self.nmi_blocked = False
-        self.interrupt_shadow = False  # the instruction after STI or MOV SS: interrupts wait
-        self.halted = False
-        for register in range(17):
-            self.q[register] = 0
-        self.rflags = 2
-        for number in (ES, SS, DS, FS, GS):
-            self.set_segment(number, FLAT_DATA32)
-        self.set_cs(FLAT_CODE32, 0)
-        self.sync_control()
+        load(self, State(), anew=True)
+        self.translation.reset()
+
+    def state(self) -> State:
+        """Give everything privileged, and the general registers, as one value."""
+        return capture(self)
+
+    def load(self, state: State) -> None:
+        """Take a state; translations stay cached.  ``Unimplemented`` for an activity that is none here."""
+        load(self, state)
 
     # ---- flags ------------------------------------------------------------------------------------------------
 
@@ -139,17 +147,21 @@ class Cpu(Operands):
 
     @rflags.setter
     def rflags(self, value: int) -> None:
+        before = self.q[EFLAGS]
+        self.store_flags(value)
+        if (before ^ value) & AC:
+            self.translation.switch()
+
+    def store_flags(self, value: int) -> None:
+        """Store RFLAGS; a change of AC is a change of context, and the caller's."""
         q, d = self.q, self.d
         q[CC_SRC] = value & ARITHMETIC
         d[CC_OP] = 1
         d[DF_WORD] = 0xFFFFFFFF if value & DF else 1
-        before = q[EFLAGS]
         q[EFLAGS] = value & _SYSTEM_FLAGS | 2
         if self.iopl != value >> 12 & 3:
             self.iopl = value >> 12 & 3
             self._iopl_changed()
-        if (before ^ value) & AC:
-            self.translation.switch()
 
     @property
     def interrupts_enabled(self) -> bool:

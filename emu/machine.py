@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from attrs import evolve
+
 from ..guest.multiboot import plan
 from .clock import Clock
 from .cpu import Cpu
-from .descriptors import FLAT_CODE64
+from .descriptors import FLAT_CODE64, FLAT_DATA32
 from .devices import Devices
 from .engine import Engine
 from .features import DEFAULT, BadFeatures
 from .memory import NOTHING, Memory
-from .registers import RAX, RBX, RIP, RSP
+from .registers import RAX, RBX, RSP
 from .runloop import RunLoop
 from .snapshot import restore, save
+from .state import State
 from .symbols import Symbols
 from .traps import Traps
 
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
 
 _EXCEPTION: Final = 21  # UC_ERR_EXCEPTION: a fill was refused
 _NEVER: Final = 1 << 63
-_LONG: Final = (0x80000031, 0x20, 0x500)  # CR0, CR4, EFER of a loader that enters 64-bit code
 
 
 class Machine:
@@ -78,12 +80,13 @@ class Machine:
         boot = plan(image, self.memory.regions(), cmdline, modules)
         for piece in boot.pieces:
             self.memory.write(piece.paddr, bytes(piece.data))
-        cpu = self.cpu
+        registers = [0] * 16
+        registers[RAX], registers[RBX], registers[RSP] = boot.eax, boot.ebx, boot.esp
+        state = State(registers=registers, rip=boot.entry)
         if boot.cr3 is not None:
-            cpu.cr3, cpu.cr0, cpu.cr4, cpu.efer = boot.cr3, *_LONG
-            cpu.sync_control()
-            cpu.set_cs(FLAT_CODE64, 0)
-        cpu.q[RIP], cpu.q[RAX], cpu.q[RBX], cpu.q[RSP] = boot.entry, boot.eax, boot.ebx, boot.esp
+            segments = (FLAT_DATA32, FLAT_CODE64, *(FLAT_DATA32,) * 4)
+            state = evolve(state, cr3=boot.cr3, cr0=0x80000031, cr4=0x20, efer=0x500, segments=segments)
+        self.cpu.load(state)
         self.symbols.add(image.path, image.symbols)
 
     def add_sink(self, sink: Sink) -> None:

@@ -11,6 +11,7 @@ from .access import LinearAccess
 from .faults import GP
 from .layout import HF_CS64
 from .registers import CS, HFLAGS, RIP, SS
+from .state import MOV_SS_SHADOW
 
 if TYPE_CHECKING:
     from .decode import Insn, Operand
@@ -26,7 +27,7 @@ class Operands(LinearAccess):
     q: memoryview
     d: memoryview
     segments: list[Segment]
-    interrupt_shadow: bool
+    interrupt_shadow: int
 
     @property
     def code64(self) -> bool:
@@ -50,7 +51,7 @@ class Operands(LinearAccess):
 
     def block_interrupts(self) -> None:
         """Keep interrupts and debug exceptions from the instruction at RIP (SDM "… When Switching Stacks")."""
-        self.interrupt_shadow = True
+        self.interrupt_shadow = MOV_SS_SHADOW
         self.breakpoints.inhibited = self.linear_rip
 
     def operand_address(self, insn: Insn, mem: Operand) -> int:

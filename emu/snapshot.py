@@ -2,7 +2,7 @@ r"""A machine in a file: state as JSON, then the pages that are not zero, compre
 
 ::
 
-    magic "PCSNAP1\\n" │ u64 length of header │ header (JSON) │ zlib stream of pages, in the order the header lists
+    magic "PCSNAP2\\n" │ u64 length of header │ header (JSON) │ zlib stream of pages, in the order the header lists
 
 Pages that were never written cost nothing to save: the processor's dirty list names the candidates.
 """
@@ -14,28 +14,25 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import asdict
+from attrs import asdict, evolve
 
 from . import layout
-from .descriptors import Segment, Table
+from .faults import Unimplemented
 from .features import Features
+from .registers import TF
+from .state import State
 
 if TYPE_CHECKING:
     from typing import IO
 
-    from .cpu import Cpu
     from .devices import ConsolePorts
     from .machine import Machine
 
-MAGIC: Final = b"PCSNAP1\n"
+MAGIC: Final = b"PCSNAP2\n"
+_FAMILY: Final = MAGIC[:6]
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
-PLAIN: Final = (
-    "cpl", "iopl", "cr0", "cr2", "cr3", "cr4", "efer", "pkru", "pkrs", "xcr0", "xss", "dr",
-    "nmi_blocked", "interrupt_shadow", "halted",
-)  # fmt: skip
-# What of TCG's own state is the guest's: integer and flag words, segments, x87, SSE.
-_TCG: Final = ((0, layout.CC_OP + 8), (layout.SEGMENTS, layout.SEGMENTS + 144), (layout.FPSTT, layout.XMM + 64 * 16))
+_FPU: Final = slice(layout.FPSTT, layout.XMM + 64 * 16)  # x87 and SSE in TCG's state
 
 
 class BadSnapshot(ValueError):
@@ -51,13 +48,8 @@ def save(machine: Machine, file: IO[bytes]) -> None:
         "memory": memory.size,
         "features": asdict(cpu.features),
         "cycles": machine.clock.cycles,
-        "tsc_adjust": cpu.tsc.adjust,
-        "cpu": {name: getattr(cpu, name) for name in PLAIN},
-        "msr": sorted(cpu.msr.items()),
-        "pdptes": cpu.pdptes,
-        "tables": [cpu.gdtr, cpu.idtr],
-        "segments": [asdict(cpu.segment(i)) for i in range(6)] + [asdict(cpu.ldtr), asdict(cpu.tr)],
-        "tcg": [machine.engine.raw[a:b].hex() for a, b in _TCG],
+        "state": state_of(machine).as_dict(),
+        "fpu": machine.engine.raw[_FPU].hex(),
         "devices": machine.devices.save(),
         "pages": pages,
     }
@@ -69,9 +61,17 @@ def save(machine: Machine, file: IO[bytes]) -> None:
     file.write(squeeze.flush())
 
 
+def state_of(machine: Machine) -> State:
+    """Give the processor's state as the guest sees it: without the TF of our own single step."""
+    state = machine.cpu.state()
+    return evolve(state, rflags=state.rflags & ~TF) if machine.traps.pending.stepping else state
+
+
 def read_header(file: IO[bytes]) -> dict[str, Any]:
     """Give the state part of a snapshot; `BadSnapshot` where it is none."""
     head = file.read(len(MAGIC) + 8)
+    if head.startswith(_FAMILY) and not head.startswith(MAGIC):
+        raise BadSnapshot("the snapshot was made by another version of ParaCell")
     if len(head) != len(MAGIC) + 8 or not head.startswith(MAGIC):
         raise BadSnapshot("not a snapshot")
     (length,) = struct.unpack("<Q", head[len(MAGIC) :])
@@ -89,12 +89,13 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
     try:
         machine = kind(header["memory"], console, features=Features(**header["features"]))
         _load_pages(machine, header["pages"], file)
-        _load_cpu(machine.cpu, header)
+        machine.engine.raw[_FPU] = bytes.fromhex(header["fpu"])
+        machine.engine.update_fpu()
+        machine.cpu.load(State.from_dict(header["state"]))
         machine.clock.cycles = header["cycles"]
-        machine.cpu.tsc.adjust = header["tsc_adjust"]
         machine.devices.load(header["devices"])
         machine.devices.changed()
-    except (KeyError, TypeError, ValueError, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, Unimplemented, zlib.error) as error:
         raise BadSnapshot(f"the snapshot is damaged: {error}") from error
     return machine
 
@@ -110,18 +111,3 @@ def _load_pages(machine: Machine, pages: list[int], file: IO[bytes]) -> None:
             pending += data.decompress(chunk)
         machine.memory.write(page << 12, pending[:_PAGE])
         pending = pending[_PAGE:]
-
-
-def _load_cpu(cpu: Cpu, header: dict[str, Any]) -> None:
-    for (begin, end), text in zip(_TCG, header["tcg"], strict=True):
-        cpu.engine.raw[begin:end] = bytes.fromhex(text)
-    for name, value in header["cpu"].items():
-        setattr(cpu, name, value)
-    cpu.msr = dict(header["msr"])
-    cpu.pdptes = tuple(header["pdptes"])
-    cpu.gdtr, cpu.idtr = (Table(*t) for t in header["tables"])
-    segments = [Segment(**s) for s in header["segments"]]
-    cpu.segments[:] = segments[:6]
-    cpu.ldtr, cpu.tr = segments[6:]
-    cpu.sync_control()
-    cpu.breakpoints.update()

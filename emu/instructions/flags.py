@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ...mmu.registers import CR4
 from ..faults import GP, UD
 from ..registers import AC, ID, IF, IOPL, NT, RF, RSP, SS, TF, VIF, VIP, VM
+from ..state import STI_SHADOW
 from ..table import instruction
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def sti(cpu: Cpu, insn: Insn) -> None:
         raise GP(0)
     if not cpu.interrupts_enabled:
         cpu.set_system_flags(0, IF)
-        cpu.interrupt_shadow = True
+        cpu.interrupt_shadow = STI_SHADOW
     cpu.next(insn)
 
 

@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from paracell.emu import instructions
 from paracell.emu.clock import Clock
@@ -57,17 +59,17 @@ class World:
             (USER_CS32 & ~3, CODE32 | DPL3), (USER_SS & ~3, DATA | DPL3), (USER_CS & ~3, code | DPL3),
         ):  # fmt: skip
             self.describe(selector, raw)
-        cpu.gdtr, cpu.idtr = Table(GDT, 0xFFF), Table(IDT, 0xFFF)
+        control: dict[str, Any] = {}
         if long:
             self.memory.write(0x1000, struct.pack("<Q", 0x2007))
             self.memory.write(0x2000, struct.pack("<Q", 0x3007))
             self.memory.write(0x3000, struct.pack("<QQ", 0x87, SUPERVISOR | 0x83))
-            cpu.cr3, cpu.cr0, cpu.cr4, cpu.efer = 0x1000, 0x80000031, 0x20, 0x501
-            cpu.sync_control()
+            control = {"cr3": 0x1000, "cr0": 0x80000031, "cr4": 0x20, "efer": 0x501}
             self.memory.write(TSS_AT + 4, struct.pack("<3Q", STACK0, 0, 0))
         else:
             self.memory.write(TSS_AT + 4, struct.pack("<2I", STACK0, KERNEL_SS))
-        cpu.tr = Segment(TSS_SELECTOR, TSS_AT, 0x67, 0x8B)
+        tr = Segment(TSS_SELECTOR, TSS_AT, 0x67, 0x8B)
+        cpu.load(evolve(cpu.state(), gdtr=Table(GDT, 0xFFF), idtr=Table(IDT, 0xFFF), tr=tr, **control))
         self.at_ring(0)
 
     def describe(self, selector: int, raw: int, high: int | None = None) -> None:

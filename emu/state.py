@@ -1,0 +1,199 @@
+"""The processor's whole architectural state, declared once: what reset and boot set, snapshots and checkpoints keep.
+
+x87, SSE and MXCSR are not in it: they live in TCG alone, and nothing but XSAVE and its kin moves them.  `Cpu` keeps the same registers
+where they are quickest; `capture` and `load` go between the two.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import asdict, field, fields, frozen
+
+from ..mmu.word import Bits, Word
+from .contexts import NOT_SLOT, SLOT_FLAGS
+from .descriptors import FLAT_CODE32, FLAT_DATA32, Segment, Table, intern
+from .faults import Unimplemented
+from .mode import tcg_segment
+from .registers import HFLAGS, RIP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .cpu import Cpu
+
+
+class Interruptibility(Word):
+    """What holds events off, as the VMCS has it (SDM "Guest Non-Register State")."""
+
+    STI = Bits(0)
+    MOV_SS = Bits(1)
+    SMI = Bits(2)
+    NMI = Bits(3)
+
+
+STI_SHADOW: Final = Interruptibility.STI.mask
+MOV_SS_SHADOW: Final = Interruptibility.MOV_SS.mask
+_SHADOW: Final = STI_SHADOW | MOV_SS_SHADOW
+_NMI: Final = Interruptibility.NMI.mask
+
+
+class Activity(IntEnum):
+    """What the processor does, as the VMCS has it (SDM "Guest Non-Register State")."""
+
+    ACTIVE = 0
+    HLT = 1
+    SHUTDOWN = 2
+    WAIT_FOR_SIPI = 3
+
+
+def _words(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
+
+
+def _pdptes(values: Iterable[int]) -> tuple[int, int, int, int]:
+    first, second, third, fourth = values
+    return first, second, third, fourth
+
+
+def _segment(value: Segment | dict[str, int]) -> Segment:
+    return intern(value if isinstance(value, Segment) else Segment(**value))
+
+
+def _segments(values: Iterable[Segment | dict[str, int]]) -> tuple[Segment, ...]:
+    return tuple(_segment(value) for value in values)
+
+
+def _table(value: tuple[int, int]) -> Table:
+    return Table(*value)
+
+
+def _msrs(value: dict[Any, int]) -> dict[int, int]:
+    return {int(number): content for number, content in value.items()}
+
+
+@frozen
+class State:
+    """Everything privileged, the general registers, RIP and RFLAGS; the defaults are what a multiboot loader leaves.
+
+    Attributes:
+        registers: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 … R15.
+        rip, rflags: all of RFLAGS, IOPL too.
+        cpl: the privilege level.
+        cr0, cr2, cr3, cr4, efer: control registers; CR8 is the local APIC's.
+        pdptes: the PDPTE registers of PAE paging.
+        pkru, pkrs: protection-key rights.
+        xcr0, xss: the components that XSAVE and XSAVES manage.
+        dr: DR0 to DR7.
+        gdtr, idtr: descriptor tables.
+        ldtr, tr, segments: segment registers; `segments` are ES, CS, SS, DS, FS, GS.
+        msrs: the registers that only keep their value, those that were written.
+        tsc_adjust, tsc_offset: see `Tsc`.
+        interruptibility: the shadow of STI or MOV SS, and whether NMIs are blocked.
+        activity: active, or halted.
+
+    """
+
+    registers: tuple[int, ...] = field(default=(0,) * 16, converter=_words)
+    rip: int = 0
+    rflags: int = 2
+    cpl: int = 0
+    cr0: int = 0x11
+    cr2: int = 0
+    cr3: int = 0
+    cr4: int = 0
+    efer: int = 0
+    pdptes: tuple[int, int, int, int] = field(default=(0, 0, 0, 0), converter=_pdptes)
+    pkru: int = 0
+    pkrs: int = 0
+    xcr0: int = 1
+    xss: int = 0
+    dr: tuple[int, ...] = field(default=(0, 0, 0, 0, 0, 0, 0xFFFF0FF0, 0x400), converter=_words)
+    gdtr: Table = field(default=Table(0, 0xFFFF), converter=_table)
+    idtr: Table = field(default=Table(0, 0xFFFF), converter=_table)
+    ldtr: Segment = field(default=Segment(0, 0, 0xFFFF, 0x82), converter=_segment)
+    tr: Segment = field(default=Segment(0, 0, 0xFFFF, 0x8B), converter=_segment)
+    segments: tuple[Segment, ...] = field(default=(FLAT_DATA32, FLAT_CODE32, *(FLAT_DATA32,) * 4), converter=_segments)
+    msrs: dict[int, int] = field(factory=dict, converter=_msrs)
+    tsc_adjust: int = 0
+    tsc_offset: int = 0
+    interruptibility: Interruptibility = field(default=Interruptibility(0), converter=Interruptibility)
+    activity: Activity = field(default=Activity.ACTIVE, converter=Activity)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give every field by name, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> State:
+        """Take what `as_dict` gave; ``ValueError`` where a register is missing, or one too many."""
+        odd = values.keys() ^ {each.name for each in fields(cls)}
+        if odd:
+            raise ValueError(f"the state is not this processor's: {min(odd)}")
+        return cls(**values)
+
+
+# What `Cpu` has as an attribute of the same name.
+_ELSEWHERE: Final = frozenset(
+    {"registers", "rip", "rflags", "dr", "segments", "msrs", "tsc_adjust", "tsc_offset", "interruptibility", "activity"}
+)
+_PLAIN: Final = tuple(each.name for each in fields(State) if each.name not in _ELSEWHERE)
+
+
+def capture(cpu: Cpu) -> State:
+    """Give the processor's state."""
+    return State(
+        registers=cpu.q[:16],
+        rip=cpu.q[RIP],
+        rflags=cpu.rflags,
+        dr=cpu.dr,
+        segments=[cpu.segment(number) for number in range(6)],
+        msrs=cpu.msr,
+        tsc_adjust=cpu.tsc.adjust,
+        tsc_offset=cpu.tsc.offset,
+        interruptibility=Interruptibility(cpu.interrupt_shadow | (_NMI if cpu.nmi_blocked else 0)),
+        activity=Activity.HLT if cpu.halted else Activity.ACTIVE,
+        **{name: getattr(cpu, name) for name in _PLAIN},
+    )
+
+
+def _mode(cpu: Cpu) -> tuple[Any, ...]:
+    """Give what `Cpu.sync_control` derives from; outside 64-bit mode, segments too."""
+    return cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, None if cpu.code64 else tuple(cpu.segments[:4])
+
+
+def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
+    """Give the processor a state: one synchronisation with TCG, one change of context, no invalidation.
+
+    Lists and dictionaries change in place: callbacks have captured them.  `anew` takes nothing for given of what TCG was told before.
+    """
+    if state.activity > Activity.HLT:
+        raise Unimplemented(f"activity state {state.activity.name}")
+    before = None if anew else _mode(cpu)
+    q = cpu.q
+    for number, value in enumerate(state.registers):
+        q[number] = value
+    q[RIP] = state.rip
+    for name in _PLAIN:
+        setattr(cpu, name, getattr(state, name))
+    cpu.dr[:] = state.dr
+    cpu.msr.clear()
+    cpu.msr.update(state.msrs)
+    cpu.segments[:] = state.segments
+    cpu.tsc.adjust, cpu.tsc.offset = state.tsc_adjust, state.tsc_offset
+    cpu.interrupt_shadow = state.interruptibility & _SHADOW
+    cpu.nmi_blocked = bool(state.interruptibility & _NMI)
+    cpu.halted = state.activity is Activity.HLT
+    cpu.store_flags(state.rflags)
+    for number, segment in enumerate(state.segments):
+        tcg_segment(cpu, number, segment)
+    cpu.forget_transitions()
+    if _mode(cpu) == before:
+        cpu.translation.switch()
+    else:
+        cpu.sync_control()
+    # TCG's words may have been replaced before, and with them the slot that it believes itself in.
+    cpu.d[HFLAGS] = cpu.d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[cpu.translation.current_slot]
+    cpu.breakpoints.update()
+    cpu.breakpoints.inhibited = cpu.linear_rip if cpu.interrupt_shadow & MOV_SS_SHADOW else -1
