@@ -4,13 +4,29 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_ICW1, _ICW4, _OCW3 = 0x10, 0x01, 0x08
+_ICW1, _SINGLE, _ICW4, _OCW3 = 0x10, 0x02, 0x01, 0x08
+_POLL: Final = 4
 
 
 class Chip:
     """One 8259A: request, service and mask registers, and the words that program it."""
 
-    FIELDS: Final = ("irr", "isr", "imr", "lines", "base", "step", "wants4", "auto", "read_isr", "lowest", "rotate")
+    FIELDS: Final = (
+        "irr",
+        "isr",
+        "imr",
+        "lines",
+        "base",
+        "step",
+        "single",
+        "wants4",
+        "auto",
+        "rotate",
+        "special",
+        "poll",
+        "read_isr",
+        "lowest",
+    )
 
     def __init__(self) -> None:
         self.irr = self.isr = 0
@@ -18,7 +34,10 @@ class Chip:
         self.lines = 0
         self.base = 0
         self.step = 0
-        self.wants4 = self.auto = self.read_isr = self.rotate = False
+        self.single = self.wants4 = False
+        self.auto = self.rotate = False  # ends of interrupt by itself, and rotates the priorities then
+        self.special = False  # a masked interrupt in service holds nothing off
+        self.poll = self.read_isr = False  # what the next read of the even port gives
         self.lowest = 7
 
     def _order(self) -> range | list[int]:
@@ -37,7 +56,7 @@ class Chip:
         """Give the request that would interrupt now."""
         ready = self.irr & ~self.imr
         for number in self._order():
-            if self.isr >> number & 1:
+            if self.isr >> number & 1 and not (self.special and self.imr >> number & 1):
                 return None
             if ready >> number & 1:
                 return number
@@ -48,14 +67,21 @@ class Chip:
         self.irr &= ~(1 << number)
         if not self.auto:
             self.isr |= 1 << number
+        elif self.rotate:
+            self.lowest = number
 
     def command(self, value: int) -> None:
         """Write to the even port: ICW1, OCW2 or OCW3."""
         if value & _ICW1:
             self.irr = self.isr = self.imr = 0
-            self.lowest, self.step, self.wants4, self.auto = 7, 1, bool(value & _ICW4), False
+            self.lowest, self.step, self.auto, self.rotate = 7, 1, False, False
+            self.single, self.wants4 = bool(value & _SINGLE), bool(value & _ICW4)
+            self.special = self.poll = self.read_isr = False
         elif value & _OCW3:
-            if value & 2:
+            if value & 0x40:
+                self.special = bool(value & 0x20)
+            self.poll = bool(value & _POLL)
+            if value & 2 and not self.poll:
                 self.read_isr = bool(value & 1)
         else:
             self._ocw2(value >> 5, value & 7)
@@ -69,11 +95,13 @@ class Chip:
                     self.lowest = number
         elif what == 6:
             self.lowest = level
+        elif what in {0, 4}:
+            self.rotate = what == 4
 
     def data(self, value: int) -> None:
         """Write to the odd port: ICW2 to ICW4, then the mask."""
         if self.step == 1:
-            self.base, self.step = value & 0xF8, 2
+            self.base, self.step = value & 0xF8, 2 if not self.single else 3 if self.wants4 else 0
         elif self.step == 2:
             self.step = 3 if self.wants4 else 0
         elif self.step == 3:
@@ -116,8 +144,15 @@ class Pic:
         return slave.base + inner
 
     def read(self, port: int, _size: int) -> int:
-        """Read IRR, ISR or the mask."""
+        """Read IRR, ISR or the mask; after a poll command the request, which goes into service."""
         chip = self.chips[port >> 7]
+        if chip.poll:
+            chip.poll = False
+            number = chip.best()
+            if number is None:
+                return 0
+            chip.acknowledge(number)
+            return 0x80 | number
         if port & 1:
             return chip.imr
         return chip.isr if chip.read_isr else chip.irr

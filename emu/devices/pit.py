@@ -15,12 +15,25 @@ PIT_HZ: Final = 1_193_182
 class Counter:
     """One counter: loaded at `start` (virtual cycles) with `count` ticks."""
 
-    FIELDS: Final = ("mode", "access", "count", "start", "gate", "latch", "low", "write_high", "read_high", "loaded")
+    FIELDS: Final = (
+        "mode",
+        "access",
+        "count",
+        "start",
+        "gate",
+        "latch",
+        "status",
+        "low",
+        "write_high",
+        "read_high",
+        "loaded",
+    )
 
     def __init__(self) -> None:
         self.mode, self.access, self.count, self.start = 3, 3, 0x10000, 0
         self.gate, self.loaded = True, False
         self.latch: int | None = None
+        self.status: int | None = None
         self.low = 0
         self.write_high = self.read_high = False
 
@@ -46,6 +59,16 @@ class Counter:
         if self.mode == 3:
             return ticks % self.count * 2 < self.count
         return True
+
+    def latch_count(self, now: int) -> None:
+        """Keep the count for the next read; a count that waits to be read stays."""
+        if self.latch is None:
+            self.latch = self.value(now)
+
+    def latch_status(self, now: int) -> None:
+        """Keep the status byte for the next read: OUT, null count, access, mode."""
+        if self.status is None:
+            self.status = self.out(now) << 7 | (not self.loaded) << 6 | self.access << 4 | self.mode << 1
 
     def next_edge(self, now: int) -> int | None:
         """Give the cycle of the next rising edge of OUT, the interrupt; None if there is none."""
@@ -78,6 +101,9 @@ class Pit:
         if port == 0x43:
             return 0xFF
         counter = self.counters[port & 3]
+        if counter.status is not None:
+            status, counter.status = counter.status, None
+            return status
         value = counter.latch if counter.latch is not None else counter.value(now)
         high = counter.access == 2 or (counter.access == 3 and counter.read_high)
         if counter.access == 3:
@@ -112,18 +138,21 @@ class Pit:
         select = value >> 6
         if select == 3:  # read back
             for i, counter in enumerate(self.counters):
-                if value >> 1 + i & 1 and not value & 0x20:
-                    counter.latch = counter.value(self._clock.cycles)
+                if value >> 1 + i & 1:
+                    if not value & 0x20:
+                        counter.latch_count(self._clock.cycles)
+                    if not value & 0x10:
+                        counter.latch_status(self._clock.cycles)
             return
         counter = self.counters[select]
         access = value >> 4 & 3
         if access == 0:
-            counter.latch, counter.read_high = counter.value(self._clock.cycles), False
+            counter.latch_count(self._clock.cycles)
             return
         mode = value >> 1 & 7
         counter.access, counter.mode = access, mode - 4 if mode > 5 else mode
         counter.write_high = counter.read_high = counter.loaded = False
-        counter.latch = None
+        counter.latch = counter.status = None
         if select == 0:
             self.next = None
 

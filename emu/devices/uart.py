@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _DLAB: Final = 0x80
 _LOOP: Final = 0x10
 _DR, _THRE, _TEMT = 1, 0x20, 0x40
-_DCD, _DSR, _CTS = 0x80, 0x20, 0x10
+_DCD, _DSR, _CTS, _DDCD = 0x80, 0x20, 0x10, 0x08
 _FIFO: Final = 16
 
 
@@ -84,9 +84,10 @@ class Uart:
             return (self._mcr & 2) << 3 | (self._mcr & 1) << 5 | (self._mcr & 0xC) << 4
         self._fill()
         hung_up = self._ended() and not self._fifo
+        changed = hung_up and not self._told_end
         self._told_end |= hung_up
         self._changed()
-        return _DSR | _CTS | (0 if hung_up else _DCD)
+        return _DSR | _CTS | (0 if hung_up else _DCD) | (_DDCD if changed else 0)
 
     def _cause(self) -> int:
         if self._ier & 1 and self._fifo:

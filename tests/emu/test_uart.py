@@ -1,0 +1,174 @@
+"""The 16550 against its data sheet (PC16550D)."""
+
+from __future__ import annotations
+
+import pytest
+
+from paracell.emu.devices.uart import Uart
+
+BASE = 0x3F8
+DATA, IER, IIR, FCR, LCR, MCR, LSR, MSR, SCR = 0, 1, 2, 2, 3, 4, 5, 6, 7
+OUT2, LOOP, DLAB = 8, 0x10, 0x80
+RECEIVED, EMPTY, MODEM, NONE = 4, 2, 0, 1
+DR, THRE, TEMT, DCD, DDCD = 1, 0x20, 0x40, 0x80, 8
+
+
+class Line:
+    """A UART, and both ends of what it is plugged into."""
+
+    def __init__(self) -> None:
+        self.sent = bytearray()
+        self.coming = bytearray()
+        self.ended = False
+        self.uart = Uart(BASE, self.sent.extend, self.take, lambda: self.ended, lambda: None)
+
+    def take(self, count: int) -> bytes:
+        taken, self.coming = bytes(self.coming[:count]), self.coming[count:]
+        return taken
+
+    def __getitem__(self, offset: int) -> int:
+        return self.uart.read(BASE + offset, 1)
+
+    def __setitem__(self, offset: int, value: int) -> None:
+        self.uart.write(BASE + offset, 1, value)
+
+
+@pytest.fixture
+def line() -> Line:
+    return Line()
+
+
+def test_bytes_go_out_and_the_transmitter_is_empty(line: Line) -> None:
+    for byte in b"out":
+        line[DATA] = byte
+    assert line.sent == b"out"
+    assert line[LSR] == THRE | TEMT
+
+
+def test_bytes_come_in(line: Line) -> None:
+    line.coming += b"in"
+    assert line[LSR] & DR
+    assert [line[DATA], line[DATA], line[DATA]] == [*b"in", 0]
+    assert not line[LSR] & DR
+
+
+def test_the_divisor_latch_hides_data_and_interrupt_enable(line: Line) -> None:
+    line[IER] = 5
+    line[LCR] = DLAB | 3
+    line[DATA], line[IER] = 0x34, 0x12
+    assert (line[DATA], line[IER]) == (0x34, 0x12)
+    line[LCR] = 3
+    assert line[IER] == 5
+    assert line.sent == b""
+
+
+@pytest.mark.parametrize(
+    ("register", "written", "read"), [(IER, 0xFF, 0x0F), (LCR, 0x7F, 0x7F), (MCR, 0xFF, 0x1F), (SCR, 0xA5, 0xA5)]
+)
+def test_registers_keep_their_bits(line: Line, register: int, written: int, read: int) -> None:
+    line[register] = written
+    assert line[register] == read
+
+
+def test_received_data_interrupts_while_there_is_some(line: Line) -> None:
+    line[MCR], line[IER] = OUT2, 1
+    assert (line.uart.line(), line[IIR]) == (False, NONE)
+    line.coming += b"xy"
+    assert (line.uart.line(), line[IIR]) == (True, RECEIVED)
+    line[DATA]
+    assert (line.uart.line(), line[IIR]) == (True, RECEIVED)
+    line[DATA]
+    assert (line.uart.line(), line[IIR]) == (False, NONE)
+
+
+def test_an_empty_transmitter_interrupts_until_it_is_told(line: Line) -> None:
+    """Reading IIR, if this is its cause, or writing THR clears it."""
+    line[MCR], line[IER] = OUT2, 2
+    assert line.uart.line()
+    assert [line[IIR], line[IIR]] == [EMPTY, NONE]
+    assert not line.uart.line()
+    line[DATA] = 1
+    assert line.uart.line()
+
+
+def test_received_data_outranks_an_empty_transmitter(line: Line) -> None:
+    line[MCR], line[IER] = OUT2, 3
+    line.coming += b"x"
+    assert line.uart.line()
+    assert line[IIR] == RECEIVED
+    line[DATA]
+    assert line[IIR] == EMPTY
+
+
+def test_nothing_interrupts_without_out2(line: Line) -> None:
+    line[MCR], line[IER] = 0, 3
+    assert not line.uart.line()
+
+
+def test_iir_shows_whether_fifos_are_on(line: Line) -> None:
+    assert line[IIR] & 0xC0 == 0
+    line[FCR] = 1
+    assert line[IIR] & 0xC0 == 0xC0
+
+
+def test_fcr_clears_what_has_come(line: Line) -> None:
+    line.coming += b"old"
+    assert line[LSR] & DR
+    line[FCR] = 3
+    assert not line[LSR] & DR
+
+
+def test_a_fifo_of_sixteen_bytes_takes_no_more(line: Line) -> None:
+    line.coming += bytes(range(40))
+    assert line[LSR] & DR
+    assert len(line.coming) == 24
+    assert [line[DATA] for _ in range(40)] == list(range(40))
+
+
+def test_the_end_shows_as_a_fallen_carrier(line: Line) -> None:
+    line[MCR], line[IER] = OUT2, 8
+    assert line[MSR] & (DCD | DDCD) == DCD
+    line.coming += b"z"
+    line.ended = True
+    assert line[MSR] & DCD  # a byte is still to be read
+    assert not line.uart.line()
+    line[DATA]
+    assert (line.uart.line(), line[IIR]) == (True, MODEM)
+    assert line[MSR] & (DCD | DDCD) == DDCD
+    assert line[MSR] & (DCD | DDCD) == 0  # reading clears the change
+    assert (line.uart.line(), line[IIR]) == (False, NONE)
+
+
+def test_loopback(line: Line) -> None:
+    """What is sent comes back; DTR, RTS, OUT1 and OUT2 are DSR, CTS, RI and DCD."""
+    line.coming += b"far"
+    for outputs, inputs in ((0, 0), (1, 0x20), (2, 0x10), (4, 0x40), (8, 0x80), (0xF, 0xF0)):
+        line[MCR] = LOOP | outputs
+        assert line[MSR] == inputs
+    line[DATA] = 0x41
+    assert line[DATA] == 0x41
+    assert line.sent == b""
+    line[MCR] = OUT2
+    assert line[DATA] == ord("f")
+
+
+def test_a_block_goes_at_once_or_not_at_all(line: Line) -> None:
+    assert line.uart.write_block(b"block")
+    assert line.sent == b"block"
+    line[LCR] = DLAB
+    assert not line.uart.write_block(b"no")
+    line[LCR], line[MCR] = 3, LOOP
+    assert not line.uart.write_block(b"no")
+    assert line.sent == b"block"
+
+
+def test_its_state_goes_and_comes(line: Line) -> None:
+    line[LCR] = DLAB | 3
+    line[DATA], line[IER] = 1, 0
+    line[LCR], line[MCR], line[IER], line[FCR], line[SCR] = 3, OUT2, 3, 1, 0x77
+    line.coming += b"abc"
+    line[DATA]
+    other = Line()
+    other.uart.load(line.uart.save())
+    assert other.uart.save() == line.uart.save()
+    assert (other[DATA], other[SCR], other[IIR]) == (ord("b"), 0x77, 0xC0 | RECEIVED)
