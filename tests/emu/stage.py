@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 from paracell.emu.descriptors import Segment, Table, parse
 from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR, SYSENTER_CS, SYSENTER_EIP, SYSENTER_ESP
 from paracell.emu.machine import Machine
-from paracell.emu.registers import DS, ES, FS, GS, R9, R15, RAX, RBX, RCX, RDI, RDX, RIP, RSI, RSP, SS
+from paracell.emu.registers import DS, ES, FS, GS, R8, R9, R15, RAX, RBX, RCX, RDI, RDX, RIP, RSI, RSP, SS
 from paracell.emu.stop import Reason
 
 from ..model.encodings import Outcome, Scene
@@ -50,11 +50,12 @@ TABLE, STACK, OPERAND, CODE, HANDLERS, SYSTEM = 0x4000, 0xA800, 0xC000, 0xD000, 
 HIGH_TABLE = 0x6000
 FIRST_COPY, COPIES, STRIDE, SLOT = 0x41000, 148, 0x3000, 32
 TARGET, NEW_STACK, SYSTEM_STACK = CODE + 0x800, 0xA400, 0x21000
-KERNEL_CS16, USER_CS16, SPARE_TSS = 0x60, 0x6B, 0x70
+KERNEL_CS16, USER_CS16, SPARE_TSS, LDT_SELECTOR = 0x60, 0x6B, 0x70, 0x80
 CODE16 = 0x00009B000000FFFF
 CR0, CR3, CR4, EFER = 0x80000031, 0x1000, 1 << 5 | 1 << 9 | 1 << 16 | 1 << 18 | 1 << 22, 0xD01
 FLAGS = 0x802  # OF, for INTO
 OPEN_GATES = frozenset({1, 3, 4, 0x80})
+PRESENT_GATE, OPEN_GATE, ABSENT_GATE = 0x8E, 0xEE, 0x6E
 TSC, KERNEL_GS_BASE = 0x10, 0xC0000102
 SELECTORS = {
     (64, 0): KERNEL_CS, (64, 3): USER_CS, (32, 0): KERNEL_CS32, (32, 3): USER_CS32, (16, 0): KERNEL_CS16, (16, 3): USER_CS16,
@@ -107,7 +108,7 @@ class Stage:
         memory.write(TABLE, struct.pack("<512Q", *entries))
         memory.write(0x3000, struct.pack("<2Q", TABLE | 7, 0))
         for vector in range(256):
-            kind = 0xEE if vector in OPEN_GATES else 0x8E
+            kind = OPEN_GATE if vector in OPEN_GATES else ABSENT_GATE if vector == 0x82 else PRESENT_GATE
             world.gate(vector, KERNEL_CS, HANDLERS + 16 * vector, kind=kind)
         memory.write(HANDLERS, HLT * 0x1000)
         memory.write(SYSTEM, HLT * 0x1000)
@@ -131,7 +132,8 @@ class Stage:
         stack, operand = self._bytes(instruction.stack), self._bytes(instruction.operand)
         return Scene(
             start=high + start, there=4096 - self._offset, target=high + TARGET, rsp=self.stack, new_rsp=high + NEW_STACK,
-            system=SYSTEM, system_stack=SYSTEM_STACK, cs=self.cs, ss=self.ss, stack=stack, operand=operand, base=base,
+            system=SYSTEM, system_stack=SYSTEM_STACK, cs=self.cs, ss=self.ss, stack=stack, operand=operand, base=base, cr0=CR0, cr4=CR4,
+            tr=TSS_SELECTOR, ldtr=LDT_SELECTOR,
         )  # fmt: skip
 
     def _base(self) -> int:
@@ -170,6 +172,7 @@ class Stage:
             cpu.sync_control()
         cpu.msr.clear()
         cpu.msr.update(self._msr)
+        cpu.ldtr = Segment(LDT_SELECTOR, 0, 0, 0x82)
         cpu.gdtr, cpu.idtr, cpu.tr = Table(GDT, 0xFFF), Table(IDT, 0xFFF), Segment(TSS_SELECTOR, TSS_AT, 0x67, 0x8B)
         cpu.xcr0, cpu.cr2, cpu.interrupt_shadow, cpu.halted, cpu.nmi_blocked = 1, 0, False, False, False
         if cpu.pkru:
@@ -188,9 +191,9 @@ class Stage:
         q[RSP], q[RIP] = scene.rsp, scene.start
         values = {
             "target": scene.target, "new_rsp": scene.new_rsp, "tsc": TSC, "kernel_gs_base": KERNEL_GS_BASE, "data": self.ss, "cr0": CR0,
-            "cr3": CR3, "cr4": CR4, "dr7": 0x400, "tss": SPARE_TSS, "xcr0": 1, "port": 0x80, "one": 1,
+            "cr3": CR3, "cr4": CR4, "dr7": 0x400, "tss": SPARE_TSS, "xcr0": 1, "port": 0x80, "one": 1, "ones": (1 << 64) - 1,
         }  # fmt: skip
-        numbers = {"rax": RAX, "rcx": RCX, "rdx": RDX, "r9": R9}
+        numbers = {"rax": RAX, "r8": R8, "rcx": RCX, "rdx": RDX, "r9": R9}
         for name, value in instruction.registers.items():
             q[numbers[name]] = values[value]
         machine.forget_events()
@@ -210,9 +213,9 @@ class Stage:
         stop = self.machine.run()
         if stop.reason is not Reason.HALTED:
             return f"{stop.reason.value}: {stop.report[0] if stop.report else ''}"
-        return self._outcome(instruction, scene)
+        return self._outcome(instruction, code, scene)
 
-    def _outcome(self, instruction: Instruction, scene: Scene) -> Outcome | str:
+    def _outcome(self, instruction: Instruction, code: bytes, scene: Scene) -> Outcome | str:
         cpu, q = self.cpu, self.cpu.q
         rip = q[RIP] - 1
         cs = cpu.segments[1].selector
@@ -230,7 +233,12 @@ class Stage:
         if instruction.name.startswith("call ") and old_rsp != scene.rsp:
             size = (scene.rsp - old_rsp) // 2
             link = int.from_bytes(self.memory.read(old_rsp & 0xFFFFFF, size), "little") if 0 < size <= 8 else -1
-        return Outcome(vector, old_rip, old_rsp, old_cs, error, cpu.cr2 if vector == 14 else None, link)
+        result = None
+        if instruction.value is not None and old_rip != scene.start:
+            result = q[instruction.destination(code, self.mode)]
+            if self.mode.bits != 64:
+                result &= 0xFFFFFFFF
+        return Outcome(vector, old_rip, old_rsp, old_cs, error, cpu.cr2 if vector == 14 else None, link, result)
 
 
 def _places() -> Iterator[tuple[int, int]]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..model.encodings import LEGACY, LONGEST, REX, Mode, Outcome, expect
-from ..model.instructions import INSTRUCTIONS
-from .stage import TARGET, Stage
+from ..model.instructions import INSTRUCTIONS, INT3_ABSENT
+from .stage import ABSENT_GATE, TARGET, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,7 +45,7 @@ def tell(outcome: Outcome | str, scene: Scene) -> str:
     parts = [what if outcome.error is None else f"{what}({outcome.error:#x})"]
     for name, value, base in (
         ("rip", outcome.rip, scene.start), ("rsp", outcome.rsp, scene.rsp), ("link", outcome.link, scene.start),
-        ("cr2", outcome.address, scene.base + scene.start),
+        ("cr2", outcome.address, scene.base + scene.start), ("result", outcome.result, 0),
     ):  # fmt: skip
         if value is not None:
             parts.append(f"{name} {value - base:+d}" if abs(value - base) < 0x10000 else f"{name} {value:#x}")
@@ -114,6 +114,17 @@ def test_fifteen_bytes_and_sixteen(mode: Mode) -> None:
 
     wrong = differences(mode, cases())
     assert not wrong, report(mode, wrong)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_int3_through_an_absent_gate(mode: Mode) -> None:
+    with Stage(mode) as stage:
+        stage.world.gate(3, kind=ABSENT_GATE)
+        for prefixes in singles(mode):
+            code = INT3_ABSENT.encode(prefixes, mode, 0, 0)
+            stage.move()
+            scene = stage.scene(INT3_ABSENT)
+            assert stage.play(INT3_ABSENT, code, scene) == expect(INT3_ABSENT, mode, scene, code), code.hex(" ")
 
 
 @pytest.mark.sweep

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ LEGACY = (OPERAND_SIZE, ADDRESS_SIZE, LOCK, REPNE, REP, CS_OVERRIDE, 0x36, 0x3E,
 REX = tuple(range(0x40, 0x50))
 REX_W, REX_R, REX_B = 8, 4, 1
 LONGEST = 15
-BP, OF, DB, UD, GP, PF = 3, 4, 1, 6, 13, 14
+DB, BP, OF, UD, NP, GP, PF = 1, 3, 4, 6, 11, 13, 14
 PF_USER, PF_FETCH = 4, 16
 
 
@@ -48,6 +48,7 @@ class Scene:
         system, system_stack: where SYSCALL and SYSENTER lead (to HLT), and SYSENTER's stack.
         cs, ss: the selectors in force.
         stack, operand: the bytes at RSP and at the memory operand.
+        cr0, cr4, tr, ldtr: what instructions read.
 
     """
 
@@ -63,6 +64,10 @@ class Scene:
     stack: bytes
     operand: bytes
     base: int = 0
+    cr0: int = 0
+    cr4: int = 0
+    tr: int = 0
+    ldtr: int = 0
 
 
 @frozen
@@ -75,6 +80,7 @@ class Outcome:
         rip, rsp, cs: as its frame has them, or as they are where the processor halted.
         address: CR2, for a page fault.
         link: the return address that the instruction left (SYSCALL in RCX, far CALL on the stack).
+        result: the low 32 bits, in 64-bit mode all 64, of the register that it wrote, if that is looked at.
 
     """
 
@@ -85,6 +91,7 @@ class Outcome:
     error: int | None = None
     address: int | None = None
     link: int | None = None
+    result: int | None = None
 
 
 @frozen
@@ -133,6 +140,7 @@ class Encoding:
 class Case:
     """One encoding in one mode."""
 
+    instruction: Instruction
     mode: Mode
     scene: Scene
     code: bytes
@@ -162,7 +170,18 @@ class Case:
 
     def run(self, pushed: int = 0) -> Outcome:
         """Execute, with so many bytes more on the stack."""
-        return self.go(self.next, self.scene.rsp - pushed)
+        return evolve(self.go(self.next, self.scene.rsp - pushed), result=self._result())
+
+    def _result(self) -> int | None:
+        """Write as many bytes as the operand size says into a register of ones: 4 clear the upper half of it, 2 keep the rest."""
+        if self.instruction.value is None:
+            return None
+        value, size = self.instruction.value(self), self.prefixes.operand_size(self.mode.bits)
+        if self.instruction.whole:
+            size = 8 if self.mode.bits == 64 else 4
+        ones = (1 << 64) - 1 if self.mode.bits == 64 else (1 << 32) - 1
+        mask = (1 << 8 * size) - 1
+        return (ones & ~mask if size == 2 else 0) | value & mask
 
 
 @frozen
@@ -176,6 +195,9 @@ class Instruction:
         lockable: LOCK is legal.
         stack, operand: what lies there (see `words`).
         registers: what it finds in registers.
+        immediate: a far pointer follows, of the operand size.
+        value: what it writes to the register in ModRM.rm, or in ModRM.reg if `in_reg`, as far as the operand size goes.
+        whole: it writes the whole register whatever the operand size (MOV from CRn).
 
     """
 
@@ -188,12 +210,20 @@ class Instruction:
     operand: str = ""
     registers: dict[str, str] = field(factory=dict)
     immediate: bool = False
+    value: Callable[[Case], int] | None = None
+    in_reg: bool = False
+    whole: bool = False
+
+    def destination(self, code: bytes, mode: Mode) -> int:
+        """Give the number of the register that `value` goes to: REX.R or REX.B is its bit 3."""
+        rex, modrm = Encoding.parse(code, mode.bits).rex, self.code[-1]
+        return (modrm >> 3 & 7 | (rex & REX_R) << 1) if self.in_reg else modrm & 7 | (rex & REX_B) << 3
 
     def encode(self, prefixes: bytes, mode: Mode, target: int, cs: int) -> bytes:
         """Give the whole encoding."""
         code = prefixes + self.code
         if self.immediate:
-            size = Encoding.parse(code, mode.bits).operand_size(mode.bits)
+            size = min(Encoding.parse(code, mode.bits).operand_size(mode.bits), 4)  # there is no ptr16:64
             code += (target & (1 << 8 * size) - 1).to_bytes(size, "little") + cs.to_bytes(2, "little")
         return code
 
@@ -201,7 +231,7 @@ class Instruction:
 def expect(instruction: Instruction, mode: Mode, scene: Scene, code: bytes) -> Outcome:
     """Say what happens, in the order of SDM "Priority Among Concurrent Events": fetch, then decoding, then execution."""
     parsed = Encoding.parse(code, mode.bits)
-    case = Case(mode, scene, code, parsed)
+    case = Case(instruction, mode, scene, code, parsed)
     if scene.there < min(len(code), LONGEST):
         beyond = scene.base + scene.start + scene.there
         return Outcome(PF, scene.start, scene.rsp, scene.cs, PF_FETCH | (PF_USER if mode.cpl == 3 else 0), beyond)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .encodings import BP, CS_OVERRIDE, DB, GP, OF, REX_R, REX_W, UD, Case, Instruction, Outcome
+from .encodings import BP, CS_OVERRIDE, DB, GP, NP, OF, REX_R, REX_W, UD, Case, Instruction, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Rule = Callable[[Case], Outcome]
+    Value = Callable[[Case], int]
 
 
 def runs(case: Case) -> Outcome:
@@ -104,6 +105,12 @@ def gate_refused(case: Case) -> Outcome:
     """INT n through a gate whose DPL is 0: #GP(vector × 8 + 2) above ring 0."""
     vector = case.code[-1]
     return case.fault(GP, vector * 8 + 2) if case.mode.cpl else case.trap(vector)
+
+
+def absent_gate(case: Case) -> Outcome:
+    """INT n and INT3 through a gate that is not present: #NP(vector × 8 + 2)."""
+    vector = case.code[-1] if case.prefixes.opcode[0] == 0xCD else BP
+    return case.fault(NP, vector * 8 + 2)
 
 
 def halt(case: Case) -> Outcome:
@@ -245,11 +252,28 @@ def _i(
     )
 
 
-NP, P66, PF3 = 0, 0x66, 0xF3
+def _reads(name: str, code: str, rule: Rule, value: Value, *, in_reg: bool = False, whole: bool = False) -> Instruction:
+    """Give an instruction whose result in a register is looked at: in ModRM.rm (RCX, R9), or in ModRM.reg (RAX, R8)."""
+    registers = {"rax": "ones", "r8": "ones", **RIGHTS} if in_reg else {"rcx": "ones", "r9": "ones"}
+    return Instruction(name, bytes.fromhex(code), rule, registers=registers, value=value, in_reg=in_reg, whole=whole)
+
+
+def cr0_or_cr8(case: Case) -> int:
+    """Give what MOV from CR0 reads; with REX.R it is CR8, which is 0 here."""
+    return 0 if case.prefixes.rex & REX_R else case.scene.cr0
+
+
+def access_rights(case: Case) -> int:
+    """Give what LAR says of a flat data segment: G, D/B, P, DPL, S and type."""
+    return 0x00C09300 | (case.scene.ss & 3) << 13
+
+
+NONE, P66, PF3 = 0, 0x66, 0xF3  # mandatory prefixes; NONE is the manual's NP
 RIGHTS = {"rcx": "data", "r9": "data"}
 CR0 = {"rcx": "cr0", "r9": "cr0"}
 SCALES = (("16", "2"), ("32", "4"), ("64", "8"))
 
+INT3_ABSENT = Instruction("int3 through an absent gate", b"\xcc", absent_gate)
 INSTRUCTIONS = (
     _i("syscall", "0f05", syscall),
     _i("sysenter", "0f34", sysenter),
@@ -262,6 +286,7 @@ INSTRUCTIONS = (
     _i("int 0x80", "cd80", traps(0x80)),
     _i("int 0x81", "cd81", gate_refused),
     _i("int 13", "cd0d", gate_refused),
+    _i("int 0x82", "cd82", absent_gate),
     _i("int1", "f1", traps(DB)),
     _i("into", "ce", not64(traps(OF))),
     *(_i(f"iret, {bits} bits", "cf", iret, stack=f"iret{size}") for bits, size in SCALES),
@@ -284,18 +309,18 @@ INSTRUCTIONS = (
     _i("rdmsr", "0f32", ring0(), registers={"rcx": "tsc"}),
     _i("wrmsr", "0f30", ring0(), registers={"rcx": "kernel_gs_base"}),
     _i("mov cr0, rcx", "0f22c1", control(0, write=True), registers=CR0),
-    _i("mov rcx, cr0", "0f20c1", control(0)),
+    _reads("mov rcx, cr0", "0f20c1", control(0), cr0_or_cr8, whole=True),
     _i("mov cr1, rcx", "0f22c9", control(1, write=True), registers=CR0),
     _i("mov cr2, rcx", "0f22d1", control(2, write=True)),
     _i("mov cr3, rcx", "0f22d9", control(3, write=True), registers={"rcx": "cr3", "r9": "cr3"}),
     _i("mov cr4, rcx", "0f22e1", control(4, write=True), registers={"rcx": "cr4", "r9": "cr4"}),
-    _i("mov rcx, cr4", "0f20e1", control(4)),
+    _reads("mov rcx, cr4", "0f20e1", control(4), lambda c: c.scene.cr4, whole=True),
     _i("mov rcx, cr5", "0f20e9", control(5)),
     _i("mov dr7, rcx", "0f23f9", debug, registers={"rcx": "dr7", "r9": "dr7"}),
     _i("mov rcx, dr7", "0f21f9", debug),
     _i("mov dr0, rcx", "0f23c1", debug),
     _i("clts", "0f06", ring0()),
-    _i("smsw cx", "0f01e1", runs),
+    _reads("smsw cx", "0f01e1", runs, lambda c: c.scene.cr0),
     _i("smsw m16", "0f0127", writes()),
     _i("lmsw cx", "0f01f1", ring0(), registers=CR0),
     _i("lmsw m16", "0f0137", ring0(), operand="cr0"),
@@ -303,9 +328,9 @@ INSTRUCTIONS = (
     _i("sidt", "0f010f", writes()),
     _i("lgdt", "0f0117", ring0(), operand="gdtr"),
     _i("lidt", "0f011f", ring0(), operand="idtr"),
-    _i("sldt cx", "0f00c1", runs),
+    _reads("sldt cx", "0f00c1", runs, lambda c: c.scene.ldtr),
     _i("sldt m16", "0f0007", writes()),
-    _i("str cx", "0f00c9", runs),
+    _reads("str cx", "0f00c9", runs, lambda c: c.scene.tr),
     _i("str m16", "0f000f", writes()),
     _i("lldt cx", "0f00d1", ring0()),
     _i("lldt m16", "0f0017", ring0()),
@@ -314,9 +339,9 @@ INSTRUCTIONS = (
     _i("verr cx", "0f00e1", runs, registers=RIGHTS),
     _i("verw cx", "0f00e9", runs, registers=RIGHTS),
     _i("verw m16", "0f002f", runs),
-    _i("lar", "0f02c1", runs, registers=RIGHTS),
+    _reads("lar", "0f02c1", runs, access_rights, in_reg=True),
     _i("lar m16", "0f0207", runs),
-    _i("lsl", "0f03c1", runs, registers=RIGHTS),
+    _reads("lsl", "0f03c1", runs, lambda _: 0xFFFFFFFF, in_reg=True),
     _i("group 6 /6", "0f00f1", undefined),
     _i("group 6 /7", "0f00f9", undefined),
     _i("group 7 /5", "0f012f", undefined),
@@ -327,23 +352,23 @@ INSTRUCTIONS = (
     _i("invd", "0f08", ring0()),
     _i("wbinvd", "0f09", ring0()),
     _i("swapgs", "0f01f8", only64(ring0())),
-    _i("rdpkru", "0f01ee", runs, NP),
-    _i("wrpkru", "0f01ef", runs, NP),
-    _i("xgetbv", "0f01d0", runs, NP),
-    _i("xsetbv", "0f01d1", ring0(), NP, registers={"rax": "xcr0"}),
-    _i("fxsave", "0fae07", writes(), NP),
-    _i("fxrstor", "0fae0f", runs, NP),
-    _i("xsave", "0fae27", writes(), NP),
-    _i("xrstor", "0fae2f", runs, NP),
-    _i("xsaveopt", "0fae37", writes(), NP),
-    _i("xsavec", "0fc727", writes(), NP),
-    _i("xsaves", "0fc72f", ring0(writes()), NP),
-    _i("xrstors", "0fc71f", ring0(), NP, operand="compact"),
+    _i("rdpkru", "0f01ee", runs, NONE),
+    _i("wrpkru", "0f01ef", runs, NONE),
+    _i("xgetbv", "0f01d0", runs, NONE),
+    _i("xsetbv", "0f01d1", ring0(), NONE, registers={"rax": "xcr0"}),
+    _i("fxsave", "0fae07", writes(), NONE),
+    _i("fxrstor", "0fae0f", runs, NONE),
+    _i("xsave", "0fae27", writes(), NONE),
+    _i("xrstor", "0fae2f", runs, NONE),
+    _i("xsaveopt", "0fae37", writes(), NONE),
+    _i("xsavec", "0fc727", writes(), NONE),
+    _i("xsaves", "0fc72f", ring0(writes()), NONE),
+    _i("xrstors", "0fc71f", ring0(), NONE, operand="compact"),
     _i("xsavec, register", "0fc7e1", undefined),
     _i("xsaves, register", "0fc7e9", undefined),
     _i("xrstors, register", "0fc7d9", undefined),
-    _i("clac", "0f01ca", ring0_or_undefined, NP),
-    _i("stac", "0f01cb", ring0_or_undefined, NP),
+    _i("clac", "0f01ca", ring0_or_undefined, NONE),
+    _i("stac", "0f01cb", ring0_or_undefined, NONE),
     _i("monitor", "0f01c8", undefined),
     _i("mwait", "0f01c9", undefined),
     _i("rdpid", "f30fc7f9", undefined),
@@ -370,7 +395,7 @@ INSTRUCTIONS = (
     _i("mov gs, m16", "8e2f", runs),
     _i("mov sreg 6, cx", "8ef1", undefined),
     _i("mov sreg 7, cx", "8ef9", undefined),
-    _i("mov cx, ds", "8cd9", runs),
+    _reads("mov cx, ds", "8cd9", runs, lambda c: c.scene.ss),
     _i("mov m16, gs", "8c2f", writes()),
     _i("mov cx, sreg 6", "8cf1", undefined),
     _i("mov cx, sreg 7", "8cf9", undefined),

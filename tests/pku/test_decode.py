@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import capstone
 import pytest
 
-from paracell.guest.build import ROOT
+from paracell.guest.build import DECLARED, ROOT
 
 from ..model.encodings import LEGACY, REX
 
@@ -38,7 +38,7 @@ OTHERS = {"ud0", "ud1"}  # Capstone leaves out their ModRM byte (SDM "UD—Undef
 @pytest.fixture(scope="module")
 def length(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], int]:
     library: Path = tmp_path_factory.mktemp("decode") / "decode.so"
-    includes = ("guest/kernel", "guest/include", "pku/xgate", "guest/host")
+    includes = next(image.includes for image in DECLARED if image.name == "paracell-kernel.elf")
     subprocess.run(
         [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-O1", "-std=gnu11", *(f"-I{i}" for i in includes),
          "-o", str(library), "pku/xgate/decode.c"],
