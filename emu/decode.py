@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins  # noqa: TC003  (attrs reads the annotation)
 import re
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
@@ -138,6 +138,13 @@ _THREE_BYTE_MAPS: Final = frozenset({b"\x0f\x38", b"\x0f\x3a"})
 _NEED_MORE: Final = frozenset(
     bytes.fromhex(code) for code in ("", "0f", "0f38", "0f3a", "0f00", "0f01", "0fae", "0fc7", "0fb9", "0fff")
 )
+_WRITTEN: Final = 2  # Capstone's CS_AC_WRITE, and instructions for which it says read
+_STORES_TOO: Final = frozenset(
+    {"cmpxchg8b", "fst", "fstp", "fist", "fistp", "fisttp", "fbstp", "fnstcw", "fnstsw", "fnstenv", "fnsave"}
+)
+_CHECK_THEMSELVES: Final = frozenset(
+    {"sgdt", "sidt", "sldt", "str", "smsw", "xsave", "xsaveopt", "xsavec", "xsaves", "vmptrst", "vmread"}
+)
 _CHOSEN: Final = frozenset({"rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "rdpid", "wbnoinvd"})
 _FAR_DIRECT: Final = frozenset({b"\x9a", b"\xea"})
 _PADDING: Final = (b"\x00", b"\xc0", b"\x08", b"\x18", b"\x38")  # ModRM bytes that some instruction takes
@@ -200,11 +207,20 @@ def _capstone_decode(code: bytes, mode: int) -> Insn:
         return Insn(name, 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
     operands = tuple(_operand(found, o) for o in found.operands)
     before, _, name = found.mnemonic.rpartition(" ")
+    if mode != 64 and name not in _CHECK_THEMSELVES and _stores_through_cs(found, name):
+        return Insn("store_through_cs", found.size, operands, 32, found.addr_size, rep=False, bytes=bytes(found.bytes))
     rep = before.startswith("rep")
     opsize = _opsize(found, mode)
     return Insn(
         _mnemonic(name, operands, found), found.size, operands, opsize, found.addr_size, rep, bytes(found.bytes)
     )
+
+
+def _stores_through_cs(found: Any, name: str) -> bool:
+    for o, operand in zip(found.operands, map(partial(_operand, found), found.operands), strict=True):
+        if operand.kind == "mem" and operand.segment == 1 and (o.access & _WRITTEN or name in _STORES_TOO):
+            return True
+    return False
 
 
 def _without_66(code: bytes, mode: int) -> Insn | None:

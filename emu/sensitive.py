@@ -60,6 +60,8 @@ _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "
 _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 _NARROW: Final = frozenset({"retf", "iret", "iretd"})
+_CS_PREFIX: Final = 0x2E
+_THROUGH_CS: Final = "cs:["
 _PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
 _MOST: Final = 4096  # hooks: a guest can make up addresses without end
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud", "invalid")
@@ -82,7 +84,7 @@ def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int
         wanted |= _PUSHF
     if mode == 64:
         wanted |= _NARROW
-    if not pattern.search(code):
+    if not pattern.search(code) and (mode == 64 or _CS_PREFIX not in code):
         return
     for at, size, mnemonic, text in disassemble(code, address, mode):
         name = mnemonic.rpartition(" ")[2]
@@ -90,6 +92,7 @@ def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int
             name in wanted
             or mnemonic in wanted
             or (name == "mov" and text.startswith("ss,"))
+            or (mode != 64 and _THROUGH_CS in text)
             or size > _PLAIN_SIZE.get(name, 15)
         ):
             yield at

@@ -52,3 +52,9 @@ def int1(cpu: Cpu, insn: Insn) -> None:
 def too_long(_cpu: Cpu, _insn: Insn) -> None:
     """More than 15 bytes: #GP(0)."""
     raise GP(0)
+
+
+@instruction("store_through_cs")
+def store_through_cs(_cpu: Cpu, _insn: Insn) -> None:
+    """A store through CS outside 64-bit code, where code segments are never writable (SDM "Type Checking"): TCG would do it."""
+    raise GP(0)
