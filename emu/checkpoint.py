@@ -27,7 +27,7 @@ class Checkpoint:
         self._machine = machine
         self._tcg = bytes(machine.engine.raw)
         self._state = state_of(machine)
-        self._cycles = machine.clock.cycles
+        self._cycles = machine.clock.now, machine.clock.counted
         self._devices = machine.devices.save()
         self._ram = bytes(memory.ram)
         self._tables_frames = frozenset(_table_frames(cpu.cr3 & _FRAME, memory.words, 4))
@@ -51,7 +51,7 @@ class Checkpoint:
         memory.drop_stale_code()
         machine.engine.raw[:] = self._tcg
         cpu.load(self._state)
-        machine.clock.cycles = self._cycles
+        machine.clock.cycles, machine.clock.counted = self._cycles
         machine.devices.load(self._devices)
         machine.forget_events()
         if written & self._tables_frames:  # the TLBs may hold what is no longer so

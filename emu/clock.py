@@ -16,19 +16,28 @@ class Clock:
     """The one clock that processor and devices share.
 
     Attributes:
-        cycles: virtual cycles since reset.
+        cycles: virtual cycles since reset, without what TCG has counted since the last `sync`.
+        counted: how many of them were charged for what TCG has counted; the others were charged for events.
+        sync: charges what TCG has counted since the last time (`Timekeeper`).
 
     """
 
     def __init__(self) -> None:
         self.cycles = 0
+        self.counted = 0
+        self.sync: Callable[[], None] = lambda: None
+
+    @property
+    def now(self) -> int:
+        """All virtual cycles since reset."""
+        self.sync()
+        return self.cycles
 
 
 class Tsc:
     """The time-stamp counter (SDM "Time-Stamp Counter", "Time-Stamp Counter Adjustment").
 
-    It is the clock plus IA32_TSC_ADJUST: a write to either MSR changes both by the same amount.  Whoever reads it brings the clock up
-    to date first (`Cpu.sync_clock`).
+    It is the clock plus IA32_TSC_ADJUST: a write to either MSR changes both by the same amount.
 
     Attributes:
         adjust: IA32_TSC_ADJUST, 64 bits.
@@ -45,11 +54,11 @@ class Tsc:
 
     def read(self) -> int:
         """Give what RDTSC, RDTSCP and RDMSR read."""
-        return self._clock.cycles + self.adjust + self.offset & U64
+        return self._clock.now + self.adjust + self.offset & U64
 
     def write(self, value: int) -> None:
         """Set the counter, as WRMSR to IA32_TIME_STAMP_COUNTER does; a TSC offset has no part in this."""
-        self.set_adjust(value - self._clock.cycles & U64)
+        self.set_adjust(value - self._clock.now & U64)
 
     def set_adjust(self, value: int) -> None:
         """Write IA32_TSC_ADJUST."""
@@ -58,5 +67,5 @@ class Tsc:
 
     def cycle_of(self, target: int) -> int:
         """Give the virtual cycle at which the counter equals or exceeds `target`: this one, if it does so already."""
-        cycles = self._clock.cycles
-        return cycles + max(target - (cycles + self.adjust & U64), 0)
+        now = self._clock.now
+        return now + max(target - (now + self.adjust & U64), 0)

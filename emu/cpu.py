@@ -69,7 +69,6 @@ class Cpu(Operands):
         features: what the processor offers.
         cpl: the guest's privilege level, 0 to 3.
         interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off.
-        sync_clock: brings the clock up to the instructions retired so far.
         emit: takes each `Event`, or None when nobody listens.
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
         gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
@@ -113,7 +112,6 @@ class Cpu(Operands):
         self.emit: Callable[[Event], None] | None = None
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
-        self.sync_clock: Callable[[], None] = lambda: None
         self.iopl = 0
         self.dr = [0] * 8
         self.msr: dict[int, int] = {}
@@ -320,4 +318,4 @@ class Cpu(Operands):
         if emit is not None:
             who = self.who_is(self) if self.who_is is not None else (_USER if self.cpl == 3 else _KERNEL)
             # Not by Event's own constructor, which takes twice as long.
-            emit(_new(Event, (kind, self.clock.cycles, cost, self.q[RIP], who, data)))
+            emit(_new(Event, (kind, self.clock.now, cost, self.q[RIP], who, data)))

@@ -7,7 +7,7 @@ Unicorn's binding costs 1.6 µs for each register.  Here the library is called t
                               └ CPUX86State: regs[16] eip eflags cc_dst cc_src cc_src2 cc_op df hflags … segs[6] …
                                 ▲ Engine.q (64-bit words) and Engine.d (32-bit words) start here
 
-Nothing of this is assumed: `Engine` finds the state by values it wrote through the public API, `layout.verify` checks each
+Nothing of this is assumed: `calibrate` finds the state by values it wrote through the public API, `layout.verify` checks each
 field, and a library that differs is refused with `UnicornMismatch`.
 """
 
@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import itertools
-import struct
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
+from .calibrate import calibrate, find_state
 from .callbacks import CODE, CPUID_INSN, EDGE, IN_INSN, LEAN, MEM, MMIO_READ, MMIO_WRITE, OUT_INSN, Prototypes
+from .counting import MOST, UNLIMITED, Counting, Unit
 from .layout import UnicornMismatch
-from .peek import find_pointed_at, read_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +48,7 @@ _INS_IN: Final = 218
 _INS_OUT: Final = 500
 _EFLAGS, _DF = layout.EFLAGS >> 3, layout.DF >> 2
 _CC_SRC, _CC_OP = layout.CC_SRC >> 3, layout.CC_OP >> 2
-_COUNT_MARK: Final = 0x5EA1C0DE
-_UNLIMITED: Final = 1 << 62  # instructions
-_NOWHERE: Final = 0xFFFF_FFFF_FFFF_FFFF  # no instruction begins there
-_HOOK_BEGIN, _HOOK_END = 24, 32  # in Unicorn's struct hook: the addresses it is for
-_COUNTING: Final = 1 << 30  # of hflags: TCG means nothing by it, but keeps blocks with it and without it apart
-_SERIAL: Final = itertools.count(1)
+_NOTHING, _INSTRUCTIONS = Unit.NOTHING, Unit.INSTRUCTIONS  # a member read off the class takes 0.1 µs
 
 
 FETCH: Final = 18
@@ -80,7 +74,6 @@ def library_path() -> Path:
 
 
 _ZERO: Final = ctypes.c_uint64(0)
-_HANDLE_SIZE: Final = 8192  # of `uc_struct`, as far as we look
 
 
 class Engine:
@@ -92,6 +85,8 @@ class Engine:
         raw: the same bytes.
         flags: gives the six arithmetic flags, which TCG keeps lazily as an operation and its operands; other bits are garbage.
         no_block_seen: Unicorn has not told of a new block since the start, or since all code was dropped.
+        places: what `calibrate` has found.
+        counting: what TCG counts.
 
     """
 
@@ -101,17 +96,18 @@ class Engine:
         handle = ctypes.c_void_p()
         self._check(self._lib.uc_open(_ARCH_X86, _MODE_64, ctypes.byref(handle)), "uc_open")
         self.handle: int = handle.value or 0
-        self._pointer, self._count, self._limit = handle, ctypes.c_size_t(), 0
+        self._pointer, self._count = handle, ctypes.c_size_t()
         self._keep: list[Any] = []
         self._ctl(_CTL_TLB_TYPE, ctypes.c_int(1))
         self._ctl(_CTL_USE_EXITS, ctypes.c_int(1))
-        self._find_state()
+        self._lay_views(find_state(self.handle, self._write_register))
         layout.verify(self._write_register, self.raw)
         layout.forbid_random(self.raw)
         self._views: dict[int, memoryview] = {}
-        self._saved_hooks = 0
-        self._unlimited = 0  # until the hook that counts has been found: then it must stay
+        self._stopped = self._leave = False
         self.no_block_seen = True
+        self.places = calibrate(self)
+        self.counting = Counting(self.places, self.d)
 
     def _declare(self) -> None:
         lib, ptr, u64 = self._lib, ctypes.c_void_p, ctypes.c_uint64
@@ -150,19 +146,9 @@ class Engine:
     def _write_register(self, number: int, value: bytes) -> None:
         self._check(self._lib.uc_reg_write(self.handle, number, value), f"uc_reg_write {number}")
 
-    def _find_state(self) -> None:
-        """Find CPUState and CPUX86State behind the handle by sixteen values that occur nowhere else."""
-        # Another sixteen each time: memory that an earlier engine has freed still holds its own.
-        first = 16 * next(_SERIAL)
-        marks = [(0x51EA << 48 | 0x9E3779B97F4A7C15 * i) & (1 << 64) - 1 for i in range(first, first + 16)]
-        for number, mark in zip(layout.GENERAL_REGISTERS, marks, strict=True):
-            self._write_register(number, struct.pack("<Q", mark))
-        pattern = struct.pack("<16Q", *marks)
-        found = find_pointed_at(self.handle, pattern, layout.STATE)
-        if found is None:
-            raise UnicornMismatch("the live CPU state was not found behind the engine's handle")
-        self.cpu_state = found
-        self.state = self.cpu_state + layout.STATE
+    def _lay_views(self, cpu_state: int) -> None:
+        self.cpu_state = cpu_state
+        self.state = cpu_state + layout.STATE
         self._begin = ctypes.c_uint64.from_address(self.state + layout.RIP)
         self.flags = self._lazy_flags()
         block = (ctypes.c_char * layout.SIZE).from_address(self.state)
@@ -176,6 +162,10 @@ class Engine:
         """Map host memory as guest-physical RAM, with every right: the page tables decide, not Unicorn."""
         self._check(self._lib.uc_mem_map_ptr(self.handle, address, size, 7, host_pointer), "uc_mem_map_ptr")
 
+    def unmap(self, address: int, size: int) -> None:
+        """Take a mapping away."""
+        self._check(self._lib.uc_mem_unmap(self.handle, address, size), "uc_mem_unmap")
+
     def map_mmio(self, address: int, size: int, read: Callable[..., int], write: Callable[..., None]) -> None:
         """Map a device region: ``read(handle, offset, size, _)``, ``write(handle, offset, size, value, _)``."""
         r, w = MMIO_READ(read), MMIO_WRITE(write)
@@ -184,7 +174,8 @@ class Engine:
 
     # ---- hooks ------------------------------------------------------------------------------------------------
 
-    def _hook(self, kind: int, callback: Any, *extra: Any, begin: int = 1, end: int = 0) -> int:
+    def hook(self, kind: int, callback: Any, *extra: Any, begin: int = 1, end: int = 0) -> int:
+        """Install a hook for addresses from `begin` to `end`; all addresses where those are 1 and 0."""
         hook = ctypes.c_size_t()
         code = self._lib.uc_hook_add(
             ctypes.c_void_p(self.handle),
@@ -215,148 +206,89 @@ class Engine:
         prototypes: Prototypes = LEAN,
     ) -> None:
         """Install the callbacks that every machine has; all before the first run, as Unicorn demands."""
-        self._hook(_HOOK_INTR, prototypes.interrupt(interrupt))
-        self._hook(_HOOK_INSN_INVALID, prototypes.invalid(invalid))
-        self._hook(_HOOK_TLB_FILL, prototypes.fill(fill))
-        self._hook(_HOOK_INSN, prototypes.insn(syscall), ctypes.c_int(_INS_SYSCALL))
-        self._hook(_HOOK_INSN, prototypes.insn(sysenter), ctypes.c_int(_INS_SYSENTER))
-        self._hook(_HOOK_INSN, CPUID_INSN(cpuid), ctypes.c_int(_INS_CPUID))
-        self._hook(_HOOK_INSN, IN_INSN(port_in), ctypes.c_int(_INS_IN))
-        self._hook(_HOOK_INSN, OUT_INSN(port_out), ctypes.c_int(_INS_OUT))
-        self._hook(_HOOK_EDGE_GENERATED, EDGE(block))
+        self.hook(_HOOK_INTR, prototypes.interrupt(interrupt))
+        self.hook(_HOOK_INSN_INVALID, prototypes.invalid(invalid))
+        self.hook(_HOOK_TLB_FILL, prototypes.fill(fill))
+        self.hook(_HOOK_INSN, prototypes.insn(syscall), ctypes.c_int(_INS_SYSCALL))
+        self.hook(_HOOK_INSN, prototypes.insn(sysenter), ctypes.c_int(_INS_SYSENTER))
+        self.hook(_HOOK_INSN, CPUID_INSN(cpuid), ctypes.c_int(_INS_CPUID))
+        self.hook(_HOOK_INSN, IN_INSN(port_in), ctypes.c_int(_INS_IN))
+        self.hook(_HOOK_INSN, OUT_INSN(port_out), ctypes.c_int(_INS_OUT))
+        self.hook(_HOOK_EDGE_GENERATED, EDGE(block))
 
     def hook_code(self, address: int, callback: Callable[..., None]) -> int:
         """Call ``callback(handle, address, size, _)`` before each execution of the instruction at `address`."""
-        return self._hook(_HOOK_CODE, CODE(callback), begin=address, end=address)
+        return self.hook(_HOOK_CODE, CODE(callback), begin=address, end=address)
 
     def hook_data(self, begin: int, end: int, callback: Callable[..., None], *, read: bool) -> int:
         """Call ``callback(handle, kind, address, size, value, _)`` on data accesses in [begin, end]."""
         kind = _HOOK_MEM_WRITE | (_HOOK_MEM_READ if read else 0)
-        return self._hook(kind, MEM(callback), begin=begin, end=end)
+        return self.hook(kind, MEM(callback), begin=begin, end=end)
 
     def unhook(self, hook: int) -> None:
         """Remove a hook made by `hook_code` or `hook_data`."""
         self._check(self._lib.uc_hook_del(self.handle, hook), "uc_hook_del")
 
-    def calibrate(
-        self, fill: Callable[..., bool], programs: tuple[str, ...], page: int, wanted: int, seen: list[set[int]]
-    ) -> int:
-        """Run each program (hexadecimal code) with RDI = `wanted` on a scratch page, and give the place all `seen` share."""
-        scratch = (ctypes.c_char * 8192)()
-        pointer = ctypes.addressof(scratch) + 4095 & ~4095
-        self.map_ram(page, 4096, pointer)
-        hook = self._hook(_HOOK_TLB_FILL, LEAN.fill(fill))
-        before = bytes(self.raw)
-        self.d[layout.HFLAGS >> 2] = self.d[layout.HFLAGS >> 2] & ~SLOT_BITS | 1 << 14 | 1 << 15 | SLOTS[0][0]
-        for at, program in enumerate(programs):
-            code = bytes.fromhex(program)
-            ctypes.memmove(pointer + 64 * at, code, len(code))
-            self.q[7] = wanted
-            self.run(page + 64 * at)
-        common = set.intersection(*seen) if len(seen) == len(programs) else set()
-        self.drop_all_code()  # what was translated before the counting hook would not count
-        self.run(page, _COUNT_MARK)
-        self._find_counter()
-        self._find_code_hooks()
-        self.run(page, _COUNT_MARK)
-        self._find_counting_hook()
-        self.raw[:] = before
-        self.unhook(hook)
-        self.flush_slots()
-        self.drop_all_code()
-        self._check(self._lib.uc_mem_unmap(self.handle, page, 4096), "uc_mem_unmap")
-        if not common:
-            raise UnicornMismatch("the exact address of a page fault was not found")
-        return max(common)
-
-    def _find_code_hooks(self) -> None:
-        """Find the head of Unicorn's list of hooks on code: what changes when the first one is added."""
-        self.run(self.q[16])  # without a limit: the counting hook goes
-        before = read_around(self.handle, _HANDLE_SIZE)
-        hook = self._hook(_HOOK_CODE, CODE(lambda *_: None), begin=1, end=1)
-        after = read_around(self.handle, _HANDLE_SIZE)
-        places = [i for i in range(0, len(before), 8) if before[i : i + 8] != after[i : i + 8]]
-        heads = [i for i in places if before[i : i + 8] == bytes(8) and after[i : i + 8] == after[i + 8 : i + 16]]
-        self.unhook(hook)
-        if len(heads) != 1:
-            raise UnicornMismatch("the list of code hooks was not found")
-        block = (ctypes.c_uint64 * 1).from_address(self.handle + heads[0])
-        self._code_hooks = memoryview(block).cast("B").cast("Q")
-
-    def _find_counting_hook(self) -> None:
-        """Find the addresses that Unicorn's hook for counting is for: the first hook in the list, for all addresses (1 to 0)."""
-        item = self._code_hooks[0]
-        if not item:
-            raise UnicornMismatch("no hook counts instructions")
-        hook = ctypes.c_uint64.from_address(item + 8).value
-        block = (ctypes.c_uint64 * 2).from_address(hook + _HOOK_BEGIN)
-        if tuple(block) != (1, 0):
-            raise UnicornMismatch("the hook that counts instructions was not found")
-        self._counted = memoryview(block).cast("B").cast("Q")
-        self._unlimited = _UNLIMITED
-        self.counting = False
-
-    @property
-    def counting(self) -> bool:
-        """Whether retired instructions are counted.
-
-        Blocks that count and blocks that do not live side by side, so that a change costs nothing: Unicorn's hook for counting
-        stays, but only what is translated while this is on has it inside.
-        """
-        return bool(self.d[layout.HFLAGS >> 2] & _COUNTING)
-
-    @counting.setter
-    def counting(self, on: bool) -> None:
-        self._counted[0], self._counted[1] = (1, 0) if on else (_NOWHERE, _NOWHERE)
-        hflags = self.d[layout.HFLAGS >> 2]
-        self.d[layout.HFLAGS >> 2] = hflags | _COUNTING if on else hflags & ~_COUNTING
-
-    def _find_counter(self) -> None:
-        """Find Unicorn's count of instructions: it stands beside the limit that the last `run` was given."""
-        head = read_around(self.handle, _HANDLE_SIZE)
-        at = head.find(struct.pack("<Q", _COUNT_MARK)) - 8
-        if at < 0:
-            raise UnicornMismatch("the counter of retired instructions was not found")
-        block = (ctypes.c_uint64 * 2).from_address(self.handle + at)
-        self.counter = memoryview(block).cast("B").cast("Q")  # [0] retired, [1] the limit
-
     # ---- running ----------------------------------------------------------------------------------------------
 
-    def run(self, rip: int, count: int = 0) -> int:
-        """Run from `rip` until something stops it (or after `count` instructions); Unicorn's error code."""
+    def run(self, rip: int, limit: int = 0, unit: Unit = _INSTRUCTIONS) -> int:
+        """Run from `rip` until something stops it, or before more than `limit` of `unit` have run; Unicorn's error code.
+
+        0 is no limit, and counts nothing.  `counting.counter` has what was counted, to the last block or instruction.
+        """
+        counting = self.counting
+        counting.select(unit if limit else _NOTHING)
+        counter = counting.counter
+        counter[0], self._stopped = 0, False
+        error = 0
+        if not self._leave:
+            error = self.start(rip, min(limit, MOST) if limit else UNLIMITED)
+            if limit and not (error or self._stopped):
+                counter[0] -= 1  # TCG has left by the limit: before what it had counted last
+        self._leave = False
+        return error
+
+    def start(self, rip: int, limit: int) -> int:
+        """Enter TCG; nothing but `run` and `calibrate` does."""
         q, d = self.q, self.d
         # TCG takes the flags from its EFLAGS word when it starts, and keeps them lazily only while it runs.
         flags = (q[_CC_SRC] if d[_CC_OP] == 1 else self.flags()) & 0x8D5
         q[_EFLAGS] = q[_EFLAGS] & ~0xCD5 | flags | (0 if d[_DF] == 1 else 0x400)
-        if self._saved_hooks:  # `stop_after_block` came while nothing ran
-            self._restore_hooks()
-        if self._unlimited and bool(count) != self.counting:
-            self.counting = bool(count)
-        count = count or self._unlimited
-        if count != self._limit:
-            self._limit = self._count.value = count
+        if limit != self._count.value:
+            self._count.value = limit
         q[16] = rip  # where `_begin` lies
-        result: int = self._start(self._pointer, self._begin, _ZERO, _ZERO, self._count)
-        if self._saved_hooks:
-            self._restore_hooks()
-        return result
+        error: int = self._start(self._pointer, self._begin, _ZERO, _ZERO, self._count)
+        return error
 
-    def _restore_hooks(self) -> None:
-        self._code_hooks[0], self._saved_hooks = self._saved_hooks, 0
+    def set_limit(self, limit: int) -> None:
+        """Give the run that counts now another limit, from its start."""
+        counter = self.counting.counter
+        counter[1] = limit
+        if self._leave:
+            counter[1] = 0
 
     def stop(self) -> None:
         """Leave `run` before the next instruction; for callbacks that come between two blocks."""
+        self._stopped = True
         self._lib.uc_emu_stop(self.handle)
 
     def stop_after_block(self) -> None:
         """Leave `run` at the end of the block that runs; for callbacks within a block, and for other threads.
 
-        Unicorn trusts a hook on code to have set RIP, if there is any such hook; but the next block need not have one.  So the list of
-        those hooks is empty while TCG leaves.
+        While TCG counts, the limit does it: the count then tells exactly what has run.
         """
-        if not self._saved_hooks and not self.counting:
-            self._saved_hooks, self._code_hooks[0] = self._code_hooks[0], 0
-        self._lib.uc_emu_stop(self.handle)
+        self._leave = True
+        if self.counting.unit:
+            self.counting.counter[1] = 0
+        else:
+            self._lib.uc_emu_stop(self.handle)
+
+    def go_on(self) -> None:
+        """Do not leave `run` for the fill that was refused; for the interrupt callback that the refused fill has asked for."""
+        places = self.places
+        places.invalid_error[0] = places.exit_request[0] = places.tcg_exit_request[0] = 0
+        if self._leave and not self.counting.unit:
+            self._lib.uc_emu_stop(self.handle)  # another thread's request has just gone with the rest
 
     def entry(self, pointer: int) -> memoryview:
         """Two words of Unicorn's stack at `pointer`: its ``uc_tlb_entry`` (physical page, rights); kept by address."""

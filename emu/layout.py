@@ -5,14 +5,11 @@ Byte offsets from the start of ``CPUX86State`` (its general registers).
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .engine import Engine
 
 STATE: Final = 0x8A50  # of CPUX86State itself, in CPUState
 RIP: Final = 128
@@ -23,6 +20,7 @@ CC_SRC2: Final = 160
 CC_OP: Final = 168
 DF: Final = 172
 HFLAGS: Final = 176
+HF_LMA: Final = 1 << 14  # of hflags: IA-32e mode
 HF_CS64: Final = 1 << 15  # of hflags: 64-bit code
 SEGMENTS: Final = 184  # ES CS SS DS FS GS, 24 bytes each: selector u32, base u64 (at 8), limit u32, flags u32
 CR: Final = 424
@@ -84,35 +82,11 @@ def forbid_random(raw: memoryview) -> None:
     struct.pack_into("<Q", raw, FEATURES_1_ECX, word & ~_RDRAND)
 
 
-def fault_offset(engine: Engine) -> int:
-    """Find where, beside the TLB entry on Unicorn's stack, a refused fill keeps its exact address.
-
-    The fill callback is told only the page.  The whole address is a local of Unicorn's own function, at a constant distance
-    from the entry that it passes us.  The distance is found by four kinds of access at odd addresses, and checked at
-    each use.
-    """
-    seen: list[set[int]] = []
-    wanted = 0x1234_5678_9ABD
-
-    def fill(_engine: int, page: int, _kind: int, entry: int) -> bool:
-        if page == _SCRATCH:
-            engine.entry(entry)[0:2] = memoryview(struct.pack("<QQ", _SCRATCH, 7)).cast("Q")
-            return True
-        around = range(-256, 0, 8)
-        seen.append({k for k in around if ctypes.c_uint64.from_address(entry + k).value == wanted})
-        return False
-
-    return engine.calibrate(fill, _PROGRAMS, _SCRATCH, wanted, seen)
-
-
 def check_fault(address: int, page: int) -> None:
-    """Check that what `fault_offset`'s place holds is on the page that the fill was asked for."""
+    """Check that what `Places.fault_offset` leads to is on the page that the fill was asked for."""
     if address >> 12 != page >> 12:
         raise UnicornMismatch(f"fault address {address:#x} is not on page {page:#x}")
 
 
 _RDRAND: Final = 1 << 30
 _KNOWN_1_ECX: Final = _RDRAND | 0x2D82203  # SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES
-_SCRATCH: Final = 0xF000_0000  # in the hole below 4 GiB, which no RAM fills
-# mov rax,[rdi]; mov [rdi],rax; add [rdi],eax; movups xmm0,[rdi]; jmp rdi
-_PROGRAMS: Final = ("488b07", "488907", "0107", "0f1007", "ffe7")

@@ -6,12 +6,13 @@ must interrupt a loop without events, and the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve
 
 from ..guest.multiboot import plan
 from .clock import Clock
+from .counting import Unit
 from .cpu import Cpu
 from .descriptors import FLAT_CODE64, FLAT_DATA32
 from .devices import Devices
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
     from .sinks import Sink
     from .stop import Stop
 
-_EXCEPTION: Final = 21  # UC_ERR_EXCEPTION: a fill was refused
-_NEVER: Final = 1 << 63
+ClockKind = Literal["blocks", "exact"]
+_UNITS: Final[dict[ClockKind, Unit]] = {"blocks": Unit.BLOCKS, "exact": Unit.INSTRUCTIONS}
 
 
 class Machine:
     """A PC with one processor.
+
+    `memory` is its size in bytes.  `clock` says what advances virtual time, besides events, while a timer is armed: "blocks", each
+    translated block `Costs.block` cycles, or, six times slower, "exact", each instruction one.
 
     Attributes:
         cpu: the processor.
@@ -53,7 +57,14 @@ class Machine:
 
     """
 
-    def __init__(self, memory: int, console: ConsolePorts | None = None, *, features: Features = DEFAULT) -> None:
+    def __init__(
+        self,
+        memory: int,
+        console: ConsolePorts | None = None,
+        *,
+        features: Features = DEFAULT,
+        clock: ClockKind = "blocks",
+    ) -> None:
         self.memory = Memory(memory)
         if self.memory.limit > 1 << features.maxphyaddr:
             raise BadFeatures(
@@ -65,13 +76,17 @@ class Machine:
         self.cpu = Cpu(self.engine, self.memory, self.clock, features)
         self.devices = Devices(self.clock, console, memory, tsc=self.cpu.tsc, features=features)
         self.cpu.devices = self.devices
-        self.traps = Traps(self.cpu)
+        self.traps = Traps(self.cpu, _UNITS[clock])
         self.traps.pending.attach(self.devices)
         self.symbols = Symbols()
         self._sinks: list[Sink] = []
         self._loop = RunLoop(self)
-        self.cpu.sync_clock = self._loop.sync_clock
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)
+
+    @property
+    def clock_kind(self) -> ClockKind:
+        """What advances virtual time besides events."""
+        return "exact" if self.traps.pending.time.unit is Unit.INSTRUCTIONS else "blocks"
 
     # ---- set-up -----------------------------------------------------------------------------------------------
 

@@ -121,22 +121,18 @@ def _write_base(number: int) -> Callable[[Cpu, int], None]:
 
 
 def _read_tsc(cpu: Cpu) -> int:
-    cpu.sync_clock()
     return cpu.tsc.read()
 
 
 def _write_tsc(cpu: Cpu, value: int) -> None:
-    cpu.sync_clock()
     cpu.tsc.write(value)
 
 
 def _write_tsc_adjust(cpu: Cpu, value: int) -> None:
-    cpu.sync_clock()
     cpu.tsc.set_adjust(value)
 
 
 def _write_deadline(cpu: Cpu, value: int) -> None:
-    cpu.sync_clock()
     cpu.devices.lapic.set_deadline(value)
 
 

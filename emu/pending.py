@@ -12,13 +12,14 @@ from .events import Kind
 from .exceptions import deliver, interrupt, nmi
 from .faults import DB
 from .registers import EFLAGS, IF, RIP, TF
+from .timekeeper import NEVER, Timekeeper
 
 if TYPE_CHECKING:
+    from .counting import Unit
     from .cpu import Cpu
     from .devices import Devices
     from .sensitive import SensitiveSites
 
-NEVER: Final = 1 << 63  # a cycle that no clock reaches
 _PUSHF: Final = b"\x9c"
 
 
@@ -30,11 +31,11 @@ class Pending:
         deadline: the virtual cycle at which a device wants attention, or `NEVER`.
         interrupt, nmi: an interrupt or an NMI waits.
         stepping: RFLAGS.TF is set for our own single step; the guest does not see it.
-        exact: retired instructions are counted now.
+        time: the clock's rate.
 
     """
 
-    def __init__(self, cpu: Cpu, sites: SensitiveSites) -> None:
+    def __init__(self, cpu: Cpu, sites: SensitiveSites, unit: Unit) -> None:
         self.cpu = cpu
         self._sites = sites
         self._devices: Devices | None = None
@@ -42,7 +43,7 @@ class Pending:
         self.deadline = NEVER
         self.interrupt = self.nmi = False
         self.stepping = False
-        self.exact = False
+        self.time = Timekeeper(cpu, unit)
         cpu.memory.on_stale = cpu.breakpoints.on_hit = self.request_attention
 
     def attach(self, devices: Devices) -> None:
@@ -75,7 +76,7 @@ class Pending:
     def deliver(self) -> None:
         """Let devices and interrupts have their turn between two instructions."""
         cpu = self.cpu
-        if cpu.clock.cycles >= self.deadline:
+        if cpu.clock.now >= self.deadline:
             self.service()
         if cpu.breakpoints.hits and not cpu.interrupt_shadow:
             deliver(cpu, DB(cpu.breakpoints.take()))
@@ -85,11 +86,12 @@ class Pending:
             cpu.memory.drop_stale_code()
         if cpu.engine.no_block_seen:
             cpu.engine.stop()
-        armed = self.deadline != NEVER and not self.exact
-        if armed and cpu.q[EFLAGS] & IF and not cpu.interrupt_shadow:
-            cpu.engine.stop()  # the run loop goes on with a clock that can interrupt a loop without events
-        waiting = armed or self.interrupt or self.nmi or cpu.engine.no_block_seen
-        self.attention_at = 0 if waiting else self.deadline
+        look_at = self.deadline
+        if self.time.charging != (look_at != NEVER):
+            cpu.engine.stop()  # the run loop goes on with a clock of the other rate
+        elif look_at != NEVER:
+            look_at = self.time.share(look_at)
+        self.attention_at = 0 if self.interrupt or self.nmi or cpu.engine.no_block_seen else look_at
 
     def take_interrupt(self) -> None:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""

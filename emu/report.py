@@ -39,7 +39,7 @@ def describe(machine: Machine) -> list[str]:
     lines = ["  ".join(f"{_NAMES[i]:>3} {q[i]:016x}" for i in range(row, row + 4)) for row in range(0, 16, 4)]
     lines.append(f"RIP {q[RIP]:016x}  CPL {cpu.cpl}  CS {cpu.segments[CS].selector:04x}  {RFLAGS(cpu.rflags)!r}")
     lines.append(f"{CR0(cpu.cr0)!r} CR2 {cpu.cr2:x} CR3 {cpu.cr3:x} {CR4(cpu.cr4)!r} {EFER(cpu.efer)!r}")
-    lines.append(f"PKRU {cpu.pkru:08x}  PKRS {cpu.pkrs:08x}  cycle {machine.clock.cycles}")
+    lines.append(f"PKRU {cpu.pkru:08x}  PKRS {cpu.pkrs:08x}  cycle {machine.clock.now}")
     code = machine.cpu.code_at(q[RIP])
     name = machine.symbols.name(q[RIP])
     if code:

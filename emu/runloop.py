@@ -12,10 +12,9 @@ from . import fastpath
 from .exceptions import deliver
 from .faults import DB, TripleFault, Unimplemented
 from .memory import APIC_PAGE
-from .pending import NEVER
-from .registers import EFLAGS, IF
 from .report import describe
 from .stop import Reason, Stop
+from .timekeeper import NEVER
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -37,7 +36,6 @@ class RunLoop:
         self.engine, self.clock, self.devices = machine.engine, machine.clock, machine.devices
         self._page_fault = fastpath.page_fault(self.cpu)
         self.stop: Stop | None = None
-        self._counted = 0
         self._stop_requested = False
         self._console_polled = False
         self._left = 0
@@ -60,8 +58,7 @@ class RunLoop:
         except Unimplemented as error:
             return self._stuck(Reason.UNIMPLEMENTED, f"not implemented: {error}")
         finally:
-            self.sync_clock()
-            self._counted = self.engine.counter[0]
+            self.clock.sync()
             cpu.failure = None
         return stop
 
@@ -96,15 +93,16 @@ class RunLoop:
             return
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
-        count = self._count()
+        pending = traps.pending
+        limit, unit, look_at = pending.time.plan(pending.deadline, 1 if cpu.breakpoints.watching else self._left)
+        pending.attention_at = min(pending.attention_at, look_at)
         shadow = cpu.interrupt_shadow
         if cpu.breakpoints.watching:
             cpu.interrupt_shadow = False  # one instruction now runs, and with it the shadow of the one before ends
-        error = traps.run(count)
-        if count:
-            self.sync_clock()
-            if self._left:
-                self._spend()
+        error = traps.run(limit, unit)
+        self.clock.sync()
+        if self._left:
+            self._spend()
         if cpu.failure is not None:
             failure, cpu.failure = cpu.failure, None
             raise failure
@@ -128,40 +126,13 @@ class RunLoop:
         elif error and refusal is None:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:
-            if cpu.breakpoints.watching and not self.engine.counter[0]:
+            if cpu.breakpoints.watching and not self.engine.counting.counter[0]:
                 cpu.interrupt_shadow = shadow  # a new block was looked through: nothing has run yet
             traps.pending.deliver()
 
-    def _count(self) -> int:
-        """How many instructions TCG may run: 0 is no limit.
-
-        A timer that may fire while interrupts are on must be able to break a loop without events, and at a place that does not
-        depend on real time: so then, and only then, retired instructions are counted, one cycle each.
-        """
-        deadline = self.traps.pending.deadline
-        if deadline == NEVER and not self.traps.pending.exact and not self.cpu.breakpoints.watching and not self._left:
-            self._counted = 0
-            return 0
-        watched = self.cpu.breakpoints.watching
-        exact = (
-            watched
-            or bool(self._left)
-            or (deadline < NEVER and (self.traps.pending.exact or bool(self.cpu.q[EFLAGS] & IF)))
-        )
-        if exact != self.traps.pending.exact:
-            self.traps.pending.exact = exact
-            self.traps.pending.request_attention()  # where IF comes back, so does the exact clock
-            self.cpu.forget_transitions()  # they know hflags, in which the engine notes whether it counts
-        self._counted = 0
-        if watched:
-            return 1
-        if self._left:
-            return min(max(deadline - self.clock.cycles, 1), self._left)
-        return max(deadline - self.clock.cycles, 1) if exact else 0
-
     def _spend(self) -> None:
         """Take what was retired from what `run` was given."""
-        self._left -= min(self.engine.counter[0], self._left)
+        self._left -= min(self.engine.counting.counter[0], self._left)
         if not self._left and self.stop is None:
             self.stop = Stop(Reason.LIMIT)
 
@@ -174,14 +145,6 @@ class RunLoop:
         self.cpu.breakpoints.hits = self.cpu.breakpoints.before = 0
         self.traps.sites.reached = False
         self.traps.pending.forget()
-
-    def sync_clock(self) -> None:
-        """Bring the clock up to the instructions retired so far."""
-        if self.traps.pending.exact:
-            retired = self.engine.counter[0]
-            if retired > self._counted:
-                self.clock.cycles += retired - self._counted
-            self._counted = retired
 
     def _idle(self) -> None:
         """HLT: time jumps to the next thing that happens, or the machine waits for input."""
@@ -217,7 +180,6 @@ class RunLoop:
 
     def _apic_read(self, _engine: int, offset: int, size: int, _user: object) -> int:
         try:
-            self.sync_clock()
             return int(self.devices.mmio_read(APIC_PAGE + offset, size))
         except BaseException as error:  # noqa: BLE001
             self.cpu.fail(error)
@@ -225,9 +187,9 @@ class RunLoop:
 
     def _apic_write(self, _engine: int, offset: int, size: int, value: int, _user: object) -> None:
         try:
-            self.sync_clock()
             self.devices.mmio_write(APIC_PAGE + offset, size, value)
-            if self.traps.pending.interrupt or self.traps.pending.nmi or self.traps.pending.deadline < NEVER:
+            pending = self.traps.pending
+            if pending.interrupt or pending.nmi or pending.deadline < NEVER or pending.time.charging:
                 # Inside a block nothing can be delivered.  Unicorn leaves it with RIP still at the store, though it is done.
                 self._stored = True
                 self.engine.stop()

@@ -47,7 +47,9 @@ def save(machine: Machine, file: IO[bytes]) -> None:
     header = {
         "memory": memory.size,
         "features": asdict(cpu.features),
-        "cycles": machine.clock.cycles,
+        "cycles": machine.clock.now,
+        "counted": machine.clock.counted,
+        "clock": machine.clock_kind,
         "state": state_of(machine).as_dict(),
         "fpu": machine.engine.raw[_FPU].hex(),
         "devices": machine.devices.save(),
@@ -87,12 +89,12 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
     """Make the machine that a snapshot describes."""
     header = read_header(file)
     try:
-        machine = kind(header["memory"], console, features=Features(**header["features"]))
+        machine = kind(header["memory"], console, features=Features(**header["features"]), clock=header["clock"])
         _load_pages(machine, header["pages"], file)
         machine.engine.raw[_FPU] = bytes.fromhex(header["fpu"])
         machine.engine.update_fpu()
         machine.cpu.load(State.from_dict(header["state"]))
-        machine.clock.cycles = header["cycles"]
+        machine.clock.cycles, machine.clock.counted = header["cycles"], header["counted"]
         machine.devices.load(header["devices"])
         machine.devices.changed()
     except (KeyError, TypeError, ValueError, Unimplemented, zlib.error) as error:

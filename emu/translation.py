@@ -73,7 +73,7 @@ class Translation(Contexts):
         self._globals = False
         self.where: dict[int, int] = {}
         self.where_pages: set[int] = set()
-        self._address_offset = layout.fault_offset(engine)
+        self._address_offset = engine.places.fault_offset
 
     def configure(self) -> None:
         """Recompute mode and root from CR0, CR3, CR4 and EFER; the context follows."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..mmu.address import PAGE
 from ..mmu.rights import EXEC
 from . import fastpath
+from .counting import Unit
 from .decode import Insn, decode, incomplete
 from .dispatch import NO_EXCEPTION, Dispatch
 from .events import Kind
@@ -54,11 +55,11 @@ class Traps:
 
     """
 
-    def __init__(self, cpu: Cpu) -> None:
+    def __init__(self, cpu: Cpu, unit: Unit = Unit.BLOCKS) -> None:
         self.cpu = cpu
         self.dispatch = Dispatch(cpu)
         self.sites = SensitiveSites(cpu, self.dispatch)
-        self.pending = Pending(cpu, self.sites)
+        self.pending = Pending(cpu, self.sites, unit)
         self.flawed = False
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
         cpu.engine.install(
@@ -216,7 +217,7 @@ class Traps:
             return
         deliver(cpu, Fault(vector, cpu.d[ERROR_CODE] if vector in _WITH_ERROR else None))
 
-    def run(self, count: int = 0) -> int:
+    def run(self, limit: int = 0, unit: Unit = Unit.NOTHING) -> int:
         """Let TCG run from RIP; Unicorn's error code.
 
         Unicorn tells of no block before one has run to its end; until it has told of one, each that a run begins with is looked
@@ -228,7 +229,7 @@ class Traps:
         self.sites.forget_old()
         if engine.no_block_seen:
             self.sites.inspect(cpu.linear_rip, 256)
-        return engine.run(rip, count)
+        return engine.run(rip, limit, unit)
 
     def is_own(self, refusal: Refusal) -> bool:
         """Tell whether a refused fill is a page fault of the instruction at RIP.

@@ -102,6 +102,13 @@ def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[...,
             ),
             click.option("--stats", is_flag=True, help="End with a table of the boundary events on stderr."),
             click.option(
+                "--clock",
+                type=click.Choice(["blocks", "exact"]),
+                default="blocks",
+                show_default=True,
+                help="What takes time while a timer is armed: blocks of code, or, six times slower, each instruction.",
+            ),
+            click.option(
                 "--trace", metavar="FILE", shell_complete=files, help="Write every event to FILE (.jsonl or .pftrace)."
             ),
             click.option(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from .emu.features import Features
-    from .emu.machine import Machine
+    from .emu.machine import ClockKind, Machine
     from .emu.stop import Stop
     from .guest.elf import Symbol
     from .guest.image import Image
@@ -47,6 +47,7 @@ class Job:
         modules: what stands beside it.
         cmdline: its options.
         memory: bytes of RAM.
+        clock: what `Machine` is to count.
         symbols: names of further ELF files, each with a function that gives its symbols.
         paracell: whether the image is the ParaCell host.
         container: whether a terminal's keys, Ctrl-C among them, are for the program inside.
@@ -62,6 +63,7 @@ class Job:
     paracell: bool = False
     container: bool = False
     cpu: Features = DEFAULT
+    clock: ClockKind = "blocks"
 
 
 @frozen
@@ -83,7 +85,7 @@ def run_machine(job: Job, outputs: Outputs) -> Outcome:
         from .emu.machine import Machine
 
         console = Console()
-        machine = Machine(job.memory, console, features=job.cpu)
+        machine = Machine(job.memory, console, features=job.cpu, clock=job.clock)
         machine.load(job.image, job.cmdline, job.modules)
         for name, symbols in job.symbols:
             machine.symbols.add(name, symbols)

@@ -168,7 +168,7 @@ class Lapic:
         elif register == _INITIAL:
             if self._mode() != _DEADLINE:  # there, such writes are ignored
                 self._registers[_INITIAL] = value
-                self.timer_start = self._clock.cycles
+                self.timer_start = self._clock.now
                 self._arm()
         elif register == _DIVIDE:
             self._registers[_DIVIDE] = value & 0xB
@@ -232,7 +232,7 @@ class Lapic:
         initial = self._registers[_INITIAL]
         if not initial or self._mode() == _DEADLINE:
             return 0
-        gone = (self._clock.cycles - self.timer_start) // self._divisor()
+        gone = (self._clock.now - self.timer_start) // self._divisor()
         if self._mode() == _PERIODIC:
             return initial - gone % initial
         return max(initial - gone, 0)
@@ -246,7 +246,7 @@ class Lapic:
             self.due = None
             return
         period = initial * self._divisor()
-        gone = (self._clock.cycles - self.timer_start) // period
+        gone = (self._clock.now - self.timer_start) // period
         self.due = self.timer_start + period * (gone + 1)
         if mode == _ONE_SHOT and gone:
             self.due = None
@@ -265,7 +265,7 @@ class Lapic:
 
     def service(self) -> None:
         """Let the timer fire if its time has come."""
-        if self.due is None or self._clock.cycles < self.due:
+        if self.due is None or self._clock.now < self.due:
             return
         lvt = self._registers[_LVT_TIMER]
         if not lvt & _MASKED and self._enabled():

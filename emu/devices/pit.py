@@ -94,7 +94,7 @@ class Pit:
 
     def read(self, port: int, _size: int) -> int:
         """Read a counter or the speaker port."""
-        now = self._clock.cycles
+        now = self._clock.now
         if port == 0x61:
             # Bit 4 toggles with each refresh request, every 15 µs.
             return self._speaker & 3 | (now // 37500 & 1) << 4 | self.counters[2].out(now) << 5
@@ -119,7 +119,7 @@ class Pit:
             rising = value & 1 and not self._speaker & 1
             self._speaker = value
             if rising:
-                self.counters[2].start = self._clock.cycles
+                self.counters[2].start = self._clock.now
             return
         if port == 0x43:
             self._control(value)
@@ -130,9 +130,9 @@ class Pit:
             return
         count = {1: value, 2: value << 8, 3: value << 8 | counter.low}[counter.access]
         counter.write_high = False
-        counter.count, counter.start, counter.loaded = count or 0x10000, self._clock.cycles, True
+        counter.count, counter.start, counter.loaded = count or 0x10000, self._clock.now, True
         if port == 0x40:
-            self.next = counter.next_edge(self._clock.cycles)
+            self.next = counter.next_edge(self._clock.now)
 
     def _control(self, value: int) -> None:
         select = value >> 6
@@ -140,14 +140,14 @@ class Pit:
             for i, counter in enumerate(self.counters):
                 if value >> 1 + i & 1:
                     if not value & 0x20:
-                        counter.latch_count(self._clock.cycles)
+                        counter.latch_count(self._clock.now)
                     if not value & 0x10:
-                        counter.latch_status(self._clock.cycles)
+                        counter.latch_status(self._clock.now)
             return
         counter = self.counters[select]
         access = value >> 4 & 3
         if access == 0:
-            counter.latch_count(self._clock.cycles)
+            counter.latch_count(self._clock.now)
             return
         mode = value >> 1 & 7
         counter.access, counter.mode = access, mode - 4 if mode > 5 else mode
@@ -158,7 +158,7 @@ class Pit:
 
     def fired(self) -> bool:
         """Tell whether counter 0's interrupt has come, and look for the next."""
-        now = self._clock.cycles
+        now = self._clock.now
         if self.next is None or now < self.next:
             return False
         self.next = self.counters[0].next_edge(now)

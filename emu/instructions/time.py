@@ -21,7 +21,6 @@ def rdtsc(cpu: Cpu, insn: Insn) -> None:
     """RDTSC, RDTSCP: #GP at CPL > 0 with CR4.TSD."""
     if cpu.cpl and cpu.cr4 & _TSD:
         raise GP(0)
-    cpu.sync_clock()
     cpu.clock.cycles += cpu.costs.rdtsc
     now = cpu.tsc.read()
     q = cpu.q

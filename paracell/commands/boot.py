@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..emu.features import Features
+    from ..emu.machine import ClockKind
 
 
 @click.command("boot")
@@ -30,6 +31,7 @@ def command(
     image: str,
     modules: Sequence[str],
     memory: int,
+    clock: ClockKind,
     append: str,
     cpu: Features,
     trace: str | None,
@@ -44,4 +46,5 @@ def command(
 
     files = [Module(posixpath.basename(name), read_regular(name)) for name in modules]
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    return exit_status(run_machine(Job(images.load(image), files, append, memory, cpu=cpu), outputs), shifted=True)
+    job = Job(images.load(image), files, append, memory, cpu=cpu, clock=clock)
+    return exit_status(run_machine(job, outputs), shifted=True)

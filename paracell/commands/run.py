@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..emu.features import Features
+    from ..emu.machine import ClockKind
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -33,6 +34,7 @@ def command(
     rootfs: str | None,
     environment: Sequence[str],
     memory: int,
+    clock: ClockKind,
     append: str,
     cpu: Features,
     trace: str | None,
@@ -61,5 +63,6 @@ def command(
         paracell=runtime == "paracell",
         container=True,
         cpu=cpu,
+        clock=clock,
     )
     return exit_status(run_machine(job, outputs), shifted=False)
