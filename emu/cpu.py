@@ -73,6 +73,7 @@ class Cpu(Operands):
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
         gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
         iret_paths: IRETQ, by CS and SS in the frame.
+        transition_pages: the linear pages of descriptors and TSS words that those two have read.
 
     """
 
@@ -105,6 +106,7 @@ class Cpu(Operands):
         self.sysret_path: SyscallPath | None = None
         self.gate_paths: dict[int, GatePath] = {}
         self.iret_paths: dict[int, IretPath] = {}
+        self.transition_pages: set[int] = set()
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
@@ -249,8 +251,13 @@ class Cpu(Operands):
     def forget_transitions(self) -> None:
         """Something has changed that crossings were worked out from."""
         self.syscall_path = self.sysret_path = None
+        self.forget_descriptors()
+
+    def forget_descriptors(self) -> None:
+        """A translation has changed through which crossings have read descriptors or the TSS."""
         self.gate_paths.clear()
         self.iret_paths.clear()
+        self.transition_pages.clear()
 
     def fail(self, error: BaseException) -> None:
         """Keep an exception of a callback for the run loop, and stop TCG."""

@@ -61,8 +61,7 @@ class Dispatch:
         at = translation.fetch(linear)
         self.decoded = self._by_size[translation.code_size]
         if at is not None and at & 4095 <= 4096 - _LONGEST:
-            self._where[rip] = at
-            translation.where_pages.add(linear >> 12)
+            translation.remember(rip, linear, at)
         if len(code) < _LONGEST and incomplete(code, translation.code_size):
             fault = translation.fetch_fault(linear + len(code) & U64)
 

@@ -99,15 +99,27 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
     return on_syscall
 
 
-def interrupt(cpu: Cpu, pending: Pending, rest: Callable[[int], None]) -> Callable[[int, int], None]:
-    """Make the callback for TCG's exceptions: an IRETQ that was seen before here, anything else by `rest`."""
+def interrupt(
+    cpu: Cpu, pending: Pending, rest: Callable[[int], None], refused: Callable[[Refusal], None]
+) -> Callable[[int, int], None]:
+    """Make the callback for TCG's exceptions: an IRETQ that was seen before here, a refused fill by `refused`, anything else by `rest`."""
+    go_on = cpu.engine.go_on
     q, d, translation, iret_paths = cpu.q, cpu.d, cpu.translation, cpu.iret_paths
     ram, where, clock, breakpoints = cpu.memory.ram, translation.where, cpu.clock, cpu.breakpoints
     probe_with, take_iret, frame = translation.probe_with, cpu.take_iret, _FRAME.unpack_from
 
     def on_interrupt(_engine: int, vector: int) -> None:
         if vector != 13 or d[IS_INT]:
-            rest(vector)
+            refusal = translation.refusal
+            if refusal is None:
+                rest(vector)
+                return
+            translation.refusal = None
+            try:
+                go_on()
+                refused(refusal)
+            except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+                cpu.fail(error)
             return
         place = where.get(q[_RIP])
         if place is None or q[EFLAGS] & _TF_RF_NT or breakpoints.watching or ram[place : place + 2] != _IRETQ:

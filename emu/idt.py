@@ -18,12 +18,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..mmu.address import canonical
-from ..mmu.rights import READ, WRITE
 from .descriptors import Segment, null_stack, parse
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
 from .registers import AC, CS, IF, NT, RF, RIP, RSP, SS, TF, U64, VM
 from .segments import descriptor_address, mark_accessed, stack_segment
-from .transitions import end, origin
+from .transitions import keep_gate, origin
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -68,100 +67,9 @@ def enter(cpu: Cpu, vector: int, error: int | None, *, rf: int, external: int, s
         path = cpu.gate_paths.get(vector | software << 8)
         if path is not None and cpu.take_gate(path, error, rf):
             return
-        if not _enter_quickly(cpu, vector, error, rf, software=software):
-            _enter64(cpu, vector, error, rf, external, software=software)
+        _enter64(cpu, vector, error, rf, external, software=software)
     else:
         _enter32(cpu, vector, error, rf, external, software=software)
-
-
-# ---- the usual way in -----------------------------------------------------------------------------------------
-
-
-class Entry(NamedTuple):
-    """What a good 64-bit gate leads to, from one privilege level."""
-
-    target: int
-    ist: int
-    clear: int
-    code: Segment
-    cpl: int
-    dpl: int  # the gate's own
-
-
-@lru_cache(maxsize=4096)
-def _entry(low: int, high: int, raw: int, cpl: int) -> Entry | None:
-    """Check a gate and the code descriptor `raw` that it names; None for any that needs the whole way."""
-    found = gate(low, high)
-    dpl = raw >> 45 & 3
-    good_gate = found.kind in _GATES64 and found.present and canonical(found.target) and found.selector & 0xFFFC
-    good_code = raw >> 40 & 0x99 == 0x99 and raw >> 53 & 3 == 1 and dpl <= cpl
-    if not (good_gate and good_code):
-        return None
-    inner = cpl if raw >> 42 & 1 else dpl
-    return Entry(found.target, found.ist, found.clear, parse(found.selector & 0xFFFC | inner, raw), inner, found.dpl)
-
-
-def _enter_quickly(cpu: Cpu, vector: int, error: int | None, rf: int, *, software: bool) -> bool:
-    """Go through a 64-bit gate when nothing is unusual and all that it touches is cached; else do nothing.
-
-    No check is left out: whatever fails one here goes the whole way, which raises the fault.
-    """
-    probe, words = cpu.translation.probe, cpu.memory.words
-    base, limit = cpu.idtr
-    if cpu.breakpoints.watching:
-        return False
-    at = vector * 16
-    place = probe(base + at, 16, READ, system=True)
-    if place < 0 or place & 7 or at + 15 > limit:
-        return False
-    gate_at = place >> 3
-    low, high = words[gate_at], words[gate_at + 1]
-    selector = low >> 16 & 0xFFFC
-    base, limit = cpu.gdtr
-    place = probe(base + selector, 8, READ, system=True)
-    if place < 0 or place & 7 or selector & 4 or selector + 7 > limit:
-        return False
-    old, code_at, start = cpu.cpl, place >> 3, origin(cpu)
-    entry = _entry(low, high, words[code_at], old)
-    if entry is None or (software and entry.dpl < old):
-        return False
-    target, ist, clear, code, cpl, _ = entry
-    q = cpu.q
-    rsp = top = q[RSP]
-    stack_at, kept = 0, b""
-    if ist or cpl < old:
-        at = 28 + 8 * ist if ist else 4 + 8 * cpl
-        place = probe(cpu.tr.base + at, 8, READ, system=True)
-        if place < 0 or at + 7 > cpu.tr.limit:
-            return False
-        stack_at, kept = place, cpu.memory.ram[place : place + 8]
-        top = int.from_bytes(kept, "little")
-    old_code, old_stack, flags = cpu.segments[CS], cpu.segment(SS), cpu.rflags
-    size = 40 if error is None else 48
-    top = (top & ~15) - size
-    if cpl == old:
-        place = probe(top, size, WRITE)
-        if place < 0:
-            return False
-        cpu.set_cs(code, cpl)
-        cpu.set_system_flags(clear, 0)
-    else:
-        cpu.load_pair(code, null_stack(cpl), cpl, flags & ~clear)
-        place = probe(top, size, WRITE)
-        if place < 0:
-            cpu.load_pair(old_code, old_stack, old, flags)
-            return False
-    if error is None:
-        _PUSH_5.pack_into(cpu.memory.ram, place, q[RIP], old_code.selector, flags | rf, rsp, old_stack.selector)
-    else:
-        _PUSH_6.pack_into(cpu.memory.ram, place, error, q[RIP], old_code.selector, flags | rf, rsp, old_stack.selector)
-    cpu.memory.written(place, size)
-    q[RSP] = top
-    q[RIP] = target
-    if not flags & AC:
-        known = gate_at, low, high, code_at, words[code_at], stack_at, kept
-        cpu.gate_paths[vector | software << 8] = start, end(cpu), gate(low, high), *known, cpl != old, cpl
-    return True
 
 
 # ---- through the gate -----------------------------------------------------------------------------------------
@@ -180,13 +88,18 @@ def _enter64(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
     if vector * 16 + 15 > limit:
         raise GP(reference)
     at = base + vector * 16
-    found = gate(cpu.read_system(at, 8), cpu.read_system(at + 8, 8))
+    low, high = cpu.read_system(at, 8), cpu.read_system(at + 8, 8)
+    found = gate(low, high)
     _check_gate(cpu, found, _GATES64, reference, software=software)
-    code, cpl = _gate_code(cpu, found.selector, external)
+    start = origin(cpu)
+    code, cpl, descriptor = _gate_code(cpu, found.selector, external)
     q, old, old_code, old_stack = cpu.q, cpu.cpl, cpu.segments[CS], cpu.segment(SS)
     rsp = top = q[RSP]
+    pointer = None
     if found.ist or cpl < old:
-        top = _tss64_stack(cpu, 36 + 8 * (found.ist - 1) if found.ist else 4 + 8 * cpl, external)
+        offset = 36 + 8 * (found.ist - 1) if found.ist else 4 + 8 * cpl
+        top = _tss64_stack(cpu, offset, external)
+        pointer = cpu.tr.base + offset, top
     target = found.target
     if not canonical(target):
         raise GP(external)
@@ -215,6 +128,8 @@ def _enter64(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
         cpu.set_system_flags(found.clear, 0)
     q[RSP] = top
     q[RIP] = target
+    if not flags & AC:
+        keep_gate(cpu, vector | software << 8, start, found, (at, low, high), descriptor, pointer, old)
 
 
 def _tss64_stack(cpu: Cpu, at: int, external: int) -> int:
@@ -227,8 +142,8 @@ def _tss64_stack(cpu: Cpu, at: int, external: int) -> int:
     return rsp
 
 
-def _gate_code(cpu: Cpu, selector: int, external: int) -> tuple[Segment, int]:
-    """Give the code segment that a gate names, and the privilege level it leads to."""
+def _gate_code(cpu: Cpu, selector: int, external: int) -> tuple[Segment, int, tuple[int, int]]:
+    """Give the code segment that a gate names, the privilege level it leads to, and the descriptor's address and word."""
     if not selector & 0xFFFC:
         raise GP(external)
     at = descriptor_address(cpu, selector, external=external)
@@ -239,7 +154,7 @@ def _gate_code(cpu: Cpu, selector: int, external: int) -> tuple[Segment, int]:
     if not raw >> 47 & 1:
         raise NP(selector & 0xFFFC | external)
     cpl = cpu.cpl if raw >> 42 & 1 else dpl
-    return parse(selector & 0xFFFC | cpl, mark_accessed(cpu, at, raw)), cpl
+    return parse(selector & 0xFFFC | cpl, mark_accessed(cpu, at, raw)), cpl, (at, raw)
 
 
 def _enter32(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *, software: bool) -> None:
@@ -251,7 +166,7 @@ def _enter32(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
     _check_gate(cpu, found, _GATES32, reference, software=software)
     if found.kind == _TASK_GATE:
         raise Unimplemented(f"a task gate (vector {vector})")
-    code, cpl = _gate_code(cpu, found.selector, external)
+    code, cpl, _ = _gate_code(cpu, found.selector, external)
     q, old, old_code, old_stack = cpu.q, cpu.cpl, cpu.segments[CS], cpu.segment(SS)
     flags, rsp, stack = cpu.rflags, q[RSP], old_stack
     words = [q[RIP], old_code.selector, flags | rf]

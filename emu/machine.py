@@ -1,7 +1,7 @@
 """The whole machine: processor, memory, devices, and the loop that runs them.
 
-The loop leaves TCG only for what cannot be done inside a callback: page faults, hooked instructions, HLT, a timer that
-must interrupt a loop without events, and the end.
+The loop leaves TCG only for what cannot be done inside a callback: hooked instructions, HLT, a timer that must interrupt a
+loop without events, and the end.
 """
 
 from __future__ import annotations

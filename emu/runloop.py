@@ -1,14 +1,13 @@
 """The loop that runs a machine.
 
-It leaves TCG only for what cannot be done inside a callback: page faults, hooked instructions, HLT, a timer that must interrupt
-a loop without events, and the end.
+It leaves TCG only for what cannot be done inside a callback: hooked instructions, HLT, a timer that must interrupt a loop without
+events, and the end.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import fastpath
 from .exceptions import deliver
 from .faults import DB, TripleFault, Unimplemented
 from .memory import APIC_PAGE
@@ -34,7 +33,7 @@ class RunLoop:
         self._machine = machine
         self.cpu, self.traps = machine.cpu, machine.traps
         self.engine, self.clock, self.devices = machine.engine, machine.clock, machine.devices
-        self._page_fault = fastpath.page_fault(self.cpu)
+        self.cpu.translation.in_place = True
         self.stop: Stop | None = None
         self._stop_requested = False
         self._console_polled = False
@@ -108,11 +107,8 @@ class RunLoop:
             raise failure
         translation = cpu.translation
         refusal, translation.refusal = translation.refusal, None
-        if refusal is not None and traps.is_own(refusal):
-            if not self._page_fault(refusal):
-                deliver(cpu, translation.page_fault(refusal))
-            if self.clock.cycles >= traps.pending.attention_at:
-                traps.pending.deliver()
+        if refusal is not None:
+            traps.on_refusal(refusal)
             return
         stored, self._stored = self._stored, False
         if cpu.breakpoints.before:
@@ -123,7 +119,7 @@ class RunLoop:
             traps.execute()
         elif stored:
             traps.step_over_store()
-        elif error and refusal is None:
+        elif error:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:
             if cpu.breakpoints.watching and not self.engine.counting.counter[0]:

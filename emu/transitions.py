@@ -2,8 +2,13 @@
 
 The instruction's whole operation is run the first time, and what it led to is kept.  It holds as long as what it was worked
 out from: TCG's mode and slot, the code segment and, where descriptors were read, their words are compared each time; a
-change of anything else (an MSR, a control register, a table register, a translation, IOPL, the context that a slot holds)
-has `Cpu.forget_transitions` called.  Whatever is unusual (RFLAGS.AC, TF, NT …) goes the whole way, too.
+change of anything else (an MSR, a control register, a table register, IOPL, the context that a slot holds) has
+`Cpu.forget_transitions` called.  Gates and IRETQ know physical addresses of descriptors and of the TSS, too: they go when a translation of
+one of `Cpu.transition_pages` does (`Cpu.forget_descriptors`), so MOV to CR3 spares them where those pages are global.
+Whatever is unusual (RFLAGS.AC, TF, NT …) is left to the full implementation each time.
+
+What the functions here and in `fastpath` have bound is theirs for ever: the lists, dicts and sets of the processor, of its memory
+and of its translation are changed in place and never replaced (tests/emu/test_bound.py looks).
 """
 
 from __future__ import annotations
@@ -12,9 +17,11 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.address import HALF, U64
-from ..mmu.rights import WRITE
+from ..mmu.rights import READ, WRITE
 from .contexts import NOT_SLOT, SLOT_FLAGS
+from .descriptors import ACCESSED
 from .events import Kind
+from .layout import HF_CS64
 from .registers import AC, ARITHMETIC, CC_OP, CC_SRC, CS_WORD, DF, DF_WORD, EFLAGS, HFLAGS, IF, IOPL, RF, SS_WORD
 
 if TYPE_CHECKING:
@@ -56,8 +63,68 @@ def end(cpu: Cpu) -> End:
     return code, stack, code.selector, stack.selector, cpu.d[HFLAGS], *cpu.translation.capture()
 
 
+def keep_gate(
+    cpu: Cpu,
+    key: int,
+    start: Origin,
+    found: Gate,
+    gate: tuple[int, int, int],
+    code: tuple[int, int],
+    stack: tuple[int, int] | None,
+    level: int,
+) -> None:
+    """Keep a way through the IDT that has just been gone, from 64-bit code.
+
+    Args:
+        cpu: the processor, behind the gate.
+        key: the vector, with bit 8 set for INT n.
+        start: where it came from.
+        found: the gate.
+        gate: linear address and two words of its descriptor.
+        code: linear address and word of the code descriptor.
+        stack: linear address and value of the TSS's stack pointer; None where the stack stayed.
+        level: the CPL it came from.
+
+    """
+    at, low, high = gate
+    code_at, raw = code
+    if not start[0] & HF_CS64 or found.selector & 4 or cpu.breakpoints.watching:
+        return
+    probe = cpu.translation.probe
+    gate_place, code_place = probe(at, 16, READ, system=True), probe(code_at, 8, READ, system=True)
+    stack_place, kept = 0, b""
+    if stack is not None:
+        stack_place, kept = probe(stack[0], 8, READ, system=True), stack[1].to_bytes(8, "little")
+        cpu.transition_pages.add(stack[0] >> 12)
+    if min(gate_place, code_place, stack_place) < 0 or (gate_place | code_place) & 7:
+        return
+    cpu.transition_pages.update((at >> 12, code_at >> 12))
+    known = gate_place >> 3, low, high, code_place >> 3, raw | ACCESSED, stack_place, kept
+    cpu.gate_paths[key] = start, end(cpu), found, *known, cpu.cpl != level, cpu.cpl
+
+
+def keep_iret(cpu: Cpu, start: Origin, cs: int, ss: int) -> None:
+    """Keep an IRETQ from ring 0 that has just been gone, from and to 64-bit code; `ss` may be null."""
+    base = cpu.gdtr.base
+    at, stack_at = base + (cs & 0xFFF8), base + (ss & 0xFFF8)
+    null = not ss & 0xFFFC
+    if not start[0] & cpu.d[HFLAGS] & HF_CS64 or (cs | ss) & 4 or cpu.breakpoints.watching:
+        return
+    probe, words = cpu.translation.probe, cpu.memory.words
+    place = probe(at, 8, READ, system=True)
+    stack_place = 0 if null else probe(stack_at, 8, READ, system=True)
+    if min(place, stack_place) < 0 or (place | stack_place) & 7:
+        return
+    cpu.transition_pages.add(at >> 12)
+    if not null:
+        cpu.transition_pages.add(stack_at >> 12)
+    place, stack_place = place >> 3, stack_place >> 3
+    known = place, words[place], stack_place, words[stack_place] if stack_place else 0
+    cpu.iret_paths[cs << 16 | ss] = start, end(cpu), *known, cs & 3
+
+
 def bind_take_gate(cpu: Cpu) -> Callable[[GatePath, int | None, int], bool]:
-    """Make `Cpu.through`, with all that it touches bound beforehand: half the time of attributes."""
+    """Make `Cpu.take_gate`, with all that it touches bound beforehand: half the time of attributes."""
     q, d, segments, memory, translation = cpu.q, cpu.d, cpu.segments, cpu.memory, cpu.translation
     words, ram, dirty, holds_code = memory.words, memory.ram, memory.dirty, memory.code
     lazy_flags, probe_with = cpu.engine.flags, translation.probe_with
@@ -114,7 +181,7 @@ def bind_take_gate(cpu: Cpu) -> Callable[[GatePath, int | None, int], bool]:
 
 
 def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
-    """Make `Cpu.back`, the same way."""
+    """Make `Cpu.take_iret`, the same way."""
     q, d, segments, translation, words, clock = (
         cpu.q, cpu.d, cpu.segments, cpu.translation, cpu.memory.words, cpu.clock
     )  # fmt: skip

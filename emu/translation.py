@@ -44,6 +44,9 @@ _LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _new: Final = tuple.__new__
+_PF: Final = 14
+_FEW: Final = 40  # pages: dropped from TCG's slots one by one, which takes as long as filling that many again
+_KNOWN_ROOTS: Final = 64
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
 
 
@@ -56,7 +59,8 @@ class Translation(Contexts):
         code_pages: which frames TCG's TLB may run, and which it may write.
         refusal: the fill that was refused and stopped TCG, until the run loop takes it.
         code_size: 64, 32 or 16: how instruction bytes decode.
-        where_pages: the linear pages that `where` speaks of.
+        where_pages: linear page → what of `where` lies there.
+        in_place: a page fault of TCG's comes back as an exception, and the interrupt callback delivers it; else TCG is left.
         where: RIP → physical address of trapped instructions, until a translation changes.
 
     """
@@ -72,7 +76,9 @@ class Translation(Contexts):
         self.code_size = 32
         self._globals = False
         self.where: dict[int, int] = {}
-        self.where_pages: set[int] = set()
+        self.where_pages: dict[int, list[int]] = {}
+        self.in_place = False
+        self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
         self._address_offset = engine.places.fault_offset
 
     def configure(self) -> None:
@@ -95,6 +101,7 @@ class Translation(Contexts):
         masks = reserved_bits(mode, nxe=nxe, maxphyaddr=width, page1g="pdpe1gb" in features) if mode else ()
         self.paging = Paging(mode, root, masks, fetch_bit, bool(cr4 & CR4.PSE.mask), cpu.pdptes)
         self._walk4 = walker(self.memory, self.paging) if mode is _LEVEL4 else None
+        self._walkers.clear()
         self._globals = bool(cr4 & CR4.PGE.mask)
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
         if self.tlb.select(pcid, self.vpid, self.eptp):
@@ -117,6 +124,7 @@ class Translation(Contexts):
         dirty, code, low = memory.dirty, memory.code, memory.low
         writable, grant = self.code_pages.writable, self.code_pages.grant
         entry_at, offset = engine.entry, self._address_offset
+        exception, breakpoints = engine.places.exception_index, cpu.breakpoints
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
             """Answer a miss from the TLB or by a walk; False makes it a page fault."""
@@ -130,7 +138,7 @@ class Translation(Contexts):
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
                     walk4 = self._walk4
-                    if walk4 is not None and cpu.emit is None and gva < HALF:
+                    if walk4 is not None and cpu.emit is None and (gva < HALF or gva > U64 - HALF):
                         # As `_walk`, written out for what most misses are.
                         entry = walk4(gva, need, table)
                         if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
@@ -143,6 +151,8 @@ class Translation(Contexts):
                         address = entry_at(pointer + offset)[0]
                         layout.check_fault(address, gva)
                         self.refusal = _new(Refusal, (entry, address, need, 0, 0))
+                        if self.in_place and not breakpoints.watching:
+                            exception[0] = _PF
                         return False
                 perms = table[entry & INDEX_MASK] & 7
                 frame = entry >> 12
@@ -159,8 +169,7 @@ class Translation(Contexts):
                 if page >= low and not memory.is_ram(page) and page != APIC_PAGE:
                     page = NOTHING
                 view = entry_at(pointer)
-                view[0] = page
-                view[1] = perms
+                view[0], view[1] = page, perms
             except BaseException as error:  # noqa: BLE001  (the run loop raises it)
                 cpu.fail(error)
                 return False
@@ -293,12 +302,51 @@ class Translation(Contexts):
 
     def load_cr3(self, *, keep: bool) -> None:
         """Take a new CR3; its PCID's translations go unless `keep`."""
+        if self._walk4 is not None and not self.cpu.cr4 & CR4.PCIDE.mask:
+            self._load_root(self.cpu.cr3 & 0xFFFFFFFFFF000)
+            return
         self.configure()
         if not keep:
             self.tlb.flush_current()
             self._forget()
         elif not self.cpu.cr4 & CR4.PCIDE.mask:
             self._forget()
+
+    def _load_root(self, root: int) -> None:
+        """MOV to CR3 without PCIDs: what is not global goes, from TCG's slots too, page by page if there are few.
+
+        TCG has been given nothing that is not global but through `tlb.current`, so that names the pages.
+        """
+        known = self._walkers.get(root)
+        if known is None:
+            if len(self._walkers) >= _KNOWN_ROOTS:
+                self._walkers.clear()
+            paging = self.paging._replace(root=root)
+            known = self._walkers[root] = paging, walker(self.memory, paging)
+        self.paging, self._walk4 = known
+        tlb, flush_page, where_pages = self.tlb, self.engine.flush_page, self.where_pages
+        local, kept = tlb.current, tlb.shared
+        if len(local) > _FEW or local.overflowed:
+            self.engine.flush_slots()
+        else:
+            for page in local:
+                flush_page(page << 12)
+        tlb.flush_current()
+        for page in [page for page in where_pages if page not in kept]:
+            self._forget_page(page)
+        if not self.cpu.transition_pages <= kept.keys():
+            self.cpu.forget_descriptors()
+
+    def remember(self, rip: int, linear: int, physical: int) -> None:
+        """Note where a trapped instruction is."""
+        if rip not in self.where:
+            self.where_pages.setdefault(linear >> 12, []).append(rip)
+        self.where[rip] = physical
+
+    def _forget_page(self, page: int) -> None:
+        """Forget what trapped instructions there are on a linear page."""
+        for rip in self.where_pages.pop(page, ()):
+            self.where.pop(rip, None)
 
     def _forget(self) -> None:
         self.forget_code()
@@ -315,10 +363,9 @@ class Translation(Contexts):
         if self.tlb.invalidate(gva >> 12):
             self._forget()
         else:
-            if gva >> 12 in self.where_pages:
-                self.forget_code()
-            else:
-                self.cpu.forget_transitions()
+            self._forget_page(gva >> 12)
+            if gva >> 12 in self.cpu.transition_pages:
+                self.cpu.forget_descriptors()
             self.engine.flush_page(gva)
 
     def invpcid(self, kind: int, pcid: int, gva: int) -> None:

@@ -5,7 +5,7 @@
     TCG ──#GP, #UD, int n──▶ on_interrupt / on_invalid ──▶ table of handlers ──▶ same live state, TCG goes on
         ──syscall, cpuid───▶ on_syscall, on_cpuid
         ──new block────────▶ SensitiveSites: instructions that TCG runs untrapped but wrongly get a hook of their own
-        ──refused fill─────▶ (run loop) page fault
+        ──refused fill─────▶ on_interrupt, on_refusal: page fault
 
 An exception in a ctypes callback would be lost: each callback keeps it, stops the engine, and the run loop raises it.
 """
@@ -62,8 +62,9 @@ class Traps:
         self.pending = Pending(cpu, self.sites, unit)
         self.flawed = False
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
+        self._page_fault = fastpath.page_fault(cpu)
         cpu.engine.install(
-            interrupt=fastpath.interrupt(cpu, self.pending, self.on_interrupt),
+            interrupt=fastpath.interrupt(cpu, self.pending, self.on_interrupt, self.on_refusal),
             invalid=fastpath.invalid(cpu, self.pending, self.on_invalid),
             fill=cpu.translation.bind_fill(),
             syscall=fastpath.syscall(cpu, self.pending, self.on_syscall),
@@ -97,6 +98,16 @@ class Traps:
             self.pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             self.cpu.fail(error)
+
+    def on_refusal(self, refusal: Refusal) -> None:
+        """Deliver the page fault of a fill that was refused, while TCG runs or after it has been left for that."""
+        if not self.is_own(refusal):
+            self.pending.deliver()
+            return
+        if not self._page_fault(refusal):
+            deliver(self.cpu, self.cpu.translation.page_fault(refusal))
+        if self._clock.cycles >= self.pending.attention_at:
+            self.pending.deliver()
 
     def on_invalid(self) -> bool:
         """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD; `fastpath` has the hot ones."""

@@ -26,17 +26,20 @@ class Space(dict[int, int]):
 
     Attributes:
         large: the page numbers at which cached pages of 2 MiB and 1 GiB begin.
+        overflowed: since it was last empty, translations have gone for want of room.
 
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.large: set[tuple[int, int]] = set()
+        self.overflowed = False
 
     def keep(self, vpn: int, entry: int) -> None:
         """Add a translation; the oldest goes when there are too many."""
         if len(self) >= CAPACITY:
             del self[next(iter(self))]
+            self.overflowed = True
         self[vpn] = entry
         span = _SPANS.get(entry >> LEVEL_SHIFT & 7)
         if span is not None:
@@ -58,6 +61,7 @@ class Space(dict[int, int]):
         """Drop everything."""
         self.clear()
         self.large.clear()
+        self.overflowed = False
 
 
 class Tag(NamedTuple):

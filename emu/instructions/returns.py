@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from ...mmu.address import canonical
-from ...mmu.rights import READ
-from ..descriptors import Segment, null_stack, parse
 from ..events import Kind
 from ..faults import GP, Unimplemented
 from ..idt import check_stack_room
 from ..registers import AC, ID, IF, IOPL, NT, RF, RIP, RSP, SS, TF, U64, VIF, VIP, VM
 from ..segments import check_target, forget_inner_segments, return_code, stack_segment
 from ..table import instruction
-from ..transitions import RARE, end, origin
+from ..transitions import RARE, keep_iret, origin
 from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
+    from ..descriptors import Segment
 
 _L: Final = 0x2000  # in Segment.access
 _ORDINARY: Final = 0x8D5 | TF | 1 << 10 | NT  # CF PF AF ZF SF OF, TF, DF, NT
@@ -55,9 +52,7 @@ def iret(cpu: Cpu, insn: Insn) -> None:
             raise GP(0)
         raise Unimplemented("IRET with NT set: a task return")
     size = insn.opsize >> 3
-    if size == 8 and _return_quickly(cpu):
-        return
-    old = cpu.cpl
+    old, start = cpu.cpl, origin(cpu)
     popped = _pop(cpu, 5 if cpu.code64 else 3, size)
     rip, cs, image = popped[:3]
     cs &= 0xFFFF
@@ -89,62 +84,8 @@ def iret(cpu: Cpu, insn: Insn) -> None:
         _move_stack(cpu, popped[3])
     if cpl > old:
         forget_inner_segments(cpu, cpl)
-
-
-@lru_cache(maxsize=4096)
-def _landing(cs: int, raw: int, ss: int, stack: int, cpl: int) -> tuple[Segment, Segment] | None:
-    """Check the descriptors of a return to 64-bit code that IRETQ pops; None for any that needs the whole way."""
-    rpl = cs & 3
-    good_code = cs & 0xFFFC and rpl >= cpl and raw >> 40 & 0x9D == 0x99 and raw >> 53 & 3 == 1 and raw >> 45 & 3 == rpl
-    if not good_code:
-        return None
-    if not ss & 0xFFFC:
-        return (parse(cs, raw), null_stack(rpl)) if ss == rpl != 3 else None
-    if ss & 3 != rpl or stack >> 40 & 0x9B != 0x93 or stack >> 45 & 3 != rpl:
-        return None
-    return parse(cs, raw), parse(ss, stack)
-
-
-def _return_quickly(cpu: Cpu) -> bool:
-    """IRETQ between 64-bit code when nothing is unusual and all that it touches is cached; else do nothing.
-
-    No check is left out: whatever fails one here goes the whole way, which raises the fault.
-    """
-    probe, words, q = cpu.translation.probe, cpu.memory.words, cpu.q
-    place = probe(q[RSP], 40, READ)
-    base, limit = cpu.gdtr
-    if place < 0 or base & 7 or cpu.breakpoints.watching:
-        return False
-    rip, cs, image, rsp, ss = _FRAME.unpack_from(cpu.memory.ram, place)
-    cs &= 0xFFFF
-    ss &= 0xFFFF
-    old = cpu.cpl
-    known = cpu.iret_paths.get(cs << 16 | ss)
-    if known is not None and cpu.take_iret(known, rip, image, rsp):
-        if cs & 3 != old:
-            forget_inner_segments(cpu, cs & 3)
-        return True
-    start = origin(cpu)
-    at, stack_at = cs & 0xFFFC, ss & 0xFFFC  # with TI kept: an LDT's selector fails the alignment
-    place = probe(base + at, 8, READ, system=True)
-    stack_place = probe(base + stack_at, 8, READ, system=True) if stack_at else 0
-    if (place | stack_place) & 7 or place < 0 or stack_place < 0 or at + 7 > limit or stack_at + 7 > limit:
-        return False
-    raw, stack_raw = words[place >> 3], words[stack_place >> 3] if stack_at else 0
-    landing = _landing(cs, raw, ss, stack_raw, old)
-    if landing is None or not canonical(rip):
-        return False
-    flags = _returned_flags(cpu, image, 8)
-    cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
-    cpu.interrupt_shadow = False
-    q[RIP] = rip
-    cpu.load_pair(*landing, cs & 3, flags)
-    q[RSP] = rsp
-    if cs & 3 != old:
-        forget_inner_segments(cpu, cs & 3)
-    if not (old or flags & RARE):
-        cpu.iret_paths[cs << 16 | ss] = start, end(cpu), place >> 3, raw, stack_place >> 3, stack_raw, cs & 3
-    return True
+    if size == 8 and not (old or flags & RARE):
+        keep_iret(cpu, start, cs, popped[4] & 0xFFFF)
 
 
 def _returned_flags(cpu: Cpu, image: int, size: int) -> int:
