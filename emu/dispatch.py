@@ -9,6 +9,7 @@ from .decode import Insn, decode, incomplete
 from .faults import GP, UD, Unimplemented
 from .registers import OLD_EXCEPTION, RIP, U64
 from .table import HANDLERS
+from .trapped import MAKERS
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -69,7 +70,15 @@ class Dispatch:
                 raise fault
 
             return cut_off, Insn.plain("invalid", code)
-        return self.decoded.get(code) or self._decode(translation.code_size, code)
+        found = self.decoded.get(code) or self._decode(translation.code_size, code)
+        insn = found[1]
+        maker = MAKERS.get(insn.mnemonic)
+        if maker is not None and rip in self._where and cpu.code64:
+            closure = maker(cpu, insn)
+            if closure is not None:
+                at = self._where[rip]
+                translation.sites[rip] = at, at + insn.length, insn.bytes, closure
+        return found
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
         if len(self._by_size[size]) > _MOST:

@@ -1,4 +1,4 @@
-"""The hottest traps, written out: WRPKRU, SYSCALL, SYSRET and IRETQ between contexts that have met before.
+"""The hottest traps, written out: WRPKRU, SYSCALL, SYSRET, page faults and IRETQ between contexts that have met before.
 
 A handler of the table reaches its processor through attributes and is found by its instruction's bytes.  These callbacks have
 everything they touch bound beforehand, which takes half the time; `transitions` says what makes them right.  Whatever is not the
@@ -36,6 +36,7 @@ from .registers import (
     U64,
 )
 from .segments import forget_inner_segments
+from .trapped import bind_take_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ def interrupt(
     cpu: Cpu, pending: Pending, rest: Callable[[int], None], refused: Callable[[Refusal], None]
 ) -> Callable[[int, int], None]:
     """Make the callback for TCG's exceptions: an IRETQ that was seen before here, a refused fill by `refused`, anything else by `rest`."""
-    go_on = cpu.engine.go_on
+    go_on, take_site = cpu.engine.go_on, bind_take_site(cpu)
     q, d, translation, iret_paths = cpu.q, cpu.d, cpu.translation, cpu.iret_paths
     ram, where, clock, breakpoints = cpu.memory.ram, translation.where, cpu.clock, cpu.breakpoints
     probe_with, take_iret, frame = translation.probe_with, cpu.take_iret, _FRAME.unpack_from
@@ -122,8 +123,19 @@ def interrupt(
                 cpu.fail(error)
             return
         place = where.get(q[_RIP])
-        if place is None or q[EFLAGS] & _TF_RF_NT or breakpoints.watching or ram[place : place + 2] != _IRETQ:
+        if place is None or q[EFLAGS] & _TF_RF_NT or breakpoints.watching:
             rest(vector)
+            return
+        if ram[place : place + 2] != _IRETQ:
+            try:
+                if not take_site(q[_RIP]):
+                    rest(vector)
+                    return
+                d[OLD_EXCEPTION] = U32
+                if clock.cycles >= pending.attention_at:
+                    pending.deliver()
+            except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+                cpu.fail(error)
             return
         at = probe_with(q[_RSP], 40, READ, translation.table)
         if at < 0:
@@ -183,7 +195,7 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     ram, where, slots = cpu.memory.ram, translation.where, translation.slots
     wrpkru, _, sysret = _EVENTS
-    not_slot, slot_flags = NOT_SLOT, SLOT_FLAGS
+    not_slot, slot_flags, take_site = NOT_SLOT, SLOT_FLAGS, bind_take_site(cpu)
 
     def on_invalid() -> bool:
         rip, flags = q[_RIP], q[EFLAGS]
@@ -232,7 +244,7 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
                 segments[1], segments[2] = user, stack
                 d[HFLAGS], cpu.cpl, cpu.interrupt_shadow = after, 3, False
                 translation.enter(number, table, slot_by_pkru)
-            else:
+            elif not take_site(rip):
                 return rest()
             if clock.cycles >= pending.attention_at:
                 pending.deliver()

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .memory import Memory
 
+    Site = tuple[int, int, bytes, Callable[[], bool]]
+
 _LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
@@ -60,6 +62,7 @@ class Translation(Contexts):
         refusal: the fill that was refused and stopped TCG, until the run loop takes it.
         code_size: 64, 32 or 16: how instruction bytes decode.
         where_pages: linear page → what of `where` lies there.
+        sites: RIP → first and last physical address of a trapped instruction, its bytes, and its closure (`trapped`).
         in_place: a page fault of TCG's comes back as an exception, and the interrupt callback delivers it; else TCG is left.
         where: RIP → physical address of trapped instructions, until a translation changes.
 
@@ -77,6 +80,7 @@ class Translation(Contexts):
         self._globals = False
         self.where: dict[int, int] = {}
         self.where_pages: dict[int, list[int]] = {}
+        self.sites: dict[int, Site] = {}
         self.in_place = False
         self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
         self._address_offset = engine.places.fault_offset
@@ -347,6 +351,7 @@ class Translation(Contexts):
         """Forget what trapped instructions there are on a linear page."""
         for rip in self.where_pages.pop(page, ()):
             self.where.pop(rip, None)
+            self.sites.pop(rip, None)
 
     def _forget(self) -> None:
         self.forget_code()
@@ -357,6 +362,7 @@ class Translation(Contexts):
         self.cpu.forget_transitions()
         self.where.clear()
         self.where_pages.clear()
+        self.sites.clear()
 
     def invlpg(self, gva: int) -> None:
         """Drop one page of the current PCID and among the global ones."""

@@ -156,8 +156,13 @@ def invlpg(cpu: Cpu, insn: Insn) -> None:
         raise UD
     cpu.require_ring0()
     address = cpu.operand_address(insn, operand)
-    cpu.translation.invlpg(address)
     cpu.next(insn)
+    drop_page(cpu, address)
+
+
+def drop_page(cpu: Cpu, address: int) -> None:
+    """Do what INVLPG does, behind the instruction."""
+    cpu.translation.invlpg(address)
     cpu.event(Kind.INVALIDATION, 0, address)
 
 

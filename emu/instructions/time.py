@@ -13,16 +13,21 @@ if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..decode import Insn
 
-_TSD: Final = 1 << 2
+TSD: Final = 1 << 2  # in CR4
+
+
+def charge_rdtsc(cpu: Cpu) -> int:
+    """Let the time of RDTSC pass, and give what it reads."""
+    cpu.clock.cycles += cpu.costs.rdtsc
+    return cpu.tsc.read()
 
 
 @instruction("rdtsc", "rdtscp")
 def rdtsc(cpu: Cpu, insn: Insn) -> None:
     """RDTSC, RDTSCP: #GP at CPL > 0 with CR4.TSD."""
-    if cpu.cpl and cpu.cr4 & _TSD:
+    if cpu.cpl and cpu.cr4 & TSD:
         raise GP(0)
-    cpu.clock.cycles += cpu.costs.rdtsc
-    now = cpu.tsc.read()
+    now = charge_rdtsc(cpu)
     q = cpu.q
     q[RAX] = now & 0xFFFFFFFF
     q[RDX] = now >> 32

@@ -14,6 +14,7 @@ from paracell.emu.descriptors import parse
 from paracell.emu.exceptions import deliver
 from paracell.emu.faults import DB, GP, Fault, TripleFault
 from paracell.emu.idt import enter
+from paracell.emu.instructions.control import load_cr3, load_cr4
 from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
 from paracell.emu.machine import Machine
 from paracell.emu.registers import DS, ES, R11, RAX, RCX, RDX, RIP, RSP
@@ -43,8 +44,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 FLAGS = [0x2, 0x202, 0x8D7, 0x402, 0x40202, 0x4002, 0x102, 0x10202, 0x3202, 0x200246]
+PGE = 1 << 7
 SYSCALL, IRETQ = "0f05", "48cf"
-PAGES, OTHER_TSS, RESERVED = 0x4000, 0x1B000, 0x1A000
+READERS = [
+    "0f31",
+    "0f20d0",
+    "410f20e0",
+    "0f01b800020000",
+    "0f01ee",
+]  # rdtsc; mov rax,cr2; mov r8,cr4; invlpg [rax+0x200]; rdpkru
+PAGES, OTHER_TSS, RESERVED, OTHER_ROOT = 0x4000, 0x1B000, 0x1A000, 0x6000
 Step = tuple[str, int]
 STEPS: dict[str, Callable[[Trapped, int], None]] = {}
 
@@ -82,7 +91,7 @@ class Trapped(World):
         if cpu.translation.fetch(cpu.q[RIP]) is None:
             return  # nobody could have come here
         self.memory.write(cpu.q[RIP], bytes.fromhex(code))
-        if code == IRETQ:
+        if code == IRETQ or code in READERS[:4]:
             if self.careful:
                 traps.on_interrupt(13)
             else:
@@ -178,6 +187,35 @@ def keys(world: Trapped, n: int) -> None:
 
 
 @step
+def reader(world: Trapped, n: int) -> None:
+    """One of those that get a closure of their own, at one of few addresses."""
+    cpu = world.cpu
+    cpu.q[RIP] = CODE + 0x100
+    cpu.q[RAX], cpu.q[RCX] = (TSS_AT, GDT, STACK0 - 0x1000, 0)[n % 4], int(n == 15)
+    world.trap(READERS[n % len(READERS)])
+
+
+@step
+def reads(world: Trapped, n: int) -> None:
+    """The same one twice: the second time it is known."""
+    reader(world, n)
+    reader(world, n)
+
+
+@step
+def address_space(world: Trapped, n: int) -> None:
+    """MOV to CR3: another root with the same tables below, or the same one."""
+    load_cr3(world.cpu, OTHER_ROOT if n & 1 else 0x1000)
+
+
+@step
+def global_pages(world: Trapped, n: int) -> None:
+    """CR4.PGE: the pages of the descriptor tables and of the TSS are marked global."""
+    cpu = world.cpu
+    load_cr4(cpu, cpu.cr4 | PGE if n & 1 else cpu.cr4 & ~PGE)
+
+
+@step
 def supervisor_keys(world: Trapped, n: int) -> None:
     world.cpu.set_pkrs((0, 4)[n & 1])
 
@@ -234,7 +272,7 @@ def tables_move(world: Trapped, n: int) -> None:
 def another_task(world: Trapped, n: int) -> None:
     """Map the page of the TSS elsewhere: there the ring-0 stack is another."""
     at = OTHER_TSS if n & 1 else TSS_AT
-    world.memory.write(PAGES + 8 * (TSS_AT >> 12), struct.pack("<Q", at | 0x63))
+    world.memory.write(PAGES + 8 * (TSS_AT >> 12), struct.pack("<Q", at | 0x163))
     if n & 2:
         world.cpu.translation.invlpg(TSS_AT)
 
@@ -244,6 +282,8 @@ def make(*, careful: bool) -> Trapped:
     world = Trapped(careful=careful)
     # Small pages for the first 2 MiB, all for the supervisor but two, so that SMAP lets the kernel work.
     special = {STACK3 - 4096: 0x67 | 1 << 59, CODE: 0x67, RESERVED: 0x63 | 1 << 63}  # key 1; XD without EFER.NXE
+    special |= dict.fromkeys((GDT, IDT, TSS_AT, STACK0 - 4096), 0x163)
+    world.memory.write(OTHER_ROOT, struct.pack("<Q", 0x2007))
     entries = [page << 12 | special.get(page << 12, 0x63) for page in range(512)]
     world.memory.write(PAGES, struct.pack("<512Q", *entries))
     world.memory.write(0x3000, struct.pack("<Q", PAGES | 0x27))
@@ -308,6 +348,8 @@ ROUNDS: list[list[Step]] = [
     [("iret", 1), ("keys", 1), ("access", 3), ("keys", 0), ("iret", 1), ("keys", 1), ("syscall", 0), ("keys", 0)],
     [("flags", 4), ("keys", 0), ("keys", 1), ("keys", 2), ("iret", 0), ("keys", 0)],
     [("trap", 0), ("iret", 2)],
+    [("global_pages", 1), ("iret", 1), ("fault", 0), ("address_space", 1), ("iret", 1), ("fault", 0)],
+    [("iret", 1), ("reads", 0), ("fault", 0), ("reads", 1), ("reads", 3), ("reads", 4)],
 ]
 one_step = st.tuples(st.sampled_from(CROSSINGS) | st.sampled_from(sorted(STEPS)), st.integers(0, 15))
 
@@ -329,6 +371,8 @@ def reset(world: Trapped, clean: bytes) -> None:
     cpu.set_pkru(0)
     cpu.set_pkrs(0)
     cpu.set_cr4(0x20 | 1 << 22)
+    cpu.cr3 = 0x1000
+    cpu.sync_control()
     world.at_ring(0)
     cpu.translation.flush_all()
     world.warm()
@@ -341,7 +385,7 @@ def compare(worlds: tuple[Trapped, Trapped], steps: Sequence[Step]) -> None:
     for world in worlds:
         reset(world, clean)
     for at, (name, n) in enumerate(steps):
-        careful.cpu.forget_transitions()
+        careful.cpu.translation.forget_code()
         assert outcome(fast, name, n) == outcome(careful, name, n), (steps, at)
         mine, theirs = state(fast), state(careful)
         if mine != theirs:
@@ -430,3 +474,42 @@ def test_the_transitions_are_taken(worlds: tuple[Trapped, Trapped]) -> None:
     assert cpu.sysret_path
     assert 13 in cpu.gate_paths
     assert USER_CS << 16 | USER_SS in cpu.iret_paths
+
+
+def test_what_a_cr3_load_leaves(worlds: tuple[Trapped, Trapped]) -> None:
+    """Crossings and trapped instructions on global pages stay, others go; SYSCALL and SYSRET read no memory."""
+    fast, _ = worlds
+    for paged in (True, False):
+        reset(fast, at_first(fast))
+        fast.cpu.translation.flush_all()
+        cpu = fast.cpu
+        if paged:
+            load_cr4(cpu, cpu.cr4 | PGE)
+            fast.warm()
+        for _ in range(2):
+            for name, n in (("syscall", 0), ("sysret", 0), ("fault", 0), ("iret", 1), ("reads", 0)):
+                if name != "iret":
+                    fast.at_ring(0 if name == "sysret" else 3)
+                assert not outcome(fast, name, n)
+        known = set(cpu.gate_paths), set(cpu.iret_paths)
+        assert 13 in known[0]
+        assert CODE + 0x100 in cpu.translation.sites
+        load_cr3(cpu, OTHER_ROOT)
+        assert cpu.syscall_path
+        assert cpu.sysret_path
+        assert (set(cpu.gate_paths), set(cpu.iret_paths)) == (known if paged else (set(), set()))
+        assert CODE + 0x100 not in cpu.translation.sites  # its page is no global one
+
+
+def test_invlpg_forgets_what_it_must(worlds: tuple[Trapped, Trapped]) -> None:
+    fast, _ = worlds
+    reset(fast, at_first(fast))
+    cpu = fast.cpu
+    for _ in range(2):
+        fast.at_ring(3)
+        outcome(fast, "fault", 0)
+    assert 13 in cpu.gate_paths
+    cpu.translation.invlpg(CODE)
+    assert 13 in cpu.gate_paths
+    cpu.translation.invlpg(TSS_AT)
+    assert not cpu.gate_paths

@@ -1,0 +1,82 @@
+"""MOV to CR3 as TCG feels it: global pages stay in its slots, all others are looked up anew."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from paracell.emu.machine import Machine
+from paracell.emu.registers import RAX, RBX, RCX, RDX, RIP, RSI
+from paracell.emu.stop import Reason
+
+from .world import CODE, World
+
+PAGES, OTHER_ROOT = 0x4000, 0x6000
+FIRST, MOST = 0x100000, 64  # pages of test data, each with its number in it
+MOVED = 0x80000  # where they lie after a change of the tables
+PGE = 1 << 7
+# 1: mov rax, [rbx]; add rsi, rax; add rbx, 4096; dec rcx; jnz 1b; then mov cr3, rdx, or nothing; again; hlt
+READ = "488b03" + "4801c6" + "4881c300100000" + "48ffc9" + "75ee"
+LOAD = "0f22da"
+
+
+def world(pages: int, *, marked: set[int]) -> World:
+    """Map `pages` pages at FIRST; those in `marked` are marked global."""
+    made = World(machine=Machine(16 << 20))
+    entries = [page << 12 | 0x63 for page in range(512)]
+    for page in range(pages):
+        entries[(FIRST >> 12) + page] |= 0x100 if page in marked else 0
+        made.memory.write(FIRST + 4096 * page, struct.pack("<Q", 1))
+        made.memory.write(MOVED + 4096 * page, struct.pack("<Q", 1000))
+    made.memory.write(PAGES, struct.pack("<512Q", *entries))
+    made.memory.write(0x3000, struct.pack("<Q", PAGES | 0x27))
+    made.memory.write(OTHER_ROOT, struct.pack("<Q", 0x2007))
+    made.cpu.translation.flush_all()
+    return made
+
+
+def run(made: World, code: str, pages: int) -> int:
+    """Run code that reads `pages` pages; what the words in them add up to."""
+    cpu = made.cpu
+    assert made.machine is not None
+    made.memory.write(CODE, bytes.fromhex(code + "f4"))
+    made.memory.drop_stale_code()
+    cpu.halted = False
+    cpu.q[RIP], cpu.q[RBX], cpu.q[RCX], cpu.q[RDX], cpu.q[RSI], cpu.q[RAX] = CODE, FIRST, pages, OTHER_ROOT, 0, 0
+    assert made.machine.run().reason is Reason.HALTED
+    return cpu.q[RSI]
+
+
+def move(made: World, pages: int) -> None:
+    """Have the tables map other frames, without a word to the processor."""
+    for page in range(pages):
+        at = PAGES + 8 * ((FIRST >> 12) + page)
+        made.memory.write(at, struct.pack("<Q", made.memory.read64(at) - FIRST + MOVED))
+
+
+@pytest.mark.parametrize("pages", [3, 39, 40, 41, MOST])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_only_global_pages_stay(pages: int, *, enabled: bool) -> None:
+    marked = set(range(0, pages, 3))
+    made = world(pages, marked=marked)
+    made.cpu.set_cr4(0x20 | (PGE if enabled else 0))
+    assert run(made, READ, pages) == pages
+    move(made, pages)
+    assert run(made, READ, pages) == pages  # nothing has been invalidated
+    stale = len(marked) if enabled else 0
+    assert run(made, LOAD + READ, pages) == stale + 1000 * (pages - stale)
+    made.cpu.translation.flush_all()
+    assert run(made, READ, pages) == 1000 * pages
+    made.cpu.engine.close()
+
+
+def test_a_space_that_has_overflowed_is_emptied_whole() -> None:
+    """Translations that went for want of room may still be in TCG's slots."""
+    made = world(3, marked=set())
+    assert run(made, READ, 3) == 3
+    made.cpu.translation.tlb.current.clear()
+    made.cpu.translation.tlb.current.overflowed = True
+    move(made, 3)
+    assert run(made, LOAD + READ, 3) == 3000
+    made.cpu.engine.close()
