@@ -16,15 +16,14 @@ import pytest
 from paracell.emu.features import DEFAULT, FEATURES, MODELS, BadFeatures, Features, listing, parse
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RBX, RCX, RDX, RIP
-from paracell.emu.stop import Reason
 from paracell.mmu.walk import RESERVED
 
-from .world import CODE, HANDLER, World
+from .guest import GP, PF, UD, Guest
+from .world import HANDLER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UD, GP, PF = 6, 13, 14
 EAX, EBX, ECX, EDX = RAX, RBX, RCX, RDX
 AREA: Final = 0x40000  # 64 bytes aligned, zero: for XSAVE and XRSTOR, INVPCID
 EXTENDED: Final = 0x80000001
@@ -71,47 +70,6 @@ ROWS: Final = {
     "pdpe1gb": Row((EXTENDED, 0, EDX, 26)),
     "rdtscp": Row((EXTENDED, 0, EDX, 27), None, ("0f01f9",), (0xC0000103,)),
 }
-
-
-class Guest(World):
-    """A machine in 64-bit mode at ring 0 that runs a few bytes and says which exception came of them."""
-
-    def __init__(self, features: Features) -> None:
-        super().__init__(machine=Machine(16 << 20, features=features))
-        for vector in (UD, GP, PF):
-            self.gate(vector, target=HANDLER + vector)
-            self.memory.write(HANDLER + vector, b"\xf4")
-        self.memory.write(0x3000, struct.pack("<Q", 0x83))  # not a user's page: SMEP and SMAP may be set
-        # CR4 with all that enables instructions, as far as there is such a bit.
-        self.cr4 = self.cpu.cr4 | features.cr4 & (1 << 16 | 1 << 18 | 1 << 22)
-
-    def vector(self, code: str, **registers: int) -> int | None:
-        """Run code and HLT; the vector of the exception, or None."""
-        cpu, machine = self.cpu, self.machine
-        assert machine is not None
-        self.at_ring(0)
-        cpu.set_cr4(self.cr4)
-        cpu.halted = False
-        for number, name in ((RAX, "rax"), (RBX, "rbx"), (RCX, "rcx"), (RDX, "rdx")):
-            cpu.q[number] = registers.get(name, 0)
-        self.memory.write(CODE, bytes.fromhex(code) + b"\xf4")
-        self.memory.drop_stale_code()
-        assert machine.run().reason is Reason.HALTED
-        at = cpu.q[RIP] - 1
-        return at - HANDLER if HANDLER <= at < HANDLER + 32 else None
-
-    def cpuid(self, leaf: int, subleaf: int = 0) -> dict[int, int]:
-        assert self.vector("0fa2", rax=leaf, rcx=subleaf) is None
-        return {register: self.cpu.q[register] for register in (RAX, RBX, RCX, RDX)}
-
-    def rdmsr(self, number: int) -> int | None:
-        return self.vector("0f32", rcx=number)
-
-    def wrmsr(self, number: int, value: int) -> int | None:
-        return self.vector("0f30", rcx=number, rax=value & 0xFFFFFFFF, rdx=value >> 32)
-
-    def close(self) -> None:
-        self.cpu.engine.close()
 
 
 def without(name: str) -> Features:

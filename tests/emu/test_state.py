@@ -10,12 +10,15 @@ import pytest
 from attrs import evolve, fields
 
 from paracell.emu.checkpoint import Checkpoint
+from paracell.emu.contexts import SLOT_FLAGS
 from paracell.emu.descriptors import FLAT_CODE32, FLAT_CODE64, FLAT_DATA32, UNUSABLE, Segment, Table
+from paracell.emu.engine import SLOT_BITS
 from paracell.emu.faults import Unimplemented
 from paracell.emu.machine import Machine
-from paracell.emu.registers import CS, RAX, RIP
+from paracell.emu.registers import CS, HFLAGS, RAX, RIP
 from paracell.emu.snapshot import BadSnapshot
 from paracell.emu.state import Activity, Interruptibility, State
+from paracell.mmu.registers import CR4
 from paracell.mmu.rights import READ
 
 from .world import CODE, World
@@ -255,3 +258,25 @@ def test_our_own_single_step_is_not_the_guests(machine: Machine) -> None:
     assert other.cpu.state() == evolve(LONG, rflags=IF | 2, interruptibility=Interruptibility(1), rip=CODE)
     assert other.cpu.segments[CS] is machine.cpu.segments[CS]
     other.close()
+
+
+def test_a_checkpoint_comes_back_into_the_slot_that_its_context_has_now(machine: Machine) -> None:
+    """TCG's words hold the slot of the checkpoint's time; other contexts may have taken it since."""
+    world = World(machine=machine)
+    cpu, translation = world.cpu, world.cpu.translation
+    cpu.set_cr4(cpu.cr4 | CR4.PKE.mask)
+    world.at_ring(3)
+    slots = set()
+    for others in range(6):
+        cpu.set_pkru(0)
+        point = Checkpoint(machine)
+        for number in range(others):
+            cpu.set_pkru(4 << 2 * number)
+        cpu.set_pkru(0)  # the same context, perhaps in another slot
+        for _ in range(2):
+            point.restore()
+            assert cpu.d[HFLAGS] & SLOT_BITS == SLOT_FLAGS[translation.current_slot]
+            assert translation.table is translation.slots[translation.current_slot].table
+            slots.add(translation.current_slot)
+            cpu.set_pkru(1 << 30)
+    assert len(slots) > 1
