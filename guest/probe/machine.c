@@ -1,12 +1,8 @@
 /* Descriptor tables, the controls under test, and one access.
  * Source: SDM volume 3, "64-Bit Mode IDT", "Segment Descriptor Tables in IA-32e Mode", "Control Registers". */
 #include "bare.h"
+#include "selectors.h"
 
-#define KERNEL_CS 0x08
-#define KERNEL_SS 0x10
-#define USER_SS 0x1b
-#define USER_CS 0x23
-#define TSS_SELECTOR 0x28
 #define LDT_SELECTOR 0x38
 #define LDT_FIRST 0x07          /* selectors of the LDT's two descriptors, RPL 3 */
 #define LDT_SECOND 0x0f

@@ -19,8 +19,9 @@ pytest.importorskip("ziglang")
 
 def test_same_bytes_in_another_place(tmp_path: Path) -> None:
     tree = tmp_path / "some" / "where"
-    shutil.copytree(ROOT / "guest", tree / "guest", ignore=shutil.ignore_patterns("images"))
-    names = ["native.elf", "programs/hello"]
+    for room in ("guest", "pku"):
+        shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("images"))
+    names = ["native.elf", "paracell-kernel.elf", "paracell-host.elf", "programs/hello"]
     subprocess.run([sys.executable, tree / "guest" / "build.py", *names], check=True, cwd=tmp_path)
     for name in names:
         ours = build([name], tmp_path / "again")[0]
