@@ -9,7 +9,6 @@
 #include "selectors.h"
 
 #define VEC_SYSCALL 256
-#define USER_TOP_HIGH 0x7fff            /* bits 63:32 of the last user address */
 
         .macro  SAVE_REGISTERS
         push    %rdi
@@ -60,9 +59,10 @@ syscall_entry:
         jne     trap_return
         mov     136(%rsp), %rcx
         mov     %rcx, %rax                      /* SYSRET faults in ring 0 on a non-canonical RIP */
-        shr     $32, %rax
-        cmp     $USER_TOP_HIGH, %eax
-        ja      trap_return
+        shl     $16, %rax
+        sar     $16, %rax
+        cmp     %rcx, %rax
+        jne     trap_return
         RESTORE_CALLEE_SAVED
         add     $8, %rsp                        /* R11 becomes RFLAGS, RCX is RIP */
         pop     %r10
