@@ -15,6 +15,10 @@ TSC_HZ: Final = 2_500_000_000
 class Clock:
     """The one clock that processor and devices share.
 
+    Each event adds its cost, and so does what TCG counts while a timer is armed, so at every moment::
+
+        cycles = the costs of all events so far + counted
+
     Attributes:
         cycles: virtual cycles since reset, without what TCG has counted since the last `sync`.
         counted: how many of them were charged for what TCG has counted; the others were charged for events.

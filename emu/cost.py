@@ -1,17 +1,48 @@
-"""What an event costs in virtual cycles, by default."""
+"""What an event costs in virtual cycles: the defaults, and how a user changes them."""
 
 from __future__ import annotations
 
-from attrs import frozen
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from attrs import evolve, fields, frozen
+
+from .events import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MOST_CYCLES: Final = 1 << 32  # of one event
 
 
 @frozen
 class Costs:
-    """Cycles for each kind of event; docs/architecture.md says where each figure comes from.
+    """Cycles for each kind of event; docs/costs.md gives the source of each default, or says that it is ours.
 
-    WRPKRU: ERIM, Xeon 6142.  SYSCALL, SYSRET, SWAPGS, CR3: SkyBridge, Skylake.  INVLPG: LKML 2015.  #PF and IRET: Haswell.
-    `block` is what each translated block costs while a timer is armed: one cycle for each instruction, as with the exact clock, and
-    the operations of `lat` run 4.3 to 5.6 instructions a block.
+    Attributes:
+        wrpkru: WRPKRU, and an XRSTOR that loads PKRU.
+        syscall: SYSCALL, SYSENTER.
+        sysret: SYSRET, SYSEXIT.
+        swapgs: SWAPGS.
+        cr3: MOV to CR3.
+        cr3_flush: what a MOV to CR3 costs more where it drops translations (no PCIDs, or bit 63 clear).
+        invlpg: INVLPG.
+        invpcid: INVPCID, of any type.
+        exception: the delivery of an exception, of INT n, INT3, INTO or INT1.
+        interrupt: the delivery of an interrupt or NMI.
+        iret: IRET.
+        walk: a page walk, that is, a miss of the TLB that `paracell.mmu.tlb` models.
+        rdtsc: RDTSC, RDTSCP.
+        port: IN, OUT, and a whole INS or OUTS with its REP.
+        msr: RDMSR, WRMSR.
+        cpuid: CPUID.
+        hlt: HLT, without the time asleep.
+        block: a translated block of plain code, while a timer is armed and the clock counts blocks (`Timekeeper`): no event's.
+
+    Example:
+        >>> Costs(wrpkru=60).wrpkru
+        60
+
     """
 
     wrpkru: int = 28
@@ -19,18 +50,112 @@ class Costs:
     sysret: int = 75
     swapgs: int = 26
     cr3: int = 186
+    cr3_flush: int = 0
     invlpg: int = 240
+    invpcid: int = 240
     exception: int = 715
     interrupt: int = 715
     iret: int = 330
-    walk: int = 40
+    walk: int = 0
     rdtsc: int = 25
     port: int = 250
     msr: int = 100
     cpuid: int = 100
-    hlt: int = 10
-    trap: int = 4
     block: int = 4
+    hlt: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        for name in NAMES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_CYCLES:
+                raise ValueError(f"{name} costs a whole number of cycles from 0 to {MOST_CYCLES - 1}, not {value!r}")
+
+    def replace(self, changes: Mapping[str, object]) -> Self:
+        """Give these costs with some changed.
+
+        Raises:
+            ValueError: there is no cost of that name, or the value is no number of cycles.
+
+        Example:
+            >>> DEFAULT.replace({"wrpkru": 60}).wrpkru
+            60
+
+        """
+        for name in changes:
+            if name not in NAMES:
+                raise ValueError(f"no such cost: {name}; there are {', '.join(NAMES)}")
+        return evolve(self, **changes)  # type: ignore[arg-type]  # the class itself checks the values
+
+    def with_settings(self, settings: Iterable[str]) -> Self:
+        """Give these costs with some changed by texts ``NAME=CYCLES``, in order.
+
+        Raises:
+            ValueError: a text of another form, or what `replace` refuses.
+
+        Example:
+            >>> DEFAULT.with_settings(["wrpkru=60", "cr3=200"]).cr3
+            200
+
+        """
+        changes: dict[str, object] = {}
+        for setting in settings:
+            name, equals, value = (part.strip() for part in setting.partition("="))
+            if not (name and equals and value):
+                raise ValueError(f"{setting!r} is no cost; write NAME=CYCLES")
+            changes[name] = int(value) if value.isascii() and value.isdecimal() else value
+        return self.replace(changes)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read a TOML file with a line ``NAME = CYCLES`` for each cost that is not the default.
+
+        Raises:
+            ValueError: it is no TOML, or holds what `replace` refuses; the message begins with `path`.
+            OSError: it cannot be read.
+
+        """
+        import tomllib  # noqa: PLC0415  (most starts need none)
+
+        try:
+            return cls().replace(tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError among them
+            raise ValueError(f"{path}: {error}") from error
 
 
-DEFAULT = Costs()
+NAMES: Final = tuple(field.name for field in fields(Costs))
+DEFAULT: Final = Costs()
+
+# Which costs an event may carry.  Each cycle of the clock is one of `Clock.counted` or one of these, but for IDLE's: those are slept.
+CHARGED: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.SYSCALL: ("syscall",),
+    Kind.SYSRET: ("sysret",),
+    Kind.WRPKRU: ("wrpkru",),
+    Kind.EXCEPTION: ("exception",),
+    Kind.INTERRUPT: ("interrupt",),
+    Kind.IRET: ("iret",),
+    Kind.CR3_LOAD: ("cr3", "cr3_flush"),
+    Kind.INVALIDATION: ("invlpg", "invpcid"),
+    Kind.PAGE_WALK: ("walk",),
+    Kind.PORT: ("port",),
+    Kind.MSR: ("msr",),
+    Kind.CPUID: ("cpuid",),
+    Kind.HLT: ("hlt",),
+    Kind.SWAPGS: ("swapgs",),
+    Kind.GATE_ENTER: (),  # its WRPKRU has an event of its own
+    Kind.GATE_EXIT: (),
+    Kind.HYPERCALL: ("syscall",),
+    Kind.IDLE: (),
+    Kind.RDTSC: ("rdtsc",),
+}
+
+
+def charged(costs: Costs, kind: Kind, data: tuple[int, ...]) -> int | None:
+    """Give what an event of this kind, with the numbers ``FIELDS[kind]``, costs; None for IDLE, which costs what was slept."""
+    if kind is Kind.IDLE:
+        return None
+    if kind is Kind.CR3_LOAD:
+        return costs.cr3 + (costs.cr3_flush if data[2] else 0)
+    if kind is Kind.INVALIDATION:
+        return costs.invpcid if data[0] else costs.invlpg
+    cycles: list[int] = [getattr(costs, name) for name in CHARGED[kind]]
+    return sum(cycles)

@@ -26,6 +26,8 @@ class Kind(IntEnum):
     GATE_ENTER = 14
     GATE_EXIT = 15
     HYPERCALL = 16
+    IDLE = 17
+    RDTSC = 18
 
 
 class Who(IntEnum):
@@ -43,7 +45,7 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.EXCEPTION: ("vector", "error", "address"),
     Kind.INTERRUPT: ("vector",),
     Kind.IRET: ("to",),
-    Kind.CR3_LOAD: ("old", "new"),
+    Kind.CR3_LOAD: ("old", "new", "flush"),
     Kind.INVALIDATION: ("scope", "address"),
     Kind.PAGE_WALK: ("gva", "need", "frame", "refused"),
     Kind.PORT: ("port", "write", "value"),
@@ -54,6 +56,8 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.GATE_ENTER: ("nr", "arg0", "arg1", "arg2"),
     Kind.GATE_EXIT: ("value",),
     Kind.HYPERCALL: ("nr", "arg0", "arg1", "arg2"),
+    Kind.IDLE: (),
+    Kind.RDTSC: ("value",),
 }
 
 
@@ -62,7 +66,7 @@ class Event(NamedTuple):
 
     Attributes:
         kind: what.
-        at: virtual cycles when it was over.
+        at: virtual cycles when it was over: the costs of all events so far, this one's too, and all instructions that counted.
         cost: virtual cycles it took.
         rip: where.
         who: who was running.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # SDM "Conditions for Generating a Double Fault"; everything else is benign.
 _CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13, 21})
 _PAGE_FAULTS: Final = frozenset({14, 20})
-_EXCEPTION: Final = Kind.EXCEPTION  # a member read off the class takes 0.1 µs
+_EXCEPTION, _INTERRUPT = Kind.EXCEPTION, Kind.INTERRUPT  # a member read off the class takes 0.1 µs
 _DOUBLE: Final = 8
 _GD: Final = 1 << 13  # in DR7
 _BD: Final = 1 << 13  # in DR6
@@ -67,7 +67,7 @@ def becomes_double(first: int, second: int) -> bool:
 def interrupt(cpu: Cpu, vector: int) -> None:
     """Deliver an external interrupt; what goes wrong on the way is delivered instead."""
     cpu.halted = False
-    cpu.clock.cycles += cpu.costs.interrupt
+    cpu.event(_INTERRUPT, vector, cost=cpu.costs.interrupt)
     try:
         enter(cpu, vector, None, rf=0, external=1)
     except Fault as fault:
@@ -77,7 +77,6 @@ def interrupt(cpu: Cpu, vector: int) -> None:
 def nmi(cpu: Cpu) -> None:
     """Deliver an NMI; further ones wait for IRET."""
     cpu.nmi_blocked = True
-    cpu.event(Kind.INTERRUPT, 2)
     interrupt(cpu, 2)
 
 

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from ..guest.multiboot import plan
 from .clock import Clock
+from .cost import DEFAULT as COSTS
 from .counting import Unit
 from .cpu import Cpu
 from .descriptors import FLAT_CODE64, FLAT_DATA32
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..guest.image import Image
     from ..guest.multiboot import Module
+    from .cost import Costs
     from .devices import ConsolePorts
     from .events import Event
     from .features import Features
@@ -64,6 +66,7 @@ class Machine:
         *,
         features: Features = DEFAULT,
         clock: ClockKind = "blocks",
+        costs: Costs = COSTS,
     ) -> None:
         self.memory = Memory(memory)
         if self.memory.limit > 1 << features.maxphyaddr:
@@ -74,6 +77,7 @@ class Machine:
         self.memory.attach(self.engine)
         self.clock = Clock()
         self.cpu = Cpu(self.engine, self.memory, self.clock, features)
+        self.cpu.costs = costs
         self.devices = Devices(self.clock, console, memory, tsc=self.cpu.tsc, features=features)
         self.cpu.devices = self.devices
         self.traps = Traps(self.cpu, _UNITS[clock])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .events import Kind
 from .exceptions import deliver, interrupt, nmi
 from .faults import DB
 from .registers import EFLAGS, IF, RIP, TF
@@ -111,7 +110,6 @@ class Pending:
         if vector is None:
             return
         cpu.halted = False
-        cpu.event(Kind.INTERRUPT, vector)
         interrupt(cpu, vector)
 
     def step(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .events import Kind
 from .exceptions import deliver
 from .faults import DB, TripleFault, Unimplemented
 from .memory import APIC_PAGE
@@ -155,11 +156,17 @@ class RunLoop:
                 return
         deadline = devices.deadline()
         if deadline is not None:
-            if cpu.interrupts_enabled and devices.input_comes_before(deadline):
+            before = self.clock.now
+            typed = cpu.interrupts_enabled and devices.input_comes_before(deadline)
+            if not typed:
+                self.clock.cycles = max(before, deadline)
+            slept = self.clock.cycles - before
+            if slept and cpu.emit is not None:
+                cpu.emit_event(Kind.IDLE, slept, ())
+            if typed:
                 self.traps.pending.devices_changed()
-                return
-            self.clock.cycles = max(self.clock.cycles, deadline)
-            self.traps.pending.service()
+            else:
+                self.traps.pending.service()
             return
         if cpu.interrupts_enabled and devices.wait_for_input():
             self.traps.pending.devices_changed()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     Site = tuple[int, int, bytes, Callable[[], bool]]
 
-_LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
+_LEVEL4, _PAGE_WALK = Mode.LEVEL4, Kind.PAGE_WALK  # a member read off the class takes 0.1 µs
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _new: Final = tuple.__new__
@@ -142,7 +142,12 @@ class Translation(Contexts):
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
                     walk4 = self._walk4
-                    if walk4 is not None and cpu.emit is None and (gva < HALF or gva > U64 - HALF):
+                    if (
+                        walk4 is not None
+                        and cpu.emit is None
+                        and not cpu.costs.walk
+                        and (gva < HALF or gva > U64 - HALF)
+                    ):
                         # As `_walk`, written out for what most misses are.
                         entry = walk4(gva, need, table)
                         if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
@@ -197,8 +202,8 @@ class Translation(Contexts):
         cpu = self.cpu
         if entry >= 0:
             self.tlb.insert(gva >> 12, entry, use_global=self._globals)
-        if cpu.emit is not None:
-            cpu.event(Kind.PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, -min(entry, 0))
+        if cpu.emit is not None or cpu.costs.walk:
+            cpu.event(_PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, -min(entry, 0), cost=cpu.costs.walk)
         return entry
 
     # ---- Python's own accesses --------------------------------------------------------------------------------

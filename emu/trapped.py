@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .instructions.control import drop_page
-from .instructions.time import TSD, charge_rdtsc
+from .instructions.time import TSD, read_tsc, tell_rdtsc
 from .registers import FS, GS, RAX, RCX, RDX, RIP, U32, U64
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ def _rdtsc(cpu: Cpu, insn: Insn) -> Closure:
     def run() -> bool:
         if cpu.cpl and cpu.cr4 & TSD:
             return False
-        now = charge_rdtsc(cpu)
+        now = read_tsc(cpu)
         q[RAX], q[RDX] = now & U32, now >> 32
         q[RIP] += length
+        tell_rdtsc(cpu, now)
         return True
 
     return run

@@ -91,7 +91,8 @@ class Observers:
         if self.trace:
             self.trace.close()
         if self.summary:
-            _print(self.summary, list(self._missing.numbers), _sites(self._machine))
+            counted = self._machine.clock.counted
+            _print(self.summary, counted, list(self._missing.numbers), _sites(self._machine))
 
 
 def _sites(machine: Machine) -> Sites | None:
@@ -100,7 +101,7 @@ def _sites(machine: Machine) -> Sites | None:
     return None if address is None else Sites(*struct.unpack("<4Q", machine.memory.read(address, 32)))
 
 
-def _print(summary: Summary, missing: list[int], sites: Sites | None) -> None:
+def _print(summary: Summary, counted: int, missing: list[int], sites: Sites | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -110,7 +111,7 @@ def _print(summary: Summary, missing: list[int], sites: Sites | None) -> None:
     table.add_column("event")
     for column in ("count", "cycles", "share"):
         table.add_column(column, justify="right")
-    for line in summary.lines():
+    for line in summary.lines(counted):
         name = line.event.replace("_", " ")
         table.add_row(name, f"{line.times:,}", f"{line.cycles:,}", f"{line.share:.1%}")
     console.print(table)

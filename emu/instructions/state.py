@@ -124,8 +124,8 @@ def xrstor_family(cpu: Cpu, insn: Insn) -> None:
     address = _area(cpu, insn)
     supervisor = insn.mnemonic == "xrstors"
     allowed = cpu.xcr0 | (cpu.xss if supervisor else 0)
-    old = cpu.pkru
-    xsave.restore(cpu, address, _wide(cpu) & allowed, supervisor=supervisor)
+    old, wanted = cpu.pkru, _wide(cpu) & allowed
+    xsave.restore(cpu, address, wanted, supervisor=supervisor)
     cpu.next(insn)
-    if cpu.pkru != old:
+    if wanted & xsave.PKRU:
         cpu.event(Kind.WRPKRU, old, cpu.pkru, cost=cpu.costs.wrpkru)

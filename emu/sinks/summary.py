@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """One line of the summary: a kind of event by a mover, how often, virtual cycles, share of the cycles spent on events."""
+    """One line of the summary: a kind of event, or instructions; how often, virtual cycles, share of all cycles."""
 
     event: str
     times: int
@@ -48,11 +48,16 @@ class Summary:
         """Tell how often a kind of event came."""
         return self._count[kind]
 
-    def lines(self) -> list[Line]:
-        """Give the table, most expensive first."""
-        total = sum(self._cycles) or 1
+    def lines(self, counted: int = 0) -> list[Line]:
+        """Give the table, most expensive first; `counted` cycles of plain code are a line of it.
+
+        With `Clock.counted` the cycles add up to the clock, if all events were seen.
+        """
+        total = sum(self._cycles, counted) or 1
         met = [kind for kind in Kind if self._count[kind]]
         rows = [Line(k.name.lower(), self._count[k], self._cycles[k], self._cycles[k] / total) for k in met]
+        if counted:
+            rows.append(Line("plain code", 0, counted, counted / total))
         return sorted(rows, key=lambda line: (-line.cycles, -line.times, line.event))
 
 

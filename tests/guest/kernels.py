@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import frozen
 
+from paracell.emu.cost import DEFAULT, Costs
 from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
@@ -87,6 +88,33 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+def _bundle(machine: str, rootfs: bytes, argv: Sequence[str], env: Sequence[str] = ()) -> tuple[str, Sequence[Module]]:
+    """The image to boot, and what the boot loader puts beside it."""
+    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block(argv, env))]
+    if machine.endswith("paracell"):
+        kernel = shipped.image("paracell-kernel.elf").read_bytes()
+        image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
+    return image, modules
+
+
+def boot(
+    machine: str,
+    rootfs: bytes,
+    argv: Sequence[str],
+    *,
+    env: Sequence[str] = (),
+    options: str = "",
+    console: Typed,
+    memory: int = MEMORY,
+    costs: Costs = DEFAULT,
+) -> Machine:
+    """Our own machine with a container in it, before its first instruction; `machine` is ``emulator`` or ``emulator-paracell``."""
+    image, modules = _bundle(machine, rootfs, argv, env)
+    ours = Machine(memory, console, costs=costs)
+    ours.load(load(shipped.image(image)), options, modules)
+    return ours
+
+
 def run(
     machine: str,
     folder: Path,
@@ -101,16 +129,11 @@ def run(
 
     `folder` takes the files that QEMU needs; `typed` is for our own machine only, since QEMU knows no end of input.
     """
-    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block(argv, env))]
-    if machine.endswith("paracell"):
-        kernel = shipped.image("paracell-kernel.elf").read_bytes()
-        image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
     if machine.startswith("qemu"):
         assert not typed
-        return _run_on_qemu(folder, image, modules, options)
+        return _run_on_qemu(folder, *_bundle(machine, rootfs, argv, env), options)
     console = Typed(typed)
-    ours = Machine(MEMORY, console)
-    ours.load(load(shipped.image(image)), options, modules)
+    ours = boot(machine, rootfs, argv, env=env, options=options, console=console)
     stop = ours.run()
     assert stop.reason is Reason.EXIT, "\n".join(stop.report)
     return Outcome(stop.value & STATUS_BITS, *map(bytes, console.sent))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,7 @@ from paracell.guest import shipped
 
 from .kernels import MACHINES, STATUS_BITS, run_shipped
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+MANUAL = Path(__file__).parents[2] / "docs" / "lat.md"
 OPERATIONS = {
     "null": "null system call",
     "fork": "fork+exit",
@@ -82,6 +81,26 @@ def test_what_came_before_does_not_count(machine: str, tmp_path: Path) -> None:
     rows = run_shipped(machine, tmp_path, "lat", "-e").out.decode().splitlines()
     behind = next(line.split()[1] for line in rows if line.startswith("install"))
     assert int(behind) == _said(alone.out, "install", 1000)
+
+
+@pytest.mark.parametrize("runtime", ["native", "paracell"])
+@pytest.mark.parametrize("events_only", [False, True])
+def test_the_manuals_table(runtime: str, events_only: bool) -> None:
+    text = MANUAL.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) " + 4 * r"\| ([\d,]+) " + r"\| [\d,]+ \|$", text, re.MULTILINE)
+    column = 1 + (runtime == "paracell") + 2 * events_only
+    shown = {row[0]: row[column].replace(",", "") for row in rows}
+    command = [sys.executable, "-m", "paracell", "run", "--runtime", runtime, "lat", *(["-e"] if events_only else [])]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert {line.split()[0]: line.split()[1] for line in said.splitlines()[1:]} == shown
+
+
+def test_the_manuals_example() -> None:
+    text = MANUAL.read_text(encoding="utf-8")
+    shown = re.search(r"^\$ paracell run lat fork 100\n(.*)\n", text, re.MULTILINE)
+    assert shown
+    command = [sys.executable, "-m", "paracell", "run", "lat", "fork", "100"]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == shown[1] + "\n"
 
 
 @ours
