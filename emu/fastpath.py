@@ -161,9 +161,9 @@ def interrupt(
 
 
 def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
-    """Make the delivery of a #PF that TCG met: through a gate that was gone through before, while nobody listens."""
-    translation, gate_paths, take_gate, clock, breakpoints = (
-        cpu.translation, cpu.gate_paths, cpu.take_gate, cpu.clock, cpu.breakpoints
+    """Make the delivery of a #PF that TCG met: through a gate that was gone through before."""
+    translation, gate_paths, take_gate, breakpoints = (
+        cpu.translation, cpu.gate_paths, cpu.take_gate, cpu.breakpoints
     )  # fmt: skip
     slots = translation.slots
 
@@ -171,7 +171,7 @@ def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
         """Deliver it; do nothing, and say so, where it is not the usual case."""
         result, address, need, _, _ = refusal
         path = gate_paths.get(14)
-        if path is None or cpu.emit is not None or (address + HALF & U64) >> 48:
+        if path is None or (address + HALF & U64) >> 48:
             return False
         context = slots[translation.current_slot].context
         if context is None:
@@ -179,12 +179,11 @@ def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
         if result != NOT_PRESENT and (result != RIGHTS or context[4:] != _NO_KEYS):
             return False
         error = plain_error(need, result, user=context[0], fetch_bit=translation.paging.fetch_bit)
-        if not take_gate(path, error, RF):
+        if not take_gate(path, error, RF, address):
             return False
         cpu.cr2 = address
         cpu.interrupt_shadow = False
         breakpoints.hits = 0
-        clock.cycles += cpu.costs.exception
         return True
 
     return deliver
