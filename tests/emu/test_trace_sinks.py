@@ -1,0 +1,153 @@
+"""What each sink makes of each kind of event."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
+
+from paracell.emu.events import FIELDS, Event, Kind, Who
+from paracell.emu.sinks import SUFFIXES, open_trace
+from paracell.emu.sinks.jsonl import JsonLines
+from paracell.emu.sinks.summary import Line, Summary
+from paracell.emu.symbols import Symbols
+
+BIG = (1 << 64) - 1
+
+
+def event(kind: Kind, at: int = 1000, cost: int = 10, who: Who = Who.USER, first: int = 7) -> Event:
+    """An event whose numbers are first, first + 1, …."""
+    return Event(kind, at, cost, 0x401000, who, tuple(range(first, first + len(FIELDS[kind]))))
+
+
+def test_each_kind_has_names_for_its_numbers() -> None:
+    assert set(FIELDS) == set(Kind)
+    assert [int(kind) for kind in Kind] == list(range(len(Kind)))  # sinks index lists by it
+    for names in FIELDS.values():
+        assert len(set(names)) == len(names)
+        assert not {"at", "cost", "who", "kind", "rip", "symbol"} & set(names)
+
+
+# ---- JSON Lines -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("who", Who)
+def test_a_line_of_json(kind: Kind, who: Who) -> None:
+    file = io.BytesIO()
+    sink = JsonLines(file, lambda rip: f"image!{rip:#x}")
+    sink.emit(event(kind, who=who))
+    sink.close()
+    (line,) = file.getvalue().splitlines()
+    found = json.loads(line)
+    numbers = {name: 7 + i for i, name in enumerate(FIELDS[kind])}
+    assert found == {
+        "at": 1000, "cost": 10, "who": who.name.lower(), "kind": kind.name.lower(), "rip": 0x401000, "symbol": "image!0x401000",
+    } | numbers  # fmt: skip
+
+
+def test_names_are_quoted_and_asked_for_once() -> None:
+    asked: list[int] = []
+
+    def name(rip: int) -> str:
+        asked.append(rip)
+        return 'a"b\\c\udc80'
+
+    file = io.BytesIO()
+    sink = JsonLines(file, name)
+    for at in range(5000):
+        sink.emit(event(Kind.IRET, at=at, first=BIG))
+    assert 0 < file.getvalue().count(b"\n") < 5000  # it writes in batches
+    sink.close()
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [line["at"] for line in lines] == list(range(5000))
+    assert {(line["symbol"], line["to"]) for line in lines} == {('a"b\\c?', BIG)}
+    assert asked == [0x401000]
+
+
+# ---- Perfetto -------------------------------------------------------------------------------------------------
+
+
+def _perfetto(*events: Event) -> list[Any]:
+    """The packets of a trace with these events, read back by the format's own library."""
+    file = io.BytesIO()
+    sink = open_trace(".pftrace", file, Symbols())
+    for each in events:
+        sink.emit(each)
+    sink.close()
+    trace = Trace()
+    trace.ParseFromString(file.getvalue())
+    return list(trace.packet)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_instant_of_perfetto(kind: Kind) -> None:
+    packets = _perfetto(event(kind, at=2510, cost=10, first=BIG - 1 if len(FIELDS[kind]) == 2 else 7))
+    (instant,) = (p for p in packets if p.track_event.type == TrackEvent.TYPE_INSTANT)
+    assert (instant.timestamp, instant.track_event.name) == (1000, kind.name.lower())  # ns, at 2.5 GHz
+    notes = {note.name: note for note in instant.track_event.debug_annotations}
+    assert list(notes) == ["symbol", *FIELDS[kind]]
+    first = BIG - 1 if len(FIELDS[kind]) == 2 else 7
+    assert [notes[name].uint_value for name in FIELDS[kind]] == [first + i for i in range(len(FIELDS[kind]))]
+
+
+def test_slices_of_who_runs() -> None:
+    order = [Who.USER, Who.USER, Who.HOST, Who.KERNEL, Who.USER]
+    packets = _perfetto(*(event(Kind.HLT, at=2500 * (i + 1), cost=0, who=who) for i, who in enumerate(order)))
+    tracks = {p.track_descriptor.uuid: p.track_descriptor.name for p in packets if p.HasField("track_descriptor")}
+    assert set(tracks.values()) == {"", "container user", "container kernel", "host"}
+    slices = [
+        (p.timestamp, p.track_event.type == TrackEvent.TYPE_SLICE_BEGIN, tracks[p.track_event.track_uuid])
+        for p in packets
+        if p.HasField("track_event") and p.track_event.type != TrackEvent.TYPE_INSTANT
+    ]
+    assert slices == [
+        (1000, True, "container user"),
+        (3000, False, "container user"), (3000, True, "host"),
+        (4000, False, "host"), (4000, True, "container kernel"),
+        (5000, False, "container kernel"), (5000, True, "container user"),
+        (5000, False, "container user"),
+    ]  # fmt: skip
+
+
+def test_an_empty_trace_opens() -> None:
+    assert not any(p.HasField("track_event") for p in _perfetto())
+
+
+# ---- the summary ----------------------------------------------------------------------------------------------
+
+
+def test_the_summary() -> None:
+    sink = Summary()
+    for each in (event(Kind.SYSCALL, cost=82, first=39), event(Kind.GATE_ENTER, cost=0, first=39), event(Kind.IDLE, cost=818),
+                 event(Kind.SYSCALL, cost=82, first=1), event(Kind.GATE_EXIT, cost=0), event(Kind.PAGE_WALK, cost=0)):  # fmt: skip
+        sink.emit(each)
+    sink.close()
+    assert sink.count(Kind.SYSCALL) == 2
+    assert sink.count(Kind.IRET) == 0
+    assert sink.syscalls == {39: 2, 1: 1}
+    assert sink.lines() == [
+        Line("idle", 1, 818, 818 / 982),
+        Line("syscall", 2, 164, 164 / 982),
+        Line("gate_enter", 1, 0, 0),
+        Line("gate_exit", 1, 0, 0),
+        Line("page_walk", 1, 0, 0),
+    ]
+    with_instructions = sink.lines(18)
+    assert with_instructions[2] == Line("instruction", 18, 18, 18 / 1000)
+    assert sum(line.share for line in with_instructions) == pytest.approx(1)
+
+
+def test_a_summary_of_nothing() -> None:
+    assert Summary().lines() == []
+    assert Summary().lines(5) == [Line("instruction", 5, 5, 1)]
+
+
+@pytest.mark.parametrize("suffix", ["", ".json", ".PFTRACE"])
+def test_another_suffix(suffix: str) -> None:
+    with pytest.raises(ValueError, match=r"a trace is \.jsonl or \.pftrace, not "):
+        open_trace(suffix, io.BytesIO(), Symbols())
+    assert SUFFIXES == (".jsonl", ".pftrace")
