@@ -50,4 +50,4 @@ def test_the_paracell_host_needs_keys_and_says_so(capfdbinary: pytest.CaptureFix
     assert run_command(["run", "--cpu", "pku", "hello"]) == 0
     assert capfdbinary.readouterr().out.startswith(b"Hello from a container.\n")
     assert run_command(["run", "--cpu", "pcid", "hello"]) != 0
-    assert b"kernel panic: this processor has no protection keys" in capfdbinary.readouterr().err
+    assert b"kernel panic: this processor lacks protection keys" in capfdbinary.readouterr().err
