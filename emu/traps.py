@@ -101,8 +101,13 @@ class Traps:
 
     def on_refusal(self, refusal: Refusal) -> None:
         """Deliver the page fault of a fill that was refused, while TCG runs or after it has been left for that."""
+        self._d[OLD_EXCEPTION] = NO_EXCEPTION
         if not self.is_own(refusal):
-            self.pending.deliver()
+            if self.sites.reached:
+                self.sites.reached = False
+                self.execute()
+            else:
+                self.pending.deliver()
             return
         if not self._page_fault(refusal):
             deliver(self.cpu, self.cpu.translation.page_fault(refusal))
