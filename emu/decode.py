@@ -255,6 +255,7 @@ def incomplete(code: bytes, mode: int) -> bool:
     opcode = code[before:]
     if opcode in _NEED_MORE or (len(opcode) == 3 and opcode[:2] in _THREE_BYTE_MAPS):
         return True
+    code = code[:before].replace(b"\xf0", b"\x3e") + opcode  # a LOCK that is undefined is so once all bytes are there
     if decode(code, mode).mnemonic != "invalid":
         return False
     if mode == 64 and opcode[:1] in _FAR_DIRECT:  # undefined, but read to their end before that is found
