@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.address import PAGE
 from .snapshot import state_of
 
 if TYPE_CHECKING:
@@ -14,58 +15,83 @@ if TYPE_CHECKING:
 
     from .machine import Machine
 
-_PAGE: Final = 4096
+_ZERO: Final = bytes(PAGE)
 _FRAME: Final = 0x000F_FFFF_FFFF_F000
 _LARGE: Final = 1 << 7
 
 
 class Checkpoint:
-    """The state of `machine` at this moment."""
+    """The state of `machine` at this moment.
 
-    def __init__(self, machine: Machine) -> None:
+    With `exact`, what the TLB holds belongs to it: two runs from here are the same, walks and accessed bits included.  Without it, a
+    way back costs less, and the second run may find translations that the first one had to walk for.
+    """
+
+    def __init__(self, machine: Machine, *, exact: bool = True) -> None:
         cpu, memory = machine.cpu, machine.memory
         self._machine = machine
+        self._tlb = cpu.translation.tlb.save() if exact else None
         self._tcg = bytes(machine.engine.raw)
         self._state = state_of(machine)
         self._cycles = machine.clock.now, machine.clock.counted
         self._devices = machine.devices.save()
-        self._ram = bytes(memory.ram)
+        self._pages = {
+            frame: page
+            for frame in memory.used
+            if memory.is_ram(frame * PAGE) and (page := memory.ram[frame * PAGE : (frame + 1) * PAGE]) != _ZERO
+        }
         self._tables_frames = frozenset(_table_frames(cpu.cr3 & _FRAME, memory.words, 4))
-        self._often: set[int] = (
-            set()
-        )  # written before: TCG may write there again without telling, so they always go back
-        memory.dirty.clear()
-        cpu.translation.reset()
+        self._told: set[int] = set()  # TCG may write there again without telling, so they always go back
+        self._written = memory.mark()
+        machine.engine.flush_slots()
+        if not exact:
+            cpu.translation.reset()
 
     def restore(self) -> set[int]:
         """Go back; gives the numbers of the physical pages that have been written, for the first time since all this began."""
         machine, memory = self._machine, self._machine.memory
         cpu = machine.cpu
-        written = memory.dirty - self._often
-        for frame in memory.dirty:
-            at = frame * _PAGE
+        changed = self._written | memory.dirty
+        written = changed - self._told
+        pages = self._pages
+        for frame in changed:
+            at = frame * PAGE
+            page = pages.get(frame, _ZERO)
             if frame in memory.code:
-                memory.write(at, self._ram[at : at + _PAGE])
+                memory.write(at, page)
             elif memory.is_ram(at):
-                memory.ram[at : at + _PAGE] = self._ram[at : at + _PAGE]
+                memory.ram[at : at + PAGE] = page
         memory.drop_stale_code()
         machine.engine.raw[:] = self._tcg
         cpu.load(self._state)
         machine.clock.cycles, machine.clock.counted = self._cycles
         machine.devices.load(self._devices)
         machine.forget_events()
-        if written & self._tables_frames:  # the TLBs may hold what is no longer so
+        memory.tell(changed)  # other checkpoints
+        if self._tlb is not None:
+            cpu.translation.tlb.load(self._tlb)
+            self._forget_written()
+        elif written & self._tables_frames:  # the TLBs may hold what is no longer so
             cpu.translation.reset()
-            self._often.clear()
-            memory.dirty.clear()
+            self._forget_written()
         else:
-            self._often |= written
+            self._told |= written
         return written
+
+    def _forget_written(self) -> None:
+        """Begin anew to collect what is written."""
+        machine = self._machine
+        machine.memory.spread()
+        machine.engine.flush_slots()
+        machine.cpu.translation.forget_code()
+        self._told.clear()
+        self._written.clear()
 
     def watch(self, frames: Iterable[int]) -> None:
         """Have `restore` tell again of these pages when they are written."""
         self._machine.cpu.translation.reset()
-        self._often.difference_update(frames)
+        self._told.difference_update(frames)
+        self._written.difference_update(frames)
         self._machine.memory.dirty.difference_update(frames)
 
 

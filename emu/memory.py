@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import weakref
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .engine import Engine
 
@@ -46,7 +47,7 @@ class Memory:
         words: all of it as 64-bit words; ``words[pa >> 3]``.
         ram: the mapping itself, for slices and ``struct``.
         code: physical page number → linear pages, for those that hold translated code; Python's writes there must drop it.
-        dirty: physical page numbers written since `dirty` was last emptied.
+        dirty: physical page numbers written since `spread` last emptied it.
         stale: (address, size) of writes to translated code that `drop_stale_code` has yet to deal with.
         on_stale: called when `stale` grows.
 
@@ -62,6 +63,8 @@ class Memory:
         self.words = memoryview(self.ram).cast("B").cast("Q")
         self.code: dict[int, int | set[int]] = {}
         self.dirty: set[int] = set()
+        self._before: set[int] = set()
+        self._marks: list[weakref.ref[set[int]]] = []
         self.stale: list[tuple[int, int]] = []
         self.on_stale: Callable[[], None] = lambda: None
         self._engine: Engine | None = None
@@ -111,6 +114,26 @@ class Memory:
         self.ram[address : address + size] = data
         self.written(address, size)
 
+    def __getitem__(self, where: slice) -> bytes:
+        """Give the bytes of ``memory[first:end]``; `OutOfRange` where there is no RAM.
+
+        Example:
+            >>> memory = Memory(1 << 20)
+            >>> memory[0x1000:0x1004] = b"page"
+            >>> memory[0x1002:0x1004]
+            b'ge'
+
+        """
+        first, end = _bounds(where)
+        return self.read(first, end - first)
+
+    def __setitem__(self, where: slice, data: bytes) -> None:
+        """Write ``memory[first:end] = data``; ``ValueError`` where the sizes differ, `OutOfRange` where there is no RAM."""
+        first, end = _bounds(where)
+        if end - first != len(data):
+            raise ValueError(f"{len(data)} bytes do not fill the {end - first} from {first:#x} to {end:#x}")
+        self.write(first, data)
+
     def written(self, address: int, size: int) -> None:
         """Note that Python has written here: the pages are dirty, and code translated from them is void."""
         first, last = address >> 12, (address + size - 1) >> 12
@@ -126,6 +149,34 @@ class Memory:
         self.stale.append((address, size))
         self.on_stale()
 
+    @property
+    def used(self) -> set[int]:
+        """The physical page numbers ever written: all others are zero."""
+        return self._before | self.dirty
+
+    def mark(self) -> set[int]:
+        """Give a set that is told, when `spread` empties `dirty`, of what is written from now on.
+
+        TCG's slots must be flushed, so that it asks before it writes again.
+        """
+        self.spread()
+        mark: set[int] = set()
+        self._marks.append(weakref.ref(mark))
+        return mark
+
+    def tell(self, frames: Iterable[int]) -> None:
+        """Have every mark hold these pages."""
+        alive = [(ref, mark) for ref in self._marks if (mark := ref()) is not None]
+        for _, mark in alive:
+            mark.update(frames)
+        self._marks = [ref for ref, _ in alive]
+
+    def spread(self) -> None:
+        """Empty `dirty`, and tell every mark of it; TCG's slots must be flushed."""
+        self.tell(self.dirty)
+        self._before |= self.dirty
+        self.dirty.clear()
+
     def drop_stale_code(self) -> None:
         """Drop the translated code that writes since the last call have made stale."""
         if self._engine is not None:
@@ -137,3 +188,11 @@ class Memory:
     def ram_offset(self, address: int) -> int:
         """Where Unicorn keeps this byte in its list of RAM blocks, which knows no hole."""
         return address if address < FOUR_GIB else address - FOUR_GIB + self.low
+
+
+def _bounds(where: slice) -> tuple[int, int]:
+    """Check a slice of physical addresses."""
+    first, end = where.start, where.stop
+    if where.step is not None or first is None or end is None or not 0 <= first <= end:
+        raise ValueError("physical memory is read and written as memory[first:end]")
+    return first, end

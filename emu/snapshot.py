@@ -42,7 +42,7 @@ class BadSnapshot(ValueError):
 def save(machine: Machine, file: IO[bytes]) -> None:
     """Write `machine` to `file`."""
     cpu, memory = machine.cpu, machine.memory
-    ram = (p for p in memory.dirty if memory.is_ram(p << 12))  # the APIC's page can be written too
+    ram = (p for p in memory.used if memory.is_ram(p << 12))  # the APIC's page can be written too
     pages = sorted(p for p in ram if memory.ram[p << 12 : (p << 12) + _PAGE] != _ZERO)
     header = {
         "memory": memory.size,

@@ -7,10 +7,13 @@ as processors do before they deliver a page fault ("Operations that Invalidate T
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .rights import G
 from .walk import LEVEL_SHIFT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CAPACITY: Final = 1 << 16  # of one address space; a page is 4 KiB here, so 256 MiB
 KEPT: Final = 64  # address spaces that hold translations
@@ -62,6 +65,12 @@ class Space(dict[int, int]):
         self.clear()
         self.large.clear()
         self.overflowed = False
+
+    def become(self, entries: dict[int, int], large: Iterable[tuple[int, int]]) -> None:
+        """Hold these translations and no others."""
+        self.empty()
+        self.update(entries)
+        self.large.update(large)
 
 
 class Tag(NamedTuple):
@@ -208,3 +217,23 @@ class Tlb:
         for key, space in (*self._spaces.items(), *self._globals.items()):
             if key[1] == eptp or (eptp is None and key[1] != NO_EPT):
                 space.empty()
+
+    # ---- checkpoints ------------------------------------------------------------------------------------------------------
+
+    def save(self) -> tuple[Any, ...]:
+        """Give everything that is cached, for `load`."""
+        spaces, shared = (
+            {key: (dict(space), set(space.large)) for key, space in kept.items()}
+            for kept in (self._spaces, self._globals)
+        )
+        return self.tag, spaces, shared
+
+    def load(self, state: tuple[Any, ...]) -> None:
+        """Take what `save` gave; a space that is still there stays the object that it is."""
+        self.tag, spaces, shared = state
+        self._spaces = {tag: self._spaces.get(tag, Space()) for tag in spaces}
+        self._globals = {pair: self._globals.get(pair, Space()) for pair in shared}
+        for kept, saved in ((self._spaces, spaces), (self._globals, shared)):
+            for key, space in kept.items():
+                space.become(*saved[key])
+        self.current, self.shared = self._spaces[self.tag], self._globals[self.tag[:2]]
