@@ -90,13 +90,14 @@ class Contexts:
         self._address_space = number
         self._current_modes = {}
 
-    def context(self, *, user: bool, system: bool = False) -> Context:
-        """Give the context of an access by the current mode (SDM "Access Rights")."""
+    def context(self, *, user: bool, system: bool = False, pkru: int | None = None) -> Context:
+        """Give the context of an access by the current mode, and by another PKRU if one is given (SDM "Access Rights")."""
         cpu = self.cpu
         cr4 = cpu.cr4
         wp = bool(cpu.cr0 & CR0.WP.mask)
         keys4 = self.paging.mode is Mode.LEVEL4
-        user_keys = denied(cpu.pkru, user=user, wp=wp) if keys4 and cr4 & CR4.PKE.mask else (0, 0)
+        rights_of = cpu.pkru if pkru is None else pkru
+        user_keys = denied(rights_of, user=user, wp=wp) if keys4 and cr4 & CR4.PKE.mask else (0, 0)
         supervisor_keys = denied(cpu.pkrs, user=False, wp=wp) if keys4 and cr4 & CR4.PKS.mask else (0, 0)
         smap = bool(cr4 & CR4.SMAP.mask) and not user and (system or not self.engine.q[EFLAGS] & AC)
         return Context(user, wp, bool(cr4 & CR4.SMEP.mask), smap, user_keys, supervisor_keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from html import escape
 from typing import Final, NamedTuple
 
 
@@ -64,6 +65,8 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
 class Event(NamedTuple):
     """One event.
 
+    The numbers in `data` can be read by the names that ``FIELDS[kind]`` gives them: a SYSCALL has ``event.nr``.
+
     Attributes:
         kind: what.
         at: virtual cycles when it was over: the costs of all events so far, this one's too, and all instructions that counted.
@@ -71,6 +74,15 @@ class Event(NamedTuple):
         rip: where.
         who: who was running.
         data: numbers named by ``FIELDS[kind]``.
+
+    Example:
+        >>> event = Event(Kind.WRPKRU, 1028, 28, 0x401000, Who.USER, (0xC, 0))
+        >>> event
+        WRPKRU(at=1028, cost=28, rip=0x401000, who=USER, old=0xc, new=0x0)
+        >>> event.old
+        12
+        >>> event.as_dict()["kind"]
+        'wrpkru'
 
     """
 
@@ -80,3 +92,48 @@ class Event(NamedTuple):
     rip: int
     who: Who
     data: tuple[int, ...]
+
+    def __getattr__(self, name: str) -> int:
+        """Give one of the numbers in `data` by its name; ``AttributeError`` where this kind has none of that name."""
+        try:
+            return self.data[FIELDS[self.kind].index(name)]
+        except (ValueError, IndexError):
+            known = ", ".join(FIELDS[self.kind]) or "none"
+            raise AttributeError(f"{self.kind.name} has no field {name}; its fields: {known}") from None
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """The numbers in `data` by name."""
+        return dict(zip(FIELDS[self.kind], self.data, strict=False))
+
+    def as_dict(self) -> dict[str, int | str]:
+        """Give everything by name, as a line of a JSON trace does, but for the symbol: plain values for a table or for JSON."""
+        return {
+            "at": self.at,
+            "cost": self.cost,
+            "who": self.who.name.lower(),
+            "kind": self.kind.name.lower(),
+            "rip": self.rip,
+            **self.fields,
+        }
+
+    def __repr__(self) -> str:
+        """Show the kind and everything by name, addresses and data in hexadecimal."""
+        data = "".join(f", {name}={value:#x}" for name, value in self.fields.items())
+        return f"{self.kind.name}(at={self.at}, cost={self.cost}, rip={self.rip:#x}, who={self.who.name}{data})"
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: a table of one row."""
+        return events_html([self])
+
+
+def events_html(events: list[Event]) -> str:
+    """Give a table of events as HTML, as notebooks show it."""
+    head = "<tr><th>at</th><th>cost</th><th>who</th><th>event</th><th>rip</th><th></th></tr>"
+    rows = "".join(
+        f"<tr><td>{e.at:,}</td><td>{e.cost:,}</td><td>{e.who.name.lower()}</td><td>{e.kind.name.lower()}</td>"
+        f"<td><code>{e.rip:#x}</code></td>"
+        f"<td><code>{escape(' '.join(f'{name}={value:#x}' for name, value in e.fields.items()))}</code></td></tr>"
+        for e in events
+    )
+    return f"<table>{head}{rows}</table>"

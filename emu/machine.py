@@ -22,22 +22,23 @@ from .features import DEFAULT, BadFeatures
 from .memory import NOTHING, Memory
 from .registers import RAX, RBX, RSP
 from .runloop import RunLoop
+from .sinks import fan_out
 from .snapshot import restore, save
 from .state import State
+from .stop import Reason
 from .symbols import Symbols
 from .traps import Traps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import IO
 
     from ..guest.image import Image
     from ..guest.multiboot import Module
     from .cost import Costs
     from .devices import ConsolePorts
-    from .events import Event
     from .features import Features
-    from .sinks import Sink
+    from .sinks import Lens, Sink
     from .stop import Stop
 
 ClockKind = Literal["blocks", "exact"]
@@ -56,6 +57,7 @@ class Machine:
         devices: everything on the buses.
         clock: virtual time.
         symbols: names for addresses.
+        lens: what gives events their meaning, or None.
 
     """
 
@@ -84,6 +86,7 @@ class Machine:
         self.traps.pending.attach(self.devices)
         self.symbols = Symbols()
         self._sinks: list[Sink] = []
+        self._lens: Lens | None = None
         self._loop = RunLoop(self)
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)
 
@@ -111,16 +114,29 @@ class Machine:
     def add_sink(self, sink: Sink) -> None:
         """Send every event to `sink` too."""
         self._sinks.append(sink)
-        sinks = tuple(self._sinks)
-        if len(sinks) == 1:
-            self.cpu.emit = sink.emit
-            return
+        self._connect()
 
-        def fan_out(event: Event) -> None:
-            for each in sinks:
-                each.emit(event)
+    def remove_sink(self, sink: Sink) -> None:
+        """Send no more events to `sink`; ``ValueError`` if it gets none."""
+        self._sinks.remove(sink)
+        self._connect()
 
-        self.cpu.emit = fan_out
+    @property
+    def lens(self) -> Lens | None:
+        """What gives the processor's events their meaning, before any sink gets them; None passes them on as they are."""
+        return self._lens
+
+    @lens.setter
+    def lens(self, lens: Lens | None) -> None:
+        self._lens = lens
+        self.cpu.who_is = lens.who_is if lens else None
+        self._connect()
+
+    def _connect(self) -> None:
+        """Rebuild the way of an event: processor, lens, sinks."""
+        self.cpu.emit = emit = fan_out([sink.emit for sink in self._sinks])
+        if emit and self._lens:
+            self.cpu.emit = self._lens.bind(emit)
 
     # ---- running ----------------------------------------------------------------------------------------------
 
@@ -128,9 +144,16 @@ class Machine:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
         return self._loop.run(instructions)
 
-    def request_stop(self) -> None:
-        """Ask `run` to return soon; may be called from another thread."""
-        self._loop.request_stop()
+    def request_stop(self, reason: Reason = Reason.INTERRUPTED) -> None:
+        """Ask `run` to return soon, for this reason; may be called from another thread."""
+        self._loop.request_stop(reason)
+
+    def pause_at(self, places: Iterable[int]) -> None:
+        """Have `run` pause before the instructions at these linear addresses, in any address space, and at no others.
+
+        The instruction that a run begins with runs.
+        """
+        self.traps.sites.pause_at(places)
 
     def poll_console(self) -> None:
         """Ask for a look at the console soon, even if the guest makes no event; may be called from another thread."""

@@ -36,9 +36,10 @@ class RunLoop:
         self.engine, self.clock, self.devices = machine.engine, machine.clock, machine.devices
         self.cpu.translation.in_place = True
         self.stop: Stop | None = None
-        self._stop_requested = False
+        self._stop_requested: Reason | None = None
         self._console_polled = False
         self._left = 0
+        self._counting = False
         self._stored = False  # TCG was stopped by a store to the local APIC
         self.devices.on_exit = self._exit
         self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
@@ -47,6 +48,7 @@ class RunLoop:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
         cpu = self.cpu
         self.stop = None
+        self.traps.sites.leaving = cpu.linear_rip
         self._left = instructions
         stop: Stop | None = None
         try:
@@ -66,9 +68,9 @@ class RunLoop:
         """Give the end of a guest that cannot go on; it may have ended before, for the rest of a block still runs behind its OUT."""
         return self.stop or Stop(reason, 0, (why, *describe(self._machine)))
 
-    def request_stop(self) -> None:
-        """Ask `run` to return soon; may be called from another thread."""
-        self._stop_requested = True
+    def request_stop(self, reason: Reason) -> None:
+        """Ask `run` to return soon, for this reason; may be called from another thread."""
+        self._stop_requested = reason
         self.engine.stop_after_block()
 
     def poll_console(self) -> None:
@@ -79,14 +81,8 @@ class RunLoop:
     def _round(self) -> None:
         """Let TCG run once, and deal with what stopped it."""
         cpu, traps = self.cpu, self.traps
-        if self._console_polled:
-            self._console_polled = False
-            self.devices.changed()
-            traps.pending.deliver()  # a guest that makes no event gives no other occasion
-            return
-        if self._stop_requested:
-            self._stop_requested = False
-            self.stop = Stop(Reason.INTERRUPTED, 0, tuple(describe(self._machine)))
+        if self._console_polled or self._stop_requested:
+            self._take_request()
             return
         if cpu.halted:
             self._idle()
@@ -111,6 +107,12 @@ class RunLoop:
         if refusal is not None:
             traps.on_refusal(refusal)
             return
+        if traps.sites.paused:
+            traps.sites.paused = False
+            if cpu.breakpoints.watching:
+                cpu.interrupt_shadow = shadow  # the instruction has not run
+            self.stop = self.stop or Stop(Reason.REACHED)
+            return
         stored, self._stored = self._stored, False
         if cpu.breakpoints.before:
             before, cpu.breakpoints.before = cpu.breakpoints.before, 0
@@ -127,6 +129,17 @@ class RunLoop:
                 cpu.interrupt_shadow = shadow  # a new block was looked through: nothing has run yet
             traps.pending.deliver()
 
+    def _take_request(self) -> None:
+        """Do what was asked for from outside."""
+        if self._console_polled:
+            self._console_polled = False
+            self.devices.changed()
+            self.traps.pending.deliver()  # a guest that makes no event gives no other occasion
+            return
+        reason, self._stop_requested = self._stop_requested, None
+        assert reason is not None
+        self.stop = Stop(reason, 0, tuple(describe(self._machine)) if reason is Reason.INTERRUPTED else ())
+
     def _spend(self) -> None:
         """Take what was retired from what `run` was given."""
         self._left -= min(self.engine.counting.counter[0], self._left)
@@ -136,7 +149,8 @@ class RunLoop:
     def forget_events(self) -> None:
         """Whatever was about to happen belongs to a time that is no more (`Checkpoint`)."""
         self.stop = None
-        self._stop_requested = self._console_polled = self._stored = False
+        self._stop_requested = None
+        self._console_polled = self._stored = False
         self.cpu.failure = None
         self.cpu.translation.refusal = None
         self.cpu.breakpoints.hits = self.cpu.breakpoints.before = 0

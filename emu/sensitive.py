@@ -1,7 +1,8 @@
 """Sensitive instructions: those that TCG would run without a trap, but not as the guest's processor does.
 
 Unicorn tells of each newly translated block.  The block's bytes are searched for sensitive instructions, and each gets a hook
-of its own at its address, which stops TCG before it; the run loop then has Python run it.
+of its own at its address, which stops TCG before it; the run loop then has Python run it.  The same hooks pause a run before an
+instruction that the caller waits for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .registers import CS, RIP, U64
 from .table import HANDLERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .cpu import Cpu
     from .dispatch import Dispatch
@@ -111,14 +112,19 @@ class SensitiveSites:
 
     Attributes:
         reached: RIP stands on an instruction that Python must run before TCG goes on.
+        paused: RIP stands on an instruction that the caller of the run waits for.
+        leaving: the linear address of an instruction that is to run although the caller waits for it: it paused there before; or -1.
         ignored: mnemonics that are left to TCG all the same: a processor with a flaw, for the control of an attack.
 
     """
 
     def __init__(self, cpu: Cpu, dispatch: Dispatch) -> None:
         self.cpu = cpu
-        self.reached = False
+        self.reached = self.paused = False
+        self.leaving = -1
         self.ignored: frozenset[str] = frozenset()
+        self._pauses: frozenset[int] = frozenset()
+        self._only_pauses: set[int] = set()  # hooked, and not known to be sensitive
         self._dispatch = dispatch
         self._where, self._ram = cpu.translation.where, cpu.memory.ram
         self._hooked: dict[int, int] = {}
@@ -144,16 +150,23 @@ class SensitiveSites:
     def forget_old(self) -> None:
         """Take all hooks back where they have become many; not from within a callback.  New ones come with new blocks."""
         if len(self._hooked) > _MOST:
-            engine = self.cpu.engine
-            for hook in self._hooked.values():
+            engine, translation = self.cpu.engine, self.cpu.translation
+            refusal = translation.refusal
+            for (
+                hook
+            ) in self._hooked.values():  # Unicorn looks up the blocks that had the hook: fetches that nobody made
                 engine.unhook(hook)
+            translation.refusal = refusal
             self._hooked.clear()
             self._plain.clear()
+            self._only_pauses.clear()
             engine.drop_all_code()
+            self.pause_at(self._pauses)
 
     def hook(self, site: int) -> None:
         """Have Python run the instruction at linear address `site`."""
         if site in self._hooked:
+            self._only_pauses.discard(site)
             return
         cpu = self.cpu
         self._hooked[site] = cpu.engine.hook_code(site, self._on_site)
@@ -163,18 +176,42 @@ class SensitiveSites:
             cpu.engine.drop_code(offset, offset + 1)
         cpu.engine.stop()
 
-    def _on_site(self, _engine: int, _address: int, _size: int, _user: Any) -> None:
+    def pause_at(self, places: Iterable[int]) -> None:
+        """Pause a run before the instructions at these linear addresses, in any address space, and at no others.
+
+        Hooks stay for the next time.
+        """
+        self._pauses = frozenset(places)
+        new = self._pauses - self._hooked.keys()
+        for place in new:
+            self._hooked[place] = self.cpu.engine.hook_code(place, self._on_site)
+        self._only_pauses |= new
+        if new:
+            self.cpu.engine.drop_all_code()
+
+    def _on_site(self, _engine: int, address: int, _size: int, _user: Any) -> None:
         """Stop before a hooked instruction.
 
         The hook is on an address: by now other code may stand there, which TCG runs rightly.
         """
         cpu = self.cpu
         try:
-            if not self._is_plain():
+            if address in self._pauses and address != self.leaving:
+                self._pause()
+                return
+            self.leaving = -1
+            if address not in self._only_pauses and not self._is_plain():
                 self.reached = True
                 cpu.engine.stop()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
+
+    def _pause(self) -> None:
+        self.paused = True
+        engine = self.cpu.engine
+        if engine.counting.unit:
+            engine.counting.counter[0] -= 1  # the instruction, or the rest of the block, will be counted when it runs
+        engine.stop()
 
     def _is_plain(self) -> bool:
         """Tell whether TCG may run the instruction at RIP."""

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     UNIMPLEMENTED = "unimplemented"
     INTERRUPTED = "interrupted"
     LIMIT = "limit"
+    REACHED = "reached"  # what the caller waited for
 
 
 @frozen

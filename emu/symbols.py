@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class Named(Protocol):
@@ -66,7 +66,31 @@ class Symbols:
         return f"{image}!{name}" + (f"+{offset:#x}" if offset else "")
 
     def address(self, name: str) -> int | None:
-        """Give the address of a symbol, or None."""
+        """Give the address of a symbol, ``name`` or ``image!name``, or None."""
         if self._pending:
             self._load()
-        return next((start for start, _, symbol, _ in self._entries if symbol == name), None)
+        image, _, symbol = name.rpartition("!")
+        return next((e[0] for e in self._entries if e[2] == symbol and image in {"", e[3]}), None)
+
+    def __getitem__(self, name: str) -> int:
+        """Give the address of a symbol, ``name`` or ``image!name``; ``KeyError`` if there is none."""
+        address = self.address(name)
+        if address is None:
+            raise KeyError(f"no such symbol: {name}")
+        return address
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether there is such a symbol."""
+        return self.address(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """Give every ``image!name``, by address."""
+        if self._pending:
+            self._load()
+        return iter([f"{image}!{name}" for _, _, name, image in self._entries])
+
+    def __len__(self) -> int:
+        """Count the symbols."""
+        if self._pending:
+            self._load()
+        return len(self._entries)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ..mmu import rights
 from ..mmu.address import HALF, U64
 from ..mmu.entry import reserved_pdpte
-from ..mmu.explain import Walk, look
+from ..mmu.explain import Still, Walk, look, physical
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
 from ..mmu.tlb import CAPACITY, NO_EPT, Tlb
@@ -259,6 +259,19 @@ class Translation(Contexts):
         pa = entry & ~0xFFF | at
         return pa if at + size <= 0x1000 and pa < self.memory.low and table[entry & INDEX_MASK] & need else -1
 
+    def _cached(self, vpn: int) -> int | None:
+        entry = self.tlb.current.get(vpn)
+        return self.tlb.shared.get(vpn) if entry is None and self._globals else entry
+
+    def _glance(self, gva: int) -> int:
+        """Walk for a fetch, and leave no trace: no accessed bit, no TLB entry, no event."""
+        mode = self.paging.mode
+        if not mode:
+            return gva & 0xFFFFF000
+        if mode is _LEVEL4 and (gva + HALF & U64) >> 48:
+            return NOT_CANONICAL
+        return walk(Still(self.memory), self.paging, gva, EXEC, self.table, [])
+
     def _lookup(self, gva: int, need: int, table: bytes) -> int:
         vpn = gva >> 12
         entry = self.tlb.current.get(vpn)
@@ -269,8 +282,13 @@ class Translation(Contexts):
         return entry
 
     def fetch(self, gva: int) -> int | None:
-        """Give the physical address of an instruction byte, or None where it cannot be fetched from RAM."""
-        entry = self._lookup(gva, EXEC, self.table)
+        """Give the physical address of an instruction byte, or None where it cannot be fetched from RAM.
+
+        This leaves no trace: Python also looks at code that the processor does not come to.
+        """
+        entry = self._cached(gva >> 12)
+        if entry is None or not self.table[entry & INDEX_MASK] & EXEC:
+            entry = self._glance(gva)
         if entry < 0:
             return None
         pa = entry & ~0xFFF | gva & 0xFFF
@@ -283,13 +301,28 @@ class Translation(Contexts):
             raise Unimplemented(f"code outside RAM, at {gva:#x}")
         return self.page_fault(Refusal(entry, gva, EXEC))
 
-    def explain(self, gva: int, need: int, *, user: bool | None = None) -> Walk:
-        """Walk once more, for a reader: the steps, and the entry and bit that decided."""
-        context = self.current if user is None else self.context(user=user)
+    def explain(self, gva: int, need: int, *, user: bool | None = None, pkru: int | None = None) -> Walk:
+        """Walk once more, for a reader: the steps, and the entry and bit that decided.
+
+        Args:
+            gva: a canonical linear address.
+            need: READ, WRITE or EXEC.
+            user: a user-mode access, or a supervisor's; None for what CPL makes of it.
+            pkru: the PKRU of the access, if not the processor's.
+
+        """
+        if user is None and pkru is None:
+            context = self.current
+        else:
+            context = self.context(user=self.cpu.cpl == 3 if user is None else user, pkru=pkru)
         return self._explain(gva, need, context)
 
     def _explain(self, gva: int, need: int, context: Context) -> Walk:
         return look(self.memory, self.paging, context, gva, need)
+
+    def physical(self, gva: int) -> int | None:
+        """Give the physical address behind a linear one, whatever its page allows and without a trace; None where nothing is mapped."""
+        return physical(self.memory, self.paging, gva)
 
     def page_fault(self, refusal: Refusal, context: Context | None = None) -> Fault:
         """Give the fault of a refused access; #GP where the address is not canonical."""

@@ -16,3 +16,17 @@ def canonical(address: int) -> bool:
     Where a function call is too dear, the same is written ``not (address + HALF & U64) >> 48``.
     """
     return not (address + HALF & U64) >> 48
+
+
+class Address(int):
+    """An address, or a register without fields: a number that shows itself in hexadecimal.
+
+    Example:
+        >>> Address(4096)
+        0x1000
+
+    """
+
+    def __repr__(self) -> str:
+        """Show it in hexadecimal."""
+        return hex(self)

@@ -5,11 +5,13 @@ The walker itself (`walk.walk`) returns one integer; this module turns it and th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from html import escape
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import rights
+from .address import canonical
 from .entry import LEVEL_NAMES, Entry, Entry32
-from .rights import EXEC, WRITE, Context
+from .rights import EXEC, READ, WRITE, Context
 from .walk import FRAME_SHIFT, NOT_PRESENT, RESERVED, Memory, Mode, Paging, attributes, error_code, walk
 
 if TYPE_CHECKING:
@@ -83,6 +85,22 @@ class Walk(NamedTuple):
         """The physical address that `gva` translates to, or None."""
         return None if self.frame is None else self.frame | self.gva & 0xFFF
 
+    def as_dict(self) -> dict[str, Any]:
+        """Give the walk as plain values, for JSON: `render.record`."""
+        from .render import record  # noqa: PLC0415
+
+        return record(self)
+
+    def __str__(self) -> str:
+        """Draw the walk as `render.lines` does, level by level, with carets under the bits that decided."""
+        from .render import lines  # noqa: PLC0415  (a machine that explains nothing does not pay for it)
+
+        return "\n".join(lines(self))
+
+    def _repr_html_(self) -> str:
+        """Draw it in a notebook."""
+        return f"<pre>{escape(str(self))}</pre>"
+
 
 class Still:
     """A memory in which a walk leaves no trace: accessed and dirty bits stay as they are."""
@@ -99,6 +117,18 @@ def look(memory: Memory, paging: Paging, context: Context, gva: int, need: int) 
     trail: list[int] = []
     result = walk(Still(memory), paging, gva, need, rights.table(context), trail)
     return explain(paging, context, gva, need, result, trail)
+
+
+_ANYTHING: Final = Context(user=False, wp=False)  # no SMAP, no keys: reads whatever is mapped
+
+
+def physical(memory: Memory, paging: Paging, gva: int) -> int | None:
+    """Give the physical address behind a linear one, whatever its page allows and without a trace; None where nothing is mapped."""
+    if not paging.mode:
+        return gva
+    if paging.mode is Mode.LEVEL4 and not canonical(gva):
+        return None
+    return look(memory, paging, _ANYTHING, gva, READ).physical
 
 
 def explain(paging: Paging, context: Context, gva: int, need: int, result: int, trail: Sequence[int]) -> Walk:

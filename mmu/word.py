@@ -90,3 +90,12 @@ class Word(int):
     def __repr__(self) -> str:
         """Show the class and the fields that are set: ``CR0(PE|PG)``."""
         return f"{type(self).__name__}({'|'.join(self.set_fields()) or '0'})"
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook: the value, and a table of the fields that are set."""
+        fields = [(n, b, v) for n, b in self.fields.items() if (v := int(self) >> b.shift & (1 << b.width) - 1)]
+        names = "".join(f"<th>{name}</th>" for name, _, _ in fields)
+        bits = "".join(f"<td>{b.shift if b.width == 1 else f'{b.high}:{b.shift}'}</td>" for _, b, _ in fields)
+        values = "".join(f"<td>{value:#x}</td>" for _, _, value in fields)
+        rows = "".join(f"<tr>{row}</tr>" for row in (names, bits, values))
+        return f"{type(self).__name__} = <code>{int(self):#x}</code><table>{rows}</table>"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import IO
 
-    from ..events import Event
+    from ..cpu import Cpu
+    from ..events import Event, Who
     from ..symbols import Symbols
 
 
@@ -19,6 +21,42 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """The stream has ended."""
+
+
+class Listener:
+    """A sink that passes each event to a function."""
+
+    def __init__(self, emit: Callable[[Event], None]) -> None:
+        self.emit = emit
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+class Lens(Protocol):
+    """Gives the processor's events the meaning that a runtime knows; stands before all sinks.
+
+    The processor knows rings, vectors and keys.  That a WRPKRU is a gate, or that ring 3 is the container kernel, follows from the
+    runtime that the guest implements.
+    """
+
+    def who_is(self, cpu: Cpu) -> Who:
+        """Tell who runs."""
+
+    def bind(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Give the function that takes each of the processor's events and passes to `emit` what it means."""
+
+
+def fan_out(sinks: Sequence[Callable[[Event], None]]) -> Callable[[Event], None] | None:
+    """Give one function that passes an event to all of `sinks`, in order; None where there are none."""
+    if len(sinks) < 2:
+        return sinks[0] if sinks else None
+
+    def emit(event: Event) -> None:
+        for each in sinks:
+            each(event)
+
+    return emit
 
 
 SUFFIXES = (".jsonl", ".pftrace")
