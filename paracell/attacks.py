@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from .container import HOST, KERNEL
 from .emu.devices import NoConsole
-from .emu.machine import Machine
 from .emu.stop import Reason
-from .guest import image, shipped
+from .guest import shipped
 from .guest.elf import parse
-from .guest.multiboot import Module
 from .guest.rootfs import PATH, Rootfs, init_block
-from .mmu.entry import FRAME
-from .mmu.rights import READ
+from .machine import Machine
+from .runtimes import PARACELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from .emu.cost import Costs
     from .emu.stop import Stop
+    from .guest.multiboot import Module
 
+HOST: Final = PARACELL.boots
+KERNEL: Final = PARACELL.kernel or ""
 MEMORY: Final = 64 << 20
 KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/platform.c
 HOST_SECRET: Final = 0x5EC2E7C0FFEE0003  # guest/host/core/main.c
@@ -184,27 +185,23 @@ def symbols_of(name: str) -> Mapping[str, int]:
     return {s.name: s.address for s in parse(shipped.image(name).read_bytes(), name).symbols()}
 
 
-def container_modules(kernel: str, program: str, arguments: Sequence[str]) -> list[Module]:
-    """Make the three modules of one container."""
+def container_modules(program: str, arguments: Sequence[str], kernel: str | None = None) -> tuple[Module, ...]:
+    """Make the modules of one container, with the container kernel or with another in its place."""
     rootfs = Rootfs()
     rootfs.complete()
     rootfs.add_program(program, shipped.image(f"attacks/{program}").read_bytes())
     block = init_block([f"/bin/{program}", *arguments], [f"PATH={PATH}"])
-    return [
-        Module("kernel", shipped.image(kernel).read_bytes()),
-        Module("rootfs", rootfs.to_tar()),
-        Module("init", block),
-    ]
+    return PARACELL.modules(rootfs.to_tar(), block, kernel=kernel)
 
 
 def _modules(attack: Attack) -> tuple[list[Module], str]:
     """Make what stands beside the host, and its command line."""
     if not attack.on_host:
         known = {**symbols_of(HOST), **symbols_of(KERNEL)}
-        return container_modules(KERNEL, attack.name, [f"{known[s]:x}" for s in attack.symbols]), ""
+        return [*container_modules(attack.name, [f"{known[s]:x}" for s in attack.symbols])], ""
     host = symbols_of(HOST)
     target = "".join(f" at={host[s]:x}" for s in attack.symbols)
-    modules = [m for who in attack.order for m in (container_modules(_HOSTILE if who == "h" else KERNEL, "victim", ()))]
+    modules = [m for who in attack.order for m in container_modules("victim", (), _HOSTILE if who == "h" else None)]
     return modules, f"attack={attack.name.removeprefix('host-')}{target}"
 
 
@@ -214,36 +211,36 @@ def _page_of(secret: int) -> bytes:
 
 def _secret_is_whole(machine: Machine, symbol: str, value: int) -> bool:
     """Tell whether the page at a secret's address holds what it held, by the tables that the machine ended with."""
-    address = machine.symbols.address(symbol)
-    walk = machine.cpu.translation.explain(address or 0, READ, user=False)
-    leaf = walk.steps[-1] if walk.steps else None
-    if leaf is None or leaf.level != 1 or not leaf.entry & 1:
-        return False
-    return machine.memory.read(leaf.entry & FRAME, _PAGE) == _page_of(value)
+    page = machine.translate(machine.symbols[symbol])
+    return page is not None and machine.memory[page : page + _PAGE] == _page_of(value)
 
 
-def run(attack: Attack, off: Sequence[str] = ()) -> Outcome:
+def run(attack: Attack, off: Sequence[str] = (), costs: Costs | None = None) -> Outcome:
     """Run an attack, with some defences off."""
     modules, line = _modules(attack)
     console = _Listener()
-    machine = Machine(MEMORY * (3 if len(attack.order) > 2 else 1), console)
-    try:
-        switches = [f"off={d}" for d in off if d != PREFIXES]
-        machine.load(image.load(shipped.image(HOST)), " ".join([line, *switches]).strip(), modules)
+    switches = [f"off={d}" for d in off if d != PREFIXES]
+    machine = Machine.boot(
+        PARACELL.load(),
+        modules=modules,
+        append=" ".join([line, *switches]).strip(),
+        memory=MEMORY * (3 if len(attack.order) > 2 else 1),
+        runtime=PARACELL,
+        costs=costs,
+        console=console,
+    )
+    with machine:
         if PREFIXES in off:
-            machine.traps.plant_flaw()
+            machine.inner.traps.plant_flaw()
         if attack.endless:
-            console.done = machine.request_stop
-        machine.symbols.add(KERNEL, lambda: parse(shipped.image(KERNEL).read_bytes(), KERNEL).symbols())
-        watchdog = threading.Timer(_PATIENCE, machine.request_stop)
+            console.done = machine.inner.request_stop
+        watchdog = threading.Timer(_PATIENCE, machine.inner.request_stop)
         watchdog.daemon = True
         watchdog.start()
-        stop = machine.run()
+        stop = machine.inner.run()
         watchdog.cancel()
         out, err = (bytes(s).decode(errors="backslashreplace") for s in console.sent)
         return Outcome(stop, out, err, tuple(_harm(attack, machine, stop, bytes(console.sent[0]), err)))
-    finally:
-        machine.close()
 
 
 def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) -> list[str]:
@@ -276,8 +273,8 @@ def shows(attack: Attack, control: Outcome) -> bool:
     return any(what in harm for what in attack.shows for harm in control.harm)
 
 
-def measure(attack: Attack) -> Row:
+def measure(attack: Attack, costs: Costs | None = None) -> Row:
     """Run an attack and its control."""
-    refused = run(attack)
-    control = run(attack, attack.off)
+    refused = run(attack, (), costs)
+    control = run(attack, attack.off, costs)
     return Row(attack.name, not refused.harm, shows(attack, control), " ".join(attack.off), attack.says, control.harm)

@@ -1,113 +1,81 @@
-"""What a container is made of: a kernel to boot, and modules that hold its files and its first program."""
+"""A container: a program, its files, its kernel, and the machine that runs them."""
 
 from __future__ import annotations
 
-import os
-import posixpath
-import shutil
-import stat
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from attrs import frozen
-
-from .guest import shipped
-from .guest.elf import parse
-from .guest.files import read_regular
-from .guest.multiboot import Module
-from .guest.program import check_program
-from .guest.rootfs import PATH, Rootfs, init_block
-from .problem import NOT_EXECUTABLE, NOT_FOUND, Problem
+from . import runtimes
+from .bundle import MEMORY, prepare
+from .capture import Capture
+from .emu.features import DEFAULT
+from .machine import Machine, power_on
+from .settings import memory_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping
 
-    from .guest.elf import Symbol
+    from .emu.cost import Costs
+    from .emu.devices import ConsolePorts
+    from .emu.features import Features
+    from .emu.machine import ClockKind
+    from .runtimes import Runtime
 
-NATIVE: Final = "native.elf"
-HOST: Final = "paracell-host.elf"
-KERNEL: Final = "paracell-kernel.elf"
 
-
-@frozen
-class Container:
-    """Everything that `paracell run` boots.
+class Container(Machine):
+    """A static x86-64 Linux program in a container; its kernel's first instruction is next.
 
     Attributes:
-        image: the kernel image that the machine starts.
-        modules: what the boot loader puts beside it, in order.
-        symbols: names of ELF files that run beside the image, each with a function that gives its symbols.
+        runtime: how it runs.
+
+    Example:
+        >>> import paracell
+        >>> with paracell.Container("busybox", "sh", "-c", "echo $HOME", runtime="native") as c:
+        ...     print(c.run().stdout, end="")
+        /
 
     """
 
-    image: Path
-    modules: tuple[Module, ...]
-    symbols: tuple[tuple[str, Callable[[], tuple[Symbol, ...]]], ...]
+    def __init__(
+        self,
+        program: str,
+        *arguments: str,
+        runtime: str | Runtime = runtimes.DEFAULT,
+        rootfs: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        memory: int | str = MEMORY,
+        append: str = "",
+        cpu: str | Features = DEFAULT,
+        clock: ClockKind = "blocks",
+        costs: Costs | Mapping[str, object] | None = None,
+        stdin: bytes | str = b"",
+        console: ConsolePorts | None = None,
+    ) -> None:
+        """Make it.
 
+        Args:
+            program: looked up in the root file system, then among the shipped programs, then on this computer.
+            arguments: for the program, its own name excluded.
+            runtime: ``native``, ``paracell``, or a row of `runtimes.RUNTIMES`.
+            rootfs: a directory or tar with the container's files; None for a small one that ParaCell makes.
+            environment: added to PATH and HOME.
+            memory: bytes, or a text such as ``64M``.
+            append: the kernel's command line.
+            cpu: the processor: its features, or a text as ``--cpu`` takes it.
+            clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``.
+            costs: cycles of each kind of event; a mapping names only those that are not the default.
+            stdin: what the program can read.
+            console: what the serial lines are plugged into, instead of a console that captures.
 
-def prepare(
-    runtime: str, program: str, arguments: Sequence[str], environment: Sequence[str], root: str | None, memory: int
-) -> Container:
-    """Make a container; `Problem`, `BadImage`, `BadRootfs` or `OSError` for what cannot be run.
+        Raises:
+            Problem: the program is not there, or may not be executed.
+            BadImage, BadRootfs: the program or the files are not what they should be.
+            OSError: something cannot be read.
+            ValueError: a setting is wrong.
 
-    Args:
-        runtime: ``native`` or ``paracell``.
-        program: looked up in the root file system, then among the shipped programs, then on this computer.
-        arguments: for the program, its own name excluded.
-        environment: NAME=VALUE strings; a later one wins.
-        root: a directory or tar, or None for the default root file system.
-        memory: bytes of memory of the machine.
-
-    """
-    rootfs = Rootfs.read(root, memory) if root is not None else Rootfs.default()
-    rootfs.complete()
-    variables = {"PATH": PATH, "HOME": "/"}
-    variables |= dict(v.split("=", 1) for v in environment)
-    path, data = _place(rootfs, program, variables["PATH"])
-    shown = path if root is None else f"{root}:{path}"
-    program_symbols = (lambda: ()) if data.startswith(b"#!") else check_program(data, shown, memory).symbols
-    block = init_block([path, *arguments], [f"{k}={v}" for k, v in variables.items()])
-    modules = [Module("rootfs", rootfs.to_tar()), Module("init", block)]
-    image = shipped.image(NATIVE)
-    symbols: list[tuple[str, Callable[[], tuple[Symbol, ...]]]] = [(posixpath.basename(path), program_symbols)]
-    if runtime == "paracell":
-        image = shipped.image(HOST)
-        kernel = read_regular(shipped.image(KERNEL))
-        modules.insert(0, Module("kernel", kernel))
-        symbols.append((KERNEL, parse(kernel, KERNEL).symbols))
-    return Container(image, tuple(modules), tuple(symbols))
-
-
-def _place(rootfs: Rootfs, program: str, search: str) -> tuple[str, bytes]:
-    """Find the program, put it into the root file system if it is not there, and give its path in there and its bytes."""
-    inside = rootfs.find(program, search)
-    if inside is not None:
-        found = rootfs.lookup(inside)
-        assert found is not None
-        if not found[0].mode & 0o111:
-            raise Problem(f"Permission denied: {rootfs.source}:{inside}", NOT_EXECUTABLE)
-        return inside, found[1]
-    if (entry := rootfs.lookup(program)) is not None and program.startswith("/") and entry[0].isdir():
-        raise Problem(f"Is a directory: {rootfs.source}:{program}", NOT_EXECUTABLE)
-    name = posixpath.basename(program)
-    data = read_regular(shipped.program(program) or _on_host(program))
-    rootfs.add_program(name, data)
-    return f"/bin/{name}", data
-
-
-def _on_host(program: str) -> Path:
-    path = Path(program) if "/" in program else Path(shutil.which(program) or "")
-    try:
-        mode = path.stat().st_mode if program and path != Path() else None
-    except (FileNotFoundError, NotADirectoryError):
-        mode = None
-    except ValueError as error:  # a NUL in the name
-        raise Problem(f"not a path: {program!r}", NOT_FOUND) from error
-    if mode is None:
-        where = "No such file or directory" if "/" in program else "no such program in the rootfs, shipped, or in $PATH"
-        raise Problem(f"{where}: {program}", NOT_FOUND)
-    if stat.S_ISDIR(mode):
-        raise Problem(f"Is a directory: {program}", NOT_EXECUTABLE)
-    if not os.access(path, os.X_OK):
-        raise Problem(f"Permission denied: {program}", NOT_EXECUTABLE)
-    return path
+        """
+        self.runtime = runtimes.named(runtime)
+        size, plug = memory_size(memory), console or Capture(stdin)
+        bundle = prepare(self.runtime, program, arguments, environment, rootfs, size)
+        inner = power_on(self.runtime.load(), bundle.modules, append, size, self.runtime, cpu, clock, costs, plug)
+        super().__init__(inner, plug)
+        self.symbols.add(*bundle.program)

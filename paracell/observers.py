@@ -10,8 +10,8 @@ from .emu.events import Kind
 from .emu.registers import RAX
 from .emu.sinks import open_trace
 from .emu.sinks.summary import Summary
-from .gates import Gates, peek, who_is
 from .guest import syscalls
+from .lens import peek
 
 if TYPE_CHECKING:
     from typing import IO
@@ -72,7 +72,7 @@ class Observers:
 
     """
 
-    def __init__(self, machine: Machine, trace: tuple[str, IO[bytes]] | None, *, stats: bool, paracell: bool) -> None:
+    def __init__(self, machine: Machine, trace: tuple[str, IO[bytes]] | None, *, stats: bool) -> None:
         self._machine = machine
         self._missing = Missing(machine.cpu)
         self.trace = open_trace(*trace, machine.symbols) if trace else None
@@ -82,9 +82,6 @@ class Observers:
         if self.summary:
             machine.add_sink(self.summary)
             machine.add_sink(self._missing)
-        if paracell and machine.cpu.emit is not None:
-            machine.cpu.who_is = who_is
-            machine.cpu.emit = Gates(machine, machine.cpu.emit).emit
 
     def finish(self) -> None:
         """End the trace, and print the table on stderr."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .completion import files, models
+from .problem import Problem
+from .settings import memory_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .emu.features import Features
-
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_PAGE: Final = 4096
-LEAST_MEMORY: Final = 8 << 20
-MOST_MEMORY: Final = 1 << 40
 
 
 class Size(click.ParamType[int]):
@@ -27,17 +24,10 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Parse it."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d{1,15})([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
-        if match is None:
-            self.fail(f"{value!r} is no size; write 256M or 1G", param, ctx)
-        size = int(match[1]) * _UNITS[match[2].upper()]
-        if size % _PAGE or not LEAST_MEMORY <= size <= MOST_MEMORY:
-            self.fail(
-                f"{value!r} is not whole pages between {LEAST_MEMORY >> 20}M and {MOST_MEMORY >> 40}T", param, ctx
-            )
-        return size
+        try:
+            return memory_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Variable(click.ParamType[str]):
@@ -92,6 +82,35 @@ class Cpu(click.ParamType["Features"]):
             self.fail(str(error), param, ctx)
 
 
+def cost_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--costs`` and ``--cost``; the function gets them as one `Costs`, `costs`."""
+
+    @wraps(function)
+    def with_costs(*, costs: str | None, changes: tuple[str, ...], **options: Any) -> Any:
+        from .emu.cost import DEFAULT, Costs
+
+        try:
+            base = DEFAULT if costs is None else Costs.from_toml(costs)
+            wanted = base.with_settings(changes)
+        except ValueError as error:
+            raise Problem(str(error)) from error
+        return function(costs=wanted, **options)
+
+    one = click.option(
+        *("--cost", "changes"),
+        multiple=True,
+        metavar="NAME=CYCLES",
+        help="Charge so many virtual cycles for an event; more than once if needed.",
+    )
+    file = click.option(
+        "--costs",
+        metavar="FILE",
+        shell_complete=files,
+        help="Read such charges from a TOML file, NAME = CYCLES a line.",
+    )
+    return file(one(with_costs))
+
+
 def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the options that `run` and `boot` share."""
 
@@ -132,6 +151,6 @@ def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[...,
             ),
         ):
             function = option(function)
-        return function
+        return cost_options(function)
 
     return decorate

@@ -5,28 +5,24 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from .console import Console, interruptible, unedited, watched
-from .emu.features import DEFAULT
+from .emu.sinks import SUFFIXES
 from .output import whole_file
 from .problem import FAILED, SIGNALLED, Problem
 from .progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
     from typing import IO
 
-    from .emu.features import Features
-    from .emu.machine import ClockKind, Machine
+    from .emu.devices import ConsolePorts
+    from .emu.machine import Machine as Inner
     from .emu.stop import Stop
-    from .guest.elf import Symbol
-    from .guest.image import Image
-    from .guest.multiboot import Module
-
-_TRACES: Final = (".jsonl", ".pftrace")
+    from .machine import Machine
 
 
 @frozen
@@ -39,34 +35,6 @@ class Outputs:
 
 
 @frozen
-class Job:
-    """What the machine is to do.
-
-    Attributes:
-        image: the kernel to boot.
-        modules: what stands beside it.
-        cmdline: its options.
-        memory: bytes of RAM.
-        clock: what `Machine` is to count.
-        symbols: names of further ELF files, each with a function that gives its symbols.
-        paracell: whether the image is the ParaCell host.
-        container: whether a terminal's keys, Ctrl-C among them, are for the program inside.
-        cpu: the processor's features.
-
-    """
-
-    image: Image
-    modules: Sequence[Module]
-    cmdline: str
-    memory: int
-    symbols: Sequence[tuple[str, Callable[[], Iterable[Symbol]]]] = ()
-    paracell: bool = False
-    container: bool = False
-    cpu: Features = DEFAULT
-    clock: ClockKind = "blocks"
-
-
-@frozen
 class Outcome:
     """How the machine stopped, and the signal that made us stop it, or None."""
 
@@ -74,45 +42,46 @@ class Outcome:
     signal: int | None
 
 
-def run_machine(job: Job, outputs: Outputs) -> Outcome:
-    """Boot an image and run it to its end.
+def run_machine(make: Callable[[ConsolePorts], Machine], outputs: Outputs, *, whole: bool = False) -> Outcome:
+    """Make a machine with a console on this process's streams, and run it to its end.
 
-    The outputs are opened before the machine starts: a path that cannot be written costs no run.
+    The outputs are opened before the machine is made: a path that cannot be written costs no run.
+
+    Args:
+        make: makes the machine.
+        outputs: what the run leaves behind.
+        whole: whether a terminal's keys, Ctrl-C among them, are for the program inside.
+
     """
     with ExitStack() as stack:
         snapshot = _open(stack, outputs.snapshot)
-        trace = _open(stack, outputs.trace, _TRACES)
-        from .emu.machine import Machine
-
+        trace = _open(stack, outputs.trace, traces=True)
         console = Console()
-        machine = Machine(job.memory, console, features=job.cpu, clock=job.clock)
-        machine.load(job.image, job.cmdline, job.modules)
-        for name, symbols in job.symbols:
-            machine.symbols.add(name, symbols)
+        machine = make(console).inner
         if trace or outputs.stats:
             from .observers import Observers
 
             traced = (PurePath(outputs.trace or "").suffix, trace) if trace else None
-            observers = Observers(machine, traced, stats=outputs.stats, paracell=job.paracell)
-            outcome = _run(machine, console, whole=job.container)
+            observers = Observers(machine, traced, stats=outputs.stats)
+            outcome = _run(machine, console, whole=whole)
             observers.finish()
         else:
-            outcome = _run(machine, console, whole=job.container)
+            outcome = _run(machine, console, whole=whole)
         if snapshot:
             machine.save(snapshot)
     return outcome
 
 
-def _open(stack: ExitStack, path: str | None, suffixes: tuple[str, ...] = ()) -> IO[bytes] | None:
+def _open(stack: ExitStack, path: str | None, *, traces: bool = False) -> IO[bytes] | None:
     """Open an output for writing; it takes its place when `stack` ends well."""
     if path is None:
         return None
-    if suffixes and PurePath(path).suffix not in suffixes:
-        raise Problem(f"a trace is {' or '.join(suffixes)}: {path}")
+    if traces and PurePath(path).suffix not in SUFFIXES:
+        raise Problem(f"a trace is {' or '.join(SUFFIXES)}: {path}")
     return stack.enter_context(whole_file(path))
 
 
-def _run(machine: Machine, console: Console, *, whole: bool) -> Outcome:
+def _run(machine: Inner, console: Console, *, whole: bool) -> Outcome:
     with ExitStack() as stack:
         caught = stack.enter_context(interruptible(machine.request_stop))
         if stack.enter_context(unedited(whole=whole)) and whole:

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from ..emu.machine import Machine
 from ..emu.stop import Reason
+from ..machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO
 
+    from ..bundle import Bundle
     from ..guest.image import Image
     from ..guest.multiboot import Module
 
 ROUNDS: Final = 7
 MEMORY: Final = 64 << 20
-PARACELL: Final = (sys.executable, "-m", "paracell")
+PROGRAM: Final = (sys.executable, "-m", "paracell")
 
 
 class Unmeasured(RuntimeError):
@@ -118,15 +119,18 @@ def compare(ours: Callable[[], float], floor: Callable[[], float]) -> Pair:
 
 def run(kernel: Image, line: str, memory: int = MEMORY, modules: Sequence[Module] = ()) -> float:
     """Seconds of processor time that a guest needs from its first instruction to its exit: other jobs do not count."""
-    machine = Machine(memory)
-    machine.load(kernel, line, modules)
-    start = time.thread_time()
-    stop = machine.run()
-    seconds = time.thread_time() - start
-    machine.close()
+    with Machine.boot(kernel, modules=modules, append=line, memory=memory) as machine:
+        start = time.thread_time()
+        stop = machine.inner.run()
+        seconds = time.thread_time() - start
     if stop.reason is not Reason.EXIT:
         raise Unmeasured(f"the guest ended by {stop.reason}")
     return seconds
+
+
+def run_bundle(bundle: Bundle) -> float:
+    """Seconds of processor time that a container needs."""
+    return run(bundle.runtime.load(), "", MEMORY, bundle.modules)
 
 
 def slope(run: Callable[[int], float], few: int, many: int) -> float:

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..container import Container, prepare
-from ..guest import image
+from ..bundle import Bundle, prepare
 from ..guest.multiboot import plan
+from ..runtimes import NATIVE
 from . import bochs
-from .measure import MEMORY, PARACELL, Pair, Unmeasured, compare, run, slope, timed
+from .measure import MEMORY, PROGRAM, Pair, Unmeasured, compare, run_bundle, slope, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def access_cases(path: str) -> Pair:
     with tempfile.TemporaryDirectory() as folder:
         environment, console = Path(folder, "env"), Path(folder, "console")
         environment.write_bytes(_ENVIRONMENT)
-        ours = [*PARACELL, "boot", path, "--module", str(environment), "--memory", "512M"]
+        ours = [*PROGRAM, "boot", path, "--module", str(environment), "--memory", "512M"]
         theirs = [*_QEMU_ACCESS, "-serial", f"file:{console}", "-kernel", path, "-initrd", str(environment)]
         with console.open("wb") as file:
             seconds = timed(ours, ok=(1, 3), stdout=file)
@@ -67,17 +67,17 @@ def qemu(kernel: Path, *more: str) -> float:
     return timed([*_QEMU, "-kernel", str(kernel), *more], ok=(1,))
 
 
-def on_qemu(container: Container, folder: Path) -> float:
+def on_qemu(bundle: Bundle, folder: Path) -> float:
     """Seconds that a container needs on QEMU; `folder` takes its modules."""
-    files = [folder / module.name for module in container.modules]
-    for file, module in zip(files, container.modules, strict=True):
+    files = [folder / module.name for module in bundle.modules]
+    for file, module in zip(files, bundle.modules, strict=True):
         file.write_bytes(module.data)
-    return qemu(container.image, "-initrd", ",".join(map(str, files)))
+    return qemu(bundle.runtime.image, "-initrd", ",".join(map(str, files)))
 
 
-def on_bochs(container: Container, folder: Path) -> float:
+def on_bochs(bundle: Bundle, folder: Path) -> float:
     """Seconds that a container needs on Bochs; `folder` takes its disk."""
-    boot = plan(image.load(container.image), [(0, MEMORY)], "", container.modules)
+    boot = plan(bundle.runtime.load(), [(0, MEMORY)], "", bundle.modules)
     start = time.perf_counter()
     try:
         bochs.run(boot, MEMORY >> 20, folder)
@@ -86,18 +86,14 @@ def on_bochs(container: Container, folder: Path) -> float:
     return time.perf_counter() - start
 
 
-def beside(other: Callable[[Container, Path], float], program: str, count: int, more: int) -> Pair:
+def beside(other: Callable[[Bundle, Path], float], program: str, count: int, more: int) -> Pair:
     """Seconds for one turn of a shipped program in the native container, here and elsewhere, where it takes `more` times the turns."""
     with tempfile.TemporaryDirectory() as folder:
 
-        def contained(turns: int) -> Container:
-            return prepare("native", program, [str(turns)], [], None, MEMORY)
-
-        def here(turns: int) -> float:
-            container = contained(turns)
-            return run(image.load(container.image), "", MEMORY, container.modules)
+        def contained(turns: int) -> Bundle:
+            return prepare(NATIVE, program, [str(turns)], memory=MEMORY)
 
         return compare(
-            lambda: slope(here, 1, count),
+            lambda: slope(lambda n: run_bundle(contained(n)), 1, count),
             lambda: slope(lambda n: other(contained(n), Path(folder)), 1, more * count),
         )

@@ -11,14 +11,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..container import prepare
+from ..bundle import prepare
 from ..fuzz import Attacker
 from ..guest import image, shipped
 from ..guest.elf import BadImage
+from ..runtimes import NATIVE, PARACELL, Runtime
 from .floor import Bare, function
 from .measure import (
     MEMORY,
-    PARACELL,
+    PROGRAM,
     ROUNDS,
     Limit,
     Mebibytes,
@@ -29,6 +30,7 @@ from .measure import (
     compare,
     environment_of,
     run,
+    run_bundle,
     slope,
     timed,
 )
@@ -69,8 +71,8 @@ class Table:
         """Measure everything, in the order of the manual."""
         measures = (
             ("straight-line user code", 0.9, self._straight),
-            ("null syscall, native", 3.0, lambda: self._null_syscall("native")),
-            ("XGate null syscall", 3.0, lambda: self._null_syscall("paracell")),
+            ("null syscall, native", 3.0, lambda: self._null_syscall(NATIVE)),
+            ("XGate null syscall", 3.0, lambda: self._null_syscall(PARACELL)),
             ("TLB refill, full walk", 4.0, lambda: self._refill("walk")),
             ("TLB refill, Python TLB", 2.0, lambda: self._refill("global")),
             ("#PF delivered and returned from", 6.0, self._fault),
@@ -113,21 +115,21 @@ class Table:
         # A new engine each time, as a new machine has: the first of a process is faster by a sixth, by where its memory lies.
         return compare(lambda: self._turn("straight", 1, count), lambda: Bare().loop(code, count))
 
-    def _null_syscall(self, runtime: str) -> Pair:
+    def _null_syscall(self, runtime: Runtime) -> Pair:
         return compare(
             lambda: slope(lambda n: _contained(runtime, "null", str(n)), 1, 20_000),
             self._two_traps,
         )
 
-    def _operation(self, turn: Callable[[str], float]) -> Runtimes:
+    def _operation(self, turn: Callable[[Runtime], float]) -> Runtimes:
         """Compare what one turn takes under the two runtimes."""
         traps: list[float] = []
 
         def native() -> float:
             traps.append(self._two_traps())
-            return turn("native")
+            return turn(NATIVE)
 
-        pair = compare(lambda: turn("paracell"), native)
+        pair = compare(lambda: turn(PARACELL), native)
         return Runtimes(pair.ours, pair.floor, pair.ratio, statistics.median(traps))
 
     def _refill(self, what: str) -> Pair:
@@ -145,22 +147,21 @@ class Table:
         return compare(lambda: run(kernel, "", 128 << 20), lambda: qemu(path))
 
 
-def _contained(runtime: str, program: str, *arguments: str) -> float:
+def _contained(runtime: Runtime, program: str, *arguments: str) -> float:
     """Seconds that a container with a shipped program runs."""
-    container = prepare(runtime, program, arguments, [], None, MEMORY)
-    return run(image.load(container.image), "", MEMORY, container.modules)
+    return run_bundle(prepare(runtime, program, arguments, memory=MEMORY))
 
 
-def _turn_of(operation: str, many: int, *options: str) -> Callable[[str], float]:
+def _turn_of(operation: str, many: int, *options: str) -> Callable[[Runtime], float]:
     """Give what measures one turn of an operation of `lat` by runtime."""
 
-    def turn(runtime: str) -> float:
+    def turn(runtime: Runtime) -> float:
         return slope(lambda n: _contained(runtime, "lat", *options, operation, str(n)), 1, many)
 
     return turn
 
 
-def _switch(runtime: str) -> float:
+def _switch(runtime: Runtime) -> float:
     """Half of what a round trip takes longer than its calls do in one process; instructions are counted in both."""
     return (_turn_of("pipe", 500)(runtime) - 2 * _turn_of("self", 500)(runtime)) / 2
 
@@ -175,7 +176,7 @@ def _restored() -> Pair:
 
 def _readiness(measure: Callable[[Readiness], float], allowed: float) -> Pair:
     with tempfile.TemporaryDirectory() as folder:
-        container = Readiness("paracell", "hello", Path(folder, "snapshot"))
+        container = Readiness(PARACELL, "hello", Path(folder, "snapshot"))
         seconds = statistics.median([measure(container) for _ in range(ROUNDS + 1)][1:])
     return Limit(seconds, allowed, seconds / allowed)
 
@@ -196,13 +197,13 @@ def _start() -> Pair:
     with tempfile.TemporaryDirectory() as folder:
         # Both find their bytecode ready, as after any installation.
         cached = environment_of(PYTHONPYCACHEPREFIX=folder)
-        ours = [*PARACELL, "run", "hello"]
+        ours = [*PROGRAM, "run", "hello"]
         return compare(lambda: timed(ours, environment=cached), lambda: timed(floor, environment=cached))
 
 
 def _trace() -> Pair:
     with tempfile.TemporaryDirectory() as folder:
-        plain = [*PARACELL, "run", "--runtime", "native"]
+        plain = [*PROGRAM, "run", "--runtime", NATIVE.name]
         traced = [*plain, "--trace", str(Path(folder, "t.jsonl"))]
 
         def turns(command: list[str]) -> float:
@@ -213,7 +214,7 @@ def _trace() -> Pair:
 
 def _resident() -> Pair:
     """A guest of 1 GiB that touches 32 MiB: its mebibytes over the 200 allowed."""
-    command = [*PARACELL, "run", "--memory", "1G", "touch", "32"]
+    command = [*PROGRAM, "run", "--memory", "1G", "touch", "32"]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment_of()
     )

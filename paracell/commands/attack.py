@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completion import attacks
+from ..options import cost_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..attacks import Row
+    from ..emu.cost import Costs
 
 
 @click.command("attack")
 @click.option("--json", "as_json", is_flag=True, help="Print a list of rows with name, refused, control_succeeds.")
+@cost_options
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=attacks)
-def command(names: Sequence[str], *, as_json: bool) -> int:
+def command(names: Sequence[str], *, as_json: bool, costs: Costs) -> int:
     """Attack the container kernel and the host, with each defence and without.
 
     A row is good if the attack is refused and its control, with that one defence switched off, succeeds.  Without NAME, all of
@@ -29,7 +32,7 @@ def command(names: Sequence[str], *, as_json: bool) -> int:
 
     done: list[Row] = []
     with Progress(lambda: f"{len(done)} attacks") as progress:
-        for row in _rows(names):
+        for row in _rows(names, costs):
             done.append(row)
             if not as_json:
                 progress.wipe()
@@ -47,7 +50,7 @@ def command(names: Sequence[str], *, as_json: bool) -> int:
     return 0 if all(r.refused and r.control_succeeds for r in done) else 1
 
 
-def _rows(names: Sequence[str]) -> Iterator[Row]:
+def _rows(names: Sequence[str], costs: Costs) -> Iterator[Row]:
     from ..attacks import ATTACKS, measure
 
     known = {a.name: a for a in ATTACKS}
@@ -55,7 +58,7 @@ def _rows(names: Sequence[str]) -> Iterator[Row]:
         if name not in known:
             raise click.UsageError(f"no such attack: {name}; there are {', '.join(known)}")
     for attack in [known[n] for n in names] or ATTACKS:
-        yield measure(attack)
+        yield measure(attack, costs)
 
 
 def _print(row: Row, *, first: bool) -> None:

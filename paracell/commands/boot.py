@@ -13,6 +13,8 @@ from ..options import machine_options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..emu.cost import Costs
+    from ..emu.devices import ConsolePorts
     from ..emu.features import Features
     from ..emu.machine import ClockKind
 
@@ -32,6 +34,7 @@ def command(
     modules: Sequence[str],
     memory: int,
     clock: ClockKind,
+    costs: Costs,
     append: str,
     cpu: Features,
     trace: str | None,
@@ -39,12 +42,23 @@ def command(
     snapshot: str | None,
 ) -> int:
     """Boot IMAGE, a multiboot-1 or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
-    from ..guest import image as images
     from ..guest.files import read_regular
     from ..guest.multiboot import Module
-    from ..session import Job, Outputs, exit_status, run_machine
+    from ..machine import Machine
+    from ..session import Outputs, exit_status, run_machine
 
     files = [Module(posixpath.basename(name), read_regular(name)) for name in modules]
-    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    job = Job(images.load(image), files, append, memory, cpu=cpu, clock=clock)
-    return exit_status(run_machine(job, outputs), shifted=True)
+
+    def make(console: ConsolePorts) -> Machine:
+        return Machine.boot(
+            image,
+            modules=files,
+            append=append,
+            memory=memory,
+            cpu=cpu,
+            clock=clock,
+            costs=costs,
+            console=console,
+        )
+
+    return exit_status(run_machine(make, Outputs(trace=trace, snapshot=snapshot, stats=stats)), shifted=True)

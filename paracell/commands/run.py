@@ -8,10 +8,13 @@ import click
 
 from ..completion import files, programs
 from ..options import Variable, machine_options
+from ..runtimes import DEFAULT, RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..emu.cost import Costs
+    from ..emu.devices import ConsolePorts
     from ..emu.features import Features
     from ..emu.machine import ClockKind
 
@@ -19,10 +22,10 @@ if TYPE_CHECKING:
 @click.command("run", context_settings={"allow_interspersed_args": False})
 @click.option(
     "--runtime",
-    type=click.Choice(["native", "paracell"]),
-    default="paracell",
+    type=click.Choice(list(RUNTIMES)),
+    default=DEFAULT.name,
     show_default=True,
-    help="The container kernel at ring 0, or at ring 3 on protection keys above the ParaCell host.",
+    help=f"{'; '.join(f'{r.name}: {r.says}' for r in RUNTIMES.values())}.",
 )
 @click.option("--rootfs", metavar="DIR|TAR", shell_complete=files, help="The container's files.")
 @click.option("--env", "environment", type=Variable(), multiple=True, metavar="K=V", help="Add to the environment.")
@@ -35,6 +38,7 @@ def command(
     environment: Sequence[str],
     memory: int,
     clock: ClockKind,
+    costs: Costs,
     append: str,
     cpu: Features,
     trace: str | None,
@@ -49,20 +53,26 @@ def command(
     On a terminal every key is the program's, Ctrl-C and Ctrl-Z too; Ctrl-] ends the run.
     """
     from ..console import terminals, window
-    from ..container import prepare
-    from ..guest import image
-    from ..session import Job, Outputs, exit_status, run_machine
+    from ..container import Container
+    from ..session import Outputs, exit_status, run_machine
 
-    container = prepare(runtime, program, arguments, environment, rootfs, memory)
-    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
     # The kernel's options: which streams are terminals, and how large the screen is.
     size = "rows={} columns={} ".format(*known) if (known := window()) else ""
     line = f"tty={terminals()} {size}{append}".strip()
-    job = Job(
-        *(image.load(container.image), container.modules, line, memory, container.symbols),
-        paracell=runtime == "paracell",
-        container=True,
-        cpu=cpu,
-        clock=clock,
-    )
-    return exit_status(run_machine(job, outputs), shifted=False)
+
+    def make(console: ConsolePorts) -> Container:
+        return Container(
+            *(program, *arguments),
+            runtime=runtime,
+            rootfs=rootfs,
+            environment=dict(v.split("=", 1) for v in environment),
+            memory=memory,
+            append=line,
+            cpu=cpu,
+            clock=clock,
+            costs=costs,
+            console=console,
+        )
+
+    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
+    return exit_status(run_machine(make, outputs, whole=True), shifted=False)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completion import files
-from ..mmu.address import canonical
 from ..options import Number
 from ..problem import Problem
 
 if TYPE_CHECKING:
-    from ..emu.machine import Machine
+    from ..machine import Access
 
 REFUSED = 1
 
@@ -26,7 +25,17 @@ REFUSED = 1
 @click.option("--exec", "fetch", is_flag=True, help="An instruction fetch.")
 @click.option("--pkru", type=Number(), metavar="V", help="PKRU, if not that of the snapshot.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def command(snapshot: str, address: int, user: bool, write: bool, fetch: bool, pkru: int | None, as_json: bool) -> int:
+@click.option("--python", "as_python", is_flag=True, help="Print the Python that does the same, instead.")
+def command(
+    snapshot: str,
+    address: int,
+    user: bool,
+    write: bool,
+    fetch: bool,
+    pkru: int | None,
+    as_json: bool,
+    as_python: bool,
+) -> int:
     """Explain the page walk for ADDRESS in SNAPSHOT, level by level, with the entry and the bit that decided.
 
     The exit status is 0 when the access is allowed, 1 when it is refused.
@@ -35,37 +44,36 @@ def command(snapshot: str, address: int, user: bool, write: bool, fetch: bool, p
         raise click.UsageError("--write and --exec exclude each other")
     if pkru is not None and pkru >> 32:
         raise click.BadParameter(f"{pkru:#x} does not fit into 32 bits", param_hint="--pkru")
-    from ..mmu.render import lines, record
-    from ..mmu.rights import EXEC, READ, WRITE
+    access: Access = "write" if write else "fetch" if fetch else "read"
+    if as_python:
+        click.echo(_python(snapshot, address, access, user, pkru, as_json))
+        return 0
+    from ..emu.snapshot import BadSnapshot
+    from ..machine import Machine, NoWalk
 
-    machine = _restore(snapshot)
-    if pkru is not None:
-        machine.cpu.set_pkru(pkru)
-    need = WRITE if write else EXEC if fetch else READ
-    _check_canonical(machine, address)
-    found = machine.cpu.translation.explain(address, need, user=user)
-    click.echo(json.dumps(record(found), indent=2) if as_json else "\n".join(lines(found)))
+    try:
+        with Machine.restore(snapshot) as machine:
+            found = machine.walk(address, access, user=user, pkru=pkru)
+    except BadSnapshot as error:
+        raise Problem(f"{error}: {snapshot}") from error
+    except NoWalk as error:
+        raise Problem(str(error), REFUSED) from error
+    except ValueError as error:
+        raise Problem(str(error)) from error
+    click.echo(json.dumps(found.as_dict(), indent=2) if as_json else str(found))
     return REFUSED if found.fault else 0
 
 
-def _restore(path: str) -> Machine:
-    from ..emu.machine import Machine
-    from ..emu.snapshot import BadSnapshot
-
-    with open(path, "rb") as file:  # noqa: PTH123 -- the path goes into OSError as the user wrote it
-        try:
-            return Machine.restore(file)
-        except BadSnapshot as error:
-            raise Problem(f"{error}: {path}") from error
-
-
-def _check_canonical(machine: Machine, address: int) -> None:
-    from ..mmu.walk import Mode
-
-    mode = machine.cpu.translation.paging.mode
-    if mode is Mode.NONE:
-        raise Problem("paging is off in this snapshot: linear addresses are physical", REFUSED)
-    if mode is Mode.LEVEL4 and not canonical(address):
-        raise Problem(f"not canonical, a general-protection or stack fault and no walk: {address:#x}", REFUSED)
-    if mode is not Mode.LEVEL4 and address >> 32:
-        raise Problem(f"the snapshot is not in 64-bit mode, its linear addresses have 32 bits: {address:#x}")
+def _python(snapshot: str, address: int, access: Access, user: bool, pkru: int | None, as_json: bool) -> str:
+    """Write the program that does the same."""
+    rights = f"user={user}" if pkru is None else f"user={user}, pkru={pkru:#x}"
+    walk = f"machine.walk({address:#x}, {access!r}, {rights})"
+    lines = [
+        *(["import json", ""] if as_json else []),
+        "import paracell",
+        "",
+        f"with paracell.Machine.restore({snapshot!r}) as machine:",
+        f"    walk = {walk}",
+        "    print(json.dumps(walk.as_dict(), indent=2))" if as_json else "    print(walk)",
+    ]
+    return "\n".join(lines)

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..attacks import PREFIXES, container_modules, symbols_of
-from ..container import HOST, KERNEL
+from ..attacks import HOST, KERNEL, PREFIXES, container_modules, symbols_of
 from ..emu.checkpoint import Checkpoint
 from ..emu.devices import NoConsole
 from ..emu.events import Event, Kind
-from ..emu.machine import Machine
 from ..emu.registers import RIP
-from ..gates import who_is
-from ..guest import image, shipped
-from ..guest.elf import parse
+from ..emu.sinks import Listener
+from ..machine import Machine
 from ..mmu.address import U64
-from ..mmu.entry import FRAME
 from ..mmu.rights import EXEC, READ, WRITE
+from ..runtimes import PARACELL
 from .finding import PROGRAM, Finding, Try
 from .generator import Generator, Targets
 
@@ -57,30 +54,41 @@ class Attacker:
         self.off = tuple(off)
         kernel, host = symbols_of(KERNEL), symbols_of(HOST)
         program = symbols_of(f"attacks/{PROGRAM}")
-        self.machine = machine = Machine(_MEMORY, console or NoConsole())
-        machine.load(
-            image.load(shipped.image(HOST)),
-            " ".join(f"off={d}" for d in off if d != PREFIXES),
-            container_modules(KERNEL, PROGRAM, ()),
+        booted = Machine.boot(
+            PARACELL.load(),
+            modules=container_modules(PROGRAM, ()),
+            append=" ".join(f"off={d}" for d in off if d != PREFIXES),
+            memory=_MEMORY,
+            runtime=PARACELL,
+            console=console or NoConsole(),
         )
+        self.machine = machine = booted.inner
         if PREFIXES in off:
             machine.traps.plant_flaw()
-        machine.symbols.add(KERNEL, lambda: parse(shipped.image(KERNEL).read_bytes(), KERNEL).symbols())
         self._text = range(kernel["kernel_text"], kernel["kernel_rodata"])
         self.code = program["fuzz_code"]
         self._wait_for(self.code)
-        walk = machine.cpu.translation.explain
-        self._code_at = walk(self.code, READ).steps[-1].entry & FRAME
+        self._code_at = self._physical(self.code)
         secrets = [(kernel["gk_secret"], "the container kernel's secret"), (host["host_secret"], "the host's secret")]
-        self._secrets = {(walk(a, READ, user=False).steps[-1].entry & FRAME) >> 12: name for a, name in secrets}
+        self._secrets = {self._physical(a) >> 12: name for a, name in secrets}
         gate = [a for n, a in kernel.items() if n.startswith("xgate_")]
         points = (*gate, *gate, kernel["gk_event_entry"], kernel["plat_enter_user"], kernel["trap"], kernel["memset"],
                   kernel["gk_secret"], host["host_secret"])  # fmt: skip
         self.generator = Generator(Targets(self.code, program["fuzz_data"], points, self._text))
-        self.checkpoint = Checkpoint(machine)
+        self.checkpoint = Checkpoint(machine, exact=False)
         self._found: tuple[str, int] | None = None
         self._tell: Callable[[str], None] | None = None
-        machine.cpu.emit = self._listen
+        self._oracle = Listener(self._listen)
+        machine.add_sink(self._oracle)
+
+    def _physical(self, address: int) -> int:
+        found = self.machine.cpu.translation.physical(address)
+        assert found is not None
+        return found
+
+    def deaf(self) -> None:
+        """Listen to no event any more."""
+        self.machine.remove_sink(self._oracle)
 
     def _wait_for(self, rip: int) -> None:
         machine = self.machine
@@ -98,7 +106,7 @@ class Attacker:
             where = self.machine.symbols.name(event.rip) or ""
             data = " ".join(f"{d:#x}" for d in event.data)
             self._tell(
-                f"{event.at:>9} {who_is(cpu).name.lower():<7}{event.kind.name.lower():<10} {event.rip:#x} {where}  {data}"
+                f"{event.at:>9} {event.who.name.lower():<7}{event.kind.name.lower():<10} {event.rip:#x} {where}  {data}"
             )
         if event.kind is Kind.EXCEPTION and not cpu.cpl and self._found is None:
             self._found = "the host took an exception", event.rip

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from ..container import HOST, KERNEL
+from ..attacks import HOST, KERNEL
 from ..guest import shipped
 from ..mmu.address import PAGE, U64
 

@@ -13,6 +13,7 @@ from paracell.bench.rows import Table, _contained
 from paracell.commands import bench
 from paracell.emu.registers import RCX, RDI, RSI
 from paracell.guest import image, shipped
+from paracell.runtimes import RUNTIMES, Runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,8 +71,8 @@ def test_the_summary_of_access_is_found(tmp_path: Path) -> None:
         cases(console)
 
 
-@pytest.mark.parametrize("runtime", ["native", "paracell"])
-def test_a_container_gets_ready(runtime: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES.values(), ids=RUNTIMES)
+def test_a_container_gets_ready(runtime: Runtime, tmp_path: Path) -> None:
     container = Readiness(runtime, "hello", tmp_path / "snapshot")
     assert container.from_nothing() > 0
     assert container.from_snapshot() > 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from paracell import runtimes
 from paracell.guest.shipped import IMAGES
 
 from .images import CODE, static_program
@@ -21,8 +22,8 @@ BUSYBOX = shutil.which("busybox")
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 needs_busybox = pytest.mark.skipif(BUSYBOX is None, reason="no static busybox on this computer")
 RUNTIMES = [
-    pytest.param(name, marks=pytest.mark.skipif(not (IMAGES / image).exists(), reason=f"{image} is not built"))
-    for name, image in (("native", "native.elf"), ("paracell", "paracell-host.elf"))
+    pytest.param(name, marks=pytest.mark.skipif(not (IMAGES / row.boots).exists(), reason=f"{row.boots} is not built"))
+    for name, row in runtimes.RUNTIMES.items()
 ]
 COMMAND = [sys.executable, "-m", "paracell"]
 
@@ -217,3 +218,56 @@ def test_an_idle_stdin_does_not_hold_a_program_that_ignores_it() -> None:
     )
     assert process.wait(60) == 0
     process.communicate()
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "--runtime", "native", "null", "1"], ["boot", IMAGES / "bench.elf"], ["attack", "raw"]]
+)
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--cost", "wrpkr=1"], "no such cost: wrpkr; there are wrpkru, syscall"),
+        (["--cost", "wrpkru"], "wrpkru"),
+        (["--cost", "wrpkru=-1"], "-1"),
+        (["--cost", "wrpkru=dear"], "dear"),
+        (["--costs", "{}/none.toml"], "No such file or directory: {}/none.toml"),
+        (["--costs", "{}/bad.toml"], "bad.toml"),
+        (["--costs", "{}/unknown.toml"], "unknown.toml: no such cost: wrpkr"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else None,
+)
+def test_bad_costs(tmp_path: Path, command: list[str | Path], options: list[str], complaint: str) -> None:
+    (tmp_path / "bad.toml").write_text("wrpkru = ")
+    (tmp_path / "unknown.toml").write_text("wrpkr = 1\n")
+    done = run(command[0], *(option.format(tmp_path) for option in options), *command[1:])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.count(b"\n") == 1
+    assert complaint.format(tmp_path).encode() in done.stderr
+
+
+def test_costs_are_charged(tmp_path: Path) -> None:
+    file = tmp_path / "costs.toml"
+    file.write_text("syscall = 1082\nsysret = 75\n")
+
+    def cycles(*options: str | Path) -> int:
+        trace = tmp_path / "t.jsonl"
+        assert run("run", "--runtime", "native", *options, "--trace", trace, "null", "10").returncode == 0
+        return sum(e["cost"] for e in map(json.loads, trace.read_text().splitlines()) if e["kind"] == "syscall")
+
+    plain = cycles()
+    calls = plain // 82
+    assert cycles("--cost", "syscall=1082") == cycles("--costs", file) == plain + 1000 * calls
+    assert cycles("--costs", file, "--cost", "syscall=82") == plain
+
+
+@pytest.mark.parametrize("options", [[], ["--user", "--write", "--pkru", "3"], ["--exec", "--json"]], ids=" ".join)
+def test_the_python_of_a_walk_does_the_same(tmp_path: Path, options: list[str]) -> None:
+    saved = tmp_path / "it's.snap"
+    assert run("run", "--runtime", "native", "--snapshot", saved, "hello").returncode == 0
+    for address in ("0x1000000", "0x400000"):
+        walked = run("walk", saved, address, *options)
+        printed = run("walk", saved, address, *options, "--python")
+        assert printed.returncode == 0
+        again = subprocess.run([sys.executable, "-c", printed.stdout], env=ENVIRONMENT, check=True, capture_output=True)
+        assert again.stdout == walked.stdout
+        assert walked.stdout

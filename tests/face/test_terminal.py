@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell.runtimes import RUNTIMES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,7 +71,7 @@ class Terminal:
                 return os.waitstatus_to_exitcode(status)
 
 
-@pytest.fixture(params=["native", "paracell"])
+@pytest.fixture(params=list(RUNTIMES))
 def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     shell = Terminal(request.param)
     shell.expect("~ # ")

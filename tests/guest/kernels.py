@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import frozen
 
+from paracell import runtimes
 from paracell.emu.cost import DEFAULT, Costs
-from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module
 from paracell.guest.rootfs import init_block
+from paracell.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from paracell.emu.devices import ConsolePorts
+    from paracell.emu.machine import Machine as Inner
+    from paracell.guest.multiboot import Module
+    from paracell.runtimes import Runtime
 
 QEMU = shutil.which("qemu-system-x86_64")
 needs_qemu = pytest.mark.skipif(QEMU is None, reason="qemu-system-x86_64 is not installed")
@@ -30,11 +34,11 @@ STATUS_BITS = 127  # QEMU's exit device shifts the status left by one, and a pro
 
 _QEMU_MARKS = [needs_qemu, pytest.mark.qemu]
 MACHINES = [
-    pytest.param("qemu", marks=_QEMU_MARKS),
-    "emulator",
-    pytest.param("qemu-paracell", marks=_QEMU_MARKS),
-    "emulator-paracell",
+    made
+    for name in runtimes.RUNTIMES
+    for made in (pytest.param(f"qemu-{name}", marks=_QEMU_MARKS), pytest.param(f"emulator-{name}"))
 ]
+OURS = [f"emulator-{name}" for name in runtimes.RUNTIMES]
 MEMORY = 256 << 20
 
 
@@ -88,15 +92,6 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def _bundle(machine: str, rootfs: bytes, argv: Sequence[str], env: Sequence[str] = ()) -> tuple[str, Sequence[Module]]:
-    """The image to boot, and what the boot loader puts beside it."""
-    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block(argv, env))]
-    if machine.endswith("paracell"):
-        kernel = shipped.image("paracell-kernel.elf").read_bytes()
-        image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
-    return image, modules
-
-
 def boot(
     machine: str,
     rootfs: bytes,
@@ -104,15 +99,17 @@ def boot(
     *,
     env: Sequence[str] = (),
     options: str = "",
-    console: Typed,
+    console: ConsolePorts,
     memory: int = MEMORY,
     costs: Costs = DEFAULT,
-) -> Machine:
-    """Our own machine with a container in it, before its first instruction; `machine` is ``emulator`` or ``emulator-paracell``."""
-    image, modules = _bundle(machine, rootfs, argv, env)
-    ours = Machine(memory, console, costs=costs)
-    ours.load(load(shipped.image(image)), options, modules)
-    return ours
+) -> Inner:
+    """Our own machine with a container in it, before its first instruction; `machine` is the runtime, or ``emulator-`` and it."""
+    runtime = runtimes.named(machine.removeprefix("emulator-"))
+    modules = runtime.modules(rootfs, init_block(argv, env))
+    booted = Machine.boot(
+        runtime.image, modules=modules, append=options, memory=memory, runtime=runtime, costs=costs, console=console
+    )
+    return booted.inner
 
 
 def run(
@@ -129,9 +126,11 @@ def run(
 
     `folder` takes the files that QEMU needs; `typed` is for our own machine only, since QEMU knows no end of input.
     """
-    if machine.startswith("qemu"):
+    engine, _, name = machine.partition("-")
+    if engine == "qemu":
         assert not typed
-        return _run_on_qemu(folder, *_bundle(machine, rootfs, argv, env), options)
+        runtime = runtimes.named(name)
+        return _run_on_qemu(folder, runtime, runtime.modules(rootfs, init_block(argv, env)), options)
     console = Typed(typed)
     ours = boot(machine, rootfs, argv, env=env, options=options, console=console)
     stop = ours.run()
@@ -139,13 +138,13 @@ def run(
     return Outcome(stop.value & STATUS_BITS, *map(bytes, console.sent))
 
 
-def _run_on_qemu(folder: Path, image: str, modules: Sequence[Module], options: str) -> Outcome:
+def _run_on_qemu(folder: Path, runtime: Runtime, modules: Sequence[Module], options: str) -> Outcome:
     assert QEMU is not None
     for module in modules:
         (folder / module.name).write_bytes(module.data)
     out, err = folder / "out", folder / "err"
     command = [QEMU, "-accel", "tcg", "-cpu", "max", "-m", str(MEMORY >> 20), "-display", "none", "-no-reboot"]
-    command += ["-kernel", str(shipped.image(image)), "-append", f"{options} input=0".strip()]
+    command += ["-kernel", str(runtime.image), "-append", f"{options} input=0".strip()]
     command += ["-initrd", ",".join(str(folder / module.name) for module in modules)]
     command += ["-serial", f"file:{out}", "-serial", f"file:{err}", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     status = subprocess.run(command, check=False, timeout=300, stdin=subprocess.DEVNULL).returncode

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paracell import runtimes
 from paracell.emu.cost import DEFAULT
 from paracell.guest import shipped
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from paracell.emu.machine import Machine
 
 BUSYBOX: Final = Path(shutil.which("busybox") or "/bin/busybox")
-RUNTIMES: Final = ("emulator", "emulator-paracell")
+RUNTIMES: Final = tuple(runtimes.RUNTIMES)
 OPERATIONS: Final = (
     "null", "fork", "exec", "thread", "pipe", "self", "switch", "fault", "refault", "mmap", "install", "signal", "prot",
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .kernels import run, tar_of
+from .kernels import OURS, run, tar_of
 
 BUSYBOX = shutil.which("busybox")
 pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="busybox-static is not installed")
@@ -47,7 +47,7 @@ def _sections(out: bytes) -> dict[str, str]:
     return dict(re.findall(r"^@@@ (\S+)\n(.*?@@@ status \d+)$", text, re.DOTALL | re.MULTILINE))
 
 
-@pytest.mark.parametrize("machine", ["emulator", "emulator-paracell"])
+@pytest.mark.parametrize("machine", OURS)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_applets_do_what_they_do_on_linux(part: int, machine: str, tmp_path: Path) -> None:
     assert BUSYBOX is not None

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell import runtimes
 from paracell.bench import bochs
 from paracell.bench.bochs import BochsError
 from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module, plan
+from paracell.guest.multiboot import plan
 from paracell.guest.rootfs import init_block
+from paracell.runtimes import NATIVE
 
-from .kernels import run, tar_of
+from .kernels import OURS, run, tar_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,21 +25,18 @@ needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is
 
 
 @needs_bochs
-@pytest.mark.parametrize("machine", ["emulator", "emulator-paracell"])
+@pytest.mark.parametrize("machine", OURS)
 @pytest.mark.parametrize("name", ["programs/hello", "linux/syscalls"])
 def test_bochs_prints_what_we_print(machine: str, name: str, tmp_path: Path) -> None:
     rootfs = tar_of({"bin/it": shipped.image(name).read_bytes()})
-    image, modules = "native.elf", [Module("rootfs", rootfs), Module("init", init_block(["/bin/it"], []))]
-    if machine == "emulator-paracell":
-        kernel = shipped.image("paracell-kernel.elf").read_bytes()
-        image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
-    boot = plan(load(shipped.image(image)), [(0, MEMORY)], "", modules)
+    runtime = runtimes.named(machine.removeprefix("emulator-"))
+    boot = plan(runtime.load(), [(0, MEMORY)], "", runtime.modules(rootfs, init_block(["/bin/it"], [])))
     ours = run(machine, tmp_path, rootfs, ["/bin/it"])
     assert bochs.run(boot, MEMORY >> 20, tmp_path).encode() == ours.out
 
 
 def test_a_64_bit_image_is_refused() -> None:
-    boot = plan(load(shipped.image("native.elf")), [(0, MEMORY)])
+    boot = plan(NATIVE.load(), [(0, MEMORY)])
     with pytest.raises(ValueError, match="64-bit mode"):
         bochs.rom(type(boot)(boot.pieces, boot.entry, boot.eax, boot.ebx, boot.esp, 0x1000, boot.end))
 
@@ -46,4 +44,4 @@ def test_a_64_bit_image_is_refused() -> None:
 def test_without_bochs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BochsError, match="not installed"):
-        bochs.run(plan(load(shipped.image("native.elf")), [(0, MEMORY)]), 64, tmp_path)
+        bochs.run(plan(NATIVE.load(), [(0, MEMORY)]), 64, tmp_path)

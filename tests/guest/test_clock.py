@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from paracell.container import prepare
+from paracell.container import Container
 from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
-from paracell.guest.image import load
+from paracell.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from paracell.emu.events import Event
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MEMORY = 64 << 20
 PROGRAMS = [("pipe", "40"), ("fork", "6"), ("thread", "20"), ("-e", "signal", "60")]
-runtimes = pytest.mark.parametrize("runtime", ["native", "paracell"])
+runtimes = pytest.mark.parametrize("runtime", RUNTIMES)
 clocks = pytest.mark.parametrize("clock", ["blocks", "exact"])
 programs = pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
 
@@ -38,10 +38,7 @@ class End(NamedTuple):
 
 
 def _machine(runtime: str, program: tuple[str, ...], clock: ClockKind) -> Machine:
-    container = prepare(runtime, "lat", program, [], None, MEMORY)
-    machine = Machine(MEMORY, clock=clock)
-    machine.load(load(container.image), "", container.modules)
-    return machine
+    return Container("lat", *program, runtime=runtime, memory=MEMORY, clock=clock).inner
 
 
 def _finish(machine: Machine) -> End:

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.attacks import KERNEL_SECRET, symbols_of
-from paracell.container import KERNEL
+from paracell.attacks import KERNEL, KERNEL_SECRET, symbols_of
 from paracell.emu.exceptions import deliver
 from paracell.emu.faults import DB
 from paracell.emu.registers import RAX, RIP
 from paracell.emu.stop import Reason
 from paracell.fuzz import Attacker, Try
-from paracell.mmu.entry import FRAME
-from paracell.mmu.rights import READ
 
 from .kernels import Typed
 
@@ -50,11 +47,13 @@ class Sweep:
         self.console = Patient()
         self.attacker = Attacker(off, self.console)
         self.machine = self.attacker.machine
-        self.machine.cpu.emit = None
+        self.attacker.deaf()
         known = symbols_of(KERNEL)
         targets = self.attacker.generator.targets
         self.gate = range(known["xgate_entry"], known["xgate_refused"])
-        self.secret = self.machine.cpu.translation.explain(known["gk_secret"], READ, user=False).steps[-1].entry & FRAME
+        secret = self.machine.cpu.translation.physical(known["gk_secret"])
+        assert secret is not None
+        self.secret = secret
         # movabs $xgate_entry, %r11; lea back(%rip), %rcx; mov $39, %eax; jmp *%r11; syscall; back: jmp back
         code = b"\x49\xbb" + struct.pack("<Q", known["xgate_entry"]) + b"\x48\x8d\x0d\x0a\0\0\0"
         code += b"\xb8" + struct.pack("<I", GETPID) + b"\x41\xff\xe3\x0f\x05"

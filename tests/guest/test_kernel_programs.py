@@ -4,12 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module
 from paracell.guest.rootfs import init_block
+from paracell.machine import Machine
+from paracell.runtimes import PARACELL
 
 from .kernels import MACHINES, MEMORY, STATUS_BITS, Typed, run, run_shipped, tar_of
 
@@ -98,20 +97,17 @@ def test_malformed_rootfs(machine: str, tmp_path: Path, spoil: Callable[[bytes],
 
 def test_input_and_its_end(tmp_path: Path) -> None:
     data = bytes(range(256)) * 40  # 3 among them: no terminal, so no Ctrl-C
-    ran = run_shipped("emulator", tmp_path, "echoin", typed=data)
+    ran = run_shipped("emulator-native", tmp_path, "echoin", typed=data)
     assert (ran.status, ran.out, ran.err) == (0, data, b"10240 bytes\n")
 
 
 def test_of_two_containers_the_first_has_the_input() -> None:
     program = shipped.image("programs/echoin").read_bytes()
-    kernel = shipped.image("paracell-kernel.elf").read_bytes()
-    files, start = tar_of({"bin/echoin": program}), init_block(["/bin/echoin"], [])
     data = bytes(range(256)) * 80  # more than a kernel takes in at once
     console = Typed(data)
-    machine = Machine(MEMORY, console)
-    modules = [Module("kernel", kernel), Module("rootfs", files), Module("init", start)]
-    machine.load(load(shipped.image("paracell-host.elf")), "", modules * 2)
-    assert machine.run().reason is Reason.EXIT
+    modules = PARACELL.modules(tar_of({"bin/echoin": program}), init_block(["/bin/echoin"], []))
+    with Machine.boot(PARACELL.image, modules=modules * 2, memory=MEMORY, runtime=PARACELL, console=console) as machine:
+        assert machine.inner.run().reason is Reason.EXIT
     assert bytes(console.sent[0]) == data
     assert sorted(bytes(console.sent[1]).splitlines()) == [b"0 bytes", b"20480 bytes"]
 
@@ -126,24 +122,24 @@ def test_of_two_containers_the_first_has_the_input() -> None:
     ],
 )
 def test_terminal_line(tmp_path: Path, typed: bytes, out: bytes) -> None:
-    ran = run_shipped("emulator", tmp_path, "echoin", options="tty=7", typed=typed)
+    ran = run_shipped("emulator-native", tmp_path, "echoin", options="tty=7", typed=typed)
     assert (ran.status, ran.out) == (0, out)
 
 
 @pytest.mark.parametrize(("tty", "err"), [(5, b"ab\r\n3 bytes\r\n"), (1, b"3 bytes\n")])
 def test_the_echo_is_no_output(tmp_path: Path, tty: int, err: bytes) -> None:
-    ran = run_shipped("emulator", tmp_path, "echoin", options=f"tty={tty}", typed=b"ab\n\x04")
+    ran = run_shipped("emulator-native", tmp_path, "echoin", options=f"tty={tty}", typed=b"ab\n\x04")
     assert (ran.out, ran.err) == (b"ab\n", err)
 
 
 @pytest.mark.parametrize(("key", "status", "shown"), [(b"\x03", 130, b"x^C"), (b"\x1c", 131, b"x^\\")])
 def test_keys_that_kill(tmp_path: Path, key: bytes, status: int, shown: bytes) -> None:
-    ran = run_shipped("emulator", tmp_path, "echoin", options="tty=7", typed=b"x" + key)
+    ran = run_shipped("emulator-native", tmp_path, "echoin", options="tty=7", typed=b"x" + key)
     assert (ran.status, ran.out) == (status & STATUS_BITS, shown)
 
 
 def test_ctrl_c_ends_a_loop(tmp_path: Path) -> None:
-    ran = run_shipped("emulator", tmp_path, "spin", options="tty=7", typed=b"\x03")
+    ran = run_shipped("emulator-native", tmp_path, "spin", options="tty=7", typed=b"\x03")
     assert (ran.status, ran.out) == (130 & STATUS_BITS, b"^C")
 
 

@@ -12,7 +12,7 @@ import pytest
 from paracell.emu.engine import Engine
 from paracell.guest import shipped
 
-from .kernels import MACHINES, STATUS_BITS, run_shipped
+from .kernels import MACHINES, OURS, STATUS_BITS, run_shipped
 
 MANUAL = Path(__file__).parents[2] / "docs" / "lat.md"
 OPERATIONS = {
@@ -30,7 +30,7 @@ OPERATIONS = {
     "signal": "signal handled",
     "prot": "protection fault handled",
 }
-ours = pytest.mark.parametrize("machine", ["emulator", "emulator-paracell"])
+ours = pytest.mark.parametrize("machine", OURS)
 
 
 def _said(out: bytes, operation: str, times: int) -> int:
@@ -68,7 +68,7 @@ def test_all_of_them(machine: str, tmp_path: Path) -> None:
     assert all(int(line.split()[1]) > 0 for line in lines[1:])
 
 
-@pytest.mark.parametrize(("machine", "cycles"), [("emulator", 82 + 75), ("emulator-paracell", 2 * 28)])
+@pytest.mark.parametrize(("machine", "cycles"), [("emulator-native", 82 + 75), ("emulator-paracell", 2 * 28)])
 @pytest.mark.parametrize("before", ["null", "install"])
 def test_events_only(machine: str, tmp_path: Path, before: str, cycles: int) -> None:
     ran = run_shipped(machine, tmp_path, "lat", "-e", before, "1000")

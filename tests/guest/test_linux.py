@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.emu.events import Kind
-from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module
-from paracell.guest.rootfs import init_block
+from paracell.runtimes import NATIVE
 
-from .kernels import MACHINES, MEMORY, Typed, run, tar_of
+from .kernels import MACHINES, Typed, boot, run, tar_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,10 +60,8 @@ def test_each_call_that_is_offered_is_asked_for() -> None:
     asked = Asked()
     for area in [*AREAS, *TYPED]:
         program = shipped.image(f"linux/{area}").read_bytes()
-        modules = [Module("rootfs", tar_of({f"bin/{area}": program})), Module("init", init_block([f"/bin/{area}"], []))]
-        machine = Machine(MEMORY, Typed(b""))
+        machine = boot(NATIVE.name, tar_of({f"bin/{area}": program}), [f"/bin/{area}"], console=Typed(b""))
         machine.add_sink(asked)
-        machine.load(load(shipped.image("native.elf")), "", modules)
         assert machine.run().reason is Reason.EXIT
         machine.close()
     table = (shipped.IMAGES.parent / "kernel" / "syscall" / "syscalls.def").read_text()

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module
-from paracell.guest.rootfs import init_block
+from paracell.runtimes import RUNTIMES
 
-from .kernels import MEMORY, tar_of
+from .kernels import boot, tar_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,17 +81,12 @@ class Typist:
         return comes
 
 
-def in_container(machine: str, arguments: Sequence[str]) -> tuple[str, int]:
+def in_container(runtime: str, arguments: Sequence[str]) -> tuple[str, int]:
     program = shipped.image("linux/terminal").read_bytes()
-    image, modules = "native.elf", [Module("rootfs", tar_of({"bin/terminal": program}))]
-    modules.append(Module("init", init_block(["/bin/terminal", *arguments], [])))
-    if machine == "paracell":
-        kernel = shipped.image("paracell-kernel.elf").read_bytes()
-        image, modules = "paracell-host.elf", [Module("kernel", kernel), *modules]
     console = Typist()
-    ours = Machine(MEMORY, console)
-    ours.load(load(shipped.image(image)), "tty=3", modules)
-    stop = ours.run()
+    stop = boot(
+        runtime, tar_of({"bin/terminal": program}), ["/bin/terminal", *arguments], options="tty=3", console=console
+    ).run()
     assert stop.reason is Reason.EXIT, "\n".join(stop.report)
     return console.screen.decode(), stop.value & 127
 
@@ -128,9 +120,9 @@ def on_linux(arguments: Sequence[str]) -> tuple[str, int]:
     return screen.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.parametrize("machine", ["native", "paracell"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("part", [*((p,) for p in PARTS), OWNER], ids=[*PARTS, OWNER[0]])
-def test_as_on_linux(part: Sequence[str], machine: str) -> None:
-    real, ours = on_linux(part), in_container(machine, part)
+def test_as_on_linux(part: Sequence[str], runtime: str) -> None:
+    real, ours = on_linux(part), in_container(runtime, part)
     assert ours[0].split("\r\n") == real[0].split("\r\n")
     assert ours[1] == real[1] == 42

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from .kernels import Outcome, run, tar_of
+from .kernels import OURS, Outcome, run, tar_of
 
 BUSYBOX = shutil.which("busybox")
 pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="busybox-static is not installed")
-on_both = pytest.mark.parametrize("machine", ["emulator", "emulator-paracell"])
+on_both = pytest.mark.parametrize("machine", OURS)
 
 
 def shell(machine: str, folder: Path, script: str) -> Outcome:

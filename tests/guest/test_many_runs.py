@@ -15,11 +15,9 @@ import pytest
 from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module
-from paracell.guest.rootfs import init_block
+from paracell.runtimes import RUNTIMES
 
-from .kernels import Typed, tar_of
+from .kernels import Typed, boot, tar_of
 
 if TYPE_CHECKING:
     from paracell.emu.events import Event
@@ -52,13 +50,7 @@ def _resident() -> int:
 def _snapshot(runtime: str) -> bytes:
     """A container, shortly after its start, with a program that makes and loses processes."""
     program = (shipped.IMAGES / "linux" / "processes").read_bytes()
-    modules = [Module("rootfs", tar_of({"bin/processes": program})), Module("init", init_block(["/bin/processes"], []))]
-    image = "native.elf"
-    if runtime == "paracell":
-        image = "paracell-host.elf"
-        modules.insert(0, Module("kernel", shipped.image("paracell-kernel.elf").read_bytes()))
-    machine = Machine(64 << 20, Typed(b""))
-    machine.load(load(shipped.image(image)), "", modules)
+    machine = boot(runtime, tar_of({"bin/processes": program}), ["/bin/processes"], console=Typed(b""), memory=64 << 20)
     assert machine.run(2_000_000).reason is Reason.LIMIT
     file = io.BytesIO()
     machine.save(file)
@@ -90,7 +82,7 @@ def _again_and_again(runtime: str, times: int) -> int:
     return _resident() - resident
 
 
-@pytest.mark.parametrize("runtime", ["native", "paracell"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("times", [25, pytest.param(1000, marks=pytest.mark.sweep)])
 def test_each_run_is_the_first_again(times: int, runtime: str) -> None:
     """In a process of its own: what other tests have left in this one's memory moves its size by megabytes."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from .kernels import run, tar_of
+from .kernels import OURS, run, tar_of
 
 REAL = Path(__file__).parent / "real"
 BUSYBOX = shutil.which("busybox")
-EMULATORS = ["emulator", "emulator-paracell"]
+EMULATORS = OURS
 SKIPPED = 77  # build.py: no apt here, or no archive that it reaches
 ENOUGH = 900  # seconds for the sources of two programs to be fetched and built
 

@@ -15,11 +15,9 @@ from paracell.emu.machine import Machine
 from paracell.emu.snapshot import BadSnapshot
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module
-from paracell.guest.rootfs import init_block
+from paracell.runtimes import RUNTIMES
 
-from .kernels import Typed, tar_of
+from .kernels import Typed, boot, tar_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +30,13 @@ _CHILD = """
 import sys
 from paracell.emu.events import Kind
 from paracell.emu.machine import Machine
+from paracell.runtimes import RUNTIMES
 from tests.guest.kernels import Typed
 from tests.guest.test_snapshot import Listener
 console = Typed(b"")
 with open(sys.argv[1], "rb") as file:
     machine = Machine.restore(file, console)
+RUNTIMES[sys.argv[2]].attach(machine)
 listener = Listener()
 machine.add_sink(listener)
 stop = machine.run()
@@ -64,20 +64,11 @@ class Listener:
 
 
 def _machine(runtime: str, console: Typed) -> Machine:
-    modules = [
-        Module("rootfs", tar_of({"bin/syscalls": shipped.image("linux/syscalls").read_bytes()})),
-        Module("init", init_block(["/bin/syscalls"], [])),
-    ]
-    image = "native.elf"
-    if runtime == "paracell":
-        image = "paracell-host.elf"
-        modules.insert(0, Module("kernel", shipped.image("paracell-kernel.elf").read_bytes()))
-    machine = Machine(64 << 20, console)
-    machine.load(load(shipped.image(image)), "", modules)
-    return machine
+    rootfs = tar_of({"bin/syscalls": shipped.image("linux/syscalls").read_bytes()})
+    return boot(runtime, rootfs, ["/bin/syscalls"], console=console, memory=64 << 20)
 
 
-@pytest.mark.parametrize("runtime", ["native", "paracell"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("enough", [40, 700, 1500])
 def test_another_process_goes_on(runtime: str, enough: int, tmp_path: Path) -> None:
     console = Typed(b"")
@@ -92,7 +83,9 @@ def test_another_process_goes_on(runtime: str, enough: int, tmp_path: Path) -> N
     stop = machine.run()
     machine.close()
     assert stop.reason is Reason.EXIT
-    child = subprocess.run([sys.executable, "-c", _CHILD, str(file)], check=True, capture_output=True, text=True)
+    child = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(file), runtime], check=True, capture_output=True, text=True
+    )
     reason, value, said, seen = json.loads(child.stdout)
     assert (reason, value) == (stop.reason, stop.value)
     assert said == console.sent[0][printed:].decode()

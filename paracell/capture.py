@@ -1,0 +1,40 @@
+"""A console that keeps what the guest writes, and gives it input that was prepared."""
+
+from __future__ import annotations
+
+from .emu.devices import NoConsole
+
+
+class Capture(NoConsole):
+    """The serial lines of a machine that a program drives: COM1 is stdout and stdin, COM2 stderr.
+
+    Attributes:
+        sent: what the guest has written to stdout and to stderr, as bytes.
+
+    """
+
+    def __init__(self, stdin: bytes | str = b"") -> None:
+        super().__init__()
+        self._input = stdin.encode() if isinstance(stdin, str) else stdin
+        self.ended = not self._input
+
+    def read(self, count: int) -> bytes:
+        """Give the guest up to `count` bytes of its input."""
+        data, self._input = self._input[:count], self._input[count:]
+        self.ended = not self._input
+        return data
+
+    def text(self, stream: int) -> str:
+        """Give what has been written to stdout (0) or stderr (1); bytes that are no UTF-8 come as surrogates."""
+        return self.sent[stream].decode("utf-8", "surrogateescape")
+
+    def save(self) -> tuple[bytes, int, int]:
+        """Give the state: the input that is left, and how much has been written to each stream."""
+        return self._input, len(self.sent[0]), len(self.sent[1])
+
+    def load(self, state: tuple[bytes, int, int]) -> None:
+        """Take a state that `save` gave; what has been written since is gone."""
+        self._input, *sizes = state
+        self.ended = not self._input
+        for stream, size in zip(self.sent, sizes, strict=True):
+            del stream[size:]

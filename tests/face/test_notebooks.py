@@ -1,0 +1,50 @@
+"""The notebooks of the manual: each runs, shows what the manual shows, and uses nothing but `import paracell`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nbclient import NotebookClient
+from nbformat import reads
+
+_NUMBERS = re.compile(r"0x[0-9a-f]{5,}|\b[\d,]{4,}\b")
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs").glob("*.ipynb"))
+
+
+def notebook(path: Path) -> Any:
+    return reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
+
+
+def shown(notebook: Any) -> list[str]:
+    """What each code cell shows, as text; addresses and times change with the kernel, and are not compared."""
+    out = []
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            texts = [o.get("text") or "".join(o.get("data", {}).get("text/plain", "")) for o in cell.outputs]
+            out.append(_NUMBERS.sub("#", "".join(texts)))
+    return out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_shows_what_the_manual_shows(path: Path) -> None:
+    stored = notebook(path)
+    fresh = notebook(path)
+    NotebookClient(fresh, timeout=300, kernel_name="python3").execute()
+    assert shown(fresh) == shown(stored)
+    assert any(shown(stored))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_needs_no_other_name(path: Path) -> None:
+    cells = [cell.source for cell in notebook(path).cells if cell.cell_type == "code"]
+    imports = re.findall(r"^(?:import|from) .*", "\n".join(cells), re.MULTILINE)
+    assert imports
+    assert all(re.fullmatch(r"import paracell|from paracell import [\w, ]+", line) for line in imports)
+
+
+def test_there_are_two() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["page-fault", "price-of-wrpkru"]
