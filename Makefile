@@ -12,7 +12,7 @@ TESTS  ?= tests
 PYTEST_FLAGS ?= -n 2
 QUICK  := $(addprefix tests/,emu mmu mmu_model pku loader)
 
-.PHONY: demo test quick images lint docs wheel clean
+.PHONY: demo test quick images lint docs notebooks wheel clean
 .DELETE_ON_ERROR:
 
 demo: images
@@ -34,6 +34,9 @@ lint: $(VENV)/.lint
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+notebooks: images $(VENV)/.test
+	$(BIN)/python docs/execute.py
 
 wheel: $(VENV)/.base
 	$(BIN)/python -m hatchling build -t wheel
