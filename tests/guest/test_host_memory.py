@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from attrs import frozen
 
-from paracell.attacks import symbols_of
-from paracell.emu.machine import Machine
 from paracell.emu.stop import Reason
-from paracell.guest import shipped
-from paracell.guest.image import load
-from paracell.guest.multiboot import Module
 from paracell.guest.rootfs import init_block
+from paracell.machine import Machine
+from paracell.runtimes import PARACELL
 
 from .kernels import Typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HOST: Final = "paracell-host.elf"
 MEMORY: Final = 32 << 20
 PAGE: Final = 4096
 BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/layout.h
@@ -40,18 +36,17 @@ class Ran:
 
 def run(cases: Sequence[str], options: str = "") -> Ran:
     """Run one container after the other, two at a time, each with a case of guest/attacks/host/memory.c."""
-    modules = []
-    for case in cases:
-        kernel = Module("kernel", shipped.image("hostile.elf").read_bytes())
-        modules += [kernel, Module("rootfs", bytes(PAGE)), Module("init", init_block([case], []))]
+    modules = [
+        module
+        for case in cases
+        for module in PARACELL.modules(bytes(PAGE), init_block([case], []), kernel="hostile.elf")
+    ]
     console = Typed(b"")
-    machine = Machine(MEMORY, console)
-    machine.load(load(shipped.image(HOST)), options, modules)
-    stop = machine.run()
-    assert stop.reason is Reason.EXIT, "\n".join(stop.report)
-    at = symbols_of(HOST)["host_memory"] - BASE
-    pages = struct.unpack("<QQQ", machine.memory.read(at, 24))
-    machine.close()
+    with Machine.boot(PARACELL.image, modules=modules, append=options, memory=MEMORY, console=console) as machine:
+        end = machine.run()
+        assert end.reason is Reason.EXIT, str(end)
+        at = machine.symbols["host_memory"] - BASE
+        pages = struct.unpack("<QQQ", machine.memory[at : at + 24])
     lines = [line.rpartition(" ") for line in console.sent[0].decode().splitlines()]
     ran = Ran([(what, int(value, 16)) for what, _, value in lines], console.sent[1].decode(), pages)
     whole, free, held = ran.pages
