@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
 MODULES = (
     "paracell.container",
     "paracell.machine",
@@ -37,11 +37,12 @@ def test_docstring(example: doctest.DocTest) -> None:
     check(example)
 
 
-def test_the_page_of_the_api() -> None:
+@pytest.mark.parametrize(("page", "least"), [("docs/api.md", 8), ("README.md", 1)])
+def test_page(page: str, least: int) -> None:
     """One session from top to bottom: a block may use what an earlier one made."""
-    blocks = _BLOCK.findall((DOCS / "api.md").read_text(encoding="utf-8"))
-    assert len(blocks) > 8
-    check(doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "api.md", "docs/api.md", 0))
+    blocks = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert len(blocks) >= least
+    check(doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page, page, 0))
 
 
 def check(example: doctest.DocTest) -> None:
