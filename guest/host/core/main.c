@@ -11,7 +11,7 @@ extern char kernel_end[];
 /* What an attack from a container is after; nothing reads it. */
 __attribute__((used, retain)) volatile u64 host_secret[512] __attribute__((aligned(4096))) = {0x5ec2e7c0ffee0003};
 
-/* Host memory begins behind the last module. */
+/* Host memory begins behind the last module, and behind the loader's list of modules and strings. */
 static void memory_init(const struct multiboot *info) {
     u64 from = (u64)kernel_end - KERNEL_BASE, to = HIGH_MEMORY + (u64)info->mem_upper * 1024;
     const struct module *modules = host(info->mods_addr);
@@ -19,7 +19,7 @@ static void memory_init(const struct multiboot *info) {
     for (u32 i = 0; i < info->mods_count; i++)
         from = MAX(from, (u64)modules[i].end);
     if (info->mods_addr >= HIGH_MEMORY)
-        from = MAX(from, ROUND_UP((u64)info->mods_addr + info->mods_count * sizeof *modules, PAGE_SIZE));
+        from = MAX(from, ROUND_UP((u64)info->mods_addr + PAGE_SIZE, PAGE_SIZE));
     bindings_init(&from, (to - from) >> PAGE_SHIFT);
     pages_init(from, to);
     containers_share();

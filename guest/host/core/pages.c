@@ -26,7 +26,7 @@ void pages_init(u64 from, u64 to) {
     host_memory.all = host_memory.free = end - first;
 }
 
-u64 pages_unpromised(void) { return host_memory.free - promised; }
+u64 pages_unpromised(void) { return host_memory.free - MIN(promised, host_memory.free); }
 
 void account_open(struct account *a, u64 reserve, u64 limit) {
     *a = (struct account){.reserve = reserve, .limit = limit};
@@ -41,7 +41,7 @@ void account_close(struct account *a) {
 }
 
 static bool may_take(const struct account *a) {
-    if (OFF(quota))
+    if (!host_memory.free || OFF(quota))
         return host_memory.free;
     return a->held < a->limit && (a->held < a->reserve || pages_unpromised());
 }
