@@ -45,6 +45,18 @@ INLINE pte_t *walk_to(pte_t *root, u64 va, const struct visitor *v, void *arg) {
     return w.level == 1 ? entry : NULL;
 }
 
+/* From an entry that maps nothing to the next one that may map something, or to `stop`.  Most tables are nearly empty:
+ * entries are passed eight at a time. */
+INLINE u64 walk_over_hole(const pte_t *e, u64 va, u64 span, u64 stop) {
+    va = ROUND_DOWN(va, span);
+    do {
+        va += span, e++;
+        while (va < stop && !((u64)e & 63) && !((e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]) & PTE_P))
+            va += 8 * span, e += 8;
+    } while (va < stop && !(*e & PTE_P));
+    return va;
+}
+
 /* Visit [va, end), whole pages of the lower half or of the upper. */
 INLINE void walk(pte_t *root, u64 va, u64 end, const struct visitor *v, void *arg) {
     struct walk w = {.table = {[TABLE_LEVELS] = root}, .level = TABLE_LEVELS};
@@ -59,9 +71,7 @@ INLINE void walk(pte_t *root, u64 va, u64 end, const struct visitor *v, void *ar
         if (w.level == 1)
             va = border;
         else
-            do                                          /* along, over what maps nothing */
-                va = ROUND_DOWN(va, span) + span;
-            while (va < MIN(border, end) && !v->missing && !(*++entry & PTE_P));
+            va = v->missing ? ROUND_DOWN(va, span) + span : walk_over_hole(entry, va, span, MIN(border, end));
         while (w.level < TABLE_LEVELS && !(va & (level_span(w.level + 1) - 1))) {       /* up */
             w.level++;
             if (v->left)
