@@ -121,7 +121,7 @@ ATTACKS: Final = (
     ),
     Attack("prefix", "SYSCALL with a LOCK prefix", (PREFIXES,), ("host_secret",), shows=(_PANIC, _TAKEN)),
     _host("number", "a hypercall that does not exist", "number", shows=_PANIC),
-    _host("handle", "an address space that is not its own", "handle"),
+    _host("handle", "an address space that is not its own", "handle", shows=_PANIC),
     _host("pages", "every page of the host's memory, by its address", "gpa"),
     _host("half", "a mapping in the host's half", "half", "host_secret"),
     _host("pointer", "a hypercall argument in the host's memory", "pointer", "host_secret"),
