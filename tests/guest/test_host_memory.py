@@ -85,6 +85,13 @@ def test_a_quota_is_kept_and_its_end_is_an_error(limit: int) -> None:
     assert not ran.err
 
 
+def test_a_limit_that_is_too_small_is_one_line_for_each_container() -> None:
+    ran = run(["unbind", "unbind", "unbind"], "limit=1 reserve=0")
+    lines = ran.err.splitlines()
+    assert [line.partition("boot")[0] for line in lines] == [f"paracell: container {n} is killed: " for n in range(3)]
+    assert all("boot: kernel and modules do not fit into its memory" in line for line in lines)
+
+
 def test_empty_tables_are_reclaimed() -> None:
     said = dict(run(["reclaim"], "limit=4").said)
     assert said["result"] == 0

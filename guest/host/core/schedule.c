@@ -142,10 +142,11 @@ static void give_all_back(struct container *old) {
 
 /* The machine ends with the last one, and says how the first one did. */
 void container_ended(int status) {
-    struct container *old = self, *next = first_in(QUEUED);
+    struct container *old = self, *next;
 
-    old->state = ENDED;
+    old->state = ENDED;         /* first: it may have failed while it was loaded, and be in the queue still */
     old->status = status;
+    next = first_in(QUEUED);
     if (!next && !first_in(RUNNING) && !first_in(WAITING))
         plat_exit(containers[0].status);
     give_all_back(old);
