@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HOST: Final = PARACELL.boots
 KERNEL: Final = PARACELL.kernel or ""
 MEMORY: Final = 64 << 20
-KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/platform.c
+KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/main.c
 HOST_SECRET: Final = 0x5EC2E7C0FFEE0003  # guest/host/core/main.c
 _SECRETS: Final = "5ec2e7c0ffee"  # how all of them begin
 _PAGE: Final = 4096
