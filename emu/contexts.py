@@ -36,8 +36,8 @@ _KEPT: Final = 4096  # address spaces and modes that are kept in mind: a guest c
 class Slot:
     """What one TCG slot holds: a table of rights, and the PKRUs that name it in `slot_by_pkru`.
 
-    Under SMAP a supervisor's rights to user pages do not depend on keys: all its contexts that differ in PKRU alone are one.
-    `context` is None where the slot stands for several.
+    With SMAP on and AC clear, the supervisor may not touch user pages whatever PKRU says.  Supervisor contexts that differ only in
+    PKRU therefore share one slot; its `context` is None.
     """
 
     __slots__ = ("context", "pkrus", "slot_by_pkru", "system", "table")

@@ -1,8 +1,9 @@
 """The hottest traps, written out: WRPKRU, SYSCALL, SYSRET, page faults and IRETQ between contexts that have met before.
 
 A handler of the table reaches its processor through attributes and is found by its instruction's bytes.  These callbacks have
-everything they touch bound beforehand, which takes half the time; `transitions` says what makes them right.  Whatever is not the
-usual case is left to `rest`, the full implementation.
+everything they touch bound beforehand, which takes half the time.  They are valid only while a cached transition (`transitions`)
+still matches; otherwise they call `rest`, the full implementation.  Lists and dicts that they captured must be mutated in place,
+never replaced.
 """
 
 from __future__ import annotations

@@ -65,7 +65,10 @@ class RunLoop:
         return stop
 
     def _stuck(self, reason: Reason, why: str) -> Stop:
-        """Give the end of a guest that cannot go on; it may have ended before, for the rest of a block still runs behind its OUT."""
+        """Return the Stop for a guest that failed.
+
+        If it had already written the exit port, that Stop wins: TCG finishes the block after the OUT, and a failure there does not count.
+        """
         return self.stop or Stop(reason, 0, (why, *describe(self._machine)))
 
     def request_stop(self, reason: Reason) -> None:

@@ -1,13 +1,13 @@
 """Code that is written through another address than it runs at.
 
-Unicorn sees a store into translated code by the linear page of that code alone: once a frame has been written through another
-page, further stores there are never told of, and old code would go on running.  So a frame has two states, and TCG's TLB holds
-entries of one kind only::
+Unicorn detects a store into translated code only through the linear page that the code was translated at.  After the first store
+through another mapping of the frame it no longer checks that mapping, so stale code would keep running.  So a frame has two states,
+and TCG's TLB holds entries of one kind only::
 
     written ──a fetch──► run        entries to write it are dropped from the TLB
     run     ──a store──► written    its translated code and the entries to fetch from it are dropped
 
-An entry that may both write and run is of the second kind: through that one Unicorn sees every store.
+An entry that may both write and run is of the second kind: Unicorn detects every store through it.
 """
 
 from __future__ import annotations

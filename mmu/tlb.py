@@ -121,7 +121,8 @@ class Tlb:
     def select(self, pcid: int, vpid: int = 0, eptp: int = NO_EPT) -> bool:
         """Make an address space current; the one selected longest ago loses its translations when too many have some.
 
-        Returns whether that one had large pages: whoever holds fractions of them could not be told to drop them any more.
+        Returns whether that one had large pages.  TCG's TLB may still hold 4 KiB pieces of these, and a later INVLPG could no longer
+        know that it must flush them all: the caller flushes them now.
         """
         if (vpid, eptp, pcid) == self.tag:
             return False

@@ -48,4 +48,9 @@ def test_the_tutorials_events_happen(tmp_path: Path) -> None:
 
 def _same(event: dict[str, object], other: dict[str, object]) -> bool:
     names = event.keys() - {"at", "rip", "arg0", "arg1", "arg2"}
-    return event.keys() == other.keys() and all(event[name] == other[name] for name in names)
+    return event.keys() == other.keys() and all(_still(event[name]) == _still(other[name]) for name in names)
+
+
+def _still(value: object) -> object:
+    """Take the offset from a symbol."""
+    return value.partition("+0x")[0] if isinstance(value, str) else value
