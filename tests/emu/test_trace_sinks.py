@@ -136,14 +136,14 @@ def test_the_summary() -> None:
         Line("gate_exit", 1, 0, 0),
         Line("page_walk", 1, 0, 0),
     ]
-    with_instructions = sink.lines(18)
-    assert with_instructions[2] == Line("instruction", 18, 18, 18 / 1000)
-    assert sum(line.share for line in with_instructions) == pytest.approx(1)
+    with_plain_code = sink.lines(18)
+    assert with_plain_code[2] == Line("plain code", 0, 18, 18 / 1000)
+    assert sum(line.share for line in with_plain_code) == pytest.approx(1)
 
 
 def test_a_summary_of_nothing() -> None:
     assert Summary().lines() == []
-    assert Summary().lines(5) == [Line("instruction", 5, 5, 1)]
+    assert Summary().lines(5) == [Line("plain code", 0, 5, 1)]
 
 
 @pytest.mark.parametrize("suffix", ["", ".json", ".PFTRACE"])
