@@ -35,13 +35,13 @@ LEAST: Final[dict[tuple[str, str], dict[str, int]]] = {
     ("paracell", "faults"): {
         "gate": 70,
         "iret": 95,
-        "page fault": 65,
+        "page fault": 60,
         "syscall": 75,
         "sysret": 95,
         "wrpkru": 95,
     },
     ("paracell", "switches"): {
-        "gate": 90,
+        "gate": 85,
         "iret": 95,
         "page fault": 75,
         "syscall": 90,
@@ -93,6 +93,8 @@ class Rates:
             self.all["gate"] += 1
             if kind is Kind.EXCEPTION and event.data[0] == 14:
                 self.all["page fault"] += 1
+        elif kind is Kind.HYPERCALL:
+            self.all["syscall"] += 1
         elif kind in {Kind.IRET, Kind.SYSCALL, Kind.SYSRET, Kind.WRPKRU}:
             self.all[kind.name.lower()] += 1
 
