@@ -87,6 +87,7 @@ class Engine:
         no_block_seen: Unicorn has not told of a new block since the start, or since all code was dropped.
         places: what `calibrate` has found.
         counting: what TCG counts.
+        leaving: `stop_after_block` has been called, and TCG runs still.
 
     """
 
@@ -104,7 +105,7 @@ class Engine:
         layout.verify(self._write_register, self.raw)
         layout.forbid_random(self.raw)
         self._views: dict[int, memoryview] = {}
-        self._stopped = self._leave = False
+        self._stopped = self.leaving = False
         self.no_block_seen = True
         self.places = calibrate(self)
         self.counting = Counting(self.places, self.d)
@@ -241,11 +242,11 @@ class Engine:
         counter = counting.counter
         counter[0], self._stopped = 0, False
         error = 0
-        if not self._leave:
+        if not self.leaving:
             error = self.start(rip, min(limit, MOST) if limit else UNLIMITED)
             if limit and not (error or self._stopped):
                 counter[0] -= 1  # TCG has left by the limit: before what it had counted last
-        self._leave = False
+        self.leaving = False
         return error
 
     def start(self, rip: int, limit: int) -> int:
@@ -264,7 +265,7 @@ class Engine:
         """Give the run that counts now another limit, from its start."""
         counter = self.counting.counter
         counter[1] = limit
-        if self._leave:
+        if self.leaving:
             counter[1] = 0
 
     def stop(self) -> None:
@@ -277,7 +278,7 @@ class Engine:
 
         While TCG counts, the limit does it: the count then tells exactly what has run.
         """
-        self._leave = True
+        self.leaving = True
         if self.counting.unit:
             self.counting.counter[1] = 0
         else:
@@ -287,7 +288,7 @@ class Engine:
         """Do not leave `run` for the fill that was refused; for the interrupt callback that the refused fill has asked for."""
         places = self.places
         places.invalid_error[0] = places.exit_request[0] = places.tcg_exit_request[0] = 0
-        if self._leave and not self.counting.unit:
+        if self.leaving and not self.counting.unit:
             self._lib.uc_emu_stop(self.handle)  # another thread's request has just gone with the rest
 
     def entry(self, pointer: int) -> memoryview:

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.address import HALF
-from ..mmu.rights import READ
+from ..mmu.rights import EXEC, READ, WRITE
 from ..mmu.walk import NOT_PRESENT, RIGHTS, plain_error
 from .contexts import NOT_SLOT, SLOT_FLAGS, SMAP_SLOT
 from .events import Kind
@@ -91,7 +91,13 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
             segments[1], segments[2] = code, stack
             cpu.cpl = 0
             cpu.interrupt_shadow = False
-            translation.enter(slot, table, slot_by_pkru)
+            if slot != translation.current_slot:  # as `Contexts.enter`, without a call
+                translation.previous_slot, translation.current_slot, translation.table = (
+                    translation.current_slot,
+                    slot,
+                    table,
+                )
+            translation.slot_by_pkru = slot_by_pkru
             if clock.cycles >= pending.attention_at:
                 pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
@@ -102,10 +108,14 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
 
 
 def interrupt(
-    cpu: Cpu, pending: Pending, rest: Callable[[int], None], refused: Callable[[Refusal], None]
+    cpu: Cpu,
+    pending: Pending,
+    rest: Callable[[int], None],
+    refused: Callable[[Refusal], None],
 ) -> Callable[[int, int], None]:
     """Make the callback for TCG's exceptions: an IRETQ that was seen before here, a refused fill by `refused`, anything else by `rest`."""
-    go_on, take_site = cpu.engine.go_on, bind_take_site(cpu)
+    engine, take_site, deliver = cpu.engine, bind_take_site(cpu), page_fault(cpu)
+    _, _, _, _, invalid_error, exit_request, tcg_exit_request, _ = engine.places
     q, d, translation, iret_paths = cpu.q, cpu.d, cpu.translation, cpu.iret_paths
     ram, where, clock, breakpoints = cpu.memory.ram, translation.where, cpu.clock, cpu.breakpoints
     probe_with, take_iret, frame = translation.probe_with, cpu.take_iret, _FRAME.unpack_from
@@ -118,8 +128,13 @@ def interrupt(
                 return
             translation.refusal = None
             try:
-                go_on()
-                refused(refusal)
+                invalid_error[0] = exit_request[0] = tcg_exit_request[0] = 0  # as `Engine.go_on`, without a call
+                if engine.leaving:
+                    engine.go_on()
+                if refusal[2] == EXEC or not deliver(refusal):
+                    refused(refusal)
+                elif clock.cycles >= pending.attention_at:
+                    pending.deliver()
             except BaseException as error:  # noqa: BLE001  (the run loop raises it)
                 cpu.fail(error)
             return
@@ -149,8 +164,7 @@ def interrupt(
             if known is None or not take_iret(known, rip, image, rsp):
                 rest(vector)
                 return
-            d[OLD_EXCEPTION] = U32
-            cpu.nmi_blocked = False
+            d[OLD_EXCEPTION], cpu.nmi_blocked = U32, False
             if cpu.cpl != old:
                 forget_inner_segments(cpu, cpu.cpl)
             if clock.cycles >= pending.attention_at:
@@ -179,7 +193,10 @@ def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
             return False
         if result != NOT_PRESENT and (result != RIGHTS or context[4:] != _NO_KEYS):
             return False
-        error = plain_error(need, result, user=context[0], fetch_bit=translation.paging.fetch_bit)
+        if need == EXEC:
+            error = plain_error(need, result, user=context[0], fetch_bit=translation.paging.fetch_bit)
+        else:  # as there, without a call
+            error = (result == RIGHTS) | (need == WRITE) << 1 | context[0] << 2
         if not take_gate(path, error, RF, address):
             return False
         cpu.cr2 = address
@@ -193,9 +210,8 @@ def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
 def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[], bool]:
     """Make the callback for what TCG does not know: WRPKRU and SYSRET here, anything else by `rest`."""
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
-    ram, where, slots = cpu.memory.ram, translation.where, translation.slots
-    wrpkru, _, sysret = _EVENTS
-    not_slot, slot_flags, take_site = NOT_SLOT, SLOT_FLAGS, bind_take_site(cpu)
+    ram, where, slots, take_site = cpu.memory.ram, translation.where, translation.slots, bind_take_site(cpu)
+    (wrpkru, _, sysret), not_slot, slot_flags = _EVENTS, NOT_SLOT, SLOT_FLAGS
 
     def on_invalid() -> bool:
         rip, flags = q[_RIP], q[EFLAGS]
@@ -218,8 +234,7 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
                     cpu.emit_event(wrpkru, cpu.costs.wrpkru, (old, pkru))  # by whom it makes of who runs
                 now = translation.current_slot
                 if number != now:
-                    translation.previous_slot = now
-                    translation.current_slot = number
+                    translation.previous_slot, translation.current_slot = now, number
                     translation.table = slots[number].table
                     d[HFLAGS] = d[HFLAGS] & not_slot | slot_flags[number]
                 q[_RIP] = rip + 3
@@ -243,7 +258,13 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
                 d[CS_WORD], d[SS_WORD] = cs, ss
                 segments[1], segments[2] = user, stack
                 d[HFLAGS], cpu.cpl, cpu.interrupt_shadow = after, 3, False
-                translation.enter(number, table, slot_by_pkru)
+                if number != translation.current_slot:
+                    translation.previous_slot, translation.current_slot, translation.table = (
+                        translation.current_slot,
+                        number,
+                        table,
+                    )
+                translation.slot_by_pkru = slot_by_pkru
             elif not take_site(rip):
                 return rest()
             if clock.cycles >= pending.attention_at:

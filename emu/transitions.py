@@ -172,10 +172,8 @@ def bind_take_gate(cpu: Cpu) -> Callable[..., bool]:
         frame = place >> 12
         if frame not in dirty or frame in holds_code:
             memory.written(place, size)
-        q[CC_SRC] = lazy  # TCG will ask for them when it starts again
-        d[CC_OP] = 1
-        q[_RSP] = top
-        q[_RIP] = gate.target
+        q[CC_SRC], d[CC_OP] = lazy, 1  # TCG will ask for them
+        q[_RSP], q[_RIP] = top, gate.target
         q[EFLAGS] = flags & ~gate.clear
         segments[1] = code
         d[CS_WORD] = cs
@@ -184,7 +182,13 @@ def bind_take_gate(cpu: Cpu) -> Callable[..., bool]:
             d[SS_WORD] = ss
             cpu.cpl = cpl
         d[HFLAGS] = after
-        translation.enter(slot, table, slot_by_pkru)
+        if slot != translation.current_slot:  # as `Contexts.enter`, without a call
+            translation.previous_slot, translation.current_slot, translation.table = (
+                translation.current_slot,
+                slot,
+                table,
+            )
+        translation.slot_by_pkru = slot_by_pkru
         return True
 
     return take_gate
@@ -226,7 +230,13 @@ def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
         d[HFLAGS] = after
         cpu.cpl = cpl
         cpu.interrupt_shadow = False
-        translation.enter(number, table, slot_by_pkru)
+        if number != translation.current_slot:
+            translation.previous_slot, translation.current_slot, translation.table = (
+                translation.current_slot,
+                number,
+                table,
+            )
+        translation.slot_by_pkru = slot_by_pkru
         return True
 
     return take_iret

@@ -47,6 +47,7 @@ _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _new: Final = tuple.__new__
 _PF: Final = 14
+_PCIDE: Final = CR4.PCIDE.mask
 _FEW: Final = 40  # pages: dropped from TCG's slots one by one, which takes as long as filling that many again
 _KNOWN_ROOTS: Final = 64
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
@@ -344,7 +345,7 @@ class Translation(Contexts):
 
     def load_cr3(self, *, keep: bool) -> None:
         """Take a new CR3; its PCID's translations go unless `keep`."""
-        if self._walk4 is not None and not self.cpu.cr4 & CR4.PCIDE.mask:
+        if self._walk4 is not None and not self.cpu.cr4 & _PCIDE:
             self._load_root(self.cpu.cr3 & 0xFFFFFFFFFF000)
             return
         self.configure()
@@ -374,8 +375,9 @@ class Translation(Contexts):
             for page in local:
                 flush_page(page << 12)
         tlb.flush_current()
-        for page in [page for page in where_pages if page not in kept]:
-            self._forget_page(page)
+        if not where_pages.keys() <= kept.keys():
+            for page in [page for page in where_pages if page not in kept]:
+                self._forget_page(page)
         if not self.cpu.transition_pages <= kept.keys():
             self.cpu.forget_descriptors()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +12,7 @@ from ..bundle import Bundle, prepare
 from ..guest.multiboot import plan
 from ..runtimes import NATIVE
 from . import bochs
-from .measure import MEMORY, PROGRAM, Pair, Unmeasured, compare, run_bundle, slope, timed
+from .measure import MEMORY, PROGRAM, Pair, Unmeasured, compare, run_bundle, slope, spent_by_children, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,13 +61,13 @@ def cases(console: Path) -> int:
 
 
 def qemu(kernel: Path, *more: str) -> float:
-    """Seconds that QEMU's TCG needs for an image, its own start included."""
+    """Seconds of processor time that QEMU's TCG needs for an image, its own start included."""
     _need_qemu()
     return timed([*_QEMU, "-kernel", str(kernel), *more], ok=(1,))
 
 
 def on_qemu(bundle: Bundle, folder: Path) -> float:
-    """Seconds that a container needs on QEMU; `folder` takes its modules."""
+    """Seconds of processor time that a container needs on QEMU; `folder` takes its modules."""
     files = [folder / module.name for module in bundle.modules]
     for file, module in zip(files, bundle.modules, strict=True):
         file.write_bytes(module.data)
@@ -76,22 +75,26 @@ def on_qemu(bundle: Bundle, folder: Path) -> float:
 
 
 def on_bochs(bundle: Bundle, folder: Path) -> float:
-    """Seconds that a container needs on Bochs; `folder` takes its disk."""
+    """Seconds of processor time that a container needs on Bochs; `folder` takes its disk."""
     boot = plan(bundle.runtime.load(), [(0, MEMORY)], "", bundle.modules)
-    start = time.perf_counter()
+    start = spent_by_children()
     try:
         bochs.run(boot, MEMORY >> 20, folder)
     except bochs.BochsError as error:
         raise Unmeasured(str(error)) from error
-    return time.perf_counter() - start
+    return spent_by_children() - start
 
 
 def beside(other: Callable[[Bundle, Path], float], program: str, count: int, more: int) -> Pair:
-    """Seconds for one turn of a shipped program in the native container, here and elsewhere, where it takes `more` times the turns."""
+    """Seconds for one turn of a shipped program in the native container, here and elsewhere, where it takes `more` times the turns.
+
+    `program` is its name and its arguments but the last, which is the number of turns.
+    """
+    name, *arguments = program.split()
     with tempfile.TemporaryDirectory() as folder:
 
         def contained(turns: int) -> Bundle:
-            return prepare(NATIVE, program, [str(turns)], memory=MEMORY)
+            return prepare(NATIVE, name, [*arguments, str(turns)], memory=MEMORY)
 
         return compare(
             lambda: slope(lambda n: run_bundle(contained(n)), 1, count),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ from ..fuzz import Attacker
 from ..guest import image, shipped
 from ..guest.elf import BadImage
 from ..runtimes import NATIVE, PARACELL, Runtime
+from .effects import Effects, floor
 from .floor import Bare, function
 from .measure import (
     MEMORY,
@@ -40,6 +42,8 @@ from .ready import Readiness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Measure = tuple[str, float | None, Callable[[], Pair]]
+
 _TRIES: Final = 3_000
 _A_TRY: Final = 1 / 2_000  # seconds
 _PAGES: Final = 512  # as in guest/bench/bench.c
@@ -51,6 +55,7 @@ _RESTORED: Final = 0.05  # s from a snapshot
 # Ratios of the floor's speed; the others are of its time.
 _RATES: Final = (
     "straight-line user code",
+    "straight-line code while two can run",
     "access permutations a second",
     "instructions a second, beside QEMU",
     "null syscalls a second, beside QEMU",
@@ -69,32 +74,8 @@ class Table:
 
     def rows(self) -> Iterator[Row]:
         """Measure everything, in the order of the manual."""
-        measures = (
-            ("straight-line user code", 0.9, self._straight),
-            ("null syscall, native", 3.0, lambda: self._null_syscall(NATIVE)),
-            ("XGate null syscall", 3.0, lambda: self._null_syscall(PARACELL)),
-            ("TLB refill, full walk", 4.0, lambda: self._refill("walk")),
-            ("TLB refill, Python TLB", 2.0, lambda: self._refill("global")),
-            ("#PF delivered and returned from", 6.0, self._fault),
-            ("access permutations a second", 1.0, self._permutations),
-            ("paracell run hello", 4.0, _start),
-            ("the same events with --trace", 2.0, _trace),
-            ("memory of a 1 GiB guest", 1.0, _resident),
-            ("container ready for its first instruction", 1.0, _ready),
-            ("ready from a snapshot", 1.0, _restored),
-            ("a try of the random attacker", 1.0, _try),
-            ("fork+exit, beside native", None, lambda: self._operation(_turn_of("fork", 30))),
-            ("fork+exec+exit, beside native", None, lambda: self._operation(_turn_of("exec", 15))),
-            ("pipe round trip, beside native", None, lambda: self._operation(_turn_of("pipe", 500))),
-            ("page fault, beside native", None, lambda: self._operation(_turn_of("fault", 4000, "-e"))),
-            ("signal, beside native", None, lambda: self._operation(_turn_of("signal", 2000, "-e"))),
-            ("context switch, beside native", None, lambda: self._operation(_switch)),
-            ("instructions a second, beside QEMU", None, lambda: beside(on_qemu, "loop", 50_000_000, 10)),
-            ("null syscalls a second, beside QEMU", None, lambda: beside(on_qemu, "null", 100_000, 10)),
-            ("instructions a second, beside Bochs", None, lambda: beside(on_bochs, "loop", 20_000_000, 1)),
-            ("null syscalls a second, beside Bochs", None, lambda: beside(on_bochs, "null", 100_000, 10)),
-        )
-        for name, bound, measure in measures:
+        rows = (*self._floors(), *_CONTAINERS, *_beside_native(self._operation), *_beside_others())
+        for name, bound, measure in rows:
             at_least = name in _RATES
             try:
                 pair = measure()
@@ -102,6 +83,19 @@ class Table:
                 yield Row(name, None, bound, at_least, str(error))
             else:
                 yield Row(name, 1 / pair.ratio if at_least else pair.ratio, bound, at_least, str(pair))
+
+    def _floors(self) -> tuple[Measure, ...]:
+        """What the machine does, beside Unicorn with callbacks that do less or nothing else."""
+        return (
+            ("straight-line user code", 0.9, self._straight),
+            ("straight-line code while two can run", 0.5, self._armed),
+            ("null syscall, native", 1.6, lambda: self._null_syscall(NATIVE, Effects.system_calls)),
+            ("XGate null syscall", 1.6, lambda: self._null_syscall(PARACELL, Effects.gates)),
+            ("#PF delivered and returned from", 2.0, self._fault),
+            ("TLB refill, full walk", 4.0, lambda: self._refill("walk")),
+            ("TLB refill, Python TLB", 2.0, lambda: self._refill("global")),
+            ("access permutations a second", 1.0, self._permutations),
+        )
 
     def _two_traps(self) -> float:
         return self._bare.two_traps(20_000)
@@ -115,11 +109,17 @@ class Table:
         # A new engine each time, as a new machine has: the first of a process is faster by a sixth, by where its memory lies.
         return compare(lambda: self._turn("straight", 1, count), lambda: Bare().loop(code, count))
 
-    def _null_syscall(self, runtime: Runtime) -> Pair:
-        return compare(
-            lambda: slope(lambda n: _contained(runtime, "null", str(n)), 1, 20_000),
-            self._two_traps,
-        )
+    def _armed(self) -> Pair:
+        """The same loop without a timer and with one: the share of full speed is the inverse of the ratio."""
+        count = 20_000_000
+
+        def turn(*, armed: bool) -> float:
+            return slope(lambda n: run(self._loops, f"straight {n}", armed=armed), 1, count)
+
+        return compare(lambda: turn(armed=True), lambda: turn(armed=False))
+
+    def _null_syscall(self, runtime: Runtime, effect: Callable[[Effects, int], float]) -> Pair:
+        return compare(lambda: slope(lambda n: _contained(runtime, "null", str(n)), 1, 20_000), lambda: floor(effect))
 
     def _operation(self, turn: Callable[[Runtime], float]) -> Runtimes:
         """Compare what one turn takes under the two runtimes."""
@@ -137,7 +137,7 @@ class Table:
         return compare(lambda: self._turn(what, 2, 42) / _PAGES, lambda: self._bare.refill(touch, _PAGES, 40))
 
     def _fault(self) -> Pair:
-        return compare(lambda: self._turn("fault", 1, 20_000), self._two_traps)
+        return compare(lambda: self._turn("fault", 1, 20_000), lambda: floor(Effects.page_faults))
 
     def _permutations(self) -> Pair:
         if self._access is not None:
@@ -162,8 +162,8 @@ def _turn_of(operation: str, many: int, *options: str) -> Callable[[Runtime], fl
 
 
 def _switch(runtime: Runtime) -> float:
-    """Half of what a round trip takes longer than its calls do in one process; instructions are counted in both."""
-    return (_turn_of("pipe", 500)(runtime) - 2 * _turn_of("self", 500)(runtime)) / 2
+    """Half of what a round trip takes longer than its calls do in one process."""
+    return (_turn_of("pipe", 2000)(runtime) - 2 * _turn_of("self", 2000)(runtime)) / 2
 
 
 def _ready() -> Pair:
@@ -226,3 +226,46 @@ def _resident() -> Pair:
         raise Unmeasured(message.strip() or f"status {process.returncode}")
     resident = usage.ru_maxrss / 1024
     return Mebibytes(resident, _ALLOWED, resident / _ALLOWED)
+
+
+_CONTAINERS: Final[tuple[Measure, ...]] = (
+    ("paracell run hello", 3.5, _start),
+    ("the same events with --trace", 2.0, _trace),
+    ("memory of a 1 GiB guest", 1.0, _resident),
+    ("container ready for its first instruction", 1.0, _ready),
+    ("ready from a snapshot", 1.0, _restored),
+    ("a try of the random attacker", 1.0, _try),
+)
+
+
+def _beside_native(operation: Callable[[Callable[[Runtime], float]], Runtimes]) -> tuple[Measure, ...]:
+    """Operations under `paracell`, beside `native`; no bounds."""
+    return (
+        ("fork+exit, beside native", None, lambda: operation(_turn_of("fork", 400))),
+        ("fork+exec+exit, beside native", None, lambda: operation(_turn_of("exec", 200))),
+        ("pipe round trip, beside native", None, lambda: operation(_turn_of("pipe", 2000))),
+        ("page fault, beside native", None, lambda: operation(_turn_of("fault", 8000, "-e"))),
+        ("signal, beside native", None, lambda: operation(_turn_of("signal", 4000, "-e"))),
+        ("context switch, beside native", None, lambda: operation(_switch)),
+    )
+
+
+# What `lat` is to do, its turns here, how many times as many on QEMU and on Bochs, and the bound beside QEMU; Bochs is to be no faster.
+_OPERATIONS: Final = (
+    ("pipe round trip", "lat pipe", 4000, 10, 1, 2.5),
+    ("fork+exit", "lat fork", 800, 10, 1, 3.5),
+    ("fork+exec+exit", "lat exec", 400, 10, 1, 4.0),
+    ("signal", "lat -e signal", 8000, 10, 1, 1.4),
+    ("faulted page", "lat -e fault", 8000, 10, 2, 9.0),
+)
+
+
+def _beside_others() -> Iterator[Measure]:
+    """The native container here and on other emulators, the same image."""
+    for name, program, count, on_q, on_b, bound in _OPERATIONS:
+        yield f"{name}, beside QEMU", bound, partial(beside, on_qemu, program, count, on_q)
+        yield f"{name}, beside Bochs", 1.0, partial(beside, on_bochs, program, count, on_b)
+    yield "instructions a second, beside QEMU", None, lambda: beside(on_qemu, "loop", 50_000_000, 10)
+    yield "null syscalls a second, beside QEMU", None, lambda: beside(on_qemu, "null", 100_000, 10)
+    yield "instructions a second, beside Bochs", None, lambda: beside(on_bochs, "loop", 20_000_000, 1)
+    yield "null syscalls a second, beside Bochs", None, lambda: beside(on_bochs, "null", 100_000, 10)

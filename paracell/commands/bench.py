@@ -58,7 +58,7 @@ def _table(rows: list[Row]) -> str:
     lines = [f"{'row':<{width}}  {'ratio':>7}  {'bound':>7}  reached"]
     for r in rows:
         ratio = "-" if r.ratio is None else f"{r.ratio:.2f}"
-        reached = {True: "yes", False: "no", None: "-"}[r.reached]
+        reached = {True: "yes", False: "NO", None: "-"}[r.reached]
         bound = "" if r.bound is None else f"{'≥' if r.at_least else '≤'} {r.bound:.1f}"
         lines.append(f"{r.name:<{width}}  {ratio:>7}  {bound:>7}  {reached:<7}  {r.note}")
     return "\n".join(lines)
