@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from .emu.memory import OutOfRange
     from .emu.snapshot import BadSnapshot
     from .emu.stop import Reason
+    from .end import End
     from .guest.elf import BadImage
     from .guest.multiboot import Module
     from .guest.rootfs import BadRootfs
     from .guest.shipped import NotBuilt
-    from .machine import Checkpoint, End, Machine, NoWalk, Refused
+    from .machine import Checkpoint, Machine
     from .mmu.address import Address
     from .mmu.explain import Fault, Step, Walk
     from .mmu.registers import CR0, CR3, CR4, EFER, RFLAGS, PFErr
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .processor import Processor
     from .record import Recording
     from .runtimes import RUNTIMES, Runtime
+    from .view import NoWalk, Refused
 
 __version__ = "0.1.0"
 
@@ -78,11 +80,12 @@ _HOMES = {
     "emu.memory": ("OutOfRange",),
     "emu.snapshot": ("BadSnapshot",),
     "emu.stop": ("Reason",),
+    "end": ("End",),
     "guest.elf": ("BadImage",),
     "guest.multiboot": ("Module",),
     "guest.rootfs": ("BadRootfs",),
     "guest.shipped": ("NotBuilt",),
-    "machine": ("Checkpoint", "End", "Machine", "NoWalk", "Refused"),
+    "machine": ("Checkpoint", "Machine"),
     "mmu.address": ("Address",),
     "mmu.explain": ("Fault", "Step", "Walk"),
     "mmu.registers": ("CR0", "CR3", "CR4", "EFER", "RFLAGS", "PFErr"),
@@ -92,6 +95,7 @@ _HOMES = {
     "processor": ("Processor",),
     "record": ("Recording",),
     "runtimes": ("RUNTIMES", "Runtime"),
+    "view": ("NoWalk", "Refused"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

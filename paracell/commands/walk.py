@@ -12,7 +12,7 @@ from ..options import Number
 from ..problem import Problem
 
 if TYPE_CHECKING:
-    from ..machine import Access
+    from ..view import Access
 
 REFUSED = 1
 
@@ -49,7 +49,8 @@ def command(
         click.echo(_python(snapshot, address, access, user, pkru, as_json))
         return 0
     from ..emu.snapshot import BadSnapshot
-    from ..machine import Machine, NoWalk
+    from ..machine import Machine
+    from ..view import NoWalk
 
     try:
         with Machine.restore(snapshot) as machine:
