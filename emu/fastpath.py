@@ -81,11 +81,12 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
                 cpu.emit_event(kind, cost, (q[_RAX], q[_RDI], q[_RSI], q[_RDX]))
             flags = q[EFLAGS]
             lazy = (q[CC_SRC] if d[CC_OP] == 1 else lazy_flags()) & ARITHMETIC
-            q[_R11] = flags & _OTHERS | lazy | cpu.iopl << 12 | (0 if d[DF_WORD] == 1 else DF)
-            q[_RCX] = q[_RIP] + 2 & U64
-            q[_RIP] = target
+            others = flags & _OTHERS | lazy | cpu.iopl << 12
+            if d[DF_WORD] != 1:
+                others |= DF
+                d[DF_WORD] = 1
+            q[_R11], q[_RCX] = others, q[_RIP] + 2 & U64
             q[EFLAGS] = flags & keep
-            d[DF_WORD] = 1
             d[CS_WORD], d[SS_WORD] = cs, ss
             d[HFLAGS] = after
             segments[1], segments[2] = code, stack
@@ -98,8 +99,11 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
                     table,
                 )
             translation.slot_by_pkru = slot_by_pkru
-            if clock.cycles >= pending.attention_at:
-                pending.deliver()
+            if clock.cycles < pending.attention_at:
+                q[_RIP] = target - 2 & U64
+                return
+            q[_RIP] = target
+            pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
         q[_RIP] = q[_RIP] - 2 & U64

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LMA: Final = 1 << 10
 _DATA: Final = tuple((number, layout.SEGMENTS + 24 * number >> 2) for number in (ES, DS, FS, GS))
+_ES_WORD, _DS_WORD, _FS_WORD, _GS_WORD = (at for _, at in _DATA)
 
 
 def descriptor_address(cpu: Cpu, selector: int, *, size: int = 8, fault: type[GP | TS] = GP, external: int = 0) -> int:
@@ -113,6 +114,8 @@ def check_target(cpu: Cpu, code: Segment, offset: int) -> None:
 def forget_inner_segments(cpu: Cpu, cpl: int) -> None:
     """Null the data segments that the new, outer privilege level may not keep (SDM "RET", "IRET")."""
     d = cpu.d
+    if not (d[_ES_WORD] | d[_DS_WORD] | d[_FS_WORD] | d[_GS_WORD]) & 0xFFFC:
+        return  # all null, as 64-bit kernels leave them
     for number, at in _DATA:
         if not d[at] & 0xFFFC:
             continue

@@ -45,9 +45,10 @@ Origin = tuple[int, "Segment"]
 End = tuple["Segment", "Segment", int, int, int, int, bytes, dict[int, int]]
 # SYSCALL or SYSRET: for SYSCALL also RIP, and the bits of EFLAGS that it leaves.
 SyscallPath = tuple[Origin, End, int, int]
-# A gate of the IDT: the gate; index in `Memory.words` and the two words of its descriptor; index and word of the code descriptor;
-# physical address and bytes of the TSS's stack pointer (no bytes where the stack stays); whether CPL, and with it SS, changes; CPL.
-GatePath = tuple[Origin, End, "Gate", int, int, int, int, int, int, bytes, bool, int]
+# A gate of the IDT: RIP, and the bits of EFLAGS that it leaves; index in `Memory.words` and the two words of its descriptor; index and
+# word of the code descriptor; physical address, bytes (none where the stack stays) and value of the TSS's stack pointer; whether CPL,
+# and with it SS, changes; CPL.
+GatePath = tuple[Origin, End, int, int, int, int, int, int, int, int, bytes, int, bool, int]
 # IRETQ to a pair of selectors: index and word of both descriptors (index 0 for a null SS); CPL.
 IretPath = tuple[Origin, End, int, int, int, int, int]
 
@@ -99,8 +100,17 @@ def keep_gate(
     if min(gate_place, code_place, stack_place) < 0 or (gate_place | code_place) & 7:
         return
     cpu.transition_pages.update((at >> 12, code_at >> 12))
-    known = gate_place >> 3, low, high, code_place >> 3, raw | ACCESSED, stack_place, kept
-    cpu.gate_paths[key] = start, end(cpu), found, *known, cpu.cpl != level, cpu.cpl
+    known = (
+        gate_place >> 3,
+        low,
+        high,
+        code_place >> 3,
+        raw | ACCESSED,
+        stack_place,
+        kept,
+        int.from_bytes(kept, "little"),
+    )
+    cpu.gate_paths[key] = start, end(cpu), found.target, ~found.clear, *known, cpu.cpl != level, cpu.cpl
 
 
 def keep_iret(cpu: Cpu, start: Origin, cs: int, ss: int) -> None:
@@ -137,7 +147,7 @@ def bind_take_gate(cpu: Cpu) -> Callable[..., bool]:
 
         `fault` is the address of a page fault whose event is still to come, for it must not come if nothing is done.
         """
-        start, to, gate, gate_at, low, high, code_at, raw, stack_at, kept, inner, cpl = path
+        start, to, target, keep, gate_at, low, high, code_at, raw, stack_at, kept, pointer, inner, cpl = path
         hflags, code_from = start
         flags, top = q[EFLAGS], q[_RSP]
         if (
@@ -149,7 +159,7 @@ def bind_take_gate(cpu: Cpu) -> Callable[..., bool]:
         if kept:
             if ram[stack_at : stack_at + 8] != kept:
                 return False
-            top = int.from_bytes(kept, "little")
+            top = pointer
         size = 40 if error is None else 48
         top = (top & ~15) - size
         code, stack, cs, ss, after, slot, table, slot_by_pkru = to
@@ -173,8 +183,8 @@ def bind_take_gate(cpu: Cpu) -> Callable[..., bool]:
         if frame not in dirty or frame in holds_code:
             memory.written(place, size)
         q[CC_SRC], d[CC_OP] = lazy, 1  # TCG will ask for them
-        q[_RSP], q[_RIP] = top, gate.target
-        q[EFLAGS] = flags & ~gate.clear
+        q[_RSP], q[_RIP] = top, target
+        q[EFLAGS] = flags & keep
         segments[1] = code
         d[CS_WORD] = cs
         if inner:

@@ -83,6 +83,7 @@ class Translation(Contexts):
         self.where_pages: dict[int, list[int]] = {}
         self.sites: dict[int, Site] = {}
         self.in_place = False
+        self.probe_with = self.bind_probe()
         self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
         self._address_offset = engine.places.fault_offset
 
@@ -128,8 +129,7 @@ class Translation(Contexts):
         cpu, memory, tlb, engine = self.cpu, self.memory, self.tlb, self.engine
         dirty, code, low = memory.dirty, memory.code, memory.low
         writable, grant = self.code_pages.writable, self.code_pages.grant
-        entry_at, offset = engine.entry, self._address_offset
-        exception, breakpoints = engine.places.exception_index, cpu.breakpoints
+        entry_at, exception, offset = engine.entry, engine.places.exception_index, self._address_offset
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
             """Answer a miss from the TLB or by a walk; False makes it a page fault."""
@@ -159,9 +159,10 @@ class Translation(Contexts):
                         entry = self._walk(gva, need)
                     if entry < 0:
                         address = entry_at(pointer + offset)[0]
-                        layout.check_fault(address, gva)
+                        if address >> 12 != vpn:
+                            layout.check_fault(address, gva)
                         self.refusal = _new(Refusal, (entry, address, need, 0, 0))
-                        if self.in_place and not breakpoints.watching:
+                        if self.in_place and not cpu.breakpoints.watching:
                             exception[0] = _PF
                         return False
                 perms = table[entry & INDEX_MASK] & 7
@@ -249,16 +250,21 @@ class Translation(Contexts):
             return -1
         return pa
 
-    def probe_with(self, gva: int, size: int, need: int, table: bytes) -> int:
-        """As `probe`, with the rights of another context."""
-        vpn, at = gva >> 12, gva & 0xFFF
-        entry = self.tlb.current.get(vpn)
-        if entry is None:
-            entry = self.tlb.shared.get(vpn) if self._globals else None
+    def bind_probe(self) -> Callable[[int, int, int, bytes], int]:
+        """Make `probe_with`: as `probe`, with the rights of another context, and with all that it touches bound."""
+        tlb, low = self.tlb, self.memory.low
+
+        def probe_with(gva: int, size: int, need: int, table: bytes) -> int:
+            vpn, at = gva >> 12, gva & 0xFFF
+            entry = tlb.current.get(vpn)
             if entry is None:
-                return -1
-        pa = entry & ~0xFFF | at
-        return pa if at + size <= 0x1000 and pa < self.memory.low and table[entry & INDEX_MASK] & need else -1
+                entry = tlb.shared.get(vpn) if self._globals else None
+                if entry is None:
+                    return -1
+            pa = entry & ~0xFFF | at
+            return pa if at + size <= 0x1000 and pa < low and table[entry & INDEX_MASK] & need else -1
+
+        return probe_with
 
     def _cached(self, vpn: int) -> int | None:
         entry = self.tlb.current.get(vpn)

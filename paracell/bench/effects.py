@@ -40,13 +40,16 @@ _REFUSED: Final = 0x300000
 _USER, _KERNEL = (_SLOT_FLAGS := tuple(flags for flags, _ in SLOTS))[:2]
 _MODE: Final = layout.HF_LMA | layout.HF_CS64 | 1 << 4 | 1 << 5 | 1 << 7
 _FRAME6, _FRAME5 = struct.Struct("<6Q"), struct.Struct("<5Q")
-# Five instructions, one block: mov rax, [rsp-8]; add rax, 1; mov [rsp-8], rax; test rax, rax; jmp +0
-_FIVE: Final = "488b4424f8" + "4883c001" + "48894424f8" + "4885c0" + "eb00"
+# Five instructions: mov rax, [rsp-32]; add rax, 1; mov [rsp-32], rax; test rax, rax; add rax, 1
+_FIVE: Final = "488b4424e0" + "4883c001" + "48894424e0" + "4885c0" + "4883c001"
+# 17 instructions in three blocks, as kernels have them: five and a call; four and RET; five and a jump over what was called.
+_FOUR: Final = _FIVE[:-8]
+_SEVENTEEN: Final = _FIVE + "e817000000" + _FIVE + "eb12" + _FOUR + "c3"
 _AGAIN: Final = "48ffcf" + "0f85"  # dec rdi; jnz …
 _SYSCALL, _SYSRETQ, _WRPKRU, _IRETQ, _HLT = "0f05", "480f07", "0f01ef", "48cf", "f4"
-# What one turn of each row runs in the guest, counted with the exact clock.
-NULL_INSTRUCTIONS: Final = 117
-XGATE_INSTRUCTIONS: Final = 141
+# What one turn of each row runs in the guest, counted with the exact clock; in 26 and 31 blocks.
+NULL_INSTRUCTIONS: Final = 148
+XGATE_INSTRUCTIONS: Final = 173
 
 
 class Effects:
@@ -159,7 +162,7 @@ class Effects:
             return True
 
         self._callbacks(sysret)
-        half = _FIVE * (NULL_INSTRUCTIONS // 10)
+        half = _SEVENTEEN * (NULL_INSTRUCTIONS // 34)
         return self._loop(half + _SYSCALL, half + _SYSRETQ, count)
 
     def gates(self, count: int) -> float:
@@ -174,7 +177,7 @@ class Effects:
             return True
 
         self._callbacks(wrpkru)
-        half = _FIVE * (XGATE_INSTRUCTIONS // 10)
+        half = _SEVENTEEN * (XGATE_INSTRUCTIONS // 34)
         enter, leave = "b80c000000" + "31c9" + "31d2" + _WRPKRU, "31c0" + "31c9" + "31d2" + _WRPKRU
         return self._loop(half + enter + half + leave, "", count)
 

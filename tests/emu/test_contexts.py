@@ -8,7 +8,7 @@ import pytest
 
 from paracell.emu import contexts
 from paracell.mmu import rights
-from paracell.mmu.rights import EXEC, READ
+from paracell.mmu.rights import READ
 from paracell.mmu.tlb import KEPT
 from paracell.mmu.walk import RIGHTS
 
@@ -60,5 +60,5 @@ def test_a_space_that_the_tlb_forgets_leaves_no_fraction_of_a_large_page_in_tcg(
     for pcid in range(KEPT + 3):
         cpu.cr3 = cpu.cr3 & ~0xFFF | pcid
         translation.load_cr3(keep=True)
-        translation._walk(CODE, EXEC)  # through a page of 2 MiB
+        translation.locate(CODE, write=False)  # through a page of 2 MiB
     assert flushes.count(7) == 3
