@@ -1,8 +1,8 @@
 """Floors of crossings: callbacks that do the architectural effect and nothing else, around as many guest instructions.
 
-No check is made, no time passes, no event is told of; what is left is what any emulator must do that handles these instructions in
-Python callbacks of Unicorn: save and load the registers that the manual names, change the translation slot, and for a page fault
-walk the tables and push the frame.
+No check is made, no time passes, no event is told of; what is left is what the operation sections of the manual have the processor
+read and write: registers, the whole of RFLAGS, CPL; for a page fault the walk, the gate, the code descriptor, the translation of the
+stack and the frame; for IRETQ the frame and two descriptors.  And the slot changes, for the rights do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from ..emu.registers import (
     CC_OP,
     CC_SRC,
     CS_WORD,
+    DF,
+    DF_WORD,
     EFLAGS,
     HFLAGS,
     OLD_EXCEPTION,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _USER_CODE, _KERNEL_CODE, _STACK, _TABLES, _SIZE = 0x100000, 0x110000, 0x1F0000, 0x20000, 0x400000
+_IDT, _GDT = 0x30000, 0x31000
 _REFUSED: Final = 0x300000
 _USER, _KERNEL = (_SLOT_FLAGS := tuple(flags for flags, _ in SLOTS))[:2]
 _MODE: Final = layout.HF_LMA | layout.HF_CS64 | 1 << 4 | 1 << 5 | 1 << 7
@@ -67,7 +70,10 @@ class Effects:
             self._words[at >> 3 : (at >> 3) + 512] = memoryview(
                 struct.pack("<512Q", *[at + 4096 | 0x27 if level < 3 else 0] * 512)
             ).cast("Q")
-        self.pkru = self.cr2 = 0
+        self.pkru = self.cr2 = self.cpl = self.iopl = 0
+        self.shadow = False
+        self._tlb = {_STACK - 4096 >> 12: _STACK - 4096, _STACK >> 12: _STACK}
+        self._words[_IDT + 14 * 16 >> 3] = _KERNEL_CODE & 0xFFFF | 8 << 16 | 0x8E << 40 | (_KERNEL_CODE >> 16) << 48
         engine = self.engine
         engine.d[HFLAGS] = engine.d[HFLAGS] & ~SLOT_BITS | _MODE | _USER
         self._invalid: Callable[[], bool] = lambda: False
@@ -79,10 +85,9 @@ class Effects:
     # ---- the effects ------------------------------------------------------------------------------------------
 
     def _callbacks(self, invalid: Callable[[], bool]) -> None:
-        engine, memory, words = self.engine, self._memory, self._words
+        engine, words = self.engine, self._words
         q, d, flags, entry = engine.q, engine.d, engine.flags, engine.entry
-        exception, go_on = engine.places.exception_index, engine.go_on
-        kernel, user = d[HFLAGS] & ~SLOT_BITS | _KERNEL, d[HFLAGS]
+        exception, kernel = engine.places.exception_index, d[HFLAGS] & ~SLOT_BITS | _KERNEL
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
             if gva == _REFUSED:
@@ -100,44 +105,19 @@ class Effects:
         def syscall() -> None:
             lazy = (q[CC_SRC] if d[CC_OP] == 1 else flags()) & ARITHMETIC
             q[RCX] = q[RIP] + 2
-            q[R11] = q[EFLAGS] & ~ARITHMETIC | lazy
+            q[R11] = q[EFLAGS] & ~ARITHMETIC | lazy | self.iopl << 12 | (0 if d[DF_WORD] == 1 else DF)
             q[EFLAGS] &= ~0x47700
+            d[DF_WORD] = 1
+            self.cpl, self.shadow = 0, False
             q[RIP] = _KERNEL_CODE - 2
             d[CS_WORD], d[SS_WORD] = 8, 16
             d[HFLAGS] = kernel
-
-        def interrupt(_engine: int, vector: int) -> None:
-            if vector == 14:
-                go_on()
-                lazy = (q[CC_SRC] if d[CC_OP] == 1 else flags()) & ARITHMETIC
-                rsp = q[RSP]
-                top = (rsp & ~15) - 48
-                image = q[EFLAGS] & ~ARITHMETIC | lazy
-                _FRAME6.pack_into(memory, top, 4, q[RIP], d[CS_WORD], image, rsp, d[SS_WORD])
-                q[RSP], q[RIP] = top, _KERNEL_CODE
-                q[EFLAGS] &= ~0x4700
-                q[CC_SRC] = lazy
-                d[CC_OP] = 1
-                d[CS_WORD], d[SS_WORD] = 8, 16
-                d[HFLAGS] = kernel
-                return
-            d[OLD_EXCEPTION] = U32
-            if q[RIP] < _KERNEL_CODE:
-                engine.stop()  # HLT, at the loop's end
-                return
-            rip, cs, image, rsp, ss = _FRAME5.unpack_from(memory, q[RSP])
-            q[RIP], q[RSP] = rip, rsp
-            q[CC_SRC] = image & ARITHMETIC
-            d[CC_OP] = 1
-            q[EFLAGS] = image & 0x200 | 2
-            d[CS_WORD], d[SS_WORD] = cs, ss
-            d[HFLAGS] = user
 
         def nothing(*_: Any) -> None:
             return None
 
         engine.install(
-            interrupt=interrupt,
+            interrupt=self._interrupt(),
             invalid=invalid,
             fill=fill,
             syscall=syscall,
@@ -148,6 +128,49 @@ class Effects:
             block=nothing,
         )
 
+    def _interrupt(self) -> Callable[[int, int], None]:
+        """Make the callback for page faults, IRETQ and the HLT at the loop's end."""
+        engine, memory, words, tlb = self.engine, self._memory, self._words, self._tlb
+        q, d, flags, go_on = engine.q, engine.d, engine.flags, engine.go_on
+        kernel, user = d[HFLAGS] & ~SLOT_BITS | _KERNEL, d[HFLAGS]
+
+        def interrupt(_engine: int, vector: int) -> None:
+            if vector == 14:
+                go_on()
+                lazy = (q[CC_SRC] if d[CC_OP] == 1 else flags()) & ARITHMETIC
+                low, high = words[_IDT + 14 * 16 >> 3], words[(_IDT + 14 * 16 >> 3) + 1]
+                self.descriptor = words[_GDT + (low >> 16 & 0xFFF8) >> 3]
+                rsp = q[RSP]
+                top = (rsp & ~15) - 48
+                image = q[EFLAGS] & ~ARITHMETIC | lazy | self.iopl << 12 | (0 if d[DF_WORD] == 1 else DF)
+                at = tlb[top >> 12] | top & 0xFFF
+                _FRAME6.pack_into(memory, at, 4, q[RIP], d[CS_WORD], image, rsp, d[SS_WORD])
+                q[RSP], q[RIP] = top, low & 0xFFFF | low >> 32 & 0xFFFF0000 | (high & 0xFFFFFFFF) << 32
+                self.cpl, self.shadow = 0, False
+                q[EFLAGS] &= ~0x4700
+                q[CC_SRC] = lazy
+                d[CC_OP] = 1
+                d[CS_WORD], d[SS_WORD] = 8, 16
+                d[HFLAGS] = kernel
+                return
+            d[OLD_EXCEPTION] = U32
+            if q[RIP] < _KERNEL_CODE:
+                engine.stop()  # HLT, at the loop's end
+                return
+            top = q[RSP]
+            rip, cs, image, rsp, ss = _FRAME5.unpack_from(memory, tlb[top >> 12] | top & 0xFFF)
+            self.descriptor, self.stack = words[_GDT + (cs & 0xFFF8) >> 3], words[_GDT + (ss & 0xFFF8) >> 3]
+            self.cpl, self.shadow = cs & 3, False
+            d[DF_WORD] = U32 if image & DF else 1
+            q[RIP], q[RSP] = rip, rsp
+            q[CC_SRC] = image & ARITHMETIC
+            d[CC_OP] = 1
+            q[EFLAGS] = image & 0x200 | 2
+            d[CS_WORD], d[SS_WORD] = cs, ss
+            d[HFLAGS] = user
+
+        return interrupt
+
     def system_calls(self, count: int) -> float:
         """Seconds for SYSCALL, SYSRET and what a null system call of `native` runs beside."""
         q, d = self.engine.q, self.engine.d
@@ -156,7 +179,9 @@ class Effects:
         def sysret() -> bool:
             q[RIP], q[CC_SRC] = q[RCX], q[R11] & ARITHMETIC
             d[CC_OP] = 1
+            d[DF_WORD] = U32 if q[R11] & DF else 1
             q[EFLAGS] = q[R11] & 0x200 | 2
+            self.cpl, self.shadow = 3, False
             d[CS_WORD], d[SS_WORD] = 0x33, 0x2B
             d[HFLAGS] = user
             return True

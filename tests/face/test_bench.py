@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell.bench.effects import Effects, floor
 from paracell.bench.floor import Bare, function
 from paracell.bench.measure import Limit, Row, Runtimes, Unmeasured, compare, slope
 from paracell.bench.others import cases
@@ -16,6 +17,7 @@ from paracell.guest import image, shipped
 from paracell.runtimes import RUNTIMES, Runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -33,6 +35,12 @@ def test_the_bare_loops_run_to_their_ends(bare: Bare) -> None:
     assert q[RDI] == 0
     assert bare.refill(function(loops, "bench_touch"), 512, 2) > 0
     assert (q[RSI], q[RDI]) == (0, 0x200000 + 512 * 4096)
+
+
+@pytest.mark.parametrize("measure", [Effects.system_calls, Effects.gates, Effects.page_faults])
+def test_the_loops_of_effects_run_to_their_ends(measure: Callable[[Effects, int], float]) -> None:
+    """Else they raise."""
+    assert floor(measure, 100) > 0
 
 
 @pytest.mark.parametrize(
