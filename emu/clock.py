@@ -22,6 +22,7 @@ class Clock:
     Attributes:
         cycles: virtual cycles since reset, without what TCG has counted since the last `sync`.
         counted: how many of them were charged for what TCG has counted; the others were charged for events.
+        charging: what TCG counts now is charged.
         sync: charges what TCG has counted since the last time (`Timekeeper`).
 
     """
@@ -29,12 +30,14 @@ class Clock:
     def __init__(self) -> None:
         self.cycles = 0
         self.counted = 0
+        self.charging = False
         self.sync: Callable[[], None] = lambda: None
 
     @property
     def now(self) -> int:
         """All virtual cycles since reset."""
-        self.sync()
+        if self.charging:
+            self.sync()
         return self.cycles
 
 

@@ -324,5 +324,8 @@ class Cpu(Operands):
         emit = self.emit
         if emit is not None:
             who = self.who_is(self) if self.who_is is not None else (_USER if self.cpl == 3 else _KERNEL)
+            clock = self.clock
+            if clock.charging:
+                clock.sync()
             # Not by Event's own constructor, which takes twice as long.
-            emit(_new(Event, (kind, self.clock.now, cost, self.q[RIP], who, data)))
+            emit(_new(Event, (kind, clock.cycles, cost, self.q[RIP], who, data)))

@@ -86,7 +86,7 @@ class Pending:
         if cpu.engine.no_block_seen:
             cpu.engine.stop()
         look_at = self.deadline
-        if self.time.charging != (look_at != NEVER):
+        if cpu.clock.charging != (look_at != NEVER):
             cpu.engine.stop()  # the run loop goes on with a clock of the other rate
         elif look_at != NEVER:
             look_at = self.time.share(look_at)

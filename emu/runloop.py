@@ -209,7 +209,7 @@ class RunLoop:
         try:
             self.devices.mmio_write(APIC_PAGE + offset, size, value)
             pending = self.traps.pending
-            if pending.interrupt or pending.nmi or pending.deadline < NEVER or pending.time.charging:
+            if pending.interrupt or pending.nmi or pending.deadline < NEVER or self.clock.charging:
                 # Inside a block nothing can be delivered.  Unicorn leaves it with RIP still at the store, though it is done.
                 self._stored = True
                 self.engine.stop()

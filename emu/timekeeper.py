@@ -32,7 +32,6 @@ class Timekeeper:
 
     Attributes:
         unit: what TCG counts while a timer is armed.
-        charging: what TCG counts now is charged.
 
     """
 
@@ -45,11 +44,6 @@ class Timekeeper:
         self._most = 0  # the limit that the caller of `plan` has set
         self._clock.sync = self.sync
 
-    @property
-    def charging(self) -> bool:
-        """Whether the clock runs with TCG."""
-        return self._each != 0
-
     def plan(self, deadline: int, instructions: int) -> tuple[int, Unit, int]:
         """Give the limit of the next run, what it counts (a limit of 0 is none), and the cycle at which events are to look.
 
@@ -60,6 +54,7 @@ class Timekeeper:
         if unit is not self._engine.counting.unit:
             self._cpu.forget_transitions()  # they know hflags, in which the engine notes what it counts
         self._each = 0 if deadline == NEVER else self._cpu.costs.block if unit is _BLOCKS else 1
+        self._clock.charging = self._each != 0
         self._engine.counting.counter[0] = self._synced = 0
         self._most = instructions
         if not self._each:
