@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu import rights
 from ..mmu.address import HALF, U64
-from ..mmu.entry import reserved_pdpte
 from ..mmu.explain import Still, Walk, look, physical
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
-from ..mmu.tlb import CAPACITY, NO_EPT, Tlb
+from ..mmu.tlb import CAPACITY, NO_EPT
 from ..mmu.walk import (
     INDEX_MASK,
     LEVEL_SHIFT,
@@ -27,9 +26,10 @@ from ..mmu.walk import (
     walker,
 )
 from . import layout
-from .contexts import IDENTITY, Contexts, Slot
+from .contexts import IDENTITY, Slot
 from .events import Kind
 from .faults import GP, PF, Fault, Unimplemented
+from .invalidation import Invalidation
 from .memory import APIC_PAGE, NOTHING
 from .smc import CodePages
 
@@ -40,51 +40,35 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .memory import Memory
 
-    Site = tuple[int, int, bytes, Callable[[], bool]]
-
 _LEVEL4, _PAGE_WALK = Mode.LEVEL4, Kind.PAGE_WALK  # a member read off the class takes 0.1 µs
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _new: Final = tuple.__new__
 _PF: Final = 14
-_PCIDE: Final = CR4.PCIDE.mask
-_FEW: Final = 40  # pages: dropped from TCG's slots one by one, which takes as long as filling that many again
-_KNOWN_ROOTS: Final = 64
 _NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
 
 
-class Translation(Contexts):
+class Translation(Invalidation):
     """The processor's view of linear memory.
 
     Attributes:
-        tlb: the Python-side TLB.
         vpid, eptp: with which virtual processor and EPT translations are tagged; there is no VMX yet that would set them.
         code_pages: which frames TCG's TLB may run, and which it may write.
         refusal: the fill that was refused and stopped TCG, until the run loop takes it.
         code_size: 64, 32 or 16: how instruction bytes decode.
-        where_pages: linear page → what of `where` lies there.
-        sites: RIP → first and last physical address of a trapped instruction, its bytes, and its closure (`trapped`).
         in_place: a page fault of TCG's comes back as an exception, and the interrupt callback delivers it; else TCG is left.
-        where: RIP → physical address of trapped instructions, until a translation changes.
 
     """
 
     def __init__(self, cpu: Cpu, engine: Engine, memory: Memory) -> None:
-        super().__init__(cpu, engine)
-        self.memory = memory
-        self.tlb = Tlb()
+        super().__init__(cpu, engine, memory)
         self.vpid, self.eptp = 0, NO_EPT
         self.code_pages = CodePages(engine, memory)
-        self._walk4: Callable[[int, int, bytes], int] | None = None
         self.refusal: Refusal | None = None
         self.code_size = 32
         self._globals = False
-        self.where: dict[int, int] = {}
-        self.where_pages: dict[int, list[int]] = {}
-        self.sites: dict[int, Site] = {}
         self.in_place = False
         self.probe_with = self.bind_probe()
-        self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
         self._address_offset = engine.places.fault_offset
 
     def configure(self) -> None:
@@ -346,108 +330,3 @@ class Translation(Contexts):
         return PF(
             int(error_code(paging, context, need, result, index)), gva, partial(self._explain, gva, need, context)
         )
-
-    # ---- invalidation -----------------------------------------------------------------------------------------
-
-    def load_cr3(self, *, keep: bool) -> None:
-        """Take a new CR3; its PCID's translations go unless `keep`."""
-        if self._walk4 is not None and not self.cpu.cr4 & _PCIDE:
-            self._load_root(self.cpu.cr3 & 0xFFFFFFFFFF000)
-            return
-        self.configure()
-        if not keep:
-            self.tlb.flush_current()
-            self._forget()
-        elif not self.cpu.cr4 & CR4.PCIDE.mask:
-            self._forget()
-
-    def _load_root(self, root: int) -> None:
-        """MOV to CR3 without PCIDs: what is not global goes, from TCG's slots too, page by page if there are few.
-
-        TCG has been given nothing that is not global but through `tlb.current`, so that names the pages.
-        """
-        known = self._walkers.get(root)
-        if known is None:
-            if len(self._walkers) >= _KNOWN_ROOTS:
-                self._walkers.clear()
-            paging = self.paging._replace(root=root)
-            known = self._walkers[root] = paging, walker(self.memory, paging)
-        self.paging, self._walk4 = known
-        tlb, flush_page, where_pages = self.tlb, self.engine.flush_page, self.where_pages
-        local, kept = tlb.current, tlb.shared
-        if len(local) > _FEW or local.overflowed:
-            self.engine.flush_slots()
-        else:
-            for page in local:
-                flush_page(page << 12)
-        tlb.flush_current()
-        if not where_pages.keys() <= kept.keys():
-            for page in [page for page in where_pages if page not in kept]:
-                self._forget_page(page)
-        if not self.cpu.transition_pages <= kept.keys():
-            self.cpu.forget_descriptors()
-
-    def remember(self, rip: int, linear: int, physical: int) -> None:
-        """Note where a trapped instruction is."""
-        if rip not in self.where:
-            self.where_pages.setdefault(linear >> 12, []).append(rip)
-        self.where[rip] = physical
-
-    def _forget_page(self, page: int) -> None:
-        """Forget what trapped instructions there are on a linear page."""
-        for rip in self.where_pages.pop(page, ()):
-            self.where.pop(rip, None)
-            self.sites.pop(rip, None)
-
-    def _forget(self) -> None:
-        self.forget_code()
-        self.engine.flush_slots()
-
-    def forget_code(self) -> None:
-        """Forget where trapped instructions are: a translation, or what a code segment means, has changed."""
-        self.cpu.forget_transitions()
-        self.where.clear()
-        self.where_pages.clear()
-        self.sites.clear()
-
-    def invlpg(self, gva: int) -> None:
-        """Drop one page of the current PCID and among the global ones."""
-        if self.tlb.invalidate(gva >> 12):
-            self._forget()
-        else:
-            self._forget_page(gva >> 12)
-            if gva >> 12 in self.cpu.transition_pages:
-                self.cpu.forget_descriptors()
-            self.engine.flush_page(gva)
-
-    def invpcid(self, kind: int, pcid: int, gva: int) -> None:
-        """INVPCID's four types."""
-        if kind == 0:
-            self.tlb.invalidate(gva >> 12, pcid)
-        elif kind == 1:
-            self.tlb.flush_pcid(pcid)
-        elif kind == 2:
-            self.tlb.flush_all()
-        else:
-            self.tlb.flush_nonglobal()
-        self._forget()
-
-    def flush_all(self) -> None:
-        """Drop every translation of the guest's, global ones too."""
-        self.tlb.flush_all()
-        self._forget()
-
-    def reset(self) -> None:
-        """Drop every translation of everybody's: memory or the whole state has been replaced."""
-        self.tlb.empty()
-        self._forget()
-
-    def load_pdptes(self, cr3: int) -> None:
-        """Load the PDPTE registers of PAE paging; #GP on a reserved bit (SDM "PDPTE Registers")."""
-        at = cr3 & 0xFFFFFFE0
-        read = self.memory.read64
-        entries = read(at), read(at + 8), read(at + 16), read(at + 24)
-        for entry in entries:
-            if entry & 1 and entry & reserved_pdpte(self.cpu.features.maxphyaddr):
-                raise GP(0)
-        self.cpu.pdptes = entries
