@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from paracell.emu.events import Event
 
 TYPED = {"terminal"}  # test_linux_terminal.py
+NOT_ON_QEMU = {"prefixes"}
 AREAS = sorted({p.stem for p in (shipped.IMAGES.parent / "linux").glob("*.c")} - TYPED)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no Linux here to compare with")
 
@@ -32,6 +33,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no Lin
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("area", AREAS)
 def test_as_on_linux(area: str, machine: str, tmp_path: Path) -> None:
+    if area in NOT_ON_QEMU and "qemu" in machine:
+        pytest.skip("QEMU 7.2 ignores LOCK where it is undefined, and prefers a page fault to #GP for 16 bytes")
     program = shipped.image(f"linux/{area}")
     folder = tmp_path / "host"
     folder.mkdir()
