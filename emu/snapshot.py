@@ -32,7 +32,11 @@ MAGIC: Final = b"PCSNAP2\n"
 _FAMILY: Final = MAGIC[:6]
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
-_FPU: Final = slice(layout.FPSTT, layout.XMM + 64 * 16)  # x87 and SSE in TCG's state
+# x87 and SSE in TCG's state.  TCG keeps 64 bytes for an XMM register, and leaves pointers of its own in the upper 48.
+_FPU: Final = (
+    slice(layout.FPSTT, layout.XMM),
+    *(slice(at, at + 16) for at in range(layout.XMM, layout.XMM + 64 * 16, 64)),
+)
 
 
 class BadSnapshot(ValueError):
@@ -51,7 +55,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
         "counted": machine.clock.counted,
         "clock": machine.clock_kind,
         "state": state_of(machine).as_dict(),
-        "fpu": machine.engine.raw[_FPU].hex(),
+        "fpu": [machine.engine.raw[part].hex() for part in _FPU],
         "devices": machine.devices.save(),
         "pages": pages,
     }
@@ -91,7 +95,8 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
     try:
         machine = kind(header["memory"], console, features=Features(**header["features"]), clock=header["clock"])
         _load_pages(machine, header["pages"], file)
-        machine.engine.raw[_FPU] = bytes.fromhex(header["fpu"])
+        for part, text in zip(_FPU, header["fpu"], strict=True):
+            machine.engine.raw[part] = bytes.fromhex(text)
         machine.engine.update_fpu()
         machine.cpu.load(State.from_dict(header["state"]))
         machine.clock.cycles, machine.clock.counted = header["cycles"], header["counted"]
