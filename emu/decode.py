@@ -136,7 +136,8 @@ _LONGEST: Final = 15  # bytes of an instruction
 _THREE_BYTE_MAPS: Final = frozenset({b"\x0f\x38", b"\x0f\x3a"})
 # Opcodes that want a further byte whatever it is: of a map, or the ModRM byte of a group, of UD0 and of UD1.
 _NEED_MORE: Final = frozenset(
-    bytes.fromhex(code) for code in ("", "0f", "0f38", "0f3a", "0f00", "0f01", "0fae", "0fc7", "0fb9", "0fff")
+    bytes.fromhex(code)
+    for code in ("", "0f", "0f38", "0f3a", "0f00", "0f01", "0f78", "0f79", "0fae", "0fc7", "0fb9", "0fff")
 )
 _WRITTEN: Final = 2  # Capstone's CS_AC_WRITE, and instructions for which it says read
 _STORES_TOO: Final = frozenset(
@@ -158,7 +159,7 @@ def disassemble(code: bytes, address: int, mode: int) -> Iterator[tuple[int, int
     at = address
     while at < address + len(code):
         for at, size, mnemonic, text in _disassembler(mode).disasm_lite(code[at - address :], at):  # noqa: B020
-            if not legal(code[at - address :], mnemonic, text):
+            if not legal(code[at - address :], mode, mnemonic, text):
                 yield at, size, "invalid", ""
                 return
             yield at, size, mnemonic, text
@@ -200,9 +201,9 @@ def _capstone_decode(code: bytes, mode: int) -> Insn:
     if mode == 16 and (insn := _invpcid16(code)) is not None:
         return insn
     found = next(_disassembler(mode).disasm(code, 0, 1), None)
-    if found is None and 0x66 in code[: legacy_prefixes(code)] and (insn := _without_66(code, mode)) is not None:
+    if found is None and 0x66 in code[: prefixes(code, mode)] and (insn := _without_66(code, mode)) is not None:
         return insn
-    if found is None or not legal(code, found.mnemonic, found.op_str):
+    if found is None or not legal(code, mode, found.mnemonic, found.op_str):
         name = "too_long" if _too_long(code, mode) else "invalid"
         return Insn(name, 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
     operands = tuple(_operand(found, o) for o in found.operands)
@@ -225,7 +226,7 @@ def _stores_through_cs(found: Any, name: str) -> bool:
 
 def _without_66(code: bytes, mode: int) -> Insn | None:
     """Decode an instruction that F2 or F3 chooses, where 66 beside it means nothing and Capstone gives up."""
-    before = code[: legacy_prefixes(code)]
+    before = code[: prefixes(code, mode)]
     if 0xF2 not in before and 0xF3 not in before:
         return None
     plain = before.replace(b"\x66", b"") + code[len(before) :]

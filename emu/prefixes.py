@@ -40,11 +40,17 @@ def prefixes(code: bytes, mode: int) -> int:
     return count
 
 
-def legal(code: bytes, mnemonic: str, operands: str) -> bool:
+def _is_prefix(byte: int) -> bool:
+    return byte in _LEGACY or byte & 0xF0 == 0x40
+
+
+def legal(code: bytes, mode: int, mnemonic: str, operands: str) -> bool:
     """Tell whether an instruction may have its prefixes: `code` begins with it, Capstone gave its text."""
     if mnemonic in _UNDEFINED:
         return False
-    before = code[: legacy_prefixes(code)]
+    if code[0] not in _LEGACY and (mode != 64 or code[0] & 0xF0 != 0x40 or not _is_prefix(code[1])):
+        return True  # the usual case: no prefix, or REX alone
+    before = code[: prefixes(code, mode)]
     if not before:
         return True
     name = mnemonic.rpartition(" ")[2]
