@@ -147,6 +147,8 @@ _CHECK_THEMSELVES: Final = frozenset(
     {"sgdt", "sidt", "sldt", "str", "smsw", "xsave", "xsaveopt", "xsavec", "xsaves", "vmptrst", "vmread"}
 )
 _CHOSEN: Final = frozenset({"rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "rdpid", "wbnoinvd"})
+_SEGMENT_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65")
+_REPEATS: Final = frozenset(b"\xf2\xf3")
 _FAR_DIRECT: Final = frozenset({b"\x9a", b"\xea"})
 _PADDING: Final = (b"\x00", b"\xc0", b"\x08", b"\x18", b"\x38")  # ModRM bytes that some instruction takes
 
@@ -201,7 +203,7 @@ def _capstone_decode(code: bytes, mode: int) -> Insn:
     if mode == 16 and (insn := _invpcid16(code)) is not None:
         return insn
     found = next(_disassembler(mode).disasm(code, 0, 1), None)
-    if found is None and 0x66 in code[: prefixes(code, mode)] and (insn := _without_66(code, mode)) is not None:
+    if found is None and (insn := _in_order(code, mode)) is not None:
         return insn
     if found is None or not legal(code, mode, found.mnemonic, found.op_str):
         name = "too_long" if _too_long(code, mode) else "invalid"
@@ -224,17 +226,29 @@ def _stores_through_cs(found: Any, name: str) -> bool:
     return False
 
 
-def _without_66(code: bytes, mode: int) -> Insn | None:
-    """Decode an instruction that F2 or F3 chooses, where 66 beside it means nothing and Capstone gives up."""
-    before = code[: prefixes(code, mode)]
-    if 0xF2 not in before and 0xF3 not in before:
-        return None
-    plain = before.replace(b"\x66", b"") + code[len(before) :]
-    insn = _capstone_decode(plain, mode)
-    if insn.mnemonic not in _CHOSEN:
-        return None
-    length = insn.length + len(code) - len(plain)
-    return evolve(insn, length=length, bytes=code[:length])
+def _in_order(code: bytes, mode: int) -> Insn | None:
+    """Decode an instruction whose prefixes stand in an order that Capstone does not know: a processor knows no order.
+
+    66 means nothing beside F2 or F3 where these choose the instruction.
+    """
+    count = prefixes(code, mode)
+    before, rest = code[:count], code[count:]
+    rex = before[-1:] if mode == 64 and before[-1:] and before[-1] & 0xF0 == 0x40 else b""
+    segments = [byte for byte in before if byte in _SEGMENT_PREFIXES]
+    repeats = [byte for byte in before if byte in _REPEATS]
+    others = [byte for byte in (0x67, 0x66, 0xF0) if byte in before]
+    for kept in (others, [byte for byte in others if byte != 0x66]):
+        ordered = bytes((*segments[-1:], *kept, *repeats[-1:])) + rex
+        if ordered == before:
+            continue
+        found = next(_disassembler(mode).disasm(ordered + rest, 0, 1), None)
+        if found is None or not legal(code, mode, found.mnemonic, found.op_str):
+            continue
+        insn = _capstone_decode(ordered + rest, mode)
+        if kept is others or insn.mnemonic in _CHOSEN:
+            length = insn.length + count - len(ordered)
+            return evolve(insn, length=length, bytes=code[:length]) if length <= _LONGEST else None
+    return None
 
 
 def _invpcid16(code: bytes) -> Insn | None:
