@@ -161,7 +161,8 @@ def disassemble(code: bytes, address: int, mode: int) -> Iterator[tuple[int, int
     at = address
     while at < address + len(code):
         for at, size, mnemonic, text in _disassembler(mode).disasm_lite(code[at - address :], at):  # noqa: B020
-            if not legal(code[at - address :], mode, mnemonic, text):
+            first = at - address
+            if not legal(code[first : first + _LONGEST], mode, mnemonic, text):
                 yield at, size, "invalid", ""
                 return
             yield at, size, mnemonic, text

@@ -51,8 +51,6 @@ def legal(code: bytes, mode: int, mnemonic: str, operands: str) -> bool:
     if code[0] not in _LEGACY and (mode != 64 or code[0] & 0xF0 != 0x40 or not _is_prefix(code[1])):
         return True  # the usual case: no prefix, or REX alone
     before = code[: prefixes(code, mode)]
-    if not before:
-        return True
     name = mnemonic.rpartition(" ")[2]
     if _LOCK in before and not (name in _LOCKABLE and operands.partition(",")[0].endswith("]")):
         return False
