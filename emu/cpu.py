@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .features import Features
     from .memory import Memory
-from .transitions import GatePath, IretPath, SyscallPath
+from .transitions import GatePath, IretPath, SyscallPath, SysretPath
 
 _RFLAGS_ALL: Final = 0x3F7FD5
 _SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL)
@@ -103,7 +103,7 @@ class Cpu(Operands):
         self.q = engine.q
         self.d = engine.d
         self.syscall_path: SyscallPath | None = None
-        self.sysret_path: SyscallPath | None = None
+        self.sysret_path: SysretPath | None = None
         self.gate_paths: dict[int, GatePath] = {}
         self.iret_paths: dict[int, IretPath] = {}
         self.transition_pages: set[int] = set()

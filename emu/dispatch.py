@@ -74,10 +74,10 @@ class Dispatch:
         insn = found[1]
         maker = MAKERS.get(insn.mnemonic)
         if maker is not None and rip in self._where and cpu.code64:
-            closure = maker(cpu, insn)
+            closure = maker(cpu, insn, rip + insn.length)
             if closure is not None:
                 at = self._where[rip]
-                translation.sites[rip] = at, at + insn.length, insn.bytes, closure
+                translation.keep_site(rip, at, insn.length, closure)
         return found
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:

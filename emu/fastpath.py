@@ -1,23 +1,20 @@
-"""The hottest traps, written out: WRPKRU, SYSCALL, SYSRET, page faults and IRETQ between contexts that have met before.
+"""TCG's hottest callbacks, written out: SYSCALL, page faults, and traps at known sites.
 
 A handler of the table reaches its processor through attributes and is found by its instruction's bytes.  These callbacks have
-everything they touch bound beforehand, which takes half the time.  They are valid only while a cached transition (`transitions`)
-still matches; otherwise they call `rest`, the full implementation.  Lists and dicts that they captured must be mutated in place,
-never replaced.
+everything they touch bound beforehand, which takes half the time: a trapped instruction is found by its RIP and is a closure
+(`trapped`), a SYSCALL or a page fault follows a cached transition (`transitions`).  Where those do not match, they call `rest`, the
+full implementation.  Lists and dicts that they captured must be mutated in place, never replaced.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
-from ..mmu.address import HALF
-from ..mmu.rights import EXEC, READ, WRITE
+from ..mmu.address import SIGNS
+from ..mmu.rights import EXEC, WRITE
 from ..mmu.walk import NOT_PRESENT, RIGHTS, plain_error
-from .contexts import NOT_SLOT, SLOT_FLAGS, SMAP_SLOT
 from .events import Kind
 from .registers import (
-    AC,
     ARITHMETIC,
     CC_OP,
     CC_SRC,
@@ -26,18 +23,22 @@ from .registers import (
     DF_WORD,
     EFLAGS,
     HFLAGS,
-    IF,
     IOPL,
     IS_INT,
     OLD_EXCEPTION,
+    R11,
+    RAX,
+    RCX,
+    RDI,
+    RDX,
     RF,
+    RIP,
+    RSI,
     SS_WORD,
     TF,
     U32,
     U64,
 )
-from .segments import forget_inner_segments
-from .trapped import bind_take_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,31 +47,24 @@ if TYPE_CHECKING:
     from .cpu import Cpu
     from .pending import Pending
 
-_RAX, _RCX, _RDX, _RSP, _RSI, _RDI, _R11, _RIP = 0, 1, 2, 4, 6, 7, 11, 16
 _TF_RF: Final = TF | RF
-_OTHERS: Final = ~(ARITHMETIC | IOPL | DF | RF)
-_RARE: Final = ~(ARITHMETIC | IF | 2)
-_PKE: Final = 1 << 22
-_WRPKRU, _SYSRETQ = b"\x0f\x01\xef", b"\x48\x0f\x07"
-_IRETQ: Final = b"\x48\xcf"
-_FRAME: Final = struct.Struct("<5Q")
 _TF_RF_NT: Final = TF | RF | 1 << 14
+_OTHERS: Final = ~(ARITHMETIC | IOPL | DF | RF)
 _NO_KEYS: Final = ((0, 0), (0, 0))
-_EVENTS: Final = Kind.WRPKRU, Kind.SYSCALL, Kind.SYSRET
+_SYSCALL: Final = Kind.SYSCALL  # a member read off the class takes 0.1 µs
 
 
 def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[], None]:
     """Make the callback for SYSCALL; TCG adds the instruction's two bytes to RIP when it returns."""
     q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
     lazy_flags = cpu.engine.flags
-    _, kind, _ = _EVENTS
 
     def on_syscall() -> None:
         path = cpu.syscall_path
         if path is None or pending.stepping:
             rest()
             return
-        (hflags, code_from), (code, stack, cs, ss, after, slot, table, slot_by_pkru), target, keep = path
+        hflags, code_from, code, stack, cs, ss, after, slot, table, slot_by_pkru, target, keep, iopl = path
         if d[HFLAGS] != hflags or segments[1] is not code_from:
             rest()
             return
@@ -78,35 +72,33 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
             cost = cpu.costs.syscall
             clock.cycles += cost
             if cpu.emit is not None:
-                cpu.emit_event(kind, cost, (q[_RAX], q[_RDI], q[_RSI], q[_RDX]))
+                cpu.emit_event(_SYSCALL, cost, (q[RAX], q[RDI], q[RSI], q[RDX]))
             flags = q[EFLAGS]
             lazy = (q[CC_SRC] if d[CC_OP] == 1 else lazy_flags()) & ARITHMETIC
-            others = flags & _OTHERS | lazy | cpu.iopl << 12
+            others = flags & _OTHERS | lazy | iopl
             if d[DF_WORD] != 1:
                 others |= DF
                 d[DF_WORD] = 1
-            q[_R11], q[_RCX] = others, q[_RIP] + 2 & U64
+            q[R11] = others
+            q[RCX] = q[RIP] + 2 & U64
             q[EFLAGS] = flags & keep
-            d[CS_WORD], d[SS_WORD] = cs, ss
-            d[HFLAGS] = after
+            d[CS_WORD], d[SS_WORD], d[HFLAGS] = cs, ss, after
             segments[1], segments[2] = code, stack
-            cpu.cpl = 0
-            cpu.interrupt_shadow = False
-            if slot != translation.current_slot:  # as `Contexts.enter`, without a call
-                translation.previous_slot, translation.current_slot, translation.table = (
-                    translation.current_slot,
-                    slot,
-                    table,
-                )
+            cpu.cpl, cpu.interrupt_shadow = 0, False
+            now = translation.current_slot
+            if slot != now:  # as `Contexts.enter`, without a call
+                translation.previous_slot = now
+                translation.current_slot = slot
+                translation.table = table
             translation.slot_by_pkru = slot_by_pkru
+            q[RIP] = target
             if clock.cycles < pending.attention_at:
-                q[_RIP] = target - 2 & U64
                 return
-            q[_RIP] = target
+            q[RIP] = target + 2 & U64
             pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
-        q[_RIP] = q[_RIP] - 2 & U64
+        q[RIP] = q[RIP] - 2 & U64
 
     return on_syscall
 
@@ -117,12 +109,11 @@ def interrupt(
     rest: Callable[[int], None],
     refused: Callable[[Refusal], None],
 ) -> Callable[[int, int], None]:
-    """Make the callback for TCG's exceptions: an IRETQ that was seen before here, a refused fill by `refused`, anything else by `rest`."""
-    engine, take_site, deliver = cpu.engine, bind_take_site(cpu), page_fault(cpu)
+    """Make the callback for TCG's exceptions: a known site here, a refused fill by `refused`, anything else by `rest`."""
+    engine, deliver = cpu.engine, page_fault(cpu)
     _, _, _, _, invalid_error, exit_request, tcg_exit_request, _ = engine.places
-    q, d, translation, iret_paths = cpu.q, cpu.d, cpu.translation, cpu.iret_paths
-    ram, where, clock, breakpoints = cpu.memory.ram, translation.where, cpu.clock, cpu.breakpoints
-    probe_with, take_iret, frame = translation.probe_with, cpu.take_iret, _FRAME.unpack_from
+    q, d, translation = cpu.q, cpu.d, cpu.translation
+    words, sites, clock, breakpoints = cpu.memory.words, translation.sites, cpu.clock, cpu.breakpoints
 
     def on_interrupt(_engine: int, vector: int) -> None:
         if vector != 13 or d[IS_INT]:
@@ -142,35 +133,21 @@ def interrupt(
             except BaseException as error:  # noqa: BLE001  (the run loop raises it)
                 cpu.fail(error)
             return
-        place = where.get(q[_RIP])
-        if place is None or q[EFLAGS] & _TF_RF_NT or breakpoints.watching:
+        rip = q[RIP]
+        site = sites.get(rip)
+        if site is None or q[EFLAGS] & _TF_RF_NT or breakpoints.watching:
             rest(vector)
             return
-        if ram[place : place + 2] != _IRETQ:
-            try:
-                if not take_site(q[_RIP]):
-                    rest(vector)
-                    return
-                d[OLD_EXCEPTION] = U32
-                if clock.cycles >= pending.attention_at:
-                    pending.deliver()
-            except BaseException as error:  # noqa: BLE001  (the run loop raises it)
-                cpu.fail(error)
-            return
-        at = probe_with(q[_RSP], 40, READ, translation.table)
-        if at < 0:
-            rest(vector)
-            return
-        rip, cs, image, rsp, ss = frame(ram, at)
-        known = iret_paths.get((cs & 0xFFFF) << 16 | ss & 0xFFFF)
+        at, code, more, further, run = site
         try:
-            old = cpu.cpl
-            if known is None or not take_iret(known, rip, image, rsp):
+            if words[at] != code or (more and words[more] != further):
+                translation.forget_site(rip)
                 rest(vector)
                 return
-            d[OLD_EXCEPTION], cpu.nmi_blocked = U32, False
-            if cpu.cpl != old:
-                forget_inner_segments(cpu, cpu.cpl)
+            if not run():
+                rest(vector)
+                return
+            d[OLD_EXCEPTION] = U32
             if clock.cycles >= pending.attention_at:
                 pending.deliver()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
@@ -190,7 +167,7 @@ def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
         """Deliver it; do nothing, and say so, where it is not the usual case."""
         result, address, need, _, _ = refusal
         path = gate_paths.get(14)
-        if path is None or (address + HALF & U64) >> 48:
+        if path is None or address >> 47 not in SIGNS:
             return False
         context = slots[translation.current_slot].context
         if context is None:
@@ -212,64 +189,21 @@ def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
 
 
 def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[], bool]:
-    """Make the callback for what TCG does not know: WRPKRU and SYSRET here, anything else by `rest`."""
-    q, d, segments, clock, translation = cpu.q, cpu.d, cpu.segments, cpu.clock, cpu.translation
-    ram, where, slots, take_site = cpu.memory.ram, translation.where, translation.slots, bind_take_site(cpu)
-    (wrpkru, _, sysret), not_slot, slot_flags = _EVENTS, NOT_SLOT, SLOT_FLAGS
+    """Make the callback for what TCG does not know, WRPKRU and SYSRET above all: a known site here, anything else by `rest`."""
+    q, clock, words, translation = cpu.q, cpu.clock, cpu.memory.words, cpu.translation
+    sites = translation.sites
 
     def on_invalid() -> bool:
-        rip, flags = q[_RIP], q[EFLAGS]
-        place = where.get(rip)
-        if place is None or flags & _TF_RF:
+        rip = q[RIP]
+        site = sites.get(rip)
+        if site is None or q[EFLAGS] & _TF_RF:
             return rest()
-        code = ram[place : place + 3]
+        at, code, more, further, run = site
         try:
-            if code == _WRPKRU:
-                pkru = q[_RAX] & U32
-                number = translation.slot_by_pkru.get(pkru)
-                if (
-                    number is None or (number == SMAP_SLOT and flags & AC)
-                    or not cpu.cr4 & _PKE or (q[_RCX] | q[_RDX]) & U32
-                ):  # fmt: skip
-                    return rest()
-                clock.cycles += cpu.costs.wrpkru
-                old, cpu.pkru = cpu.pkru, pkru
-                if cpu.emit is not None:
-                    cpu.emit_event(wrpkru, cpu.costs.wrpkru, (old, pkru))  # by whom it makes of who runs
-                now = translation.current_slot
-                if number != now:
-                    translation.previous_slot, translation.current_slot = now, number
-                    translation.table = slots[number].table
-                    d[HFLAGS] = d[HFLAGS] & not_slot | slot_flags[number]
-                q[_RIP] = rip + 3
-            elif code == _SYSRETQ:
-                path, flags, target = cpu.sysret_path, q[_R11], q[_RCX]
-                if path is None or flags & _RARE or (target + HALF & U64) >> 48:
-                    return rest()
-                (hflags, code_from), (user, stack, cs, ss, after, slot, table, slot_by_pkru), _, _ = path
-                number = slot_by_pkru.get(cpu.pkru)  # ring 0 may have one slot for many PKRUs
-                if d[HFLAGS] != hflags or segments[1] is not code_from or number is None:
-                    return rest()
-                if number != slot:
-                    after, table = after & not_slot | slot_flags[number], slots[number].table
-                cost = cpu.costs.sysret
-                clock.cycles += cost
-                if cpu.emit is not None:
-                    cpu.emit_event(sysret, cost, (q[_RAX],))
-                q[_RIP], q[CC_SRC] = target, flags & ARITHMETIC
-                d[CC_OP] = d[DF_WORD] = 1
-                q[EFLAGS] = flags & IF | 2
-                d[CS_WORD], d[SS_WORD] = cs, ss
-                segments[1], segments[2] = user, stack
-                d[HFLAGS], cpu.cpl, cpu.interrupt_shadow = after, 3, False
-                if number != translation.current_slot:
-                    translation.previous_slot, translation.current_slot, translation.table = (
-                        translation.current_slot,
-                        number,
-                        table,
-                    )
-                translation.slot_by_pkru = slot_by_pkru
-            elif not take_site(rip):
+            if words[at] != code or (more and words[more] != further):
+                translation.forget_site(rip)
+                return rest()
+            if not run():
                 return rest()
             if clock.cycles >= pending.attention_at:
                 pending.deliver()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .memory import Memory
 
-    Site = tuple[int, int, bytes, Callable[[], bool]]
+    Site = tuple[int, int, int, int, Callable[[], bool]]
 
 _PCIDE: Final = CR4.PCIDE.mask
 _FEW: Final = 40  # pages: dropped from TCG's slots one by one, which takes as long as filling that many again
@@ -36,7 +36,8 @@ class Invalidation(Contexts):
         tlb: the Python-side TLB.
         where: RIP → physical address of trapped instructions, until a translation changes.
         where_pages: linear page → what of `where` lies there.
-        sites: RIP → first and last physical address of a trapped instruction, its bytes, and its closure (`trapped`).
+        sites: RIP → index in `Memory.words` and value of the word that holds a trapped instruction, the same of the next word if it
+            goes on there, else 0 and 0, and its closure (`trapped`).
 
     """
 
@@ -45,7 +46,7 @@ class Invalidation(Contexts):
         self.memory = memory
         self.tlb = Tlb()
         self.where: dict[int, int] = {}
-        self.where_pages: dict[int, list[int]] = {}
+        self.where_pages: dict[int, set[int]] = {}
         self.sites: dict[int, Site] = {}
         self._walk4: Callable[[int, int, bytes], int] | None = None
         self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
@@ -96,8 +97,18 @@ class Invalidation(Contexts):
     def remember(self, rip: int, linear: int, physical: int) -> None:
         """Note where a trapped instruction is."""
         if rip not in self.where:
-            self.where_pages.setdefault(linear >> 12, []).append(rip)
+            self.where_pages.setdefault(linear >> 12, set()).add(rip)
         self.where[rip] = physical
+
+    def keep_site(self, rip: int, physical: int, length: int, closure: Callable[[], bool]) -> None:
+        """Keep the closure of a trapped instruction that `remember` has noted."""
+        words, at = self.memory.words, physical >> 3
+        more = at + 1 if physical & 7 > 8 - length else 0
+        self.sites[rip] = at, words[at], more, words[more] if more else 0, closure
+
+    def forget_site(self, rip: int) -> None:
+        """Forget a trapped instruction: the words that hold it have changed."""
+        del self.where[rip], self.sites[rip]
 
     def _forget_page(self, page: int) -> None:
         """Forget what trapped instructions there are on a linear page."""

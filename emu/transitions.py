@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from ..mmu.address import HALF, U64
+from ..mmu.address import SIGNS
 from ..mmu.rights import READ, WRITE
 from .contexts import NOT_SLOT, SLOT_FLAGS
 from .descriptors import ACCESSED
@@ -43,8 +43,9 @@ _FRAME_AND_ERROR: Final = struct.Struct("<6Q")
 Origin = tuple[int, "Segment"]
 # Where it leads: CS, SS, their selectors, TCG's hflags, and the translation context (slot, rights, slot_by_pkru).
 End = tuple["Segment", "Segment", int, int, int, int, bytes, dict[int, int]]
-# SYSCALL or SYSRET: for SYSCALL also RIP, and the bits of EFLAGS that it leaves.
-SyscallPath = tuple[Origin, End, int, int]
+# SYSCALL: also the new RIP less the two bytes that TCG adds, the bits of EFLAGS that it leaves, and IOPL's bits.
+SyscallPath = tuple[int, "Segment", "Segment", "Segment", int, int, int, int, bytes, dict[int, int], int, int, int]
+SysretPath = tuple[int, "Segment", "Segment", "Segment", int, int, int, int, bytes, dict[int, int]]
 # A gate of the IDT: RIP, and the bits of EFLAGS that it leaves; index in `Memory.words` and the two words of its descriptor; index and
 # word of the code descriptor; physical address, bytes (none where the stack stays) and value of the TSS's stack pointer; whether CPL,
 # and with it SS, changes; CPL.
@@ -217,7 +218,7 @@ def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
         hflags, code_from = start
         if (
             d[HFLAGS] != hflags or segments[1] is not code_from
-            or image & RARE or (rip + HALF & U64) >> 48 or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
+            or image & RARE or rip >> 47 not in SIGNS or words[code_at] != raw or (stack_at and words[stack_at] != stack_raw)
         ):  # fmt: skip
             return False
         code, stack, cs, ss, after, slot, table, slot_by_pkru = to

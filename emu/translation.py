@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..mmu import rights
-from ..mmu.address import HALF, U64
+from ..mmu.address import SIGNS
 from ..mmu.explain import Still, Walk, look, physical
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
@@ -127,12 +127,7 @@ class Translation(Invalidation):
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
                     walk4 = self._walk4
-                    if (
-                        walk4 is not None
-                        and cpu.emit is None
-                        and not cpu.costs.walk
-                        and (gva < HALF or gva > U64 - HALF)
-                    ):
+                    if walk4 is not None and cpu.emit is None and not cpu.costs.walk and gva >> 47 in SIGNS:
                         # As `_walk`, written out for what most misses are.
                         entry = walk4(gva, need, table)
                         if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
@@ -177,7 +172,7 @@ class Translation(Invalidation):
         paging = self.paging
         mode = paging.mode
         if mode is _LEVEL4:
-            if (gva + HALF & U64) >> 48:
+            if gva >> 47 not in SIGNS:
                 return NOT_CANONICAL
         elif not mode:
             return gva & 0xFFFFF000 | 0x20F
@@ -259,7 +254,7 @@ class Translation(Invalidation):
         mode = self.paging.mode
         if not mode:
             return gva & 0xFFFFF000
-        if mode is _LEVEL4 and (gva + HALF & U64) >> 48:
+        if mode is _LEVEL4 and gva >> 47 not in SIGNS:
             return NOT_CANONICAL
         return walk(Still(self.memory), self.paging, gva, EXEC, self.table, [])
 

@@ -7,15 +7,16 @@ from typing import Final
 U32: Final = (1 << 32) - 1
 U64: Final = (1 << 64) - 1
 HALF: Final = 1 << 47  # where the lower canonical half ends, with 4-level paging
+SIGNS: Final = frozenset({0, (1 << 17) - 1})  # what bits 63:47 of a canonical address can be
 PAGE: Final = 4096  # bytes of the smallest page
 
 
 def canonical(address: int) -> bool:
     """Tell whether bits 63:47 of a 64-bit address are all the same (SDM "Canonical Addressing").
 
-    Where a function call is too dear, the same is written ``not (address + HALF & U64) >> 48``.
+    Where a function call is too dear, the same is written ``address >> 47 in SIGNS``.
     """
-    return not (address + HALF & U64) >> 48
+    return address >> 47 in SIGNS
 
 
 class Address(int):

@@ -65,7 +65,7 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     cpu.load_pair(*flat_pair(selector & 0xFFFC, selector + 8, 0, long=True), 0, flags & ~mask)
     # Only with such a mask is the path the same whatever the flags: it clears DF and AC, and leaves those that TCG keeps lazily.
     if mask & (DF | AC | ARITHMETIC) == DF | AC:
-        cpu.syscall_path = start, end(cpu), q[RIP], ~(mask | RF)
+        cpu.syscall_path = *start, *end(cpu), q[RIP] - 2 & U64, ~(mask | RF), cpu.iopl << 12
 
 
 @instruction("sysret", "sysretq")
@@ -97,7 +97,7 @@ def sysret(cpu: Cpu, insn: Insn) -> None:
     if not long:
         cpu.set_segment(SS, stack)
     elif not q[R11] & _RARE:
-        cpu.sysret_path = start, end(cpu), 0, 0
+        cpu.sysret_path = *start, *end(cpu)
 
 
 @instruction("sysenter")
