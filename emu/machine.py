@@ -45,6 +45,13 @@ ClockKind = Literal["blocks", "exact"]
 _UNITS: Final[dict[ClockKind, Unit]] = {"blocks": Unit.BLOCKS, "exact": Unit.INSTRUCTIONS}
 
 
+def _memory(size: int, features: Features) -> Memory:
+    memory = Memory(size)
+    if memory.limit > 1 << features.maxphyaddr:
+        raise BadFeatures(f"{size >> 20} MiB of memory do not fit into {features.maxphyaddr}-bit physical addresses")
+    return memory
+
+
 class Machine:
     """A PC with one processor.
 
@@ -70,12 +77,12 @@ class Machine:
         clock: ClockKind = "blocks",
         costs: Costs = COSTS,
     ) -> None:
-        self.memory = Memory(memory)
-        if self.memory.limit > 1 << features.maxphyaddr:
-            raise BadFeatures(
-                f"{memory >> 20} MiB of memory do not fit into {features.maxphyaddr}-bit physical addresses"
-            )
-        self.engine = Engine()
+        self.engine = Engine()  # before memory is mapped: translated code is to lie near the library
+        try:
+            self.memory = _memory(memory, features)
+        except ValueError:
+            self.engine.close()
+            raise
         self.memory.attach(self.engine)
         self.clock = Clock()
         self.cpu = Cpu(self.engine, self.memory, self.clock, features)
