@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .cpu import Cpu
     from .table import Handler
 
-_LONGEST: Final = 15  # bytes of an instruction
+LONGEST: Final = 15  # bytes of an instruction
 _MOST: Final = 1 << 14  # sequences of bytes that are kept: a guest can make them up without end
 NO_EXCEPTION: Final = 0xFFFFFFFF  # in TCG's `old_exception`
 # Unprivileged instructions for which TCG raises #GP by itself, rightly.
@@ -50,7 +50,7 @@ class Dispatch:
     def find(self) -> tuple[Handler, Insn]:
         """Give the handler of the instruction at RIP, and the instruction; a handler that raises #UD where there is none."""
         place = self._where.get(self._q[RIP])
-        found = self.decoded.get(self._ram[place : place + _LONGEST]) if place is not None else None
+        found = self.decoded.get(self._ram[place : place + LONGEST]) if place is not None else None
         return found or self._fetch()
 
     def _fetch(self) -> tuple[Handler, Insn]:
@@ -59,11 +59,8 @@ class Dispatch:
         rip, translation = cpu.q[RIP], cpu.translation
         code = cpu.code_at(rip)
         linear = cpu.linear_rip
-        at = translation.fetch(linear)
-        self.decoded = self._by_size[translation.code_size]
-        if at is not None and at & 4095 <= 4096 - _LONGEST:
-            translation.remember(rip, linear, at)
-        if len(code) < _LONGEST and incomplete(code, translation.code_size):
+        self.note(rip, linear)
+        if len(code) < LONGEST and incomplete(code, translation.code_size):
             fault = translation.fetch_fault(linear + len(code) & U64)
 
             def cut_off(_cpu: Cpu, _insn: Insn) -> None:
@@ -79,6 +76,14 @@ class Dispatch:
                 at = self._where[rip]
                 translation.keep_site(rip, at, insn.length, closure)
         return found
+
+    def note(self, rip: int, linear: int) -> None:
+        """Remember where the instruction at RIP is, unless it may reach into the next page, and how wide code is there."""
+        translation = self.cpu.translation
+        at = translation.fetch(linear)
+        self.decoded = self._by_size[translation.code_size]
+        if at is not None and at & 4095 <= 4096 - LONGEST:
+            translation.remember(rip, linear, at)
 
     def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
         if len(self._by_size[size]) > _MOST:

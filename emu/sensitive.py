@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from .decode import decode, disassemble
+from .dispatch import LONGEST
 from .registers import CS, RIP, U64
 from .table import HANDLERS
 
@@ -215,16 +216,19 @@ class SensitiveSites:
 
     def _is_plain(self) -> bool:
         """Tell whether TCG may run the instruction at RIP."""
-        rip = self.cpu.q[RIP]
-        place = self._where.get(rip)
-        found = self._dispatch.decoded.get(self._ram[place : place + 15]) if place is not None else None
+        rip, translation = self.cpu.q[RIP], self.cpu.translation
+        size, place = translation.code_size, self._where.get(rip)
+        if place is None:
+            code, found = self.cpu.code_at(rip), None
+            self._dispatch.note(rip, self.cpu.linear_rip)
+        else:
+            code = self._ram[place : place + LONGEST]
+            found = self._dispatch.decoded.get(code)
+        if (size, code) in self._plain:
+            return True
         if found is not None:
             mnemonic = found[1].mnemonic
             return mnemonic in self.ignored or (mnemonic not in HANDLERS and mnemonic != "invalid")
-        size = self.cpu.translation.code_size
-        code = self.cpu.code_at(rip)
-        if (size, code) in self._plain:
-            return True
         mnemonic = decode(code, size).mnemonic
         if mnemonic not in self.ignored and (mnemonic in HANDLERS or mnemonic == "invalid"):
             return False

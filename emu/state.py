@@ -160,7 +160,7 @@ def capture(cpu: Cpu) -> State:
 
 def _mode(cpu: Cpu) -> tuple[Any, ...]:
     """Give what `Cpu.sync_control` derives from; outside 64-bit mode, segments too."""
-    return cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, None if cpu.code64 else tuple(cpu.segments[:4])
+    return cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, None if cpu.code64 else tuple(cpu.segments[:4])
 
 
 def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
@@ -171,6 +171,9 @@ def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     if state.activity > Activity.HLT:
         raise Unimplemented(f"activity state {state.activity.name}")
     before = None if anew else _mode(cpu)
+    same = not anew and all(
+        getattr(cpu, name) == getattr(state, name) for name in ("gdtr", "idtr", "ldtr", "tr", "dr")
+    ) and cpu.msr == state.msrs  # fmt: skip
     q = cpu.q
     for number, value in enumerate(state.registers):
         q[number] = value
@@ -188,7 +191,8 @@ def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     cpu.store_flags(state.rflags)
     for number, segment in enumerate(state.segments):
         tcg_segment(cpu, number, segment)
-    cpu.forget_transitions()
+    if not same:
+        cpu.forget_transitions()  # a change of mode or of PKRS does it below
     if _mode(cpu) == before:
         cpu.translation.switch()
     else:

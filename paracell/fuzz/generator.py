@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import field, frozen
 
@@ -13,6 +13,10 @@ from ..pku.scan import scan
 from .encodings import ENCODINGS, OPCODES, PREFIXES
 from .finding import REGISTERS, Try
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_T = TypeVar("_T")
 _RIGHTS: Final = (0, 0, 1, 4, 0xC, 0x55555554, 0x5555555C, 0xFFFFFFFF)  # of PKRU
 _LIKE_A_GATE: Final = 0.4  # of all tries
 _STRAIGHT: Final = 0.5
@@ -29,6 +33,18 @@ class Targets:
     text: range = field(repr=False)
 
 
+class Chance(random.Random):
+    """Repeatable chance that is quick rather than exactly uniform: a try asks a hundred times."""
+
+    def below(self, count: int) -> int:
+        """Give a number from 0 to `count` - 1."""
+        return int(self.random() * count)
+
+    def pick(self, among: Sequence[_T]) -> _T:
+        """Give one of these."""
+        return among[int(self.random() * len(among))]
+
+
 class Generator:
     """Makes tries.
 
@@ -42,64 +58,66 @@ class Generator:
 
     def make(self, seed: int, number: int) -> Try:
         """Make the try of this seed and number: the encodings in their order, then chance."""
-        chance = random.Random(f"{seed}:{number}")  # noqa: S311  (repeatable, not secret)
+        chance = Chance(f"{seed}:{number}")
         code = ENCODINGS[number] + chance.randbytes(6) + _JUMP_HERE if number < len(ENCODINGS) else b""
         while not code or any(scan(0, code)):  # the scanner would refuse it
             first = self._jump(chance) if chance.random() < _STRAIGHT else b""
-            code = first + b"".join(self._move(chance) for _ in range(chance.randint(not first, 5))) + _JUMP_HERE
+            code = (
+                first
+                + b"".join(self._move(chance) for _ in range((not first) + chance.below(5 + bool(first))))
+                + _JUMP_HERE
+            )
         registers = [self._value(chance) for _ in REGISTERS]
         if chance.random() < _LIKE_A_GATE:  # what WRPKRU wants
-            registers[:3] = chance.choice(_RIGHTS), 0, 0
+            registers[:3] = chance.pick(_RIGHTS), 0, 0
         return Try(
-            code, tuple(registers), chance.choice((0, 0, 0x400, 0x100, 0x40000, chance.getrandbits(32))) & 0x240DD5
+            code, tuple(registers), chance.pick((0, 0, 0x400, 0x100, 0x40000, chance.getrandbits(32))) & 0x240DD5
         )
 
-    def _value(self, chance: random.Random) -> int:
-        t, kind = self.targets, chance.randrange(12)
+    def _value(self, chance: Chance) -> int:
+        t, kind = self.targets, chance.below(12)
         if kind < 3:
-            return chance.choice(t.points) + chance.choice((0, 0, 0, 2, 3, 8, -8, 2048))
+            return chance.pick(t.points) + chance.pick((0, 0, 0, 2, 3, 8, -8, 2048))
         if kind < 5:
-            return t.data + chance.randrange(16 * PAGE)
+            return t.data + chance.below(16 * PAGE)
         if kind == 5:
-            return t.code + chance.randrange(64)
+            return t.code + chance.below(64)
         if kind == 6:
-            return chance.randrange(t.text.start, t.text.stop)
+            return t.text[chance.below(len(t.text))]
         if kind == 7:
-            return chance.choice(_RIGHTS)
+            return chance.pick(_RIGHTS)
         if kind == 8:
-            return chance.choice((1 << 47, (1 << 47) - 1, 1 << 63, U64, 0xFFFF_8880_0000_0000, 0xFFFF_9000_0000_0000))
+            return chance.pick((1 << 47, (1 << 47) - 1, 1 << 63, U64, 0xFFFF_8880_0000_0000, 0xFFFF_9000_0000_0000))
         if kind == 9:
-            return chance.randrange(512)
+            return chance.below(512)
         return chance.getrandbits(64)
 
-    def _jump(self, chance: random.Random) -> bytes:
+    def _jump(self, chance: Chance) -> bytes:
         """Go to one of the points, or close by: JMP, CALL or RET."""
-        point = chance.choice(self.targets.points) + chance.choice((*[0] * 12, 1, 2, 3, 5, 6, 8, 9))
-        way = chance.choice((b"\x41\xff\xe3", b"\x41\xff\xe3", b"\x41\xff\xd3", b"\x41\x53\xc3"))
+        point = chance.pick(self.targets.points) + chance.pick((*[0] * 12, 1, 2, 3, 5, 6, 8, 9))
+        way = chance.pick((b"\x41\xff\xe3", b"\x41\xff\xe3", b"\x41\xff\xd3", b"\x41\x53\xc3"))
         return b"\x49\xbb" + struct.pack("<Q", point) + way
 
-    def _move(self, chance: random.Random) -> bytes:
+    def _move(self, chance: Chance) -> bytes:
         """Give the code of one step: most lead to the gates."""
-        kind, register = chance.randrange(21), chance.randrange(8)
+        kind, register = chance.below(21), chance.below(8)
         load = bytes((0x48, 0xB8 + register)) + struct.pack("<Q", self._value(chance) & U64)
         if kind < 5:  # jump there, or call
             return self._jump(chance)
         if kind < 8:
-            return load if register else b"\x31\xc9\x31\xd2\xb8" + struct.pack("<I", chance.choice(_RIGHTS))
+            return load if register else b"\x31\xc9\x31\xd2\xb8" + struct.pack("<I", chance.pick(_RIGHTS))
         if kind < 10:  # a raw system call, of either kernel's
-            return (
-                b"\xb8" + struct.pack("<I", chance.choice((chance.randrange(12), chance.randrange(460)))) + b"\x0f\x05"
-            )
+            return b"\xb8" + struct.pack("<I", chance.pick((chance.below(12), chance.below(460)))) + b"\x0f\x05"
         if kind == 10:  # memory, read or written, or a stack
-            return load + chance.choice(
+            return load + chance.pick(
                 (bytes((0x48, 0x8B, register)), bytes((0x48, 0x89, register)), bytes((0x50 + register,)))
             )
         if kind == 11:  # flags: TF, DF, AC, NT, IOPL
             return b"\x68" + struct.pack("<I", chance.getrandbits(22)) + b"\x9d"
         if kind == 12:  # bases: WRFSBASE, WRGSBASE
-            return load + b"\xf3\x48\x0f\xae" + bytes((chance.choice((0xD0, 0xD8)) + register,))
+            return load + b"\xf3\x48\x0f\xae" + bytes((chance.pick((0xD0, 0xD8)) + register,))
         if kind == 13:
-            return chance.choice(
+            return chance.pick(
                 (
                     b"\xcd\x80",
                     b"\xcc",
@@ -113,16 +131,16 @@ class Generator:
                 )
             )
         if kind == 14:
-            return chance.choice(
+            return chance.pick(
                 (b"\x48\x0f\x07", b"\x0f\x34", b"\x0f\x35", b"\x0f\x30", b"\x0f\x32", b"\x0f\x01\xf8", b"\xec", b"\xee")
             )
         if kind == 15:  # the stack, elsewhere
             return b"\x48\xbc" + struct.pack("<Q", self._value(chance) & U64)
         if kind == 16:
-            return chance.choice(
+            return chance.pick(
                 (b"\x48\x0f\xae\x27", b"\x48\x0f\xae\x07", b"\x48\x0f\xae\x0f", b"\xf3\x48\xa4", b"\xf3\x48\xab")
             )
         if kind == 17:  # any opcode behind any prefixes
-            prefixes = b"".join(chance.choice(PREFIXES) for _ in range(chance.randint(1, 14)))
-            return prefixes + chance.choice(OPCODES)
-        return chance.randbytes(chance.randint(1, 15))
+            prefixes = b"".join(chance.pick(PREFIXES) for _ in range(1 + chance.below(14)))
+            return prefixes + chance.pick(OPCODES)
+        return chance.randbytes(1 + chance.below(15))
