@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from ..events import Event
 
 _BATCH: Final = 2048
+_KEPT: Final = 1 << 14  # different events: programs loop, so most lines differ from an earlier one in their time alone
 
 
 def _template(kind: Kind, who: Who) -> str:
     fields = "".join(f',"{name}":%d' for name in FIELDS[kind])
-    return f'{{"at":%d,"cost":%d,"who":"{who.name.lower()}","kind":"{kind.name.lower()}",%s{fields}}}\n'
+    return f'"cost":%d,"who":"{who.name.lower()}","kind":"{kind.name.lower()}","rip":%d,"symbol":"%s"{fields}}}\n'
 
 
 _TEMPLATES: Final = [[_template(kind, who) for who in Who] for kind in Kind]
@@ -28,7 +29,7 @@ class JsonLines:
     def __init__(self, file: IO[bytes], name: Callable[[int], str]) -> None:
         self._file, self._name = file, name
         self._events: list[Event] = []
-        self._places: dict[int, str] = {}
+        self._known: list[list[dict[tuple[int, int, tuple[int, ...]], str]]] = [[{} for _ in Who] for _ in Kind]
 
     def emit(self, event: Event) -> None:
         """Take one event."""
@@ -37,13 +38,16 @@ class JsonLines:
             self._flush()
 
     def _flush(self) -> None:
-        places, lines = self._places, []
+        lines = []
         for kind, at, cost, rip, who, data in self._events:
-            place = places.get(rip)
-            if place is None:
+            known, key = self._known[kind][who], (cost, rip, data)
+            line = known.get(key)
+            if line is None:
+                if len(known) >= _KEPT:
+                    known.clear()
                 symbol = self._name(rip).replace("\\", "\\\\").replace('"', '\\"')
-                place = places[rip] = f'"rip":{rip},"symbol":"{symbol}"'
-            lines.append(_TEMPLATES[kind][who] % (at, cost, place, *data))
+                line = known[key] = _TEMPLATES[kind][who] % (cost, rip, symbol, *data)
+            lines.append(f'{{"at":{at},{line}')
         self._file.write("".join(lines).encode("utf-8", "replace"))
         self._events.clear()
 
