@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import builtins  # noqa: TC003  (attrs reads the annotation)
 import re
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
+from .insn import Insn, Operand
 from .prefixes import legacy_prefixes, legal, prefixes
+from .system_decode import decode_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,100 +37,12 @@ def _registers() -> dict[str, tuple[int, int, bool]]:
     return table
 
 
-@frozen(slots=True)
-class Operand:
-    """An operand.
-
-    Attributes:
-        kind: ``reg``, ``mem``, ``imm``, ``creg``, ``dreg`` or ``sreg``.
-        size: bytes.
-        number: register number of its kind.
-        high: one of AH, CH, DH, BH.
-        value: an immediate.
-        segment, base, index, scale, disp, rip_relative, address_size: a memory operand's parts.
-
-    """
-
-    kind: str
-    size: int
-    number: int = 0
-    high: bool = False
-    value: int = 0
-    segment: int = 3
-    base: int | None = None
-    index: int | None = None
-    scale: int = 1
-    disp: int = 0
-    rip_relative: bool = False
-    address_size: int = 8
-
-
-@frozen(slots=True)
-class Insn:
-    """A decoded instruction.
-
-    Attributes:
-        mnemonic: the key of the table of handlers.
-        length: bytes.
-        operands: as the manual orders them.
-        opsize: 16, 32 or 64.
-        address_size: bytes.
-        rep: a REP prefix is there.
-        bytes: the instruction itself.
-
-    """
-
-    mnemonic: str
-    length: int
-    operands: tuple[Operand, ...]
-    opsize: int
-    address_size: int
-    rep: bool
-    bytes: builtins.bytes
-
-    @classmethod
-    def plain(cls, mnemonic: str, code: builtins.bytes) -> Insn:
-        """Make an instruction without operands."""
-        return cls(mnemonic, len(code), (), 64, 8, rep=False, bytes=code)
-
-
-_FIXED: Final = {
-    b"\x0f\x01\xef": "wrpkru", b"\x0f\x01\xee": "rdpkru", b"\x48\x0f\x07": "sysretq", b"\x48\xcf": "iretq",
-    b"\x0f\x01\xf8": "swapgs", b"\xfa": "cli", b"\xfb": "sti", b"\xf4": "hlt", b"\x0f\x31": "rdtsc",
-    b"\x0f\x01\xf9": "rdtscp", b"\x0f\x32": "rdmsr", b"\x0f\x30": "wrmsr", b"\x0f\x01\xca": "clac",
-    b"\x0f\x01\xcb": "stac", b"\x0f\x06": "clts", b"\x0f\x01\xd0": "xgetbv", b"\x0f\x01\xd1": "xsetbv",
-}  # fmt: skip
-_PORTS: Final = {0xE4: (1, True), 0xE5: (4, True), 0xE6: (1, True), 0xE7: (4, True)}
-_PORTS_DX: Final = {0xEC: 1, 0xED: 4, 0xEE: 1, 0xEF: 4}
 _RENAMED: Final = {
     "iretd": "iret", "iretq": "iretq", "retfq": "retf", "sysretq": "sysretq", "sysexitq": "sysexitq", "popfq": "popf",
     "popfd": "popf", "pushfq": "pushf", "pushfd": "pushf", "insb": "ins", "insw": "ins", "insd": "ins", "outsb": "outs",
     "outsw": "outs", "outsd": "outs", "rep insb": "ins", "rep outsb": "outs", "xsave64": "xsave", "xrstor64": "xrstor",
     "xsaveopt64": "xsaveopt", "xsavec64": "xsavec", "xsaves64": "xsaves", "xrstors64": "xrstors",
 }  # fmt: skip
-
-
-def _in_out(code: bytes, mode: int) -> Insn | None:
-    """IN and OUT without Capstone."""
-    wide = code[:1] == b"\x66"
-    body = code[1:] if wide else code
-    if not body:
-        return None
-    opcode = body[0]
-    word = 2 if wide != (mode == 16) else 4
-    name = "out" if opcode & 2 else "in"
-    data = Operand("reg", 1 if not opcode & 1 else word, 0)
-    if opcode in _PORTS and len(body) > 1:
-        port = Operand("imm", 1, value=body[1])
-        length = 2
-    elif opcode in _PORTS_DX:
-        port = Operand("reg", 2, 2)
-        length = 1
-    else:
-        return None
-    operands = (port, data) if name == "out" else (data, port)
-    length += 1 if wide else 0
-    return Insn(name, length, operands, 8 * word, 8 if mode == 64 else 4, rep=False, bytes=code[:length])
 
 
 _LONGEST: Final = 15  # bytes of an instruction
@@ -180,13 +93,7 @@ def decode(code: bytes, mode: int) -> Insn:
 
     Bytes that are no instruction give the mnemonic ``invalid``.
     """
-    for length in (1, 2, 3):
-        name = _FIXED.get(code[:length])
-        if name is not None and (mode == 64 or length < 2 or code[0] != 0x48):
-            size = 64 if name in {"iretq", "sysretq"} else 32
-            return Insn(name, length, (), size, 8 if mode == 64 else 4, rep=False, bytes=code[:length])
-    ports = _in_out(code, mode)
-    return ports or _capstone_decode(code, mode)
+    return decode_system(code, mode) or _capstone_decode(code, mode)
 
 
 @cache

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from . import instructions as _instructions  # noqa: F401  (registers the handlers)
-from .decode import Insn, decode, incomplete
+from .decode import decode, incomplete
 from .faults import GP, UD, Unimplemented
+from .insn import Insn
 from .registers import OLD_EXCEPTION, RIP, U64
 from .table import HANDLERS
 from .trapped import MAKERS

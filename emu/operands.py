@@ -14,8 +14,8 @@ from .registers import CS, HFLAGS, RIP, SS
 from .state import MOV_SS_SHADOW
 
 if TYPE_CHECKING:
-    from .decode import Insn, Operand
     from .descriptors import Segment
+    from .insn import Insn, Operand
 
 _LMA: Final = EFER.LMA.mask
 _L: Final = 0x2000  # in Segment.access

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .decode import decode, disassemble
 from .dispatch import LONGEST
-from .registers import CS, RIP, U64
+from .opcodes import first_unusual
+from .registers import CS, RIP, SS, U64
+from .system_decode import decode_system
 from .table import HANDLERS
 
 if TYPE_CHECKING:
@@ -53,15 +55,14 @@ _ALWAYS: Final = frozenset(
         "int1",
         "invalid",
         "undecided",
+        *(f"{rep} {way}{size}" for rep in ("rep", "repne") for way in ("ins", "outs") for size in "bwd"),
     }
-)
-_STRINGS: Final = frozenset(
-    f"{rep} {way}{size}" for rep in ("rep", "repne") for way in ("ins", "outs") for size in "bwd"
 )
 _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 _NARROW: Final = frozenset({"retf", "iret", "iretd"})
+_RETFQ: Final = b"\x48\xcb"
 _CS_PREFIX: Final = 0x2E
 _THROUGH_CS: Final = "cs:["
 _PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
@@ -69,25 +70,47 @@ _MOST: Final = 4096  # hooks: a guest can make up addresses without end
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud", "invalid")
 
 
-def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterator[int]:
+def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterable[int]:
     """Give the addresses of the sensitive instructions in a block that starts at `address`.
 
     `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC.
     """
-    wanted = _ALWAYS | _STRINGS
-    pattern = _KERNEL
+    watch_popf = cpl == 0 or iopl > 0 or popf
+    pattern = _KERNEL if cpl <= iopl else _BOTH if watch_popf else _USER
+    if not pattern.search(code) and (mode == 64 or _CS_PREFIX not in code):
+        return ()
+    wanted = _ALWAYS
     if cpl > iopl:
         wanted |= _PORT_ACCESS
-        pattern = _USER
-    if cpl == 0 or iopl or popf:
+    if watch_popf:
         wanted |= _POPF
-        pattern = _KERNEL if pattern is _KERNEL else _BOTH
     if iopl:
         wanted |= _PUSHF
     if mode == 64:
         wanted |= _NARROW
-    if not pattern.search(code) and (mode == 64 or _CS_PREFIX not in code):
-        return
+    return _sites(code, address, mode, wanted)
+
+
+def _sites(code: bytes, address: int, mode: int, wanted: frozenset[str]) -> Iterator[int]:
+    at, size = 0, len(code)
+    while (at := first_unusual(code, at, mode)) < size:
+        insn = decode_system(code[at : at + LONGEST], mode)
+        if insn is None:
+            yield from _sites_by_capstone(code[at:], address + at, mode, wanted)
+            return
+        name = insn.mnemonic
+        if (
+            (name in wanted and insn.bytes != _RETFQ)
+            or insn.rep
+            or (name == "mov_to_sreg" and insn.operands[0].number == SS)
+        ):
+            yield address + at
+        if name.startswith(_ENDS):
+            return
+        at += insn.length
+
+
+def _sites_by_capstone(code: bytes, address: int, mode: int, wanted: frozenset[str]) -> Iterator[int]:
     for at, size, mnemonic, text in disassemble(code, address, mode):
         name = mnemonic.rpartition(" ")[2]
         if (

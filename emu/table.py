@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cpu import Cpu
-    from .decode import Insn
+    from .insn import Insn
 
     Handler = Callable[[Cpu, Insn], None]
 

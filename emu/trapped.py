@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cpu import Cpu
-    from .decode import Insn
+    from .insn import Insn
 
     Closure = Callable[[], bool]
 

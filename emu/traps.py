@@ -18,11 +18,12 @@ from ..mmu.address import PAGE
 from ..mmu.rights import EXEC
 from . import fastpath
 from .counting import Unit
-from .decode import Insn, decode, incomplete
+from .decode import decode, incomplete
 from .dispatch import NO_EXCEPTION, Dispatch
 from .events import Kind
 from .exceptions import deliver, software_interrupt
 from .faults import DB, Fault, Unimplemented
+from .insn import Insn
 from .pending import Pending
 from .prefixes import prefixes
 from .registers import EFLAGS, ERROR_CODE, IS_INT, OLD_EXCEPTION, RF, RIP, TF, U64

@@ -16,7 +16,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 _PE, _WP, _ET, _PG = CR0.PE.mask, CR0.WP.mask, CR0.ET.mask, CR0.PG.mask
 _CR0_KNOWN: Final = 0xE005003F

@@ -10,7 +10,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 _GD: Final = 1 << 13
 _DR6_FIXED, _DR6_KNOWN = 0xFFFF0FF0, 0xE00F

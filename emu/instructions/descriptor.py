@@ -19,7 +19,7 @@ from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn, Operand
+    from ..insn import Insn, Operand
 
 _UMIP: Final = CR4.UMIP.mask
 _ZF: Final = 1 << 6

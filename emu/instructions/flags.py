@@ -12,7 +12,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 _ORDINARY: Final = 0xDD5 & ~IF | TF  # CF PF AF ZF SF TF DF OF
 

@@ -14,7 +14,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 
 @instruction("int", "int3", "into")

@@ -12,7 +12,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 
 def check_port(cpu: Cpu, port: int, size: int) -> None:

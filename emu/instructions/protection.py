@@ -11,7 +11,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 _WRPKRU: Final = Kind.WRPKRU  # a member read off the class takes 0.1 µs
 _PKE: Final = 1 << 22

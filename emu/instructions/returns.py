@@ -16,8 +16,8 @@ from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
     from ..descriptors import Segment
+    from ..insn import Insn
 
 _L: Final = 0x2000  # in Segment.access
 _ORDINARY: Final = 0x8D5 | TF | 1 << 10 | NT  # CF PF AF ZF SF OF, TF, DF, NT

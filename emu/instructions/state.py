@@ -13,7 +13,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 _OSXSAVE, _TS = 1 << 18, 1 << 3
 

@@ -12,7 +12,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 TSD: Final = 1 << 2  # in CR4
 _RDTSC: Final = Kind.RDTSC  # a member read off the class takes 0.1 µs

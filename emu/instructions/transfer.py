@@ -18,7 +18,7 @@ from .flags import stack_pointer_mask
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 _CALL_GATE16, _CALL_GATE = 4, 0xC
 _TASK_TYPES: Final = frozenset({1, 5, 9})
