@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from html import escape
 from typing import Final, NamedTuple
 
 
@@ -133,7 +132,7 @@ def events_html(events: list[Event]) -> str:
     rows = "".join(
         f"<tr><td>{e.at:,}</td><td>{e.cost:,}</td><td>{e.who.name.lower()}</td><td>{e.kind.name.lower()}</td>"
         f"<td><code>{e.rip:#x}</code></td>"
-        f"<td><code>{escape(' '.join(f'{name}={value:#x}' for name, value in e.fields.items()))}</code></td></tr>"
+        f"<td><code>{' '.join(f'{name}={value:#x}' for name, value in e.fields.items())}</code></td></tr>"
         for e in events
     )
     return f"<table>{head}{rows}</table>"

@@ -8,7 +8,6 @@ or BMI, cannot be taken away, so it is in no row.
 from __future__ import annotations
 
 from functools import cached_property
-from textwrap import wrap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from attrs import field, frozen
@@ -243,6 +242,8 @@ def parse(text: str) -> Features:
 
 def listing() -> str:
     """Give models and features, for a reader."""
+    from textwrap import wrap  # noqa: PLC0415  (for this list only)
+
     lines = ["Models, each with all features but those named:"]
     for features in MODELS.values():
         lacks = [name for name in FEATURES if name not in features]

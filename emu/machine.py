@@ -23,7 +23,6 @@ from .memory import NOTHING, Memory
 from .registers import RAX, RBX, RSP
 from .runloop import RunLoop
 from .sinks import fan_out
-from .snapshot import restore, save
 from .state import State
 from .stop import Reason
 from .symbols import Symbols
@@ -174,11 +173,15 @@ class Machine:
 
     def save(self, file: IO[bytes]) -> None:
         """Write the whole machine to `file`; only pages that are not zero take space."""
+        from .snapshot import save  # noqa: PLC0415  (most runs need none)
+
         save(self, file)
 
     @classmethod
     def restore(cls, file: IO[bytes], console: ConsolePorts | None = None) -> Machine:
         """Make the machine that `save` wrote; raises `BadSnapshot`."""
+        from .snapshot import restore  # noqa: PLC0415
+
         return restore(cls, file, console)
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ The walker itself (`walk.walk`) returns one integer; this module turns it and th
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import rights
@@ -99,6 +98,8 @@ class Walk(NamedTuple):
 
     def _repr_html_(self) -> str:
         """Draw it in a notebook."""
+        from html import escape  # noqa: PLC0415  (a notebook's, and slow to import)
+
         return f"<pre>{escape(str(self))}</pre>"
 
 

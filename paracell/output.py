@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +52,8 @@ def whole_file(path: str) -> Iterator[Output]:
         target = target.resolve()
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    import tempfile
+
     with _naming(path):
         descriptor, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
