@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..mmu import rights
-from ..mmu.address import SIGNS
+from ..mmu.address import HALF, SIGNS
 from ..mmu.explain import Still, Walk, look, physical
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
@@ -127,7 +127,12 @@ class Translation(Invalidation):
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
                     walk4 = self._walk4
-                    if walk4 is not None and cpu.emit is None and not cpu.costs.walk and gva >> 47 in SIGNS:
+                    if (
+                        walk4 is not None
+                        and cpu.emit is None
+                        and not cpu.costs.walk
+                        and (gva < HALF or gva >> 47 in SIGNS)
+                    ):
                         # As `_walk`, written out for what most misses are.
                         entry = walk4(gva, need, table)
                         if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
