@@ -73,6 +73,7 @@ class Cpu(Operands):
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
         gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
         iret_paths: IRETQ, by CS and SS in the frame.
+        epoch: counts the changes of anything that cached transitions were worked out from.
         transition_pages: the linear pages of descriptors and TSS words that those two have read.
 
     """
@@ -103,6 +104,7 @@ class Cpu(Operands):
         self.q = engine.q
         self.d = engine.d
         self.syscall_path: SyscallPath | None = None
+        self.epoch = 0
         self.sysret_path: SysretPath | None = None
         self.gate_paths: dict[int, GatePath] = {}
         self.iret_paths: dict[int, IretPath] = {}
@@ -251,6 +253,7 @@ class Cpu(Operands):
     def forget_transitions(self) -> None:
         """Something has changed that crossings were worked out from."""
         self.syscall_path = self.sysret_path = None
+        self.epoch += 1
         self.forget_descriptors()
 
     def forget_descriptors(self) -> None:

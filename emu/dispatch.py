@@ -8,7 +8,7 @@ from . import instructions as _instructions  # noqa: F401  (registers the handle
 from .decode import decode, incomplete
 from .faults import GP, UD, Unimplemented
 from .insn import Insn
-from .registers import OLD_EXCEPTION, RIP, U64
+from .registers import OLD_EXCEPTION, RIP, U32, U64
 from .table import HANDLERS
 from .trapped import MAKERS
 
@@ -72,7 +72,7 @@ class Dispatch:
         insn = found[1]
         maker = MAKERS.get(insn.mnemonic)
         if maker is not None and rip in self._where and cpu.code64:
-            closure = maker(cpu, insn, rip + insn.length)
+            closure = maker(cpu, insn, rip + insn.length & U32)
             if closure is not None:
                 at = self._where[rip]
                 translation.keep_site(rip, at, insn.length, closure)

@@ -134,11 +134,14 @@ def interrupt(
                 cpu.fail(error)
             return
         rip = q[RIP]
-        site = sites.get(rip)
-        if site is None or q[EFLAGS] & _TF_RF_NT or breakpoints.watching:
+        try:
+            at, code, more, further, run = sites[rip]
+        except KeyError:
             rest(vector)
             return
-        at, code, more, further, run = site
+        if q[EFLAGS] & _TF_RF_NT or breakpoints.watching:
+            rest(vector)
+            return
         try:
             if words[at] != code or (more and words[more] != further):
                 translation.forget_site(rip)
@@ -195,10 +198,12 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
 
     def on_invalid() -> bool:
         rip = q[RIP]
-        site = sites.get(rip)
-        if site is None or q[EFLAGS] & _TF_RF:
+        try:
+            at, code, more, further, run = sites[rip]
+        except KeyError:
             return rest()
-        at, code, more, further, run = site
+        if q[EFLAGS] & _TF_RF:
+            return rest()
         try:
             if words[at] != code or (more and words[more] != further):
                 translation.forget_site(rip)

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     Closure = Callable[[], bool]
 
 _PKE: Final = 1 << 22
-_EAX, _ECX, _EDX = 2 * RAX, 2 * RCX, 2 * RDX  # in the state's 32-bit words
+# In the state's 32-bit words.  An instruction ends in the page where it begins, so RIP's upper half stays as it is.
+_EAX, _ECX, _EDX, _EIP = 2 * RAX, 2 * RCX, 2 * RDX, 2 * RIP
 _FRAME: Final = struct.Struct("<5Q")
 _UNUSUAL: Final = ~(ARITHMETIC | IF | 2)  # in the RFLAGS that SYSRET loads
 # A member read off the class takes 0.1 µs.
@@ -66,12 +67,21 @@ def _wrpkru(cpu: Cpu, _insn: Insn, after: int) -> Closure | None:
         return None
     q, d, clock, translation = cpu.q, cpu.d, cpu.clock, cpu.translation
     slots, slot_flags = translation.slots, SLOT_FLAGS
+    # The change of slot of the last time: from which hflags and to which PKRU, in which epoch; then the slot, its hflags and rights.
+    hflags = wanted = epoch = number = hflags_after = -1
+    table = b""
 
     def run() -> bool:
-        pkru = d[_EAX]
-        number = translation.slot_by_pkru.get(pkru)
-        if number is None or d[_ECX] or d[_EDX] or (number == SMAP_SLOT and q[EFLAGS] & AC):
+        nonlocal hflags, wanted, epoch, number, hflags_after, table
+        pkru, before = d[_EAX], d[HFLAGS]
+        if d[_ECX] or d[_EDX]:
             return False
+        if pkru != wanted or before != hflags or cpu.epoch != epoch:
+            found = translation.slot_by_pkru.get(pkru)
+            if found is None or (found == SMAP_SLOT and q[EFLAGS] & AC):
+                return False
+            wanted, hflags, epoch = pkru, before if found != SMAP_SLOT else -1, cpu.epoch
+            number, hflags_after, table = found, before & NOT_SLOT | slot_flags[found], slots[found].table
         cost = cpu.costs.wrpkru
         clock.cycles += cost
         old, cpu.pkru = cpu.pkru, pkru
@@ -81,9 +91,9 @@ def _wrpkru(cpu: Cpu, _insn: Insn, after: int) -> Closure | None:
         if number != now:
             translation.previous_slot = now
             translation.current_slot = number
-            translation.table = slots[number].table
-            d[HFLAGS] ^= slot_flags[now] ^ slot_flags[number]
-        q[RIP] = after
+            translation.table = table
+            d[HFLAGS] = hflags_after
+        d[_EIP] = after
         return True
 
     return run
@@ -149,7 +159,7 @@ def _iretq(cpu: Cpu, _insn: Insn, _after: int) -> Closure:
 
 
 def _rdtsc(cpu: Cpu, _insn: Insn, after: int) -> Closure:
-    q, read, clock = cpu.q, cpu.tsc.read, cpu.clock
+    q, d, read, clock = cpu.q, cpu.d, cpu.tsc.read, cpu.clock
 
     def run() -> bool:
         if cpu.cpl and cpu.cr4 & TSD:
@@ -157,7 +167,7 @@ def _rdtsc(cpu: Cpu, _insn: Insn, after: int) -> Closure:
         cost = cpu.costs.rdtsc
         now = read() + cost & U64
         q[RAX], q[RDX] = now & U32, now >> 32
-        q[RIP] = after
+        d[_EIP] = after
         clock.cycles += cost
         if cpu.emit is not None:
             cpu.emit_event(_RDTSC, cost, (now,))
@@ -175,7 +185,7 @@ def _rdpkru(cpu: Cpu, _insn: Insn, after: int) -> Closure | None:
         if d[_ECX]:
             return False
         q[RAX], q[RDX] = cpu.pkru, 0
-        q[RIP] = after
+        d[_EIP] = after
         return True
 
     return run
@@ -186,13 +196,13 @@ def _mov_from_cr(cpu: Cpu, insn: Insn, after: int) -> Closure | None:
     name = _CONTROL.get(source.number)
     if name is None:
         return None
-    q, number = cpu.q, target.number
+    q, d, number = cpu.q, cpu.d, target.number
 
     def run() -> bool:
         if cpu.cpl:
             return False
         q[number] = getattr(cpu, name)
-        q[RIP] = after
+        d[_EIP] = after
         return True
 
     return run
@@ -202,14 +212,14 @@ def _mov_to_cr(cpu: Cpu, insn: Insn, after: int) -> Closure | None:
     target, source = insn.operands
     if target.number != 3:
         return None
-    q, number = cpu.q, source.number
+    q, d, number = cpu.q, cpu.d, source.number
 
     def run() -> bool:
         value = q[number]
         if cpu.cpl or value >> cpu.features.maxphyaddr:
             return False
         load_cr3(cpu, value)
-        q[RIP] = after
+        d[_EIP] = after
         return True
 
     return run
@@ -221,20 +231,20 @@ def _invlpg(cpu: Cpu, insn: Insn, after: int) -> Closure | None:
         return None
     if memory.segment in {FS, GS} or memory.address_size != 8:
         return None
-    q, base, disp = cpu.q, memory.base, memory.disp
+    q, d, base, disp = cpu.q, cpu.d, memory.base, memory.disp
 
     def run() -> bool:
         if cpu.cpl:
             return False
         address = q[base] + disp & U64
-        q[RIP] = after
+        d[_EIP] = after
         drop_page(cpu, address)
         return True
 
     return run
 
 
-# Each is given the processor, the instruction, and the RIP of the next.
+# Each is given the processor, the instruction, and the lower half of the next one's RIP.
 MAKERS: Final[dict[str, Callable[[Cpu, Insn, int], Closure | None]]] = {
     "wrpkru": _wrpkru,
     "sysretq": _sysretq,
