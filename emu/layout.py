@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STATE: Final = 0x8A50  # of CPUX86State itself, in CPUState
+TABLES: Final = -64  # by MMU index: bytes of a table of translations less those of an entry, and where it lies
 RIP: Final = 128
 EFLAGS: Final = 136
 CC_DST: Final = 144

@@ -27,11 +27,13 @@ from ..mmu.walk import (
 )
 from . import layout
 from .contexts import IDENTITY, Slot
+from .engine import SLOTS
 from .events import Kind
 from .faults import GP, PF, Fault, Unimplemented
 from .invalidation import Invalidation
 from .memory import APIC_PAGE, NOTHING
 from .smc import CodePages
+from .tablesize import TableSizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,15 +110,18 @@ class Translation(Invalidation):
 
     # ---- misses -----------------------------------------------------------------------------------------------
 
-    def bind_fill(self) -> Callable[[int, int, int, int], bool]:
+    def bind_fill(self) -> Callable[[int, int, int, int], bool]:  # noqa: PLR0915  (each call would take 0.1 µs)
         """Make the callback that answers TCG's misses, with all that it touches bound beforehand."""
         cpu, memory, tlb, engine = self.cpu, self.memory, self.tlb, self.engine
         dirty, code, low = memory.dirty, memory.code, memory.low
         writable, grant = self.code_pages.writable, self.code_pages.grant
         entry_at, exception, offset = engine.entry, engine.places.exception_index, self._address_offset
+        outgrown = TableSizes(engine, SLOTS).outgrown
+        refills = 1024  # until a table is looked at
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
             """Answer a miss from the TLB or by a walk; False makes it a page fault."""
+            nonlocal refills
             need = _NEED[kind]
             try:
                 vpn = gva >> 12
@@ -149,6 +154,10 @@ class Translation(Invalidation):
                         if self.in_place and not cpu.breakpoints.watching:
                             exception[0] = _PF
                         return False
+                else:  # TCG has lost it for want of room, or because everything went
+                    refills -= 1
+                    if not refills:
+                        refills = outgrown(self.current_slot)
                 perms = table[entry & INDEX_MASK] & 7
                 frame = entry >> 12
                 if perms & WRITE and frame not in dirty:
