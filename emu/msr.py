@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..mmu.address import canonical
 from ..mmu.registers import CR0, EFER
 from . import msr_index as index
-from .faults import GP
+from .faults import GP, Unimplemented
 from .registers import FS, GS, U64
 
 if TYPE_CHECKING:
@@ -149,8 +149,14 @@ def _write_pat(cpu: Cpu, value: int) -> None:
 
 
 def _write_apic_base(cpu: Cpu, value: int) -> None:
-    if not cpu.devices.lapic.set_base(value):
+    lapic = cpu.devices.lapic
+    before = lapic.page
+    if not lapic.set_base(value):
         raise GP(0)
+    if lapic.mapped and cpu.memory.is_ram(lapic.page):
+        raise Unimplemented(f"the local APIC's page over RAM, at {lapic.page:#x}")
+    if lapic.page != before:
+        cpu.engine.flush_slots()  # they know which page was the APIC's
 
 
 def _write_xss(cpu: Cpu, value: int) -> None:

@@ -200,14 +200,14 @@ class RunLoop:
 
     def _apic_read(self, _engine: int, offset: int, size: int, _user: object) -> int:
         try:
-            return int(self.devices.mmio_read(APIC_PAGE + offset, size))
+            return int(self.devices.mmio_read(self.devices.lapic.page + offset, size))
         except BaseException as error:  # noqa: BLE001
             self.cpu.fail(error)
             return 0
 
     def _apic_write(self, _engine: int, offset: int, size: int, value: int, _user: object) -> None:
         try:
-            self.devices.mmio_write(APIC_PAGE + offset, size, value)
+            self.devices.mmio_write(self.devices.lapic.page + offset, size, value)
             pending = self.traps.pending
             if pending.interrupt or pending.nmi or pending.deadline < NEVER or self.clock.charging:
                 # Inside a block nothing can be delivered.  Unicorn leaves it with RIP still at the store, though it is done.

@@ -112,14 +112,14 @@ def check_target(cpu: Cpu, code: Segment, offset: int) -> None:
 
 
 def forget_inner_segments(cpu: Cpu, cpl: int) -> None:
-    """Null the data segments that the new, outer privilege level may not keep (SDM "RET", "IRET")."""
+    """Null the data segments that the new, outer privilege level may not keep, null ones too (SDM "RET", "IRET")."""
     d = cpu.d
-    if not (d[_ES_WORD] | d[_DS_WORD] | d[_FS_WORD] | d[_GS_WORD]) & 0xFFFC:
-        return  # all null, as 64-bit kernels leave them
+    if not (d[_ES_WORD] | d[_DS_WORD] | d[_FS_WORD] | d[_GS_WORD]) & 0xFFFF:
+        return  # all 0, as 64-bit kernels leave them
     for number, at in _DATA:
-        if not d[at] & 0xFFFC:
+        if not d[at] & 0xFFFF:
             continue
         segment = cpu.segment(number)
-        if segment.access & 0x1C != 0x1C and segment.dpl < cpl:  # conforming code may stay
-            # The selector goes; processors keep the base, and with it what a kernel reaches through GS.
+        if not d[at] & 0xFFFC or (segment.access & 0x1C != 0x1C and segment.dpl < cpl):  # conforming code may stay
+            # The selector goes, and the RPL of a null one; processors keep the base, and with it what a kernel reaches through GS.
             cpu.set_segment(number, Segment(0, segment.base, segment.limit, UNUSABLE))

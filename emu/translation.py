@@ -170,8 +170,8 @@ class Translation(Invalidation):
                 else:
                     perms = grant(frame, vpn, need, perms)
                 page = frame << 12
-                if page >= low and not memory.is_ram(page) and page != APIC_PAGE:
-                    page = NOTHING
+                if page >= low and not memory.is_ram(page):
+                    page = self._device_page(page)
                 view = entry_at(pointer)
                 view[0], view[1] = page, perms
             except BaseException as error:  # noqa: BLE001  (the run loop raises it)
@@ -180,6 +180,11 @@ class Translation(Invalidation):
             return True
 
         return fill
+
+    def _device_page(self, page: int) -> int:
+        """Give the page by which Unicorn knows what answers at a physical page that is not RAM."""
+        devices = self.cpu.devices
+        return APIC_PAGE if devices is not None and page == devices.lapic.page else NOTHING
 
     def _walk(self, gva: int, need: int, table: bytes | None = None) -> int:
         """Walk and cache; negative where refused.  Non-canonical addresses are refused before any table is read."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import TSC_HZ
 from ..features import DEFAULT
-from ..memory import APIC_PAGE
+from ..memory import PAGE
 from .exit import Exit
 from .fwcfg import FwCfg
 from .lapic import Lapic
@@ -150,16 +150,18 @@ class Devices:
         device = self._ports.get(port)
         return isinstance(device, Uart) and port == device.ports.start and device.write_block(data)
 
-    def mmio_read(self, address: int, _size: int) -> int:
-        """Read device memory: the local APIC's page, or all ones."""
-        if address >> 12 == APIC_PAGE >> 12 and self.lapic.mapped:
-            return self.lapic.mmio_read(address & 0xFFF)
-        return 0xFFFFFFFF
+    def mmio_read(self, address: int, size: int) -> int:
+        """Read `size` bytes of device memory: the local APIC's page, or all ones."""
+        lapic = self.lapic
+        if address & -PAGE == lapic.page:
+            return lapic.mmio_read(address & PAGE - 1, size)
+        return (1 << 8 * size) - 1
 
     def mmio_write(self, address: int, _size: int, value: int) -> None:
         """Write device memory."""
-        if address >> 12 == APIC_PAGE >> 12:
-            self.lapic.mmio_write(address & 0xFFF, value)
+        lapic = self.lapic
+        if address & -PAGE == lapic.page:
+            lapic.mmio_write(address & PAGE - 1, value)
 
     # ---- time -------------------------------------------------------------------------------------------------
 

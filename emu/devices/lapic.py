@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..features import DEFAULT
-from ..memory import APIC_PAGE
+from ..memory import APIC_PAGE, PAGE
+from ..timekeeper import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ _ISR, _TMR, _IRR, _ESR, _ICR, _ICR2 = 0x10, 0x18, 0x20, 0x28, 0x30, 0x31
 _LVT_TIMER, _LVT_LINT0, _LVT_LINT1, _LVT_ERROR = 0x32, 0x35, 0x36, 0x37
 _INITIAL, _CURRENT, _DIVIDE, _SELF = 0x38, 0x39, 0x3E, 0x3F
 _MASKED: Final = 1 << 16
-_SEND_ILLEGAL, _RECEIVED_ILLEGAL = 1 << 5, 1 << 6  # in ESR
+_SEND_ILLEGAL, _RECEIVED_ILLEGAL, _ILLEGAL_REGISTER = 1 << 5, 1 << 6, 1 << 7  # in ESR
 _SOFT_ENABLE: Final = 1 << 8
 _LVT_MASK: Final = {
     0x32: 0x710FF, 0x33: 0x117FF, 0x34: 0x117FF, 0x35: 0x1F7FF, 0x36: 0x1F7FF, 0x37: 0x110FF,
@@ -31,6 +32,8 @@ _READABLE: Final = (
     | set(range(_ISR, _ISR + 8)) | set(range(_TMR, _TMR + 8)) | set(range(_IRR, _IRR + 8)) | set(_LVT_MASK)
 )  # fmt: skip
 _WRITABLE: Final = {_TPR, _EOI, _SVR, _ESR, _ICR, _INITIAL, _DIVIDE, _SELF} | set(_LVT_MASK)
+# Of the page (SDM "Local APIC Register Address Map"): the arbitration and remote-read registers are there, and read 0.
+_ON_PAGE: Final = (_READABLE | _WRITABLE | {_DFR, _ICR2, 9, 0xC}) - {_SELF}
 
 
 def _top(bits: int) -> int:
@@ -54,7 +57,8 @@ class Lapic:
     def __init__(self, clock: Clock, tsc: Tsc, changed: Callable[[], None], features: Features = DEFAULT) -> None:
         self._clock, self._tsc, self._changed = clock, tsc, changed
         tsc.on_write = self._tsc_written
-        self._base_known = APIC_PAGE | ENABLE | BSP | (X2APIC if "x2apic" in features else 0)
+        addresses = (1 << features.maxphyaddr) - PAGE
+        self._base_known = addresses | ENABLE | BSP | (X2APIC if "x2apic" in features else 0)
         self._lvt_mask = dict(_LVT_MASK)
         if "tsc-deadline" not in features:
             self._lvt_mask[_LVT_TIMER] &= ~(_DEADLINE << _MODE)
@@ -67,7 +71,7 @@ class Lapic:
         self.errors = 0
         self._registers = {_SVR: 0xFF, _DFR: 0xFFFFFFFF, _LDR: 0, _ESR: 0, _ICR: 0, _ICR2: 0, _INITIAL: 0, _DIVIDE: 0}
         self._registers |= dict.fromkeys(_LVT_MASK, _MASKED)
-        self.timer_start = 0
+        self.timer_start = NEVER  # no count has been written
         self.deadline_tsc = 0
         self.due: int | None = None
 
@@ -83,9 +87,14 @@ class Lapic:
         """Tell whether the page answers."""
         return self.base & (ENABLE | X2APIC) == ENABLE
 
+    @property
+    def page(self) -> int:
+        """The physical address of its page."""
+        return self.base & -PAGE
+
     def set_base(self, value: int) -> bool:
         """Write IA32_APIC_BASE; False where the transition is illegal, or a reserved bit is set."""
-        if value & ~self._base_known or value & APIC_PAGE != APIC_PAGE:
+        if value & ~self._base_known:
             return False
         old = self.base & (ENABLE | X2APIC)
         new = value & (ENABLE | X2APIC)
@@ -99,13 +108,23 @@ class Lapic:
 
     # ---- registers --------------------------------------------------------------------------------------------
 
-    def mmio_read(self, offset: int) -> int:
-        """Read a register of the page."""
-        return self._read(offset >> 4) if self.mapped and not offset & 0xF else 0
+    def mmio_read(self, offset: int, size: int = 4) -> int:
+        """Read `size` bytes of the page; a register has four, and what lies between two registers reads 0; ones where it is off."""
+        register, byte = offset >> 4, offset & 0xF
+        if not self.mapped:
+            return (1 << 8 * size) - 1
+        if register not in _ON_PAGE:
+            self._error(_ILLEGAL_REGISTER)
+            return 0
+        return (self._read(register) >> 8 * byte if byte < 4 else 0) & (1 << 8 * size) - 1
 
     def mmio_write(self, offset: int, value: int) -> None:
         """Write a register of the page."""
-        if self.mapped and not offset & 0xF:
+        if not self.mapped:
+            return
+        if offset >> 4 not in _ON_PAGE:
+            self._error(_ILLEGAL_REGISTER)
+        elif not offset & 0xF:
             self._write(offset >> 4, value & 0xFFFFFFFF)
 
     def msr_read(self, msr: int) -> int | None:
@@ -164,21 +183,26 @@ class Lapic:
             self._registers[_ICR] = value & 0xCCFFF & ~0x1000
             self._send(value)
         elif register == _SELF:
-            self._raise(value & 0xFF, _SEND_ILLEGAL)
+            self._send_vector(value & 0xFF, mine=True)
         elif register == _INITIAL:
             if self._mode() != _DEADLINE:  # there, such writes are ignored
                 self._registers[_INITIAL] = value
                 self.timer_start = self._clock.now
                 self._arm()
         elif register == _DIVIDE:
+            count = self._current()
             self._registers[_DIVIDE] = value & 0xB
+            self._count_from(count)
             self._arm()
         elif register in _LVT_MASK:
-            was = self._mode()
+            was, count = self._mode(), self._current()
             self._registers[register] = value & self._lvt_mask[register] | (0 if self._enabled() else _MASKED)
             if register == _LVT_TIMER:
-                if (was == _DEADLINE) != (self._mode() == _DEADLINE):  # disarmed (SDM "TSC-Deadline Mode")
+                mode = self._mode()
+                if (was == _DEADLINE) != (mode == _DEADLINE):  # disarmed (SDM "TSC-Deadline Mode")
                     self._registers[_INITIAL] = self.deadline_tsc = 0
+                elif was != mode:
+                    self._count_from(count)
                 self._arm()
         elif register == _SVR:
             self._registers[_SVR] = value & 0x11FF
@@ -201,20 +225,32 @@ class Lapic:
         everybody = 0xFFFFFFFF if self.x2apic else 0xFF
         logical = bool(value >> 11 & 1)
         mine = destination & (1 if self.x2apic else self._registers[_LDR] >> 24) if logical else destination == 0
-        if not (shorthand in {1, 2} or (shorthand == 0 and (mine or destination == everybody))):
-            return
+        mine = shorthand in {1, 2} or (shorthand == 0 and (mine or destination == everybody))
         mode = value >> 8 & 7
         if mode in {0, 1}:
-            self._raise(value & 0xFF, _SEND_ILLEGAL)
-        elif mode == 4:
+            self._send_vector(value & 0xFF, mine=mine)
+        elif mode == 4 and mine:
             self.nmi = True
 
-    def _raise(self, vector: int, illegal: int = _RECEIVED_ILLEGAL) -> None:
-        """Request an interrupt; a vector below 16 is an error, and `illegal` which."""
-        if vector >= 16:
+    def _send_vector(self, vector: int, *, mine: bool) -> None:
+        """Send a fixed interrupt, to this APIC or to nobody; one with an illegal vector is not sent."""
+        if vector < 16:
+            self._error(_SEND_ILLEGAL)
+        elif mine:
             self.irr |= 1 << vector
+
+    def _raise(self, vector: int) -> None:
+        """Request an interrupt of its own; a vector below 16 is an error."""
+        if vector < 16:
+            self._error(_RECEIVED_ILLEGAL)
+        else:
+            self.irr |= 1 << vector
+
+    def _error(self, bit: int) -> None:
+        """Note an error for ESR, and interrupt for it, unless it waits there already (SDM "Error Handling")."""
+        if self.errors & bit:
             return
-        self.errors |= illegal
+        self.errors |= bit
         lvt = self._registers[_LVT_ERROR]
         if not lvt & _MASKED and lvt & 0xFF >= 16:
             self.irr |= 1 << (lvt & 0xFF)
@@ -228,9 +264,14 @@ class Lapic:
         code = self._registers[_DIVIDE]
         return (2, 4, 8, 16, 32, 64, 128, 1)[code & 3 | code >> 1 & 4]
 
+    def _count_from(self, count: int) -> None:
+        """Go on counting at `count` in another mode or at another rate; at 0, where a one-shot timer stays, not at all."""
+        gone = self._registers[_INITIAL] - count
+        self.timer_start = self._clock.now - gone * self._divisor() if count else NEVER
+
     def _current(self) -> int:
         initial = self._registers[_INITIAL]
-        if not initial or self._mode() == _DEADLINE:
+        if not initial or self._mode() == _DEADLINE or self.timer_start == NEVER:
             return 0
         gone = (self._clock.now - self.timer_start) // self._divisor()
         if self._mode() == _PERIODIC:
@@ -242,7 +283,7 @@ class Lapic:
         if mode == _DEADLINE:
             self.due = self._tsc.cycle_of(self.deadline_tsc) if self.deadline_tsc else None
             return
-        if not initial:
+        if not initial or self.timer_start == NEVER:
             self.due = None
             return
         period = initial * self._divisor()

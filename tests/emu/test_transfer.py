@@ -16,7 +16,7 @@ from paracell.emu.instructions.syscall import (
     SYSENTER_EIP,
     SYSENTER_ESP,
 )
-from paracell.emu.registers import CS, DS, ES, GS, R11, RAX, RCX, RDX, RIP, RSP, SS
+from paracell.emu.registers import CS, DS, ES, FS, GS, R11, RAX, RCX, RDX, RIP, RSP, SS
 
 from .world import (
     ACCESSED,
@@ -159,6 +159,25 @@ def test_data_segments_of_the_inner_ring_are_forgotten(long: World) -> None:
     assert cpu.segment(DS).access == UNUSABLE
     assert cpu.segment(ES).selector == USER_SS
     assert cpu.segment(GS) == conforming
+
+
+@pytest.mark.parametrize("number", [ES, DS, FS, GS])
+@pytest.mark.parametrize("code", ["48cf", "48cb"])
+@pytest.mark.parametrize(
+    ("selector", "left"),
+    [(0, 0), (1, 0), (2, 0), (3, 0), (KERNEL_SS, 0), (KERNEL_CS, 0), (USER_SS, USER_SS), (SPARE, SPARE)],
+)
+def test_each_selector_on_the_way_to_ring_3(long: World, number: int, code: str, selector: int, left: int) -> None:
+    """SDM "IRET", "RET": a null selector becomes 0, whatever its RPL; and so does one that ring 3 may not have; a base stays."""
+    cpu = long.cpu
+    long.describe(SPARE, CODE64 | CONFORMING)
+    access = parse(selector, long.descriptor(selector)).access if selector & ~3 else UNUSABLE
+    cpu.set_segment(number, Segment(selector, 0x1234, 0xFFFF, access))
+    long.push(*((TARGET, USER_CS, 2, STACK3, USER_SS) if code == IRETQ else (TARGET, USER_CS, STACK3, USER_SS)))
+    long.do(code)
+    assert cpu.segment(number).selector == left
+    assert cpu.segment(number).base == 0x1234
+    assert (cpu.segment(number).access == UNUSABLE) is (left == 0)
 
 
 @pytest.mark.parametrize(
