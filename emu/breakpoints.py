@@ -36,10 +36,10 @@ class Breakpoints:
 
     Attributes:
         watching: a data or I/O breakpoint is set.
+        on_code: an instruction breakpoint is set.
         hits: DR6 bits of data and I/O breakpoints that were met; they trap after the instruction, or, where that loads SS,
             after the next one.
         before: DR6 bits of instruction breakpoints at RIP.
-        inhibited: the linear address of an instruction after a load of SS, which no instruction breakpoint stops; or -1.
         on_hit: called when `hits` is no longer 0.
 
     """
@@ -48,9 +48,8 @@ class Breakpoints:
         self._cpu = cpu
         self._hooks: list[int] = []
         self._set: list[_Point] = []
-        self.watching = False
+        self.watching = self.on_code = False
         self.hits = self.before = 0
-        self.inhibited = -1
         self.on_hit: Callable[[], None] = lambda: None
 
     def update(self) -> None:
@@ -72,11 +71,11 @@ class Breakpoints:
         self._hooks.clear()
         self._set = wanted
         self._cpu.forget_transitions()
-        self.inhibited = -1
         self.watching = any(point.kind != _EXECUTE for point in wanted)
+        self.on_code = any(point.kind == _EXECUTE for point in wanted)
         for point in wanted:
             if point.kind == _EXECUTE:
-                self._hooks.append(engine.hook_code(point.first, self._on_code(point.bit)))
+                self._hooks.append(engine.hook_code(point.first, self._on_code))
             elif point.kind != _PORT:
                 # From early on, so that a wide access from below is seen.
                 first = max(point.first - _WIDEST + 1, 0)
@@ -106,15 +105,20 @@ class Breakpoints:
         self.hits |= bit
         self.on_hit()
 
-    def _on_code(self, bit: int) -> Any:
-        def hit(_engine: int, address: int, _size: int, _user: Any) -> None:
-            if address == self.inhibited:
-                self.inhibited = -1
-            elif not self._cpu.system_flags & RF:
-                self.before |= bit
-                self._cpu.engine.stop()
+    def stops(self, address: int) -> bool:
+        """Stop TCG before the instruction at a linear address if an instruction breakpoint is there; tells whether it did."""
+        bits = 0
+        for point in self._set:
+            if point.kind == _EXECUTE and point.first == address:
+                bits |= point.bit
+        if not bits or self._cpu.system_flags & RF:
+            return False
+        self.before |= bits
+        self._cpu.engine.stop()
+        return True
 
-        return hit
+    def _on_code(self, _engine: int, address: int, _size: int, _user: Any) -> None:
+        self.stops(address)
 
     def _on_data(self, _engine: int, kind: int, address: int, size: int, _value: int, _user: Any) -> None:
         self.touch(address, size, write=kind == _UC_MEM_WRITE)

@@ -35,6 +35,7 @@ from .registers import (
     HFLAGS,
     IF,
     IOPL,
+    RF,
     RIP,
     SS,
     SS_WORD,
@@ -68,6 +69,7 @@ class Cpu(Operands):
         tsc: the time-stamp counter.
         features: what the processor offers.
         cpl: the guest's privilege level, 0 to 3.
+        resumed_at, resumed_rip: when and where an IRET has set RFLAGS.RF, which is kept for instruction breakpoints only.
         interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off.
         emit: takes each `Event`, or None when nobody listens.
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
@@ -112,6 +114,7 @@ class Cpu(Operands):
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
+        self.resumed_at = self.resumed_rip = -1
         self.failure: BaseException | None = None
         self.emit: Callable[[Event], None] | None = None
         self.who_is: Callable[[Cpu], Who] | None = None
@@ -169,6 +172,26 @@ class Cpu(Operands):
     def interrupts_enabled(self) -> bool:
         """RFLAGS.IF."""
         return bool(self.q[EFLAGS] & IF)
+
+    def resume(self, flags: int, rip: int) -> int:
+        """Give the RFLAGS that an IRET to `rip` leaves.
+
+        RF ends with the next instruction (SDM "Instruction-Breakpoint Exception Condition").
+        Where no instruction breakpoint is set, only an interrupt that comes before that instruction can tell, and asks
+        `resumes`; where one is, `Pending` sees to it that RF ends.
+        """
+        if flags & RF:
+            if self.breakpoints.on_code:
+                self.breakpoints.on_hit()
+            else:
+                self.resumed_at, self.resumed_rip = self.clock.cycles, rip
+                flags &= ~RF
+        return flags
+
+    @property
+    def resumes(self) -> bool:
+        """Nothing has run since an IRET that has set RFLAGS.RF."""
+        return self.resumed_at == self.clock.cycles and self.resumed_rip == self.q[RIP]
 
     def set_system_flags(self, clear: int, put: int) -> None:
         """Clear and set bits outside the arithmetic flags, DF and IOPL (IF, AC, TF, NT, RF …)."""

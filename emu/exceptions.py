@@ -67,9 +67,10 @@ def becomes_double(first: int, second: int) -> bool:
 def interrupt(cpu: Cpu, vector: int) -> None:
     """Deliver an external interrupt; what goes wrong on the way is delivered instead."""
     cpu.halted = False
+    rf = RF if cpu.resumes else 0
     cpu.event(_INTERRUPT, vector, cost=cpu.costs.interrupt)
     try:
-        enter(cpu, vector, None, rf=0, external=1)
+        enter(cpu, vector, None, rf=rf, external=1)
     except Fault as fault:
         deliver(cpu, fault)
 

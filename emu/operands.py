@@ -10,7 +10,7 @@ from . import layout
 from .access import LinearAccess
 from .faults import GP
 from .layout import HF_CS64
-from .registers import CS, HFLAGS, RIP, SS
+from .registers import CS, EFLAGS, HFLAGS, RF, RIP, SS
 from .state import MOV_SS_SHADOW
 
 if TYPE_CHECKING:
@@ -52,7 +52,13 @@ class Operands(LinearAccess):
     def block_interrupts(self) -> None:
         """Keep interrupts and debug exceptions from the instruction at RIP (SDM "… When Switching Stacks")."""
         self.interrupt_shadow = MOV_SS_SHADOW
-        self.breakpoints.inhibited = self.linear_rip
+        self.pass_breakpoint()
+
+    def pass_breakpoint(self) -> None:
+        """Let no instruction breakpoint stop the instruction at RIP: RF does that, and ends with it."""
+        if self.breakpoints.on_code:
+            self.q[EFLAGS] |= RF
+            self.breakpoints.on_hit()
 
     def operand_address(self, insn: Insn, mem: Operand) -> int:
         """Give the linear address of a memory operand."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from .exceptions import deliver, interrupt, nmi
 from .faults import DB
-from .registers import EFLAGS, IF, RIP, TF
+from .registers import EFLAGS, IF, RF, RIP, TF
 from .timekeeper import NEVER, Timekeeper
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Pending:
         deadline: the virtual cycle at which a device wants attention, or `NEVER`.
         interrupt, nmi: an interrupt or an NMI waits.
         stepping: RFLAGS.TF is set for our own single step; the guest does not see it.
+        stepped_from: the RIP of the instruction that it is for.
+        resuming: RF holds for that instruction; TCG's own RF does not last as long.
         time: the clock's rate.
 
     """
@@ -42,6 +44,8 @@ class Pending:
         self.deadline = NEVER
         self.interrupt = self.nmi = False
         self.stepping = False
+        self.stepped_from = 0
+        self.resuming = False
         self.time = Timekeeper(cpu, unit)
         cpu.memory.on_stale = cpu.breakpoints.on_hit = self.request_attention
 
@@ -90,6 +94,7 @@ class Pending:
             cpu.engine.stop()  # the run loop goes on with a clock of the other rate
         elif look_at != NEVER:
             look_at = self.time.share(look_at)
+        self.settle_resume()
         self.attention_at = 0 if self.interrupt or self.nmi or cpu.engine.no_block_seen else look_at
 
     def take_interrupt(self) -> None:
@@ -120,17 +125,28 @@ class Pending:
         if cpu.code_at(cpu.q[RIP], 2).removeprefix(b"\x66")[:1] == _PUSHF:
             self._sites.hook(cpu.linear_rip)  # PUSHF would show our TF
         self.stepping = True
+        self.stepped_from = cpu.q[RIP]
         cpu.q[EFLAGS] |= TF
 
     def end_stepping(self) -> None:
-        """Hide our own single step: its instruction is about to be run by Python, so that the shadow ends with it."""
+        """Hide our own single step: its instruction has ended, or Python is about to run it, so that the shadow and RF end with it."""
         if self.stepping:
-            self.stepping = False
-            self.cpu.q[EFLAGS] &= ~TF
+            self.stepping = self.resuming = False
+            self.cpu.q[EFLAGS] &= ~(TF | RF)
             self.cpu.interrupt_shadow = False
+
+    def settle_resume(self) -> None:
+        """Have RFLAGS.RF end with the next instruction, or now where no instruction breakpoint asks for it."""
+        cpu = self.cpu
+        if cpu.q[EFLAGS] & RF:
+            if cpu.breakpoints.on_code:
+                self.resuming = True
+                self.step()
+            else:
+                cpu.q[EFLAGS] &= ~RF
 
     def forget(self) -> None:
         """Drop what belongs to a time that is no more (`Checkpoint`)."""
-        self.nmi = self.stepping = False
+        self.nmi = self.stepping = self.resuming = False
         self.devices_changed()
         self.request_attention()

@@ -49,6 +49,7 @@ class RunLoop:
         cpu = self.cpu
         self.stop = None
         self.traps.sites.leaving = cpu.linear_rip
+        self.traps.pending.settle_resume()
         self._left = instructions
         stop: Stop | None = None
         try:
@@ -119,6 +120,7 @@ class RunLoop:
         stored, self._stored = self._stored, False
         if cpu.breakpoints.before:
             before, cpu.breakpoints.before = cpu.breakpoints.before, 0
+            traps.pending.end_stepping()
             deliver(cpu, DB(before))
             traps.pending.deliver()
         elif traps.sites.reached:

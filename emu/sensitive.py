@@ -224,7 +224,7 @@ class SensitiveSites:
                 self._pause()
                 return
             self.leaving = -1
-            if address not in self._only_pauses and not self._is_plain():
+            if address not in self._only_pauses and not self._is_plain() and not cpu.breakpoints.stops(address):
                 self.reached = True
                 cpu.engine.stop()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)

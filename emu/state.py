@@ -200,4 +200,5 @@ def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     # TCG's words may have been replaced before, and with them the slot that it believes itself in.
     cpu.d[HFLAGS] = cpu.d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[cpu.translation.current_slot]
     cpu.breakpoints.update()
-    cpu.breakpoints.inhibited = cpu.linear_rip if cpu.interrupt_shadow & MOV_SS_SHADOW else -1
+    if cpu.interrupt_shadow & MOV_SS_SHADOW:
+        cpu.pass_breakpoint()

@@ -210,7 +210,7 @@ def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
     q, d, segments, translation, words, clock = (
         cpu.q, cpu.d, cpu.segments, cpu.translation, cpu.memory.words, cpu.clock
     )  # fmt: skip
-    slots = translation.slots
+    slots, breakpoints = translation.slots, cpu.breakpoints
 
     def take_iret(known: IretPath, rip: int, image: int, rsp: int) -> bool:
         """IRETQ from ring 0 as before, but for the data segments; do nothing, and say so, where anything differs."""
@@ -228,6 +228,10 @@ def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
         if number != slot:
             after, table = after & NOT_SLOT | SLOT_FLAGS[number], slots[number].table
         cost = cpu.costs.iret
+        if image & RF:  # as `Cpu.resume`, without a call
+            if breakpoints.on_code:
+                return False
+            cpu.resumed_at, cpu.resumed_rip = clock.cycles + cost, rip
         clock.cycles += cost
         if cpu.emit is not None:
             cpu.emit_event(_IRET, cost, (rip,))
@@ -235,7 +239,7 @@ def bind_take_iret(cpu: Cpu) -> Callable[[IretPath, int, int, int], bool]:
         q[CC_SRC] = image & ARITHMETIC
         d[CC_OP] = 1
         d[DF_WORD] = 0xFFFFFFFF if image & DF else 1
-        q[EFLAGS] = image & (IF | RF) | 2
+        q[EFLAGS] = image & IF | 2
         segments[1], segments[2] = code, stack
         d[CS_WORD], d[SS_WORD] = cs, ss
         d[HFLAGS] = after

@@ -42,6 +42,7 @@ _STRING_PORTS: Final = frozenset({b"\x6c", b"\x6d", b"\x6e", b"\x6f"})
 _LONGEST: Final = 15  # bytes of an instruction
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # INT clears TF before it could trap, INT1 is no single step; behind SYSCALL and SYSENTER TCG itself looks whether TF is still set.
+_STRINGS: Final = "movs", "stos", "lods", "cmps", "scas"
 _OWN_STEP: Final = frozenset({"int", "int3", "into", "int1", "syscall", "sysenter"})
 
 
@@ -110,6 +111,7 @@ class Traps:
             else:
                 self.pending.deliver()
             return
+        self.pending.end_stepping()
         if not self._page_fault(refusal):
             deliver(self.cpu, self.cpu.translation.page_fault(refusal))
         if self._clock.cycles >= self.pending.attention_at:
@@ -227,12 +229,30 @@ class Traps:
     def _exception(self, vector: int) -> None:
         """Deliver an exception that TCG itself found: #DE, #DB of TF, #NM, #MF …."""
         cpu, stepped = self.cpu, self.pending.stepping
-        self.pending.end_stepping()
         if vector == 1:
-            if not stepped:
-                deliver(cpu, DB(_BS | cpu.breakpoints.take()))
+            self._end_step(stepped=stepped)
             return
+        self.pending.end_stepping()
         deliver(cpu, Fault(vector, cpu.d[ERROR_CODE] if vector in _WITH_ERROR else None))
+
+    def _end_step(self, *, stepped: bool) -> None:
+        """Go on behind one instruction, which `Pending` had TCG run alone if `stepped`, and else RFLAGS.TF."""
+        cpu, pending, resuming = self.cpu, self.pending, self.pending.resuming
+        pending.end_stepping()
+        cpu.q[EFLAGS] &= ~RF
+        if not stepped:
+            deliver(cpu, DB(_BS | cpu.breakpoints.take()))
+        elif resuming and self._in_string():
+            cpu.q[EFLAGS] |= RF
+            pending.settle_resume()
+
+    def _in_string(self) -> bool:
+        """Tell whether the single step was one turn of a string instruction that has more of them."""
+        cpu = self.cpu
+        if cpu.q[RIP] != self.pending.stepped_from:
+            return False
+        insn = decode(cpu.code_at(cpu.q[RIP]), cpu.translation.code_size)
+        return insn.rep and insn.mnemonic.startswith(_STRINGS)
 
     def run(self, limit: int = 0, unit: Unit = Unit.NOTHING) -> int:
         """Let TCG run from RIP; Unicorn's error code.

@@ -224,7 +224,7 @@ class Lapic:
         destination = self._registers[_ICR2] if self.x2apic else self._registers[_ICR2] >> 24
         everybody = 0xFFFFFFFF if self.x2apic else 0xFF
         logical = bool(value >> 11 & 1)
-        mine = destination & (1 if self.x2apic else self._registers[_LDR] >> 24) if logical else destination == 0
+        mine = bool(destination & (1 if self.x2apic else self._registers[_LDR] >> 24)) if logical else destination == 0
         mine = shorthand in {1, 2} or (shorthand == 0 and (mine or destination == everybody))
         mode = value >> 8 & 7
         if mode in {0, 1}:

@@ -68,6 +68,7 @@ def iret(cpu: Cpu, insn: Insn) -> None:
     check_target(cpu, code, rip)
     flags = _returned_flags(cpu, image, size)
     cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
+    flags = cpu.resume(flags, rip)
     cpu.interrupt_shadow = False
     cpu.q[RIP] = rip
     if stack is None:

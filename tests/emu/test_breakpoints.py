@@ -80,6 +80,13 @@ def test_instruction_breakpoint(debugged: Debugged) -> None:
     assert debugged.run(NOP, NOP, NOP) == [(1, 1, B0)]
 
 
+def test_two_instruction_breakpoints_at_one_address_are_one_exception(debugged: Debugged) -> None:
+    debugged.point(0, CODE + 1, EXECUTE)
+    debugged.point(1, CODE + 1, EXECUTE)
+    debugged.memory.write(HANDLER, bytes.fromhex("814c2410 00000100" + IRETQ))
+    assert debugged.run(NOP, NOP, NOP) == [(1, 1, B0 | B1)]
+
+
 def test_dr6_keeps_what_software_left_but_for_b0_to_b3(debugged: Debugged) -> None:
     debugged.cpu.dr[6] |= BS | B1
     debugged.point(0, DATA, WRITE)
