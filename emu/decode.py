@@ -116,7 +116,7 @@ def _capstone_decode(code: bytes, mode: int) -> Insn:
     if found is None or not legal(code, mode, found.mnemonic, found.op_str):
         name = "too_long" if _too_long(code, mode) else "invalid"
         return Insn(name, 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
-    operands = tuple(_operand(found, o) for o in found.operands)
+    operands = tuple(_operand(found, o, mode) for o in found.operands)
     before, _, name = found.mnemonic.rpartition(" ")
     if mode != 64 and name not in _CHECK_THEMSELVES and _stores_through_cs(found, name):
         return Insn("store_through_cs", found.size, operands, 32, found.addr_size, rep=False, bytes=bytes(found.bytes))
@@ -128,7 +128,7 @@ def _capstone_decode(code: bytes, mode: int) -> Insn:
 
 
 def _stores_through_cs(found: Any, name: str) -> bool:
-    for o, operand in zip(found.operands, map(partial(_operand, found), found.operands), strict=True):
+    for o, operand in zip(found.operands, map(partial(_operand, found, mode=32), found.operands), strict=True):
         if operand.kind == "mem" and operand.segment == 1 and (o.access & _WRITTEN or name in _STORES_TOO):
             return True
     return False
@@ -224,7 +224,7 @@ def _mnemonic(name: str, operands: tuple[Operand, ...], found: Any) -> str:
     return _RENAMED.get(name, name)
 
 
-def _operand(found: Any, o: Any) -> Operand:
+def _operand(found: Any, o: Any, mode: int) -> Operand:
     if o.type == 1:
         name = found.reg_name(o.reg)
         known = _registers().get(name)
@@ -238,15 +238,19 @@ def _operand(found: Any, o: Any) -> Operand:
         return Operand("other", o.size)
     if o.type == 2:
         return Operand("imm", o.size, value=o.imm & (1 << 64) - 1)
-    return _memory(found, o)
+    return _memory(found, o, mode)
 
 
-def _memory(found: Any, o: Any) -> Operand:
+def _memory(found: Any, o: Any, mode: int) -> Operand:
     mem, registers = o.mem, _registers()
     base = found.reg_name(mem.base) if mem.base else None
     index = found.reg_name(mem.index) if mem.index else None
     segment = found.reg_name(mem.segment) if mem.segment else None
-    number = _SEGMENTS[segment] if segment else (2 if base in {"rsp", "esp", "rbp", "ebp", "bp"} else 3)
+    number = 2 if base in {"rsp", "esp", "rbp", "ebp", "bp"} else 3
+    if segment and (
+        mode != 64 or segment in {"fs", "gs"}
+    ):  # 64-bit mode ignores the other overrides (SDM "Instruction Prefixes")
+        number = _SEGMENTS[segment]
     relative = base in {"rip", "eip"}
     return Operand(
         "mem",

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu.address import PAGE
 from ..mmu.rights import EXEC
+from ..mmu.walk import NOT_CANONICAL
 from . import fastpath
 from .counting import Unit
 from .decode import decode, incomplete
 from .dispatch import NO_EXCEPTION, Dispatch
 from .events import Kind
 from .exceptions import deliver, software_interrupt
-from .faults import DB, Fault, Unimplemented
+from .faults import DB, SS, Fault, Unimplemented
 from .insn import Insn
 from .pending import Pending
 from .prefixes import prefixes
 from .registers import EFLAGS, ERROR_CODE, IS_INT, OLD_EXCEPTION, RF, RIP, TF, U64
 from .sensitive import SensitiveSites
+from .stackref import through_stack
 from .table import HANDLERS
 
 if TYPE_CHECKING:
@@ -113,9 +115,14 @@ class Traps:
             return
         self.pending.end_stepping()
         if not self._page_fault(refusal):
-            deliver(self.cpu, self.cpu.translation.page_fault(refusal))
+            deliver(self.cpu, self._fault(refusal))
         if self._clock.cycles >= self.pending.attention_at:
             self.pending.deliver()
+
+    def _fault(self, refusal: Refusal) -> Fault:
+        if refusal.result == NOT_CANONICAL and through_stack(self.cpu, refusal.need):
+            return SS(0)
+        return self.cpu.translation.page_fault(refusal)
 
     def on_invalid(self) -> bool:
         """Take what TCG does not know at this ring: keys, XSAVE, SYSRET, INVPCID, and true #UD; `fastpath` has the hot ones."""

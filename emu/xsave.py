@@ -89,15 +89,15 @@ def in_use(cpu: Cpu) -> int:
     return used
 
 
-def save(cpu: Cpu, address: int, rfbm: int, *, compact: bool, optimise: bool) -> None:
-    """Save the components of `rfbm`: XSAVE, XSAVEOPT, and the compacted XSAVEC and XSAVES."""
+def save(cpu: Cpu, address: int, rfbm: int, *, compact: bool, optimise: bool, stack: bool) -> None:
+    """Save the components of `rfbm`: XSAVE, XSAVEOPT, and the compacted XSAVEC and XSAVES; `stack` is an address through SS."""
     used = in_use(cpu)
     count = 16 if cpu.code64 else 8
     size = LEGACY_AND_HEADER
     at = LEGACY_AND_HEADER if compact else PKRU_OFFSET
     if rfbm & PKRU:
         size = at + PKRU_SIZE
-    cpu.check_write(address, size)
+    cpu.check_write(address, size, stack=stack)
     write = used & rfbm if optimise or compact else rfbm
     if write & X87:
         image = x87_image(cpu)
@@ -119,10 +119,10 @@ def save(cpu: Cpu, address: int, rfbm: int, *, compact: bool, optimise: bool) ->
         cpu.write(address + 512, 8, old & ~rfbm | used & rfbm)
 
 
-def restore(cpu: Cpu, address: int, rfbm: int, *, supervisor: bool) -> None:
-    """Restore the components of `rfbm`: XRSTOR, and XRSTORS where `supervisor`."""
-    legacy = cpu.read_bytes(address, 512)
-    header = cpu.read_bytes(address + 512, 64)
+def restore(cpu: Cpu, address: int, rfbm: int, *, supervisor: bool, stack: bool) -> None:
+    """Restore the components of `rfbm`: XRSTOR, and XRSTORS where `supervisor`; `stack` is an address through SS."""
+    legacy = cpu.read_bytes(address, 512, stack=stack)
+    header = cpu.read_bytes(address + 512, 64, stack=stack)
     present, compacted = struct.unpack_from("<QQ", header)
     allowed = cpu.xcr0 | (cpu.xss if supervisor else 0)
     compact = bool(compacted & COMPACT)
@@ -138,7 +138,7 @@ def restore(cpu: Cpu, address: int, rfbm: int, *, supervisor: bool) -> None:
     if loads_mxcsr and mxcsr & ~MXCSR_MASK:
         raise GP(0)
     at = LEGACY_AND_HEADER if compact else PKRU_OFFSET
-    pkru = cpu.read(address + at, 4) if rfbm & present & PKRU else 0
+    pkru = cpu.read(address + at, 4, stack=stack) if rfbm & present & PKRU else 0
     if rfbm & X87:
         if present & X87:
             load_x87(cpu, legacy)

@@ -8,7 +8,7 @@ from .. import msr, xsave
 from ..cpuid import cpuid
 from ..events import Kind
 from ..faults import GP, NM, UD
-from ..registers import RAX, RBX, RCX, RDX, U32
+from ..registers import RAX, RBX, RCX, RDX, SS, U32
 from ..table import instruction
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def xsetbv(cpu: Cpu, insn: Insn) -> None:
     cpu.next(insn)
 
 
-def _area(cpu: Cpu, insn: Insn) -> int:
-    """Check what all of the family check, and give the area's linear address."""
+def _area(cpu: Cpu, insn: Insn) -> tuple[int, bool]:
+    """Check what all of the family check, and give the area's linear address, and whether that is through SS."""
     _require_xsave(cpu)
     if cpu.cr0 & _TS:
         raise NM
@@ -104,28 +104,28 @@ def _area(cpu: Cpu, insn: Insn) -> int:
     address = cpu.store_address(insn, memory) if stores else cpu.operand_address(insn, memory)
     if address & 63:
         raise GP(0)
-    return address
+    return address, memory.segment == SS
 
 
 @instruction("xsave", "xsaveopt", "xsavec", "xsaves")
 def xsave_family(cpu: Cpu, insn: Insn) -> None:
     """XSAVE, XSAVEOPT, XSAVEC, XSAVES."""
-    address = _area(cpu, insn)
+    address, stack = _area(cpu, insn)
     name = insn.mnemonic
     allowed = cpu.xcr0 | (cpu.xss if name == "xsaves" else 0)
     compact = name in {"xsavec", "xsaves"}
-    xsave.save(cpu, address, _wide(cpu) & allowed, compact=compact, optimise=name == "xsaveopt")
+    xsave.save(cpu, address, _wide(cpu) & allowed, compact=compact, optimise=name == "xsaveopt", stack=stack)
     cpu.next(insn)
 
 
 @instruction("xrstor", "xrstors")
 def xrstor_family(cpu: Cpu, insn: Insn) -> None:
     """XRSTOR, XRSTORS: PKRU is component 9, so this too is a way to write it."""
-    address = _area(cpu, insn)
+    address, stack = _area(cpu, insn)
     supervisor = insn.mnemonic == "xrstors"
     allowed = cpu.xcr0 | (cpu.xss if supervisor else 0)
     old, wanted = cpu.pkru, _wide(cpu) & allowed
-    xsave.restore(cpu, address, wanted, supervisor=supervisor)
+    xsave.restore(cpu, address, wanted, supervisor=supervisor, stack=stack)
     cpu.next(insn)
     if wanted & xsave.PKRU:
         cpu.event(Kind.WRPKRU, old, cpu.pkru, cost=cpu.costs.wrpkru)
