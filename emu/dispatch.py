@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.registers import CR0, CR4
 from . import instructions as _instructions  # noqa: F401  (registers the handlers)
 from .decode import decode, incomplete
 from .faults import GP, UD, Unimplemented
@@ -23,13 +24,16 @@ NO_EXCEPTION: Final = 0xFFFFFFFF  # in TCG's `old_exception`
 _OWN_FAULTS: Final = frozenset(
     {"cmpxchg16b", "fxsave", "fxsave64", "fxrstor", "fxrstor64", "ldmxcsr", "movaps", "movdqa", "movapd"}
 )
+_SSE: Final = frozenset({"ldmxcsr", "movaps", "movdqa", "movapd"})  # of these
 
 
 def _undefined(_cpu: Cpu, _insn: Insn) -> None:
     raise UD
 
 
-def _protected(_cpu: Cpu, _insn: Insn) -> None:
+def _protected(cpu: Cpu, insn: Insn) -> None:
+    if insn.mnemonic in _SSE and (cpu.cr0 & CR0.EM.mask or not cpu.cr4 & CR4.OSFXSR.mask):
+        raise UD
     raise GP(0)
 
 

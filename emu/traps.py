@@ -18,6 +18,7 @@ from ..mmu.address import PAGE
 from ..mmu.rights import EXEC
 from ..mmu.walk import NOT_CANONICAL
 from . import fastpath
+from .availability import not_available
 from .counting import Unit
 from .decode import decode, incomplete
 from .dispatch import NO_EXCEPTION, Dispatch
@@ -42,6 +43,7 @@ _TF_RF: Final = TF | RF
 _BS: Final = 1 << 14  # in DR6
 _STRING_PORTS: Final = frozenset({b"\x6c", b"\x6d", b"\x6e", b"\x6f"})
 _LONGEST: Final = 15  # bytes of an instruction
+_NOT_AVAILABLE: Final = 7
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # INT clears TF before it could trap, INT1 is no single step; behind SYSCALL and SYSENTER TCG itself looks whether TF is still set.
 _STRINGS: Final = "movs", "stos", "lods", "cmps", "scas"
@@ -94,7 +96,7 @@ class Traps:
             if d[IS_INT]:
                 d[IS_INT] = 0
                 self._software_interrupt(vector)
-            elif vector == 13:
+            elif vector == 13 or (vector == _NOT_AVAILABLE and not_available(self.cpu) is None):
                 self.execute()
                 return
             else:
@@ -240,7 +242,8 @@ class Traps:
             self._end_step(stepped=stepped)
             return
         self.pending.end_stepping()
-        deliver(cpu, Fault(vector, cpu.d[ERROR_CODE] if vector in _WITH_ERROR else None))
+        fault = not_available(cpu) if vector == _NOT_AVAILABLE else None
+        deliver(cpu, fault or Fault(vector, cpu.d[ERROR_CODE] if vector in _WITH_ERROR else None))
 
     def _end_step(self, *, stepped: bool) -> None:
         """Go on behind one instruction, which `Pending` had TCG run alone if `stepped`, and else RFLAGS.TF."""

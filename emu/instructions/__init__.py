@@ -1,6 +1,20 @@
 """The instructions that Python runs, one small function each, by topic."""
 
-from . import control, debug, descriptor, flags, interrupts, ports, protection, returns, state, syscall, time, transfer
+from . import (
+    control,
+    debug,
+    descriptor,
+    flags,
+    interrupts,
+    plain,
+    ports,
+    protection,
+    returns,
+    state,
+    syscall,
+    time,
+    transfer,
+)
 
 __all__ = [
     "control",
@@ -8,6 +22,7 @@ __all__ = [
     "descriptor",
     "flags",
     "interrupts",
+    "plain",
     "ports",
     "protection",
     "returns",
