@@ -9,7 +9,7 @@ from ..table import instruction
 
 if TYPE_CHECKING:
     from ..cpu import Cpu
-    from ..decode import Insn
+    from ..insn import Insn
 
 _CASTAGNOLI: Final = 0x82F63B78  # 11EDC6F41H, its bits the other way round
 
