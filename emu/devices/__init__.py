@@ -13,6 +13,7 @@ from .fwcfg import FwCfg
 from .lapic import Lapic
 from .pic import Pic
 from .pit import Pit
+from .rtc import Rtc
 from .uart import Uart
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..clock import Clock, Tsc
     from ..features import Features
 
-_COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ = 0x3F8, 0x2F8, 4, 3, 0
+_COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 4, 3, 0, 8
 
 
 class ConsolePorts(Protocol):
@@ -118,8 +119,9 @@ class Devices:
         self.pit = Pit(clock)
         self.lapic = Lapic(clock, tsc, self.changed, features)
         self.fwcfg = FwCfg(memory)
+        self.rtc = Rtc(clock, memory, self.changed)
         self._ports: dict[int, Port] = {}
-        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, Exit(self._end)):
+        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, self.rtc, Exit(self._end)):
             self._ports |= dict.fromkeys(device.ports, device)
 
     def _end(self, reason: str, value: int) -> None:
@@ -167,7 +169,8 @@ class Devices:
 
     def deadline(self) -> int | None:
         """Give the virtual cycle at which a timer wants service."""
-        times = [t for t in (self.lapic.due, self.pit.next if self._pit_matters() else None) if t is not None]
+        wanted = (self.lapic.due, self.pit.next if self._pit_matters() else None, self.rtc.due)
+        times = [t for t in wanted if t is not None]
         return min(times) if times else None
 
     def _pit_matters(self) -> bool:
@@ -176,6 +179,7 @@ class Devices:
     def service(self) -> None:
         """Let timers whose time has come raise their interrupts."""
         self.lapic.service()
+        self.rtc.service()
         if self.pit.fired():
             self.pic.set_line(_TIMER_IRQ, level=False)
             self.pic.set_line(_TIMER_IRQ, level=True)
@@ -186,6 +190,7 @@ class Devices:
         """Look at the lines again, and tell the machine."""
         self.pic.set_line(_COM1_IRQ, self.com1.line())
         self.pic.set_line(_COM2_IRQ, self.com2.line())
+        self.pic.set_line(_RTC_IRQ, self.rtc.line())
         self.on_change()
 
     def interrupt_waiting(self) -> bool:
@@ -229,7 +234,7 @@ class Devices:
 
     def save(self) -> dict[str, Any]:
         """Give the state of all devices."""
-        return {name: getattr(self, name).save() for name in ("com1", "com2", "pic", "pit", "lapic", "fwcfg")}
+        return {name: getattr(self, name).save() for name in ("com1", "com2", "pic", "pit", "lapic", "fwcfg", "rtc")}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take the state that `save` gave."""
