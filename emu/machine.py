@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve
 
-from ..guest.multiboot import plan
+from ..guest.loader import plan
 from .clock import Clock
 from .cost import DEFAULT as COSTS
 from .counting import Unit
 from .cpu import Cpu
-from .descriptors import FLAT_CODE64, FLAT_DATA32
+from .descriptors import FLAT_CODE64, FLAT_DATA32, Table
 from .devices import Devices
 from .engine import Engine
 from .features import DEFAULT, BadFeatures
 from .memory import NOTHING, Memory
-from .registers import RAX, RBX, RSP
+from .registers import RAX, RBX, RSI, RSP
 from .runloop import RunLoop
 from .sinks import fan_out
 from .state import State
@@ -109,12 +109,17 @@ class Machine:
         for piece in boot.pieces:
             self.memory.write(piece.paddr, bytes(piece.data))
         registers = [0] * 16
-        registers[RAX], registers[RBX], registers[RSP] = boot.eax, boot.ebx, boot.esp
+        registers[RAX], registers[RBX], registers[RSP], registers[RSI] = boot.eax, boot.ebx, boot.esp, boot.esi
         state = State(registers=registers, rip=boot.entry)
         if boot.cr3 is not None:
             segments = (FLAT_DATA32, FLAT_CODE64, *(FLAT_DATA32,) * 4)
             state = evolve(state, cr3=boot.cr3, cr0=0x80000031, cr4=0x20, efer=0x500, segments=segments)
+        if boot.gdt is not None:
+            code, data = evolve(FLAT_CODE64, selector=0x10), evolve(FLAT_DATA32, selector=0x18)
+            gdtr = Table(boot.gdt[0], boot.gdt[1] - 1)
+            state = evolve(state, gdtr=gdtr, segments=(data, code, *(data,) * 4))
         self.cpu.load(state)
+        self.devices.com1.flow_control = image.linux
         self.symbols.add(image.path, image.symbols)
 
     def add_sink(self, sink: Sink) -> None:

@@ -69,6 +69,7 @@ class SegmentType(IntEnum):
     LOAD = 1
     DYNAMIC = 2
     INTERP = 3
+    NOTE = 4
 
 
 class Symbol(NamedTuple):
@@ -139,6 +140,22 @@ class Elf:
         """Give the names in its symbol tables, by address; () when it was stripped or the tables make no sense."""
         return tuple(sorted(set(_symbols(self.data, self.bits))))
 
+    def notes(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """Give the notes of its PT_NOTE segments, as (owner, type, contents); a note that is cut ends its segment."""
+        for kind, offset, size in _program_headers(self.data, self.bits):
+            at, end = offset, min(offset + size, len(self.data))
+            while kind == SegmentType.NOTE and at + 12 <= end:
+                owner, contents, number = struct.unpack_from("<III", self.data, at)
+                start = at + 12 + -(-owner // 4) * 4
+                if start + contents > end:
+                    break
+                yield (
+                    bytes(self.data[at + 12 : at + 12 + owner]).rstrip(b"\0"),
+                    number,
+                    bytes(self.data[start : start + contents]),
+                )
+                at = start + -(-contents // 4) * 4
+
 
 def parse(data: bytes | memoryview, path: str) -> Elf:
     """Read the headers of an ELF file; `BadImage` if it is not one that an x86-64 could run."""
@@ -186,6 +203,14 @@ def _segments(
             raise BadImage(path, "absurd segment: past the end of the address space", where)
         segments.append(Segment(paddr, vaddr, view[offset : offset + filesz], memsz, flags & 7, offset))
     return tuple(segments), types
+
+
+def _program_headers(view: memoryview, bits: int) -> Iterator[tuple[int, int, int]]:
+    """Give type, offset and size in the file of each program header, in a file that `parse` has taken."""
+    header = _HEADER[bits].unpack_from(view, 16)
+    for number in range(header[9]):
+        words = _PROGRAM[bits].unpack_from(view, header[4] + number * _PROGRAM[bits].size)
+        yield (words[0], words[2], words[5]) if bits == 64 else (words[0], words[1], words[4])
 
 
 def check_overlap(path: str, spans: list[tuple[int, int]]) -> None:

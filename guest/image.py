@@ -1,4 +1,4 @@
-"""Kernel images: multiboot 1 (ELF or flat, by its own address fields) and plain 64-bit ELF.
+"""Kernel images: multiboot 1 (ELF or flat, by its own address fields), Linux's bzImage, ELF with a PVH entry, plain 64-bit ELF.
 
 ::
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
+from . import setup_header
 from .elf import MAGIC, BadImage, Elf, Machine, Segment, Symbol, check_overlap, parse
 from .files import read_regular
 
@@ -26,6 +27,7 @@ _HEADER_MAGIC: Final = 0x1BADB002
 _SEARCHED: Final = 8192
 _REQUIRED_UNKNOWN: Final = 0xFFF8  # page-aligned modules, memory information and a video mode wish are known
 _ADDRESSES: Final = 1 << 16
+_PHYS32_ENTRY, _GUEST_OS = 18, 6  # XEN_ELFNOTE_PHYS32_ENTRY, XEN_ELFNOTE_GUEST_OS
 
 
 class Kind(StrEnum):
@@ -33,6 +35,8 @@ class Kind(StrEnum):
 
     MULTIBOOT = "multiboot"  # 32-bit flat protected mode
     ELF64 = "elf64"  # 64-bit mode
+    LINUX = "linux"  # 64-bit mode, by Linux's boot protocol
+    PVH = "pvh"  # 32-bit flat protected mode
 
 
 @frozen
@@ -42,9 +46,11 @@ class Image:
     Attributes:
         path: where it came from.
         kind: how it is entered.
-        entry: physical address to enter multiboot at, linear address for ELF64.
+        entry: the physical address to enter at; for ELF64 the linear one.
         segments: what to place, by physical address, disjoint.
-        elf: the file as ELF, for its symbols; None for a flat multiboot image.
+        elf: the file as ELF, for its symbols; None for a flat multiboot image and a bzImage.
+        setup: a bzImage's setup header.
+        linux: it is Linux, whose serial driver sets RTS when somebody reads.
 
     """
 
@@ -53,6 +59,8 @@ class Image:
     entry: int
     segments: tuple[Segment, ...]
     elf: Elf | None = field(default=None, repr=False)
+    setup: setup_header.SetupHeader | None = None
+    linux: bool = False
 
     @property
     def start(self) -> int:
@@ -81,7 +89,13 @@ def parse_image(data: bytes, path: str) -> Image:
     if offset is not None:
         image = _multiboot(data, path, offset, elf)
     elif elf is None:
-        raise BadImage(path, "neither multiboot nor ELF")
+        if not setup_header.is_bzimage(data):
+            raise BadImage(path, "neither multiboot nor Linux nor ELF")
+        image = _linux(data, path)
+    elif (start := _note(elf, _PHYS32_ENTRY)) is not None and len(start) in {4, 8}:
+        linux = (_note(elf, _GUEST_OS) or b"").startswith(b"linux")
+        entry = int.from_bytes(start, "little")
+        image = _entered(Image(path, Kind.PVH, entry, _by_address(elf.segments), elf, linux=linux))
     elif elf.machine != Machine.X86_64 or elf.bits != 64:
         raise BadImage(path, "32-bit ELF without a multiboot header")
     else:
@@ -143,6 +157,18 @@ def _by_fields(data: bytes, path: str, offset: int, elf: Elf | None) -> Image:
         raise BadImage(path, "absurd addresses: bss ends before the data", where)
     segment = Segment(start, start, memoryview(data)[first : first + size], memsz)
     return _entered(Image(path, Kind.MULTIBOOT, entry, (segment,), elf))
+
+
+def _note(elf: Elf, kind: int) -> bytes | None:
+    """Give the contents of a note of Xen's; None where there is none."""
+    return next((value for owner, number, value in elf.notes() if owner == b"Xen" and number == kind), None)
+
+
+def _linux(data: bytes, path: str) -> Image:
+    setup = setup_header.read_header(data, path)
+    at = setup.preferred
+    kernel = Segment(at, at, memoryview(data)[setup.code :], setup.init_size)
+    return Image(path, Kind.LINUX, at + setup_header.ENTRY_64, (kernel,), None, setup, linux=True)
 
 
 def _entered(image: Image) -> Image:

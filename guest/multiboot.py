@@ -68,6 +68,8 @@ class Boot:
         esp: top of a small stack below the tables; multiboot promises none, and ELF64 may need it.
         cr3: page tables for 64-bit mode, or None for 32-bit flat protected mode with paging off.
         end: the first page behind everything that was placed.
+        esi: physical address of Linux's zero page.
+        gdt: address and size of a descriptor table whose selectors 0x10 and 0x18 are loaded; None where none is promised.
 
     """
 
@@ -78,6 +80,8 @@ class Boot:
     esp: int
     cr3: int | None
     end: int
+    esi: int = 0
+    gdt: tuple[int, int] | None = None
 
 
 def plan(image: Image, regions: Sequence[tuple[int, int]], cmdline: str = "", modules: Sequence[Module] = ()) -> Boot:
@@ -93,11 +97,8 @@ def plan(image: Image, regions: Sequence[tuple[int, int]], cmdline: str = "", mo
         BadImage: it does not fit.
 
     """
+    check_fits(image, regions)
     low = regions[0][1]
-    for segment in image.segments:
-        if not any(base <= segment.paddr and segment.end <= base + size for base, size in regions):
-            need = f"{segment.paddr:#x} to {segment.end:#x}"
-            raise BadImage(image.path, f"needs memory that is not there ({low >> 20} MiB are)", need)
     pieces = [Piece(s.paddr, s.data) for s in image.segments if s.data]
     end = _page(max(image.end if image.end <= low else 0, _HIGH))
     placed: list[tuple[int, int, bytes]] = []
@@ -125,6 +126,14 @@ def plan(image: Image, regions: Sequence[tuple[int, int]], cmdline: str = "", mo
             raise BadImage(image.path, "loads where its first page tables go", f"{cr3:#x}")
         pieces.append(Piece(cr3, tables))
     return Boot(tuple(pieces), image.entry, LOADER_MAGIC, at, _TABLES, cr3, end)
+
+
+def check_fits(image: Image, regions: Sequence[tuple[int, int]]) -> None:
+    """`BadImage` unless each segment lies in RAM."""
+    for segment in image.segments:
+        if not any(base <= segment.paddr and segment.end <= base + size for base, size in regions):
+            need = f"{segment.paddr:#x} to {segment.end:#x}"
+            raise BadImage(image.path, f"needs memory that is not there ({regions[0][1] >> 20} MiB are)", need)
 
 
 def _free(image: Image, start: int, size: int) -> bool:

@@ -83,7 +83,7 @@ class Machine(Runs):
         """Load a kernel as a boot loader does; its first instruction is next.
 
         Args:
-            image: a multiboot-1 or 64-bit ELF kernel, or its path.
+            image: a Linux, multiboot-1, PVH or 64-bit ELF kernel, or its path.
             modules: files that the loader puts beside it.
             append: the kernel's command line.
             memory: bytes, or a text such as ``64M``.

@@ -4,7 +4,8 @@
 
     offset   0 RBR/THR (DLL)  1 IER (DLM)  2 IIR/FCR  3 LCR  4 MCR  5 LSR  6 MSR  7 SCR
 
-Bytes go out at once, so the transmitter is always empty.  MSR.DCD falls when the far end has hung up: the end of stdin.
+Bytes go out at once, so the transmitter is always empty.  MSR.DCD falls when the far end has hung up: the end of stdin.  With hardware flow
+control the far end sends while MCR.RTS is set, so nothing that is typed while a kernel still boots gets lost.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DLAB: Final = 0x80
-_LOOP: Final = 0x10
+_LOOP, _RTS = 0x10, 2  # in MCR
 _DR, _THRE, _TEMT = 1, 0x20, 0x40
 _DCD, _DSR, _CTS, _DDCD = 0x80, 0x20, 0x10, 0x08
 _FIFO: Final = 16
@@ -31,6 +32,9 @@ class Uart:
         ended: tells whether no byte will come any more.
         changed: called when its interrupt line may have changed.
 
+    Attributes:
+        flow_control: the far end sends only while MCR.RTS is set.
+
     """
 
     def __init__(
@@ -45,10 +49,11 @@ class Uart:
         self._send, self._receive, self._ended, self._changed = send, receive, ended, changed
         self._fifo = bytearray()
         self._divisor, self._ier, self._lcr, self._mcr, self._scratch, self._fcr = 1, 0, 3, 8, 0, 0
-        self._thr_interrupt = self._told_end = False
+        self._thr_interrupt = self._told_end = self.flow_control = False
 
     def _fill(self) -> None:
-        if not self._mcr & _LOOP and len(self._fifo) < _FIFO:
+        sends = not self._mcr & _LOOP and (self._mcr & _RTS or not self.flow_control)
+        if sends and len(self._fifo) < _FIFO:
             self._fifo += self._receive(_FIFO - len(self._fifo))
 
     def put(self, data: bytes) -> None:
@@ -122,6 +127,8 @@ class Uart:
             self._lcr = value
         elif offset == 4:
             self._mcr = value & 0x1F
+            if self.flow_control:
+                self._changed()
         elif offset == 7:
             self._scratch = value
 
@@ -153,6 +160,7 @@ class Uart:
         return {
             "fifo": list(self._fifo), "divisor": self._divisor, "ier": self._ier, "lcr": self._lcr, "mcr": self._mcr,
             "scratch": self._scratch, "fcr": self._fcr, "thr": self._thr_interrupt, "end": self._told_end,
+            "flow": self.flow_control,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -160,4 +168,4 @@ class Uart:
         self._fifo = bytearray(state["fifo"])
         self._divisor, self._ier, self._lcr, self._mcr = state["divisor"], state["ier"], state["lcr"], state["mcr"]
         self._scratch, self._fcr, self._thr_interrupt = state["scratch"], state["fcr"], state["thr"]
-        self._told_end = state["end"]
+        self._told_end, self.flow_control = state["end"], state["flow"]

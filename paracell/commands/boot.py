@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     shell_complete=files,
     help="Put FILE beside the image; more than once if needed.",
 )
+@click.option("--initrd", metavar="FILE", shell_complete=files, help="Linux's initial RAM disk: the first module.")
 @machine_options("1G")
 def command(
     image: str,
+    initrd: str | None,
     modules: Sequence[str],
     memory: int,
     clock: ClockKind,
@@ -41,13 +43,14 @@ def command(
     stats: bool,
     snapshot: str | None,
 ) -> int:
-    """Boot IMAGE, a multiboot-1 or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
+    """Boot IMAGE, a Linux, multiboot-1, PVH or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
     from ..guest.files import read_regular
     from ..guest.multiboot import Module
     from ..machine import Machine
     from ..session import Outputs, exit_status, run_machine
 
-    files = [Module(posixpath.basename(name), read_regular(name)) for name in modules]
+    names = [*([initrd] if initrd is not None else []), *modules]
+    files = [Module(posixpath.basename(name), read_regular(name)) for name in names]
 
     def make(console: ConsolePorts) -> Machine:
         return Machine.boot(

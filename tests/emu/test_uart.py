@@ -172,3 +172,16 @@ def test_its_state_goes_and_comes(line: Line) -> None:
     other.uart.load(line.uart.save())
     assert other.uart.save() == line.uart.save()
     assert (other[DATA], other[SCR], other[IIR]) == (ord("b"), 0x77, 0xC0 | RECEIVED)
+
+
+def test_hardware_flow_control_holds_bytes_back_until_rts(line: Line) -> None:
+    line.uart.flow_control = True
+    line.coming += b"early"
+    line[FCR] = 7
+    line[IER] = 1
+    line[MCR] = OUT2
+    assert not line[LSR] & DR
+    assert not line.uart.line()
+    line[MCR] = OUT2 | 2
+    assert line.uart.line()
+    assert bytes(line[DATA] for _ in range(5)) == b"early"

@@ -120,7 +120,7 @@ def test_rootfs(capsys: pytest.CaptureFixture[str], tmp_path: Path, program: Pat
 def test_kernel_images(capsys: pytest.CaptureFixture[str], tmp_path: Path, program: Path) -> None:
     program.write_bytes(b"MZ")
     for path, what in (
-        (program, "neither multiboot nor ELF"),
+        (program, "neither multiboot nor Linux nor ELF"),
         (tmp_path / "none", "No such file"),
         (tmp_path, "Is a directory"),
     ):

@@ -24,6 +24,18 @@ def image(path: Path, code: str) -> Path:
     return path
 
 
+def linux(path: Path, code: str) -> Path:
+    """A bzImage of boot protocol 2.15 whose 64-bit entry is `code`."""
+    header = bytearray(1024)
+    header[0x1FE:0x20A] = b"\x55\xaa\xeb\x66HdrS" + struct.pack("<HH", 0x20F, 0)
+    header[0x1F1], header[0x211], header[0x236] = 1, 1, 1
+    struct.pack_into("<II", header, 0x22C, 0x7FFFFFFF, 0x200000)
+    struct.pack_into("<I", header, 0x238, 255)
+    struct.pack_into("<QI", header, 0x258, 16 << 20, 1 << 20)
+    path.write_bytes(bytes(header) + bytes(0x200) + bytes.fromhex(code))
+    return path
+
+
 def boot(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "paracell", "boot", *map(str, arguments)]
     return subprocess.run(command, input=stdin, capture_output=True, check=False, env=ENVIRONMENT, timeout=60)
@@ -49,6 +61,23 @@ def test_a_module(tmp_path: Path) -> None:
     # mov ecx,[ebx+24]; mov ecx,[ecx]; movzx eax,byte [ecx]; out 0xf4,eax
     code = "8b 4b 18 8b 09 0f b6 01 e7 f4"
     assert boot(image(tmp_path / "hi", code), "--module", tmp_path / "module").returncode == 42 << 1 | 1
+
+
+def test_a_linux_kernel_finds_its_command_line_and_initrd(tmp_path: Path) -> None:
+    (tmp_path / "initrd").write_bytes(b"\x2a")
+    # mov ecx,[rsi+0x228]; mov eax,[rcx]; sub eax,'k=v\0'; mov ecx,[rsi+0x218]; add al,[rcx]; out 0xf4,al
+    code = "8b 8e 28 02 00 00 8b 01 2d 6b 3d 76 00 8b 8e 18 02 00 00 02 01 e6 f4"
+    image = linux(tmp_path / "vmlinuz", code)
+    done = boot(image, "--initrd", tmp_path / "initrd", "--append", "k=v")
+    assert (done.returncode, done.stderr) == (42 << 1 | 1, b"")
+
+
+def test_a_linux_kernel_takes_one_initrd(tmp_path: Path) -> None:
+    image = linux(tmp_path / "vmlinuz", "f4")
+    done = boot(image, "--initrd", image, "--module", image)
+    assert done.returncode == 2
+    line = f"paracell: Linux takes one initrd and no other module: {image} (2 files)"
+    assert done.stderr.decode().splitlines() == [line]
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_boot_information_goes_elsewhere_when_the_image_is_there() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "neither multiboot nor ELF"),
-        (b"MZ" * 100, "neither multiboot nor ELF"),
+        (b"", "neither multiboot nor Linux nor ELF"),
+        (b"MZ" * 100, "neither multiboot nor Linux nor ELF"),
         (make_elf(Load(), bits=32, machine=3), "without a multiboot header"),
         (make_elf(Load(vaddr=MIB, data=multiboot_header(flags=8)), bits=32, machine=3), "multiboot features"),
         (make_elf(Load(vaddr=MIB, data=multiboot_header()), bits=32, machine=3, entry=5), "entry point"),

@@ -4,7 +4,7 @@
 
 From Debian's sources, with the pinned zig against musl: ``lua``, ``sqlite3`` (its own shell); from here: ``threads``.  From
 Debian's static binaries as they are: ``busybox``, ``bash``, ``zsh``, ``sash``, ``ldconfig`` (a PIE), and ``mksh`` with three C
-libraries.  The programs land in
+libraries.  ``vmlinuz`` is Debian's kernel for virtual machines.  All land in
 OUTDIR itself; OUTDIR/work keeps what was fetched, and what is there already is not made again.  The packages come from
 wherever this computer's apt takes Debian from, but no state of that apt is touched and root is not needed.
 
@@ -91,8 +91,18 @@ class Apt:
             "APT::Architecture": "amd64",
             "Acquire::Languages": "none",
         }
-        self._get = ("apt-get", "-q", *(word for key, value in settings.items() for word in ("-o", f"{key}={value}")))
+        self._settings = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        self._get = ("apt-get", "-q", *self._settings)
         do(*self._get, "update", cwd=work)
+
+    def depends(self, package: str) -> str:
+        """The first package that a package depends on."""
+        command = ("apt-cache", *self._settings, "depends", "--important", package)
+        said = subprocess.run(command, capture_output=True, check=False, text=True).stdout
+        found = re.search(r"Depends: ([a-z][a-z0-9.+-]+)", said)
+        if found is None:
+            raise BuildError(f"no package {package}")
+        return found[1]
 
     def source(self, package: str) -> Path:
         """The patched sources of a package."""
@@ -143,6 +153,11 @@ def threads(_apt: Apt, to: Path) -> None:
     do(*ZIG, *MUSL, "-std=gnu11", "-pthread", HERE / "threads.c", "-o", to, cwd=to.parent)
 
 
+def vmlinuz(apt: Apt, to: Path) -> None:
+    top = apt.binary(apt.depends("linux-image-cloud-amd64"))
+    shutil.copy(next(top.glob("boot/vmlinuz-*")), to)
+
+
 def debian(name: str) -> Callable[[Apt, Path], None]:
     package, inside = BINARIES[name]
 
@@ -160,6 +175,7 @@ BUILDS: Final[dict[str, Callable[[Apt, Path], None]]] = {
     "lua": lua,
     "sqlite3": sqlite3,
     "threads": threads,
+    "vmlinuz": vmlinuz,
     **{name: debian(name) for name in BINARIES},
 }
 
