@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 from .events import Kind
 from .exceptions import deliver
 from .faults import DB, TripleFault, Unimplemented
-from .memory import APIC_PAGE
+from .memory import APIC_PAGE, IO_APIC_PAGE
 from .report import describe
 from .stop import Reason, Stop
 from .timekeeper import NEVER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .machine import Machine
 
 _EXCEPTION: Final = 21  # UC_ERR_EXCEPTION: a fill was refused
@@ -40,9 +42,10 @@ class RunLoop:
         self._console_polled = False
         self._left = 0
         self._counting = False
-        self._stored = False  # TCG was stopped by a store to the local APIC
+        self._stored = False  # TCG was stopped by a store to a device
         self.devices.on_exit = self._exit
-        self.engine.map_mmio(APIC_PAGE, 0x1000, self._apic_read, self._apic_write)
+        self._map(APIC_PAGE, lambda: self.devices.lapic.page)
+        self._map(IO_APIC_PAGE, lambda: IO_APIC_PAGE)
 
     def run(self, instructions: int = 0) -> Stop:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
@@ -195,21 +198,30 @@ class RunLoop:
 
     # ---- devices ----------------------------------------------------------------------------------------------
 
+    def _map(self, page: int, address: Callable[[], int]) -> None:
+        """Have accesses to Unicorn's page `page` reach the device at the physical address `address()`."""
+        self.engine.map_mmio(
+            page,
+            0x1000,
+            lambda _engine, offset, size, _user: self._device_read(address, offset, size),
+            lambda _engine, offset, size, value, _user: self._device_write(address, offset, size, value),
+        )
+
     def _exit(self, reason: str, value: int) -> None:
         if self.stop is None:  # the rest of the block still runs, and may end the machine again
             self.stop = Stop(Reason(reason), value)
         self.engine.stop_after_block()
 
-    def _apic_read(self, _engine: int, offset: int, size: int, _user: object) -> int:
+    def _device_read(self, address: Callable[[], int], offset: int, size: int) -> int:
         try:
-            return int(self.devices.mmio_read(self.devices.lapic.page + offset, size))
+            return int(self.devices.mmio_read(address() + offset, size))
         except BaseException as error:  # noqa: BLE001
             self.cpu.fail(error)
             return 0
 
-    def _apic_write(self, _engine: int, offset: int, size: int, value: int, _user: object) -> None:
+    def _device_write(self, address: Callable[[], int], offset: int, size: int, value: int) -> None:
         try:
-            self.devices.mmio_write(self.devices.lapic.page + offset, size, value)
+            self.devices.mmio_write(address() + offset, size, value)
             pending = self.traps.pending
             if pending.interrupt or pending.nmi or pending.deadline < NEVER or self.clock.charging:
                 # Inside a block nothing can be delivered.  Unicorn leaves it with RIP still at the store, though it is done.

@@ -31,7 +31,7 @@ from .engine import SLOTS
 from .events import Kind
 from .faults import GP, PF, Fault, Unimplemented
 from .invalidation import Invalidation
-from .memory import APIC_PAGE, NOTHING
+from .memory import APIC_PAGE, IO_APIC_PAGE, NOTHING
 from .smc import CodePages
 from .tablesize import TableSizes
 
@@ -184,7 +184,9 @@ class Translation(Invalidation):
     def _device_page(self, page: int) -> int:
         """Give the page by which Unicorn knows what answers at a physical page that is not RAM."""
         devices = self.cpu.devices
-        return APIC_PAGE if devices is not None and page == devices.lapic.page else NOTHING
+        if devices is None:
+            return NOTHING
+        return APIC_PAGE if page == devices.lapic.page else page if page == IO_APIC_PAGE else NOTHING
 
     def _walk(self, gva: int, need: int, table: bytes | None = None) -> int:
         """Walk and cache; negative where refused.  Non-canonical addresses are refused before any table is read."""

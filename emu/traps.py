@@ -307,7 +307,7 @@ class Traps:
         cpu = self.cpu
         insn = decode(cpu.code_at(cpu.q[RIP]), cpu.translation.code_size)
         if insn.mnemonic not in {"mov", "movabs", "movnti"}:
-            raise Unimplemented(f"a store to the local APIC by {insn.mnemonic} ({insn.bytes.hex(' ')})")
+            raise Unimplemented(f"a store to an APIC by {insn.mnemonic} ({insn.bytes.hex(' ')})")
         cpu.next(insn)
         if cpu.q[EFLAGS] & TF:
             self._exception(1)

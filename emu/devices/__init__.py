@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ..clock import TSC_HZ
 from ..features import DEFAULT
-from ..memory import PAGE
+from ..memory import IO_APIC_PAGE, PAGE
 from .exit import Exit
 from .fwcfg import FwCfg
+from .ioapic import IoApic
 from .lapic import Lapic
 from .pic import Pic
 from .pit import Pit
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from ..features import Features
 
 _COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 4, 3, 0, 8
+_EXTERNAL_PIN, _TIMER_PIN = (
+    0,
+    2,
+)  # of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number
+
+_STATEFUL: Final = ("com1", "com2", "pic", "pit", "lapic", "fwcfg", "rtc", "ioapic")
 
 
 class ConsolePorts(Protocol):
@@ -120,6 +127,10 @@ class Devices:
         self.lapic = Lapic(clock, tsc, self.changed, features)
         self.fwcfg = FwCfg(memory)
         self.rtc = Rtc(clock, memory, self.changed)
+        self.ioapic = IoApic(self.lapic)
+        self._irqs: dict[int, Callable[[], bool]] = {
+            _COM1_IRQ: self.com1.line, _COM2_IRQ: self.com2.line, _RTC_IRQ: self.rtc.line
+        }  # fmt: skip
         self._ports: dict[int, Port] = {}
         for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, self.rtc, Exit(self._end)):
             self._ports |= dict.fromkeys(device.ports, device)
@@ -153,10 +164,12 @@ class Devices:
         return isinstance(device, Uart) and port == device.ports.start and device.write_block(data)
 
     def mmio_read(self, address: int, size: int) -> int:
-        """Read `size` bytes of device memory: the local APIC's page, or all ones."""
+        """Read `size` bytes of device memory: the APICs' pages, or all ones."""
         lapic = self.lapic
         if address & -PAGE == lapic.page:
             return lapic.mmio_read(address & PAGE - 1, size)
+        if address & -PAGE == IO_APIC_PAGE:
+            return self.ioapic.mmio_read(address & PAGE - 1, size)
         return (1 << 8 * size) - 1
 
     def mmio_write(self, address: int, _size: int, value: int) -> None:
@@ -164,6 +177,10 @@ class Devices:
         lapic = self.lapic
         if address & -PAGE == lapic.page:
             lapic.mmio_write(address & PAGE - 1, value)
+        elif address & -PAGE == IO_APIC_PAGE:
+            self._drive_io_apic()  # an edge that came while its entry was masked is lost
+            self.ioapic.mmio_write(address & PAGE - 1, value)
+            self.changed()
 
     # ---- time -------------------------------------------------------------------------------------------------
 
@@ -174,7 +191,7 @@ class Devices:
         return min(times) if times else None
 
     def _pit_matters(self) -> bool:
-        return not self.pic.chips[0].imr & 1
+        return not self.pic.chips[0].imr & 1 or self.ioapic.listening
 
     def service(self) -> None:
         """Let timers whose time has come raise their interrupts."""
@@ -183,23 +200,36 @@ class Devices:
         if self.pit.fired():
             self.pic.set_line(_TIMER_IRQ, level=False)
             self.pic.set_line(_TIMER_IRQ, level=True)
+            self.ioapic.set_line(_TIMER_PIN, level=False)
+            self.ioapic.set_line(_TIMER_PIN, level=True)
 
     # ---- interrupts -------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
         """Look at the lines again, and tell the machine."""
-        self.pic.set_line(_COM1_IRQ, self.com1.line())
-        self.pic.set_line(_COM2_IRQ, self.com2.line())
-        self.pic.set_line(_RTC_IRQ, self.rtc.line())
+        chips = self.pic.chips
+        for irq, line in self._irqs.items():
+            level = line()
+            if level != bool(chips[irq >> 3].lines >> (irq & 7) & 1):
+                self.pic.set_line(irq, level)
+        if self.ioapic.listening:
+            self._drive_io_apic()
         self.on_change()
+
+    def _drive_io_apic(self) -> None:
+        for irq, line in self._irqs.items():
+            self.ioapic.set_line(irq, line())
+
+    def _takes_external(self) -> bool:
+        return self.lapic.takes_external() or self.ioapic.passes_external(_EXTERNAL_PIN)
 
     def interrupt_waiting(self) -> bool:
         """Tell whether an interrupt would be delivered if RFLAGS.IF allows it."""
-        return self.lapic.waiting() or (self.pic.waiting() and self.lapic.takes_external())
+        return self.lapic.waiting() or (self.pic.waiting() and self._takes_external())
 
     def pending(self) -> int | None:
         """Acknowledge the interrupt that waits, and give its vector."""
-        if self.pic.waiting() and self.lapic.takes_external():
+        if self.pic.waiting() and self._takes_external():
             vector: int | None = self.pic.acknowledge()
         else:
             vector = self.lapic.acknowledge() if self.lapic.waiting() else None
@@ -234,7 +264,7 @@ class Devices:
 
     def save(self) -> dict[str, Any]:
         """Give the state of all devices."""
-        return {name: getattr(self, name).save() for name in ("com1", "com2", "pic", "pit", "lapic", "fwcfg", "rtc")}
+        return {name: getattr(self, name).save() for name in _STATEFUL}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take the state that `save` gave."""

@@ -48,11 +48,13 @@ class Lapic:
         base: IA32_APIC_BASE.
         tpr: the task priority.
         nmi: an NMI waits.
+        tmr: the accepted interrupts that are levels: their EOI goes to the I/O APIC.
+        on_eoi: called with the vector of each of those that ends.
         errors: what a write to ESR will show there.
 
     """
 
-    FIELDS: Final = ("base", "tpr", "isr", "irr", "nmi", "errors", "timer_start", "deadline_tsc", "due")
+    FIELDS: Final = ("base", "tpr", "isr", "irr", "tmr", "nmi", "errors", "timer_start", "deadline_tsc", "due")
 
     def __init__(self, clock: Clock, tsc: Tsc, changed: Callable[[], None], features: Features = DEFAULT) -> None:
         self._clock, self._tsc, self._changed = clock, tsc, changed
@@ -62,11 +64,12 @@ class Lapic:
         self._lvt_mask = dict(_LVT_MASK)
         if "tsc-deadline" not in features:
             self._lvt_mask[_LVT_TIMER] &= ~(_DEADLINE << _MODE)
+        self.on_eoi: Callable[[int], None] = lambda _vector: None
         self.base = APIC_PAGE | ENABLE | BSP
         self._reset()
 
     def _reset(self) -> None:
-        self.tpr = self.isr = self.irr = 0
+        self.tpr = self.isr = self.irr = self.tmr = 0
         self.nmi = False
         self.errors = 0
         self._registers = {_SVR: 0xFF, _DFR: 0xFFFFFFFF, _LDR: 0, _ESR: 0, _ICR: 0, _ICR2: 0, _INITIAL: 0, _DIVIDE: 0}
@@ -168,7 +171,7 @@ class Lapic:
             return self.ppr()
         if register == _CURRENT:
             return self._current()
-        for first, bits in ((_ISR, self.isr), (_IRR, self.irr)):
+        for first, bits in ((_ISR, self.isr), (_TMR, self.tmr), (_IRR, self.irr)):
             if first <= register < first + 8:
                 return bits >> 32 * (register - first) & 0xFFFFFFFF
         return self._registers.get(register, 0)
@@ -178,7 +181,10 @@ class Lapic:
             self.tpr = value & 0xFF
         elif register == _EOI:
             if self.isr:
-                self.isr &= ~(1 << _top(self.isr))
+                vector = _top(self.isr)
+                self.isr &= ~(1 << vector)
+                if self.tmr >> vector & 1:
+                    self.on_eoi(vector)
         elif register == _ICR:
             self._registers[_ICR] = value & 0xCCFFF & ~0x1000
             self._send(value)
@@ -223,14 +229,32 @@ class Lapic:
         shorthand = value >> 18 & 3
         destination = self._registers[_ICR2] if self.x2apic else self._registers[_ICR2] >> 24
         everybody = 0xFFFFFFFF if self.x2apic else 0xFF
-        logical = bool(value >> 11 & 1)
-        mine = bool(destination & (1 if self.x2apic else self._registers[_LDR] >> 24)) if logical else destination == 0
-        mine = shorthand in {1, 2} or (shorthand == 0 and (mine or destination == everybody))
+        addressed = destination == everybody or self.is_addressed(destination, logical=bool(value >> 11 & 1))
+        mine = shorthand in {1, 2} or (shorthand == 0 and addressed)
         mode = value >> 8 & 7
         if mode in {0, 1}:
             self._send_vector(value & 0xFF, mine=mine)
         elif mode == 4 and mine:
             self.nmi = True
+
+    def is_addressed(self, destination: int, *, logical: bool) -> bool:
+        """Tell whether a message for this destination is for this APIC (SDM "Determining IPI Destination")."""
+        if not logical:
+            return destination in {0, 0xFF}
+        if self.x2apic:
+            return bool(destination & 1)
+        mine = self._registers[_LDR] >> 24
+        if self._registers[_DFR] >> 28 == 0xF:  # the flat model
+            return bool(destination & mine)
+        return (destination ^ mine) >> 4 in {0, (0xF0 ^ mine) >> 4} and bool(destination & mine & 0xF)
+
+    def accept(self, vector: int, *, level: bool) -> bool:
+        """Take an interrupt that the I/O APIC sends; False where software has disabled the APIC."""
+        if not self._enabled():
+            return False
+        self._raise(vector)
+        self.tmr = self.tmr & ~(1 << vector) | level << vector
+        return True
 
     def _send_vector(self, vector: int, *, mine: bool) -> None:
         """Send a fixed interrupt, to this APIC or to nobody; one with an illegal vector is not sent."""
@@ -238,6 +262,7 @@ class Lapic:
             self._error(_SEND_ILLEGAL)
         elif mine:
             self.irr |= 1 << vector
+            self.tmr &= ~(1 << vector)
 
     def _raise(self, vector: int) -> None:
         """Request an interrupt of its own; a vector below 16 is an error."""
