@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve
 
+from ..guest.firmware import RSDP, pieces
 from ..guest.loader import plan
 from .clock import Clock
 from .cost import DEFAULT as COSTS
@@ -103,10 +104,10 @@ class Machine:
 
     # ---- set-up -----------------------------------------------------------------------------------------------
 
-    def load(self, image: Image, cmdline: str = "", modules: Sequence[Module] = ()) -> None:
-        """Place an image as a boot loader does; raises `BadImage` where it does not fit."""
-        boot = plan(image, self.memory.regions(), cmdline, modules)
-        for piece in boot.pieces:
+    def load(self, image: Image, cmdline: str = "", modules: Sequence[Module] = (), *, firmware: bool = False) -> None:
+        """Place an image as a boot loader does, with `firmware` behind what a PC's leaves; raises `BadImage` where it does not fit."""
+        boot = plan(image, self.memory.regions(), cmdline, modules, RSDP if firmware else 0)
+        for piece in (*(pieces() if firmware else ()), *boot.pieces):
             self.memory.write(piece.paddr, bytes(piece.data))
         registers = [0] * 16
         registers[RAX], registers[RBX], registers[RSP], registers[RSI] = boot.eax, boot.ebx, boot.esp, boot.esi

@@ -12,6 +12,7 @@ class Reason(StrEnum):
 
     EXIT = "exit"
     SHUTDOWN = "shutdown"
+    RESET = "reset"  # as under QEMU's -no-reboot, a reset ends the run
     HALTED = "halted"
     TRIPLE_FAULT = "triple fault"
     UNIMPLEMENTED = "unimplemented"

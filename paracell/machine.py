@@ -201,7 +201,7 @@ def power_on(
     belongs = None if runtime is None else runtimes.named(runtime)
     kernel = image if isinstance(image, Image) else load(image)
     inner = Inner(size, console, features=features, clock=clock, costs=wanted)
-    inner.load(kernel, append, modules)
+    inner.load(kernel, append, modules, firmware=belongs is None)  # a container's kernel asks for none
     if belongs is not None:
         belongs.attach(inner)
     return inner

@@ -107,7 +107,7 @@ def exit_status(outcome: Outcome, *, shifted: bool) -> int:
     stop = outcome.stop
     if stop.reason is Reason.EXIT:
         return stop.status if shifted else stop.value & 0xFF
-    if stop.reason is Reason.SHUTDOWN:
+    if stop.reason in {Reason.SHUTDOWN, Reason.RESET}:
         return 0
     if outcome.signal is not None:
         return SIGNALLED + outcome.signal

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ...guest.firmware import SCI
 from ..clock import TSC_HZ
 from ..features import DEFAULT
 from ..memory import IO_APIC_PAGE, PAGE
@@ -14,6 +15,8 @@ from .ioapic import IoApic
 from .lapic import Lapic
 from .pic import Pic
 from .pit import Pit
+from .power import Power
+from .reset import KeyboardController, Reset
 from .rtc import Rtc
 from .uart import Uart
 
@@ -29,7 +32,7 @@ _EXTERNAL_PIN, _TIMER_PIN = (
     2,
 )  # of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number
 
-_STATEFUL: Final = ("com1", "com2", "pic", "pit", "lapic", "fwcfg", "rtc", "ioapic")
+_STATEFUL: Final = ("com1", "com2", "pic", "pit", "lapic", "fwcfg", "rtc", "ioapic", "power", "reset", "keyboard")
 
 
 class ConsolePorts(Protocol):
@@ -128,11 +131,14 @@ class Devices:
         self.fwcfg = FwCfg(memory)
         self.rtc = Rtc(clock, memory, self.changed)
         self.ioapic = IoApic(self.lapic)
+        self.power = Power(clock, self._end, self.changed)
+        self.reset, self.keyboard = Reset(self._end), KeyboardController(self._end)
         self._irqs: dict[int, Callable[[], bool]] = {
-            _COM1_IRQ: self.com1.line, _COM2_IRQ: self.com2.line, _RTC_IRQ: self.rtc.line
+            _COM1_IRQ: self.com1.line, _COM2_IRQ: self.com2.line, _RTC_IRQ: self.rtc.line, SCI: self.power.line,
         }  # fmt: skip
         self._ports: dict[int, Port] = {}
-        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, self.rtc, Exit(self._end)):
+        ends = (self.power, self.reset, self.keyboard, Exit(self._end))
+        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, self.rtc, *ends):
             self._ports |= dict.fromkeys(device.ports, device)
 
     def _end(self, reason: str, value: int) -> None:
@@ -186,17 +192,18 @@ class Devices:
 
     def deadline(self) -> int | None:
         """Give the virtual cycle at which a timer wants service."""
-        wanted = (self.lapic.due, self.pit.next if self._pit_matters() else None, self.rtc.due)
+        wanted = (self.lapic.due, self.pit.next if self._pit_matters() else None, self.rtc.due, self.power.due)
         times = [t for t in wanted if t is not None]
         return min(times) if times else None
 
     def _pit_matters(self) -> bool:
-        return not self.pic.chips[0].imr & 1 or self.ioapic.listening
+        return not self.pic.chips[0].imr & 1 or self.ioapic.is_open(_TIMER_PIN)
 
     def service(self) -> None:
         """Let timers whose time has come raise their interrupts."""
         self.lapic.service()
         self.rtc.service()
+        self.power.service()
         if self.pit.fired():
             self.pic.set_line(_TIMER_IRQ, level=False)
             self.pic.set_line(_TIMER_IRQ, level=True)

@@ -82,6 +82,10 @@ class IoApic:
         elif mode != _EXTINT:
             raise Unimplemented(f"delivery mode {mode} of the I/O APIC, at pin {pin}")
 
+    def is_open(self, pin: int) -> bool:
+        """Tell whether the entry of a pin is not masked."""
+        return not self.entries[pin] & _MASKED
+
     def passes_external(self, pin: int) -> bool:
         """Tell whether the 8259's INTR, wired to this pin, reaches the processor through here."""
         entry = self.entries[pin]

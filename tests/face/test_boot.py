@@ -96,6 +96,27 @@ def test_a_guest_that_does_not_end_by_itself_is_described(tmp_path: Path, code: 
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "66 ba 04 06 66 b8 00 20 66 ef",  # mov dx,0x604; mov ax,0x2000; out dx,ax
+        "66 ba f9 0c b0 06 ee",  # mov dx,0xcf9; mov al,6; out dx,al
+        "b0 fe e6 64",  # mov al,0xfe; out 0x64,al
+        "b0 03 e6 92",  # mov al,3; out 0x92,al
+    ],
+    ids=["power off", "0xcf9", "keyboard controller", "port 92"],
+)
+def test_power_off_and_reset_end_the_run(tmp_path: Path, code: str) -> None:
+    done = boot(image(tmp_path / "off", HI + code + "eb fe"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hi", b"!")
+
+
+def test_the_firmwares_tables_are_there(tmp_path: Path) -> None:
+    # xor eax,eax; cmp dword [0xf0000],'RSD '; sete al; cmp word [0x400],0x3f8; sete ah; out 0xf4,ax
+    code = "31 c0 81 3d 00 00 0f 00 52 53 44 20 0f 94 c0 66 81 3d 00 04 00 00 f8 03 0f 94 c4 66 e7 f4"
+    assert boot(image(tmp_path / "hi", code)).returncode == 0x101 << 1 & 0xFF | 1
+
+
 def test_memory_is_as_large_as_asked(tmp_path: Path) -> None:
     # mov eax,[ebx+8]; shr eax,10; out 0xf4,eax: MiB above the first
     code = "8b 43 08 c1 e8 0a e7 f4"
