@@ -9,6 +9,7 @@ from ...guest.firmware import SCI
 from ..clock import TSC_HZ
 from ..features import DEFAULT
 from ..memory import IO_APIC_PAGE, PAGE
+from .crtc import Crtc
 from .exit import Exit
 from .fwcfg import FwCfg
 from .ioapic import IoApic
@@ -32,7 +33,20 @@ _EXTERNAL_PIN, _TIMER_PIN = (
     2,
 )  # of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number
 
-_STATEFUL: Final = ("com1", "com2", "pic", "pit", "lapic", "fwcfg", "rtc", "ioapic", "power", "reset", "keyboard")
+_STATEFUL: Final = (
+    "com1",
+    "com2",
+    "pic",
+    "pit",
+    "lapic",
+    "fwcfg",
+    "rtc",
+    "ioapic",
+    "power",
+    "reset",
+    "keyboard",
+    "crtc",
+)
 
 
 class ConsolePorts(Protocol):
@@ -123,8 +137,8 @@ class Devices:
         self.on_exit: Callable[[str, int], None] = lambda _reason, _value: None
         self.unknown: dict[int, int] = {}
         write, read = self.console.write, self.console.read
-        self.com1 = Uart(_COM1, lambda data: write(0, data), read, lambda: self.console.ended, self.changed)
-        self.com2 = Uart(_COM2, lambda data: write(1, data), self.console.control, lambda: True, self.changed)
+        self.com1 = Uart(_COM1, lambda data: write(0, data), read, lambda: self.console.ended, self.changed, clock)
+        self.com2 = Uart(_COM2, lambda data: write(1, data), self.console.control, lambda: True, self.changed, clock)
         self.pic = Pic()
         self.pit = Pit(clock)
         self.lapic = Lapic(clock, tsc, self.changed, features)
@@ -137,8 +151,9 @@ class Devices:
             _COM1_IRQ: self.com1.line, _COM2_IRQ: self.com2.line, _RTC_IRQ: self.rtc.line, SCI: self.power.line,
         }  # fmt: skip
         self._ports: dict[int, Port] = {}
+        self.crtc = Crtc()
         ends = (self.power, self.reset, self.keyboard, Exit(self._end))
-        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, self.rtc, *ends):
+        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, self.rtc, self.crtc, *ends):
             self._ports |= dict.fromkeys(device.ports, device)
 
     def _end(self, reason: str, value: int) -> None:
@@ -192,7 +207,8 @@ class Devices:
 
     def deadline(self) -> int | None:
         """Give the virtual cycle at which a timer wants service."""
-        wanted = (self.lapic.due, self.pit.next if self._pit_matters() else None, self.rtc.due, self.power.due)
+        timers = (self.rtc.due, self.power.due, self.com1.due, self.com2.due)
+        wanted = (self.lapic.due, self.pit.next if self._pit_matters() else None, *timers)
         times = [t for t in wanted if t is not None]
         return min(times) if times else None
 
@@ -202,8 +218,8 @@ class Devices:
     def service(self) -> None:
         """Let timers whose time has come raise their interrupts."""
         self.lapic.service()
-        self.rtc.service()
-        self.power.service()
+        for device in (self.rtc, self.power, self.com1, self.com2):
+            device.service()
         if self.pit.fired():
             self.pic.set_line(_TIMER_IRQ, level=False)
             self.pic.set_line(_TIMER_IRQ, level=True)

@@ -4,13 +4,17 @@
 
     offset   0 RBR/THR (DLL)  1 IER (DLM)  2 IIR/FCR  3 LCR  4 MCR  5 LSR  6 MSR  7 SCR
 
-Bytes go out at once, so the transmitter is always empty.  MSR.DCD falls when the far end has hung up: the end of stdin.  With hardware flow
-control the far end sends while MCR.RTS is set, so nothing that is typed while a kernel still boots gets lost.
+Bytes go out at once, so the transmitter is always empty.  With its FIFOs on, the receiver takes as many as have come; without, one, and
+the next after the time that a character takes on the line.  MSR.DCD falls when the far end has hung up: the end of stdin.  With hardware
+flow control the far end sends while MCR.RTS is set, so nothing that is typed while a kernel still boots gets lost.  INTR goes straight to
+the interrupt controllers, as on QEMU's board, whose guests rely on it: IBM's had a gate between that MCR.OUT2 opened.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+
+from ..clock import TSC_HZ, Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +24,9 @@ _LOOP, _RTS = 0x10, 2  # in MCR
 _DR, _THRE, _TEMT = 1, 0x20, 0x40
 _DCD, _DSR, _CTS, _DDCD = 0x80, 0x20, 0x10, 0x08
 _FIFO: Final = 16
+_FIFO_ON: Final = 1  # in FCR
+_BITS_A_SECOND: Final = 115_200  # with a divisor of 1
+_CHARACTER: Final = 10  # bits: start, eight, stop
 
 
 class Uart:
@@ -34,6 +41,7 @@ class Uart:
 
     Attributes:
         flow_control: the far end sends only while MCR.RTS is set.
+        due: the cycle at which the next character may have come, or None.
 
     """
 
@@ -44,7 +52,10 @@ class Uart:
         receive: Callable[[int], bytes],
         ended: Callable[[], bool],
         changed: Callable[[], None],
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or Clock()
+        self.due: int | None = None
         self.ports = range(base, base + 8)
         self._send, self._receive, self._ended, self._changed = send, receive, ended, changed
         self._fifo = bytearray()
@@ -53,8 +64,15 @@ class Uart:
 
     def _fill(self) -> None:
         sends = not self._mcr & _LOOP and (self._mcr & _RTS or not self.flow_control)
-        if sends and len(self._fifo) < _FIFO:
-            self._fifo += self._receive(_FIFO - len(self._fifo))
+        room = (_FIFO if self._fcr & _FIFO_ON else 1) - len(self._fifo)
+        if sends and room > 0 and self.due is None:
+            self._fifo += self._receive(room)
+
+    def service(self) -> None:
+        """Let the next character come, if its time is there."""
+        if self.due is not None and self._clock.now >= self.due:
+            self.due = None
+            self._changed()
 
     def put(self, data: bytes) -> None:
         """Have bytes arrive from the line, as Ctrl-C does."""
@@ -68,6 +86,8 @@ class Uart:
             return self._divisor >> 8 * offset & 0xFF
         if offset == 0:
             self._fill()
+            if self._fifo and not self._fcr & _FIFO_ON:
+                self.due = self._clock.now + _CHARACTER * max(self._divisor, 1) * TSC_HZ // _BITS_A_SECOND
             value = self._fifo.pop(0) if self._fifo else 0
             self._changed()
             return value
@@ -76,7 +96,7 @@ class Uart:
             if cause == 2:
                 self._thr_interrupt = False
                 self._changed()
-            return cause | (0xC0 if self._fcr & 1 else 0)
+            return cause | (0xC0 if self._fcr & _FIFO_ON else 0)
         if offset == 5:
             self._fill()
             return _THRE | _TEMT | (_DR if self._fifo else 0)
@@ -146,21 +166,21 @@ class Uart:
             self._changed()
 
     def line(self) -> bool:
-        """Tell whether it wants an interrupt (MCR.OUT2 lets it through)."""
+        """Tell whether it wants an interrupt."""
         if self._ier & 9 and not self._fifo:
             self._fill()
-        return bool(self._mcr & 8) and self._cause() != 1
+        return self._cause() != 1
 
     def waits_for_input(self) -> bool:
         """Tell whether a byte that arrives would interrupt."""
-        return bool(self._ier & 1 and self._mcr & 8)
+        return bool(self._ier & 1)
 
     def save(self) -> dict[str, Any]:
         """Give its state."""
         return {
             "fifo": list(self._fifo), "divisor": self._divisor, "ier": self._ier, "lcr": self._lcr, "mcr": self._mcr,
             "scratch": self._scratch, "fcr": self._fcr, "thr": self._thr_interrupt, "end": self._told_end,
-            "flow": self.flow_control,
+            "flow": self.flow_control, "due": self.due,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -169,3 +189,4 @@ class Uart:
         self._divisor, self._ier, self._lcr, self._mcr = state["divisor"], state["ier"], state["lcr"], state["mcr"]
         self._scratch, self._fcr, self._thr_interrupt = state["scratch"], state["fcr"], state["thr"]
         self._told_end, self.flow_control = state["end"], state["flow"]
+        self.due = state["due"]
