@@ -1,250 +1,278 @@
 """The root file system of a container, as the GNU-format tar that the container kernel unpacks into its tmpfs.
 
-What a directory or tar holds is checked here, where it can be refused in one line: no name with ``..``, no absolute name, no
-link that leads out, no device.  The result depends on names, modes, contents and times only, never on the order of a directory.
+Nothing is unpacked on this computer: names are keys of a dictionary, and links are followed inside of it, so that no ``..``, absolute
+name or link can lead to a file of the host.  The result depends on names, modes, contents and times only, never on the order of a
+directory.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
-import lzma
 import os
 import posixpath
-import stat
 import tarfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from .archive import from_tar
+from .node import KINDS, BadRootfs, Node
+from .tree import from_directory
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["PATH", "SKELETON", "WHO_IS_WHO", "BadRootfs", "Node", "Rootfs", "init_block"]
 SKELETON: Final = ("bin", "dev", "etc", "proc", "tmp")
 WHO_IS_WHO: Final = {"etc/passwd": b"root:x:0:0:root:/:/bin/sh\n", "etc/group": b"root:x:0:\n"}
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MAX_LINKS: Final = 40  # as Linux's MAXSYMLINKS
-
-
-class BadRootfs(ValueError):
-    """A root file system that is refused.
-
-    Attributes:
-        source: the directory or tar.
-        what: what is wrong.
-        name: the entry, or "".
-
-    """
-
-    def __init__(self, source: str, what: str, name: str = "") -> None:
-        super().__init__(f"{what}: {source}" + (f" ({name})" if name else ""))
-        self.source = source
-        self.what = what
-        self.name = name
+_MAX_NAME: Final = 255  # as Linux's NAME_MAX
+_MAX_PATH: Final = 4095  # as Linux's PATH_MAX, without the NUL
 
 
 class Rootfs:
-    """The files of a container, by name (``bin/hello``: relative, normalised), each with its tar header and contents."""
+    """The files of a container, by name (``bin/hello``: relative, normalised).
+
+    Attributes:
+        source: what they were read from, for messages.
+        entries: the node that each name has; "." is the root itself, where something is known of it.
+        left_out: what could not be taken over, a line each.
+
+    """
 
     def __init__(self, source: str = "default rootfs") -> None:
         self.source = source
-        self.entries: dict[str, tuple[tarfile.TarInfo, bytes]] = {}
+        self.entries: dict[str, Node] = {}
+        self.left_out: list[str] = []
+        self._parents: dict[str, str] = {}  # directories as they are written → as they are, links followed
 
     @classmethod
     def default(cls) -> Rootfs:
         """Make the root file system of a container that is given none: nothing but the name of its user."""
         rootfs = cls()
         for name, data in WHO_IS_WHO.items():
-            info = tarfile.TarInfo(name)
-            info.mode, info.size = 0o644, len(data)
-            rootfs.entries[name] = (info, data)
+            rootfs.add(name, Node(tarfile.REGTYPE, 0o644, data=data))
         return rootfs
 
     @classmethod
     def read(cls, path: str | Path, limit: int) -> Rootfs:
         """Read a directory or a tar of any compression, of `limit` bytes at most; `BadRootfs` or `OSError`."""
         rootfs = cls(os.fspath(path))
-        entries = _from_directory if Path(path).is_dir() else _from_tar
-        for info, data in entries(Path(path), limit):
-            rootfs._accept(info, data)
-        rootfs._check_links()
+        is_directory = Path(path).is_dir()
+        rootfs.fill(from_directory(Path(path), limit, rootfs.left_out) if is_directory else from_tar(Path(path), limit))
         return rootfs
+
+    def fill(self, entries: Iterable[tuple[str, Node]]) -> None:
+        """Add many names, in order; `BadRootfs`."""
+        for name, node in entries:
+            self.add(name, node)
 
     def complete(self) -> None:
         """Add the directories of `SKELETON` that are missing."""
         for name in SKELETON:
             if name not in self.entries:
-                info = tarfile.TarInfo(name)
-                info.type, info.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-                self.entries[name] = (info, b"")
+                self.add(name, Node(tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755))
+
+    # ---- changing it ------------------------------------------------------------------------------------------
+
+    def add(self, original: str, node: Node) -> None:
+        """Give a node a name, as unpacking an archive does; what had the name is gone.
+
+        A directory that is missing on the way is made, and a link on the way is followed.  A node whose kind is tar's hard link is
+        one more name of what its target names.
+
+        Raises:
+            BadRootfs: a name that is none, or that leads to somewhere that is no directory.
+
+        """
+        name = self._place(original)
+        if node.kind == tarfile.LNKTYPE:
+            node = self._linked(original, node.target)
+        elif node.kind not in KINDS:
+            raise BadRootfs(self.source, "an entry that is no file, directory, link, pipe or device", original)
+        elif node.is_link and not 0 < len(os.fsencode(node.target)) <= _MAX_PATH:
+            raise BadRootfs(self.source, "a symbolic link to nowhere, or too long", original)
+        old = self.entries.get(name)
+        if old is not None:
+            if old.is_directory and not node.is_directory:
+                raise BadRootfs(self.source, "a file where a directory is", original)
+            if old.is_link or node.is_link:
+                self._parents.clear()
+        elif node.is_link:
+            self._parents.clear()
+        self.entries[name] = node
+
+    def replace(self, original: str, node: Node) -> None:
+        """Give a node a name as `add` does, but in the place of whatever had it, a whole directory too."""
+        name = self._place(original)
+        old = self.entries.get(name)
+        if old is not None and old.is_directory and not node.is_directory:
+            self.remove(name)
+        self.add(original, node)
+
+    def remove(self, name: str) -> None:
+        """Remove a name and, for a directory, all below it; a name that is not there is no error."""
+        gone = self.entries.pop(name, None)
+        if gone is not None and not gone.is_file:
+            for below in self.below(name):
+                del self.entries[below]
+            self._parents.clear()
+
+    def mount(self, path: str, entries: Iterable[tuple[str, Node]]) -> str:
+        """Put a tree of files at an absolute path, in the place of what is there, and give the path with links followed.
+
+        Raises:
+            BadRootfs: it is the root, or cannot be reached.
+
+        """
+        place = self.resolve(path)
+        if place in {None, "."}:
+            raise BadRootfs(self.source, "nothing can be mounted there", path)
+        assert place is not None
+        self.remove(place)
+        for name, node in entries:
+            if node.kind == tarfile.LNKTYPE:  # it names a file of the tree
+                node.target = f"{place}/{node.target}"
+            self.add(place if name == "." else f"{place}/{name}", node)
+        return f"/{place}"
+
+    def below(self, name: str) -> list[str]:
+        """Give all names below a directory."""
+        before = f"{name}/"
+        return [n for n in self.entries if n.startswith(before)]
 
     def add_program(self, name: str, data: bytes) -> None:
         """Put a program at ``/bin/NAME``, whatever stood there."""
-        at = self._through_links("bin", 0)
-        info = tarfile.TarInfo(f"{at or 'bin'}/{name}")
-        info.mode, info.size = 0o755, len(data)
-        self.entries[info.name] = (info, data)
+        place = self._place(f"bin/{name}")
+        self.remove(place)
+        self.add(place, Node(tarfile.REGTYPE, 0o755, data=data))
 
-    def find(self, program: str, search: str = PATH) -> str | None:
+    def _place(self, original: str) -> str:
+        """Check a name, and give the one that it has once the links on its way are followed."""
+        if original.startswith("/"):
+            raise BadRootfs(self.source, "absolute name in the rootfs", original)
+        parts = [part for part in original.split("/") if part not in {"", "."}]
+        if ".." in parts:
+            raise BadRootfs(self.source, "name with .. in the rootfs", original)
+        if len(os.fsencode(original)) > _MAX_PATH or any(len(os.fsencode(part)) > _MAX_NAME for part in parts):
+            raise BadRootfs(self.source, "a name longer than Linux allows", original[:_MAX_NAME])
+        if not parts:
+            return "."
+        parent = "/".join(parts[:-1])
+        return f"{self._parent(parent, original)}/{parts[-1]}" if parent else parts[-1]
+
+    def _parent(self, parent: str, original: str) -> str:
+        found = self._parents.get(parent)
+        if found is None:
+            found = self._through_links(parent, 0)
+            if found is None:
+                raise BadRootfs(self.source, "more links than Linux follows on the way to an entry", original)
+            self._make_directories(found, original)
+            self._parents[parent] = found
+        return found
+
+    def _make_directories(self, name: str, original: str) -> None:
+        parts = name.split("/")
+        for n in range(1, len(parts) + 1):
+            node = self.entries.setdefault("/".join(parts[:n]), Node(tarfile.DIRTYPE))
+            if not node.is_directory:
+                raise BadRootfs(self.source, "entry below something that is no directory", original)
+
+    def _linked(self, original: str, target: str) -> Node:
+        shown = f"{original} -> {target}"
+        if target.startswith("/") or ".." in target.split("/"):
+            raise BadRootfs(self.source, "hard link that leads out of the rootfs", shown)
+        parent, last = posixpath.split(posixpath.normpath(target))
+        found = self._through_links(parent, 0)
+        node = None if found is None else self.entries.get(posixpath.join(found, last))
+        if node is None or node.is_directory:
+            raise BadRootfs(self.source, "hard link to nothing", shown)
+        return node
+
+    # ---- looking into it --------------------------------------------------------------------------------------
+
+    def find(self, program: str, search: str = PATH, cwd: str = "/") -> str | None:
         """Give the absolute path that `program` has in here, through $PATH if it has no slash; None if there is none."""
         if "/" in program:
-            candidates = [posixpath.normpath("/" + program.lstrip("/"))]
+            candidates = [posixpath.normpath(posixpath.join("/", cwd, program))]
         else:
             candidates = [posixpath.join("/", d, program) for d in search.split(":")]
         for candidate in candidates:
             found = self.lookup(candidate)
-            if found is not None and found[0].isreg():
+            if found is not None and found.is_file:
                 return candidate
         return None
 
-    def lookup(self, path: str) -> tuple[tarfile.TarInfo, bytes] | None:
-        """Give the entry at an absolute path with all links followed, or None."""
-        name = self._through_links(path.strip("/"), 0)
-        entry = self.entries.get(name) if name is not None else None
-        if entry is not None and entry[0].islnk():
-            return self.entries.get(_normal(entry[0].linkname))
-        return entry
+    def lookup(self, path: str) -> Node | None:
+        """Give the node at an absolute path with all links followed, or None."""
+        name = self.resolve(path)
+        return self.entries.get(name) if name is not None else None
 
-    def to_tar(self) -> bytes:
-        """Write everything as a GNU tar, parents before children."""
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            hard = []
-            for name in sorted(self.entries):
-                info, data = self.entries[name]
-                if info.islnk():
-                    hard.append(info)
-                else:
-                    tar.addfile(info, io.BytesIO(data))
-            for info in hard:  # behind what they point at
-                tar.addfile(info)
-        return out.getvalue()
+    def resolve(self, path: str) -> str | None:
+        """Give the name that an absolute path has with all links followed, inside of the root; None for a loop."""
+        name = self._through_links(path, 0)
+        return name if name is None else name or "."
 
-    def _through_links(self, name: str, depth: int) -> str | None:
-        done = ""
+    def _through_links(self, name: str, depth: int, start: str = "") -> str | None:
+        """Follow `name` from the directory `start`; ".." ends at the root, and an absolute link begins there."""
+        done = start
         for part in name.split("/"):
-            here = posixpath.normpath(posixpath.join(done, part)) if part else done
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                done = posixpath.dirname(done)
+                continue
+            here = f"{done}/{part}" if done else part
             entry = self.entries.get(here)
-            if entry is not None and entry[0].issym():
+            if entry is not None and entry.is_link:
                 if depth == _MAX_LINKS:
                     return None
-                target = entry[0].linkname
-                base = "" if target.startswith("/") else done
-                followed = self._through_links(posixpath.normpath(posixpath.join(base, target.lstrip("/"))), depth + 1)
+                followed = self._through_links(entry.target, depth + 1, "" if entry.target.startswith("/") else done)
                 if followed is None:
                     return None
                 here = followed
             done = here
         return done
 
-    def _accept(self, info: tarfile.TarInfo, data: bytes) -> None:
-        original = info.name
-        if original.startswith("/"):
-            raise BadRootfs(self.source, "absolute name in the rootfs", original)
-        if ".." in original.split("/"):
-            raise BadRootfs(self.source, "name with .. in the rootfs", original)
-        if not (info.isreg() or info.isdir() or info.issym() or info.islnk()):
-            raise BadRootfs(self.source, "device or pipe in the rootfs", original)
-        if info.islnk() and (info.linkname.startswith("/") or ".." in info.linkname.split("/")):
-            raise BadRootfs(self.source, "hard link that leads out of the rootfs", f"{original} -> {info.linkname}")
-        if info.issym() and _escapes(original, info.linkname):
-            raise BadRootfs(self.source, "link that leads out of the rootfs", f"{original} -> {info.linkname}")
-        name = _normal(original)
-        if name == ".":
-            return
-        plain = tarfile.TarInfo(name)
-        plain.type = tarfile.REGTYPE if info.isreg() else info.type
-        plain.mode, plain.uid, plain.gid = info.mode & 0o7777, info.uid, info.gid
-        plain.mtime, plain.size, plain.linkname = int(info.mtime), len(data), info.linkname
-        if info.islnk():
-            plain.linkname = _normal(info.linkname)
-        self.entries[name] = (plain, data)
+    # ---- handing it over --------------------------------------------------------------------------------------
 
-    def _check_links(self) -> None:
-        for name, (info, _) in self.entries.items():
-            if info.islnk() and info.linkname not in self.entries:
-                raise BadRootfs(self.source, "hard link to nothing", f"{name} -> {info.linkname}")
-            parent = posixpath.dirname(name)
-            while parent:
-                entry = self.entries.get(parent)
-                if entry is not None and not entry[0].isdir():
-                    raise BadRootfs(self.source, "entry below something that is no directory", name)
-                parent = posixpath.dirname(parent)
+    def to_tar(self) -> bytes:
+        """Write everything as a GNU tar, parents before children and a node's first name before the others."""
+        out = io.BytesIO()
+        first: dict[int, str] = {}
+        with tarfile.open(
+            fileobj=out, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+        ) as tar:
+            for name in sorted(self.entries):
+                node = self.entries[name]
+                known = None if node.is_directory else first.setdefault(id(node), name)
+                info = _header(name, node)
+                if known is not None and known != name:
+                    info.type, info.linkname, info.size = tarfile.LNKTYPE, known, 0
+                tar.addfile(info, io.BytesIO(node.data))
+        return out.getvalue()
 
 
-def init_block(argv: Sequence[str], environment: Sequence[str]) -> bytes:
-    """Give the container kernel its first program: how many arguments and variables, in decimal, then each; all ended by NUL.
+def _header(name: str, node: Node) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.uid, info.gid = node.kind, node.mode, node.uid, node.gid
+    info.mtime, info.size, info.linkname = max(node.mtime, 0), len(node.data), node.target
+    info.devmajor, info.devminor = node.device
+    return info
+
+
+def init_block(argv: Sequence[str], environment: Sequence[str], settings: Sequence[str] = ()) -> bytes:
+    """Give the container kernel its first program.
+
+    How many arguments and variables there are, in decimal, then each, then settings as ``name=value`` (`guest/kernel/task/first.c`
+    lists them); all ended by NUL.
 
     Raises:
         BadRootfs: a string holds a NUL.
 
     """
-    strings = [str(len(argv)), str(len(environment)), *argv, *environment]
+    strings = [str(len(argv)), str(len(environment)), *argv, *environment, *settings]
     encoded = [os.fsencode(s) for s in strings]
     if any(b"\0" in s for s in encoded):
         raise BadRootfs("init block", "an argument or a variable holds a NUL")
     return b"".join(s + b"\0" for s in encoded)
-
-
-def _normal(name: str) -> str:
-    return posixpath.normpath(name)
-
-
-def _escapes(name: str, target: str) -> bool:
-    if target.startswith("/"):
-        return True
-    return posixpath.normpath(posixpath.join(posixpath.dirname(name), target)).split("/")[0] == ".."
-
-
-def _from_tar(path: Path, limit: int) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    source = str(path)
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise BadRootfs(source, "neither a directory nor a tar file")
-    try:
-        with tarfile.open(path) as tar:
-            for info in tar:
-                limit -= _checked(info.size if info.isreg() else 0, limit, source)
-                file = tar.extractfile(info) if info.isreg() else None
-                yield info, file.read() if file else b""
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, ValueError) as error:
-        if isinstance(error, BadRootfs):
-            raise
-        raise BadRootfs(source, f"not a tar that can be read ({error})") from error
-
-
-def _checked(size: int, limit: int, source: str) -> int:
-    if not 0 <= size <= limit:
-        raise BadRootfs(source, "rootfs larger than the memory of the container")
-    return size
-
-
-def _from_directory(root: Path, limit: int) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    first: dict[tuple[int, int], str] = {}  # device and inode of files with several names
-    for parent, directories, files in os.walk(root, onerror=_raise):
-        directories.sort()
-        for base in sorted(directories + files):
-            path = Path(parent, base)
-            status = path.lstat()
-            info = tarfile.TarInfo(path.relative_to(root).as_posix())
-            info.mode, info.uid, info.gid = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
-            info.mtime = int(status.st_mtime)
-            data = b""
-            if stat.S_ISLNK(status.st_mode):
-                info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)  # noqa: PTH115 -- Path would normalise it
-            elif stat.S_ISDIR(status.st_mode):
-                info.type = tarfile.DIRTYPE
-            elif stat.S_ISREG(status.st_mode):
-                inode = status.st_dev, status.st_ino
-                if status.st_nlink > 1 and inode in first:
-                    info.type, info.linkname = tarfile.LNKTYPE, first[inode]
-                else:
-                    first[inode] = info.name
-                    limit -= _checked(status.st_size, limit, str(root))
-                    data = path.read_bytes()
-            else:
-                info.type = tarfile.CHRTYPE
-            yield info, data
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -239,7 +239,7 @@ def run(attack: Attack, off: Sequence[str] = (), costs: Costs | None = None) -> 
         watchdog.start()
         stop = machine.inner.run()
         watchdog.cancel()
-        out, err = (bytes(s).decode(errors="backslashreplace") for s in console.sent)
+        out, err = (bytes(s).decode(errors="backslashreplace") for s in console.sent[:2])
         return Outcome(stop, out, err, tuple(_harm(attack, machine, stop, bytes(console.sent[0]), err)))
 
 

@@ -6,16 +6,23 @@ import os
 import posixpath
 import shutil
 import stat
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from .guest import shipped
+from .guest.archive import least_memory, too_large
 from .guest.files import read_regular
+from .guest.node import Node
+from .guest.oci_image import Defaults
+from .guest.oci_image import read as read_root
 from .guest.program import check_program
 from .guest.rootfs import PATH, Rootfs, init_block
+from .guest.users import User, user_of
 from .problem import NOT_EXECUTABLE, NOT_FOUND, Problem
+from .volumes import Carried, Volume, carry_in, settings
 
 MEMORY: Final = 256 << 20  # bytes, of a container's machine unless it is told otherwise
 
@@ -28,6 +35,34 @@ if TYPE_CHECKING:
 
 
 @frozen
+class First:
+    """The first process of a container.
+
+    Attributes:
+        argv: the absolute path of its program in the container, and the arguments.
+        environment: ``NAME=VALUE``.
+        cwd: its working directory, which is made if it is missing.
+        user: whose it is.
+        settings: what else the container kernel is told: `guest/kernel/task/settings.h`.
+
+    """
+
+    argv: tuple[str, ...]
+    environment: tuple[str, ...]
+    cwd: str = "/"
+    user: User = field(factory=User)
+    settings: tuple[str, ...] = ()
+
+    def block(self) -> bytes:
+        """Give the init block."""
+        told = [f"group={group}" for group in self.user.groups]
+        told += [f"gid={self.user.gid}"] if self.user.gid else []
+        told += [f"uid={self.user.uid}"] if self.user.uid else []
+        told += [f"cwd={self.cwd}"] if self.cwd != "/" else []
+        return init_block(self.argv, self.environment, [*told, *self.settings])
+
+
+@frozen
 class Bundle:
     """A container that is ready to boot.
 
@@ -35,59 +70,117 @@ class Bundle:
         runtime: how it runs; its image is what the machine boots.
         modules: what the boot loader puts beside the image, in order.
         program: the name of the first program's file, and a function that gives its symbols.
+        volumes: what may come back when it has run.
+        left_out: what its root file system lacks, a line each.
 
     """
 
     runtime: Runtime
     modules: tuple[Module, ...]
     program: tuple[str, Callable[[], tuple[Symbol, ...]]]
+    volumes: tuple[Carried, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def prepare(
     runtime: Runtime,
-    program: str,
+    program: str | None,
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     root: str | None = None,
     memory: int = MEMORY,
+    volumes: Sequence[Volume] = (),
+    user: str | None = None,
+    cwd: str | None = None,
 ) -> Bundle:
     """Make a container; `Problem`, `BadImage`, `BadRootfs` or `OSError` for what cannot be run.
 
     Args:
         runtime: how it runs.
-        program: looked up in the root file system, then among the shipped programs, then on this computer.
+        program: looked up in the root file system, then among the shipped programs, then on this computer; None for what an
+            image says.
         arguments: for the program, its own name excluded.
-        environment: added to PATH and HOME.
-        root: a directory or tar, or None for the default root file system.
+        environment: added to PATH and HOME, and to what an image says.
+        root: a directory, tar or image, or None for the default root file system.
         memory: bytes of memory of the machine.
+        volumes: files of this computer to carry in.
+        user: whose the process is, by the container's own /etc/passwd; None for what an image says, or root.
+        cwd: its working directory; None for what an image says, or the root.
 
     """
-    rootfs = Rootfs.read(root, memory) if root is not None else Rootfs.default()
+    rootfs, wanted = read_root(root, memory) if root is not None else (Rootfs.default(), None)
     rootfs.complete()
-    variables = {"PATH": PATH, "HOME": "/"} | dict(environment or {})
-    path, data = _place(rootfs, program, variables["PATH"])
+    carried = [carry_in(rootfs, volume, memory) for volume in volumes]
+    image = wanted or Defaults()
+    who = user_of(rootfs, image.user if user is None else user)
+    variables = {"PATH": PATH, "HOME": who.home or "/"}
+    variables |= dict(pair.partition("=")[::2] for pair in image.environment) | dict(environment or {})
+    if program is None:
+        program, *arguments = [*image.entrypoint, *image.command] or [""]
+        if not program:
+            raise Problem(f"no program to run, and {root or 'the default rootfs'} names none")
+    where = make_directory(rootfs, image.cwd if cwd is None else cwd)
+    path, data = _place(rootfs, program, variables["PATH"], where)
+    first = First(
+        (path, *arguments), tuple(f"{k}={v}" for k, v in variables.items()), where, who, tuple(settings(carried))
+    )
     shown = path if root is None else f"{root}:{path}"
+    return evolve(assemble(runtime, rootfs, first, data, shown, memory), volumes=tuple(carried))
+
+
+def assemble(runtime: Runtime, rootfs: Rootfs, first: First, data: bytes, shown: str, memory: int) -> Bundle:
+    """Put together what is complete: `data` are the bytes of the program, and `shown` is its name in messages."""
     program_symbols = (lambda: ()) if data.startswith(b"#!") else check_program(data, shown, memory).symbols
-    block = init_block([path, *arguments], [f"{k}={v}" for k, v in variables.items()])
-    modules = runtime.modules(rootfs.to_tar(), block)
-    return Bundle(runtime, modules, (posixpath.basename(path), program_symbols))
+    files = rootfs.to_tar()
+    if least_memory(len(files)) > memory:
+        raise too_large(rootfs.source, len(files))
+    return Bundle(
+        runtime,
+        runtime.modules(files, first.block()),
+        (posixpath.basename(first.argv[0]), program_symbols),
+        left_out=tuple(rootfs.left_out),
+    )
 
 
-def _place(rootfs: Rootfs, program: str, search: str) -> tuple[str, bytes]:
+def make_directory(rootfs: Rootfs, path: str) -> str:
+    """Make a working directory if it is missing; gives it normalised."""
+    if not path.startswith("/"):
+        raise Problem(f"a working directory is an absolute path: {path}")
+    path = posixpath.normpath("/" + path.lstrip("/"))
+    found = rootfs.lookup(path)
+    if found is None and path != "/":
+        name = rootfs.resolve(path)
+        if name is None:
+            raise Problem(f"Too many levels of symbolic links: {rootfs.source}:{path}")
+        rootfs.add(name, Node(tarfile.DIRTYPE))
+    elif found is not None and not found.is_directory:
+        raise Problem(f"Not a directory: {rootfs.source}:{path}")
+    return path
+
+
+def _place(rootfs: Rootfs, program: str, search: str, cwd: str) -> tuple[str, bytes]:
     """Find the program, put it into the root file system if it is not there, and give its path in there and its bytes."""
-    inside = rootfs.find(program, search)
+    inside = find_inside(rootfs, program, search, cwd)
     if inside is not None:
-        found = rootfs.lookup(inside)
-        assert found is not None
-        if not found[0].mode & 0o111:
-            raise Problem(f"Permission denied: {rootfs.source}:{inside}", NOT_EXECUTABLE)
-        return inside, found[1]
-    if (entry := rootfs.lookup(program)) is not None and program.startswith("/") and entry[0].isdir():
-        raise Problem(f"Is a directory: {rootfs.source}:{program}", NOT_EXECUTABLE)
+        return inside
     name = posixpath.basename(program)
     data = read_regular(shipped.program(program) or _on_host(program))
     rootfs.add_program(name, data)
     return f"/bin/{name}", data
+
+
+def find_inside(rootfs: Rootfs, program: str, search: str, cwd: str) -> tuple[str, bytes] | None:
+    """Find the program in the root file system: its absolute path and its bytes, or None."""
+    inside = rootfs.find(program, search, cwd)
+    if inside is not None:
+        found = rootfs.lookup(inside)
+        assert found is not None
+        if not found.mode & 0o111:
+            raise Problem(f"Permission denied: {rootfs.source}:{inside}", NOT_EXECUTABLE)
+        return inside, found.data
+    if (entry := rootfs.lookup(program)) is not None and program.startswith("/") and entry.is_directory:
+        raise Problem(f"Is a directory: {rootfs.source}:{program}", NOT_EXECUTABLE)
+    return None
 
 
 def _on_host(program: str) -> Path:

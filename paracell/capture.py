@@ -6,10 +6,10 @@ from .emu.devices import NoConsole
 
 
 class Capture(NoConsole):
-    """The serial lines of a machine that a program drives: COM1 is stdout and stdin, COM2 stderr.
+    """The serial lines of a machine that a program drives: COM1 is stdout and stdin, COM2 stderr, COM3 what volumes send back.
 
     Attributes:
-        sent: what the guest has written to stdout and to stderr, as bytes.
+        sent: what the guest has written to each line, as bytes.
 
     """
 
@@ -28,11 +28,11 @@ class Capture(NoConsole):
         """Give what has been written to stdout (0) or stderr (1); bytes that are no UTF-8 come as surrogates."""
         return self.sent[stream].decode("utf-8", "surrogateescape")
 
-    def save(self) -> tuple[bytes, int, int]:
+    def save(self) -> tuple[bytes, int, int, int]:
         """Give the state: the input that is left, and how much has been written to each stream."""
-        return self._input, len(self.sent[0]), len(self.sent[1])
+        return self._input, len(self.sent[0]), len(self.sent[1]), len(self.sent[2])
 
-    def load(self, state: tuple[bytes, int, int]) -> None:
+    def load(self, state: tuple[bytes, int, int, int]) -> None:
         """Take a state that `save` gave; what has been written since is gone."""
         self._input, *sizes = state
         self.ended = not self._input

@@ -20,6 +20,7 @@ _CHUNK: Final = 1 << 16
 _AGAIN: Final = 0.05  # seconds
 _LOOK: Final = 0.2
 _NO_KEY: Final = b"\0"  # _POSIX_VDISABLE
+RETURNED: Final = 2  # the stream of COM3
 ESCAPE: Final = b"\x1d"  # Ctrl-]: ends a run whose guest has all the other keys
 
 
@@ -31,20 +32,31 @@ class Console:
         before_output: called before bytes go out, to wipe a progress line.
         paced: somebody sits at a terminal, so a guest that sleeps does so in real time.
         raw: the screen takes every byte as it is, so the kernel's own messages need their line ends completed.
+        returned: what came on COM3, the changes in volumes.
+        accepts: how many bytes of that may come.
+        on_flood: called when there are more.
 
     """
 
     def __init__(self, stdin: int = 0, outputs: tuple[int, int] = (1, 2)) -> None:
         self.ended = False
+        self.returned = bytearray()
+        self.accepts = 0
+        self.on_flood: Callable[[], None] = lambda: None
         self.before_output: Callable[[], None] = lambda: None
         self.paced = self.raw = False
         self._stdin = stdin
         self._outputs = outputs
         self._waiting = b""
-        self._size = b""
+        self._told = b""
 
     def write(self, stream: int, data: bytes) -> None:
         """Write all of it: stream 0 is COM1 and stdout, 1 is COM2 and stderr.  `BrokenPipeError` when nobody reads."""
+        if stream == RETURNED:
+            self.returned += data
+            if len(self.returned) > self.accepts:
+                self.on_flood()
+            return
         self.before_output()
         view = memoryview(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if self.raw and stream else data)
         while view:
@@ -59,17 +71,21 @@ class Console:
 
     def resized(self, lines: int, columns: int) -> None:
         """Tell the guest how large the screen is now; may be called from another thread."""
-        self._size = struct.pack("<2H", lines, columns)
+        self._told += struct.pack("<2H", lines, columns)
+
+    def signalled(self, number: int) -> None:
+        """Send the guest's first process a signal; may be called from another thread."""
+        self._told += struct.pack("<2H", 0, number)
 
     def control(self, count: int) -> bytes:
-        """Give the size of a screen that has changed: lines and columns, 16 bits each."""
-        size, self._size = self._size, b""
-        return size[:count]
+        """Give what the kernel is told: lines and columns of a screen that has changed, or 0 and a signal, 16 bits each."""
+        told, self._told = self._told[:count], self._told[count:]
+        return told
 
     def wait(self, seconds: float | None) -> bool:
         """Sleep until there is something to read, the end included, or a new size; False after `seconds`."""
         end = math.inf if seconds is None else time.monotonic() + seconds
-        while not (self._waiting or self.ended or self._size):
+        while not (self._waiting or self.ended or self._told):
             left = end - time.monotonic()
             if self._readable(max(min(left, _LOOK), 0)):
                 break

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from . import runtimes
 from .bundle import MEMORY, prepare
 from .capture import Capture
+from .emu.clock import TSC_HZ
 from .emu.features import DEFAULT
 from .machine import Machine, power_on
 from .settings import memory_size
+from .volumes import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .emu.cost import Costs
     from .emu.devices import ConsolePorts
@@ -26,6 +28,8 @@ class Container(Machine):
 
     Attributes:
         runtime: how it runs.
+        volumes: what was carried in.
+        left_out: what its root file system lacks, a line each.
 
     Example:
         >>> import paracell
@@ -37,11 +41,14 @@ class Container(Machine):
 
     def __init__(
         self,
-        program: str,
+        program: str | None = None,
         *arguments: str,
         runtime: str | Runtime = runtimes.DEFAULT,
         rootfs: str | None = None,
         environment: Mapping[str, str] | None = None,
+        volumes: Sequence[str | Volume] = (),
+        user: str | None = None,
+        cwd: str | None = None,
         memory: int | str = MEMORY,
         append: str = "",
         cpu: str | Features = DEFAULT,
@@ -53,11 +60,16 @@ class Container(Machine):
         """Make it.
 
         Args:
-            program: looked up in the root file system, then among the shipped programs, then on this computer.
+            program: looked up in the root file system, then among the shipped programs, then on this computer; None for what the
+                image says.
             arguments: for the program, its own name excluded.
             runtime: ``native``, ``paracell``, or a row of `runtimes.RUNTIMES`.
-            rootfs: a directory or tar with the container's files; None for a small one that ParaCell makes.
+            rootfs: the container's files: a directory, a tar, an OCI image layout or what ``docker save`` wrote; ``PATH:REFERENCE``
+                names one of several images.  None for a small one that ParaCell makes.
             environment: added to PATH and HOME.
+            volumes: ``HOST:GUEST[:ro]``, files of this computer to carry in; `write_volumes` brings back what changed.
+            user: whose the program is, ``NAME|UID[:GROUP|GID]`` by the container's own /etc/passwd; None for root or what an image says.
+            cwd: the working directory, which is made if it is missing; None for ``/`` or what an image says.
             memory: bytes, or a text such as ``64M``.
             append: the kernel's command line.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
@@ -75,7 +87,25 @@ class Container(Machine):
         """
         self.runtime = runtimes.named(runtime)
         size, plug = memory_size(memory), console or Capture(stdin)
-        bundle = prepare(self.runtime, program, arguments, environment, rootfs, size)
+        wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
+        bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
+        self.volumes, self.left_out = bundle.volumes, bundle.left_out
         inner = power_on(self.runtime.load(), bundle.modules, append, size, self.runtime, cpu, clock, costs, plug)
         super().__init__(inner, plug)
         self.symbols.add(*bundle.program)
+
+    def write_volumes(self, returned: bytes | None = None) -> None:
+        """Write what the container changed in its volumes to this computer, once it has ended with status 0.
+
+        Args:
+            returned: what came on the third serial line, for a container with a console of another kind.
+
+        Raises:
+            Problem: files have changed on this computer meanwhile, or the container kernel sent no whole archive.
+            OSError: something cannot be written.  In each case all files are as they were.
+
+        """
+        from .write_back import write_back
+
+        archive = returned if returned is not None else bytes(self.captured.sent[2]) if self.captured else b""
+        write_back(archive, list(self.volumes), self.cycles / TSC_HZ)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .emu.features import Features
+    from .volumes import Volume
 
 
 class Size(click.ParamType[int]):
@@ -41,6 +42,21 @@ class Variable(click.ParamType[str]):
         if not text.partition("=")[0] or "=" not in text:
             self.fail(f"{text!r} is no NAME=VALUE", param, ctx)
         return text
+
+
+class VolumeType(click.ParamType["Volume"]):
+    """Files to carry in, ``HOST:GUEST[:ro]``."""
+
+    name = "volume"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Volume:
+        """Parse it."""
+        from .volumes import Volume
+
+        try:
+            return value if isinstance(value, Volume) else Volume.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Number(click.ParamType[int]):

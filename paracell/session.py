@@ -36,13 +36,16 @@ class Outputs:
 
 @frozen
 class Outcome:
-    """How the machine stopped, and the signal that made us stop it, or None."""
+    """How the machine stopped, the signal that made us stop it, or None, and what came back from volumes."""
 
     stop: Stop
     signal: int | None
+    returned: bytes = b""
 
 
-def run_machine(make: Callable[[ConsolePorts], Machine], outputs: Outputs, *, whole: bool = False) -> Outcome:
+def run_machine(
+    make: Callable[[ConsolePorts], Machine], outputs: Outputs, *, whole: bool = False, console: Console | None = None
+) -> Outcome:
     """Make a machine with a console on this process's streams, and run it to its end.
 
     The outputs are opened before the machine is made: a path that cannot be written costs no run.
@@ -51,12 +54,13 @@ def run_machine(make: Callable[[ConsolePorts], Machine], outputs: Outputs, *, wh
         make: makes the machine.
         outputs: what the run leaves behind.
         whole: whether a terminal's keys, Ctrl-C among them, are for the program inside.
+        console: another than that of this process's streams.
 
     """
     with ExitStack() as stack:
         snapshot = _open(stack, outputs.snapshot)
         trace = _open(stack, outputs.trace, traces=True)
-        console = Console()
+        console = console or Console()
         machine = make(console).inner
         if trace or outputs.stats:
             from .observers import Observers
@@ -90,8 +94,9 @@ def _run(machine: Inner, console: Console, *, whole: bool) -> Outcome:
         else:
             progress = stack.enter_context(Progress(lambda: f"{machine.clock.cycles / 2.5e9:.3f} s of its time"))
             console.before_output = progress.wipe
+        console.on_flood = machine.request_stop
         stop = machine.run()
-    return Outcome(stop, caught[0] if caught else None)
+    return Outcome(stop, caught[0] if caught else None, bytes(console.returned))
 
 
 def exit_status(outcome: Outcome, *, shifted: bool) -> int:

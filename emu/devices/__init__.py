@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..clock import Clock, Tsc
     from ..features import Features
 
-_COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 4, 3, 0, 8
+_COM1, _COM2, _COM3, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 0x3E8, 4, 3, 0, 8
 _EXTERNAL_PIN, _TIMER_PIN = (
     0,
     2,
@@ -36,6 +36,7 @@ _EXTERNAL_PIN, _TIMER_PIN = (
 _STATEFUL: Final = (
     "com1",
     "com2",
+    "com3",
     "pic",
     "pit",
     "lapic",
@@ -50,7 +51,7 @@ _STATEFUL: Final = (
 
 
 class ConsolePorts(Protocol):
-    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2.
+    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2, and 2 is COM3, on which nothing comes in.
 
     Attributes:
         ended: no byte will come any more.
@@ -68,7 +69,7 @@ class ConsolePorts(Protocol):
         """Give up to `count` bytes that have come in on COM1."""
 
     def control(self, count: int) -> bytes:
-        """Give up to `count` bytes that have come in on COM2: what the screen tells of itself."""
+        """Give up to `count` bytes that have come in on COM2: the size of the screen, or a signal."""
 
     def wait(self, seconds: float | None) -> bool:
         """Sleep until there is something to read, the end included; False after `seconds`."""
@@ -85,7 +86,7 @@ class NoConsole:
     def __init__(self) -> None:
         self.ended = True
         self.paced = False
-        self.sent = (bytearray(), bytearray())
+        self.sent = (bytearray(), bytearray(), bytearray())
 
     def write(self, stream: int, data: bytes) -> None:
         """Keep it."""
@@ -139,6 +140,8 @@ class Devices:
         write, read = self.console.write, self.console.read
         self.com1 = Uart(_COM1, lambda data: write(0, data), read, lambda: self.console.ended, self.changed, clock)
         self.com2 = Uart(_COM2, lambda data: write(1, data), self.console.control, lambda: True, self.changed, clock)
+        # Only sends: it has no interrupt line.
+        self.com3 = Uart(_COM3, lambda data: write(2, data), lambda _count: b"", lambda: True, lambda: None, clock)
         self.pic = Pic()
         self.pit = Pit(clock)
         self.lapic = Lapic(clock, tsc, self.changed, features)
@@ -153,7 +156,7 @@ class Devices:
         self._ports: dict[int, Port] = {}
         self.crtc = Crtc()
         ends = (self.power, self.reset, self.keyboard, Exit(self._end))
-        for device in (self.com1, self.com2, self.pic, self.pit, self.fwcfg, self.rtc, self.crtc, *ends):
+        for device in (self.com1, self.com2, self.com3, self.pic, self.pit, self.fwcfg, self.rtc, self.crtc, *ends):
             self._ports |= dict.fromkeys(device.ports, device)
 
     def _end(self, reason: str, value: int) -> None:

@@ -14,6 +14,7 @@
 #include "proc/proc.h"
 #include "task/cpu.h"
 #include "task/process.h"
+#include "task/settings.h"
 #include "time/time.h"
 #include "tty/tty.h"
 
@@ -23,7 +24,8 @@
 
 struct strings { char **list; u64 count; };
 
-/* The init block: how many arguments and how many variables there are, in decimal, then all of them, each string ended by NUL. */
+/* The init block: how many arguments and how many variables there are, in decimal, then all of them, then settings
+ * (task/settings.h), each string ended by NUL. */
 static const char *next_string(struct blob init, u64 *at) {
     const char *s = (const char *)init.data + *at;
     u64 n = *at < init.size ? strnlen(s, init.size - *at) : 0;
@@ -64,6 +66,8 @@ static void run_first(struct blob init) {
         print("no program to run");
         plat_exit(BAD_INIT);
     }
+    while (at < init.size)
+        settings_apply(next_string(init, &at));
     int error = exec_path(&(struct command){argv.list[0], argv.list, envp.list, argv.count, envp.count});
     if (!error)
         return;

@@ -58,7 +58,7 @@ static void interrupt(u64 vector) {
     if (vector == IRQ_TIMER)
         timers_ring();
     else if (vector == IRQ_SCREEN)
-        tty_resized();
+        tty_told();
     else
         tty_interrupt();
 }

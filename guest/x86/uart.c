@@ -1,4 +1,5 @@
-/* COM1: the program's input and output.  COM2: its errors, the kernel's messages, and changes of the terminal's size.
+/* COM1: the program's input and output.  COM2: its errors, the kernel's messages, and what is told to the kernel while it runs.
+ * COM3: what changed in volumes; it is set up when it is first used.
  * A 16550 takes 16 bytes when its holding register is empty. */
 #include "errno.h"
 #include "machine.h"
@@ -7,6 +8,7 @@
 
 #define COM1 0x3f8
 #define COM2 0x2f8
+#define COM3 0x3e8
 #define DATA 0
 #define IER 1
 #define FCR 2                   /* write */
@@ -37,7 +39,15 @@ void uart_init(void) {
     outb(COM2 + IER, 0x01);
 }
 
-static u16 port_of(int stream) { return stream == 2 ? COM2 : COM1; }
+static bool has_com3;
+
+static u16 port_of(int stream) {
+    if (stream == 3 && !has_com3) {
+        init(COM3);
+        has_com3 = true;
+    }
+    return stream == 3 ? COM3 : stream == 2 ? COM2 : COM1;
+}
 
 void plat_console_write(int stream, const u8 *from, u64 count) {
     u16 port = port_of(stream);
@@ -54,7 +64,7 @@ void plat_console_write(int stream, const u8 *from, u64 count) {
 
 /* Wait until the last byte is on the wire: nothing leaves a machine that is off. */
 void uart_drain(void) {
-    while (!(inb(COM1 + LSR) & LSR_TEMT) || !(inb(COM2 + LSR) & LSR_TEMT))
+    while (!(inb(COM1 + LSR) & LSR_TEMT) || !(inb(COM2 + LSR) & LSR_TEMT) || (has_com3 && !(inb(COM3 + LSR) & LSR_TEMT)))
         ;
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completion import files, programs
-from ..options import Variable, machine_options
+from ..options import Variable, VolumeType, machine_options
 from ..runtimes import DEFAULT, RUNTIMES
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..emu.devices import ConsolePorts
     from ..emu.features import Features
     from ..emu.machine import ClockKind
+    from ..volumes import Volume
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -27,14 +28,33 @@ if TYPE_CHECKING:
     show_default=True,
     help=f"{'; '.join(f'{r.name}: {r.says}' for r in RUNTIMES.values())}.",
 )
-@click.option("--rootfs", metavar="DIR|TAR", shell_complete=files, help="The container's files.")
+@click.option(
+    "--rootfs",
+    metavar="DIR|TAR|IMAGE",
+    shell_complete=files,
+    help="The container's files: a directory, a tar, or an OCI or docker-save image (IMAGE:REFERENCE picks one).",
+)
+@click.option(
+    *("-v", "--volume", "volumes"),
+    type=VolumeType(),
+    multiple=True,
+    metavar="HOST:GUEST[:ro]",
+    help="Carry files in, and, unless ro, what changed back out when the program ends with status 0.",
+)
+@click.option(
+    *("-u", "--user"), metavar="USER[:GROUP]", help="Run as this user of the container's /etc/passwd, or number."
+)
+@click.option(*("-w", "--workdir", "cwd"), metavar="DIR", help="Start in this directory.")
 @click.option("--env", "environment", type=Variable(), multiple=True, metavar="K=V", help="Add to the environment.")
 @machine_options("256M")
-@click.argument("program", shell_complete=programs)
+@click.argument("program", required=False, shell_complete=programs)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARG]...", shell_complete=files)
 def command(
     runtime: str,
     rootfs: str | None,
+    volumes: Sequence[Volume],
+    user: str | None,
+    cwd: str | None,
     environment: Sequence[str],
     memory: int,
     clock: ClockKind,
@@ -44,28 +64,38 @@ def command(
     trace: str | None,
     stats: bool,
     snapshot: str | None,
-    program: str,
+    program: str | None,
     arguments: Sequence[str],
 ) -> int:
     """Run PROGRAM, a static x86-64 Linux executable, in a container.
 
     It is looked up in the rootfs, among the programs that ParaCell ships, and on this computer; its exit status is the command's.
+    Without PROGRAM the one that an image names is run.
     On a terminal every key is the program's, Ctrl-C and Ctrl-Z too; Ctrl-] ends the run.
     """
-    from ..console import terminals, window
+    from ..console import Console, terminals, window
     from ..container import Container
+    from ..emu.stop import Reason
     from ..session import Outputs, exit_status, run_machine
 
     # The kernel's options: which streams are terminals, and how large the screen is.
     size = "rows={} columns={} ".format(*known) if (known := window()) else ""
     line = f"tty={terminals()} {size}{append}".strip()
 
+    if program is None and rootfs is None:
+        raise click.UsageError("Missing argument 'PROGRAM'.")
+    made: list[Container] = []
+
     def make(console: ConsolePorts) -> Container:
-        return Container(
-            *(program, *arguments),
+        container = Container(
+            program,
+            *arguments,
             runtime=runtime,
             rootfs=rootfs,
             environment=dict(v.split("=", 1) for v in environment),
+            volumes=volumes,
+            user=user,
+            cwd=cwd,
             memory=memory,
             append=line,
             cpu=cpu,
@@ -73,6 +103,15 @@ def command(
             costs=costs,
             console=console,
         )
+        made.append(container)
+        for missing in container.left_out:
+            click.echo(f"paracell: left out, {missing}", err=True)
+        return container
 
-    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-    return exit_status(run_machine(make, outputs, whole=True), shifted=False)
+    outputs, plug = Outputs(trace=trace, snapshot=snapshot, stats=stats), Console()
+    plug.accepts = 2 * memory if volumes else 0
+    outcome = run_machine(make, outputs, whole=True, console=plug)
+    status = exit_status(outcome, shifted=False)
+    if outcome.stop.reason is Reason.EXIT and status == 0:
+        made[0].write_volumes(outcome.returned)
+    return status

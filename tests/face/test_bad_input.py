@@ -107,10 +107,14 @@ def test_rootfs(capsys: pytest.CaptureFixture[str], tmp_path: Path, program: Pat
         tar.addfile(info)
     garbage = tmp_path / "garbage.tar"
     garbage.write_bytes(b"no tar" * 1000)
-    links = tmp_path / "links"
-    links.mkdir()
-    (links / "out").symlink_to("/etc/passwd")
-    for root, what in ((bad, ".."), (garbage, "not a tar"), (links, "leads out"), (tmp_path / "none", "No such file")):
+    large = tmp_path / "large"
+    large.mkdir()
+    with (large / "file").open("wb") as file:
+        file.truncate(300 << 20)
+    for root, what in (
+        (bad, ".."), (garbage, "not a tar"), (large, "--memory 310M is the least"), (tmp_path / "none", "No such file"),
+        ("/proc", "proc file system"),
+    ):  # fmt: skip
         status, line = refused(capsys, "run", "--rootfs", root, program)
         assert status == 2
         assert what in line

@@ -58,7 +58,7 @@ class Typed:
         self._left = typed
         self.ended = not typed
         self.paced = False
-        self.sent = (bytearray(), bytearray())
+        self.sent = (bytearray(), bytearray(), bytearray())
 
     def write(self, stream: int, data: bytes) -> None:
         self.sent[stream].extend(data)
@@ -98,6 +98,7 @@ def boot(
     argv: Sequence[str],
     *,
     env: Sequence[str] = (),
+    settings: Sequence[str] = (),
     options: str = "",
     console: ConsolePorts,
     memory: int = MEMORY,
@@ -105,7 +106,7 @@ def boot(
 ) -> Inner:
     """Our own machine with a container in it, before its first instruction; `machine` is the runtime, or ``emulator-`` and it."""
     runtime = runtimes.named(machine.removeprefix("emulator-"))
-    modules = runtime.modules(rootfs, init_block(argv, env))
+    modules = runtime.modules(rootfs, init_block(argv, env, settings))
     booted = Machine.boot(
         runtime.image, modules=modules, append=options, memory=memory, runtime=runtime, costs=costs, console=console
     )
@@ -119,6 +120,7 @@ def run(
     argv: Sequence[str],
     *,
     env: Sequence[str] = (),
+    settings: Sequence[str] = (),
     options: str = "",
     typed: bytes = b"",
 ) -> Outcome:
@@ -130,12 +132,12 @@ def run(
     if engine == "qemu":
         assert not typed
         runtime = runtimes.named(name)
-        return _run_on_qemu(folder, runtime, runtime.modules(rootfs, init_block(argv, env)), options)
+        return _run_on_qemu(folder, runtime, runtime.modules(rootfs, init_block(argv, env, settings)), options)
     console = Typed(typed)
-    ours = boot(machine, rootfs, argv, env=env, options=options, console=console)
+    ours = boot(machine, rootfs, argv, env=env, settings=settings, options=options, console=console)
     stop = ours.run()
     assert stop.reason is Reason.EXIT, "\n".join(stop.report)
-    return Outcome(stop.value & STATUS_BITS, *map(bytes, console.sent))
+    return Outcome(stop.value & STATUS_BITS, *map(bytes, console.sent[:2]))
 
 
 def _run_on_qemu(folder: Path, runtime: Runtime, modules: Sequence[Module], options: str) -> Outcome:

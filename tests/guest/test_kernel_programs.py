@@ -68,9 +68,9 @@ def _spoil(tar: bytes, at: int, new: bytes) -> bytes:
     return tar[:at] + new + tar[at + len(new) :]
 
 
-def _fifo(tar: bytes) -> bytes:
+def _unknown(tar: bytes) -> bytes:
     header = bytearray(tar[512:1024])
-    header[156:157] = b"6"
+    header[156:157] = b"V"
     header[148:156] = b"        "
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     return tar[:512] + bytes(header) + tar[1024:]
@@ -85,7 +85,7 @@ def _fifo(tar: bytes) -> bytes:
         (lambda t: _spoil(t, 512 + 148, b"9"), b"a number that is not octal, at offset 512"),
         (lambda t: t[: 1024 + 10], b"truncated, at offset 512"),
         (lambda t: t[:600], b"truncated, at offset 512"),
-        (_fifo, b"an entry that is no file, link or directory, at offset 512"),
+        (_unknown, b"an entry that is no file, link, directory, pipe or device, at offset 512"),
         (lambda t: t[512:], b"a name whose directory is missing, at offset 0"),
     ],
 )

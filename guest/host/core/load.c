@@ -50,6 +50,7 @@ static bool lend_module(const struct module *m, u64 gpa) {
 }
 
 static u64 behind(const struct module *m, u64 gpa) { return gpa + ROUND_UP(m->end - m->start, PAGE_SIZE); }
+static u64 pages_of(const struct module *m) { return behind(m, 0) >> PAGE_SHIFT; }
 
 static const char *command_line(void) {
     return information->flags & MULTIBOOT_CMDLINE ? host(information->cmdline) : "";
@@ -63,8 +64,11 @@ void container_load(int number) {
     u64 rootfs = 0;
     bool fits = true;
 
+    /* Tables are charged as well, those for lent pages too; the lent pages themselves come on top of what it may have. */
+    u64 lent = pages_of(&modules[1]) + pages_of(&modules[2]), tables = limit / 64 + lent / 256 + MIN(limit / 2, RESERVE);
+
     account_open(&self->memory, reserve, limit);
-    bindings_begin(limit - limit / 64 - MIN(limit / 2, RESERVE));       /* tables are charged as well */
+    bindings_begin(limit - MIN(tables, limit) + lent);
     if (!vcpu_create(&self->vcpu))
         kill_container("boot: no memory for its page tables", limit);
     for (int i = 0; i < kernel->phnum; i++)

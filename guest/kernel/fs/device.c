@@ -55,11 +55,35 @@ static const struct file_ops random_ops = {.read = random_read, .write = null_wr
 
 bool is_zero_device(const struct inode *i) { return i->ops == &zero_ops; }
 
+#define MAX_DEVICES 16
+
+static struct inode *known[MAX_DEVICES];
+static u32 known_count;
+
+/* A node becomes the device when it is first opened: before, the devices need not be there. */
+static int node_open(struct file *f) {
+    u32 n = 0;
+
+    while (n < known_count && known[n]->rdev != f->inode->rdev)
+        n++;
+    if (n == known_count)
+        return -ENXIO;
+    f->inode->device = known[n]->device;
+    f->ops = f->inode->ops = known[n]->ops;
+    return f->ops->open ? f->ops->open(f) : 0;
+}
+
+const struct file_ops node_ops = {.open = node_open};
+
 struct inode *device_new(u32 mode, u32 number, const struct file_ops *ops, void *device) {
     struct inode *i = inode_new(mode);
 
     if (!i)
         panic("no memory for devices");
+    if (number && known_count < MAX_DEVICES) {
+        inode_get(i);
+        known[known_count++] = i;
+    }
     i->rdev = number;
     i->ops = ops;
     i->device = device;

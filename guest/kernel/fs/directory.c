@@ -85,6 +85,20 @@ void directory_remove(struct dirent *d) {
     kfree(d);
 }
 
+bool is_within(const struct inode *inner, const struct inode *outer) {
+    while (inner != outer && inner != root_inode)
+        inner = inner->parent;
+    return inner == outer;
+}
+
+void inode_set_read_only(struct inode *top, bool read_only) {
+    top->read_only = read_only;
+    for (u64 n = 0; is_directory(top) && n < BUCKETS; n++)
+        for (struct dirent *d = buckets[n]; d; d = d->hash_next)
+            if (!d->inode->in_proc && is_within(d->directory, top))
+                d->inode->read_only = read_only;
+}
+
 struct dirent *directory_name_of(const struct inode *i) {
     for (u64 n = 0; n < BUCKETS; n++)
         for (struct dirent *d = buckets[n]; d; d = d->hash_next)

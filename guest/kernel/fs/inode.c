@@ -5,6 +5,7 @@
  */
 #include "inode.h"
 
+#include "device.h"
 #include "file.h"
 #include "ipc/pipe.h"
 #include "kernel.h"
@@ -34,6 +35,7 @@ static const struct file_ops *ops_of(u32 mode) {
     case S_IFDIR: return &directory_ops;
     case S_IFIFO: return &fifo_ops;
     case S_IFREG: return &regular_ops;
+    case S_IFCHR: return &node_ops;
     default: return &unopenable_ops;
     }
 }
@@ -49,6 +51,7 @@ struct inode *inode_new(u32 mode) {
     i->uid = own_uid();
     i->gid = own_gid();
     i->atime = i->mtime = i->ctime = calendar_ns();
+    i->came = NEVER;
     i->ops = ops_of(mode);
     return i;
 }
@@ -181,6 +184,15 @@ i64 inode_read(struct inode *i, void *to, u64 n, u64 at) {
         done += part;
     }
     return (i64)n;
+}
+
+bool inode_is_image(const struct inode *i) {
+    if (i->size != i->image_size)
+        return false;
+    for (u64 n = 0; n < i->slots && n << PAGE_SHIFT < i->size; n++)
+        if (i->pages[n] && memcmp(direct(i->pages[n]), i->image + (n << PAGE_SHIFT), MIN(PAGE_SIZE, i->size - (n << PAGE_SHIFT))))
+            return false;
+    return true;
 }
 
 i64 inode_write(struct inode *i, const void *from, u64 n, u64 at) {

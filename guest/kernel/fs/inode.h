@@ -14,6 +14,7 @@ struct dirent {
     char *name;
     struct inode *inode, *directory;
     u64 cookie;                         /* the position of readdir: grows with each new name */
+    bool came;                          /* with the root file system, and is what it was */
     struct dirent *next, *previous;     /* in the directory, by cookie */
     struct dirent *hash_next;
 };
@@ -22,9 +23,10 @@ struct inode {
     u64 number;
     u32 mode, links, refs;              /* links: names; refs: open files, mappings, working directories */
     u32 uid, gid, rdev;
-    bool in_proc;
+    bool in_proc, read_only;            /* read_only: as on a file system that is mounted so */
     u64 size;
     u64 atime, mtime, ctime;            /* nanoseconds since 1970 */
+    u64 came;                           /* ctime when the root file system brought it; NEVER: it did not */
     const struct file_ops *ops;
     void *device;
     char *was;                          /* a path that it had while it was open; NULL: it has it still */
@@ -51,6 +53,8 @@ struct inode {
     };
 };
 
+#define NEVER (~0UL)
+
 extern struct inode *root_inode;
 
 static inline bool is_directory(const struct inode *i) { return (i->mode & S_IFMT) == S_IFDIR; }
@@ -69,6 +73,7 @@ i64 inode_write(struct inode *, const void *from, u64 n, u64 at);
 int inode_truncate(struct inode *, u64 size);
 void inode_fill_stat(const struct inode *, struct stat *);
 void inode_forget_text(struct inode *);          /* it is about to change */
+bool inode_is_image(const struct inode *);      /* a file's contents are what the root file system brought */
 void inodes_init(void);
 u64 tmpfs_pages_left(void);
 
@@ -78,6 +83,8 @@ int directory_add(struct inode *directory, const char *name, u64 length, struct 
 void directory_remove(struct dirent *);
 void directory_leaves(const struct dirent *);           /* the inode loses this name */
 struct dirent *directory_name_of(const struct inode *); /* a name of it; NULL: it has none */
+bool is_within(const struct inode *inner, const struct inode *outer);   /* directories; each is within itself */
+void inode_set_read_only(struct inode *, bool);         /* and all that is below */
 
 /* name.c: `*found` comes with a reference */
 int name_lookup(struct inode *start, const char *path, bool follow, struct inode **found);

@@ -140,6 +140,8 @@ i64 sys_linkat(i32 olddir, u64 old, i32 newdir, u64 new, u32 flags) {
     if (!(error = place_begin(&p, newdir, new))) {
         if (!(error = check_new(&p, false)))
             error = is_directory(i) ? -EPERM : add_new(&p, i);
+        if (!error)
+            i->ctime = calendar_ns();
         place_end(&p);
     }
     inode_put(i);
@@ -179,12 +181,6 @@ i64 sys_unlinkat(i32 dirfd, u64 path, u32 flags) {
     return error;
 }
 
-static bool is_within(const struct inode *inner, const struct inode *outer) {
-    while (inner != outer && inner != root_inode)
-        inner = inner->parent;
-    return inner == outer;
-}
-
 /* May `from` take the place of `to` (NULL: there is nothing)? */
 static int check_rename(const struct dirent *from, const struct dirent *to, const struct place *new, bool exchange) {
     bool directory = is_directory(from->inode);
@@ -212,6 +208,7 @@ static void exchange(struct dirent *a, struct dirent *b) {
     struct inode *i = a->inode;
     i32 more = is_directory(b->inode) - is_directory(i);        /* each one's ".." is a name of where it is */
 
+    a->came = b->came = false;
     a->inode = b->inode;
     b->inode = i;
     a->directory->links += (u32)more;
@@ -250,6 +247,7 @@ static int rename(struct place *old, struct place *new, u32 flags) {
         struct inode *gone = to->inode;
         directory_leaves(to);
         to->inode = i;
+        to->came = false;
         i->links++;
         if (is_directory(i)) {
             gone->links--;

@@ -106,8 +106,10 @@ i64 sys_readlinkat(i32 dirfd, u64 path, u64 to, u64 size) {
 i64 sys_readlink(u64 path, u64 to, u64 size) { return sys_readlinkat(AT_FDCWD, path, to, size); }
 
 static int set_mode(struct inode *i, u32 mode) {
-    if (!owns(i))
-        return -EPERM;
+    int error = may_change(i);
+
+    if (error)
+        return error;
     i->mode = (i->mode & S_IFMT) | (mode & 07777);
     i->ctime = calendar_ns();
     return 0;
@@ -117,6 +119,8 @@ static int set_mode(struct inode *i, u32 mode) {
 static int set_owner(struct inode *i, u32 uid, u32 gid) {
     bool same = (uid == KEEP_ID || uid == i->uid) && (gid == KEEP_ID || gid == i->gid || in_group(gid));
 
+    if (may_change(i) == -EROFS)
+        return -EROFS;
     if (!is_root() && !(same && owns(i)))
         return -EPERM;
     i->uid = uid == KEEP_ID ? i->uid : uid;
@@ -181,8 +185,8 @@ static int set_times(i32 dirfd, u64 path, const struct timespec t[2], u32 flags)
     if (error)
         return error;
     u64 now = calendar_ns();
-    if (!owns(i))               /* others may say that it is of now, if they may write */
-        error = t[0].nsec != UTIME_NOW || t[1].nsec != UTIME_NOW ? -EPERM : inode_may(i, MAY_WRITE);
+    if (may_change(i))          /* others may say that it is of now, if they may write */
+        error = t[0].nsec != UTIME_NOW || t[1].nsec != UTIME_NOW ? may_change(i) : inode_may(i, MAY_WRITE);
     if (!error)
         error = pick_time(&i->atime, t[0], now);
     if (!error)

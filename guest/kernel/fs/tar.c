@@ -5,6 +5,7 @@
  */
 #include "tar.h"
 
+#include "device.h"
 #include "inode.h"
 #include "kernel.h"
 #include "mm/slab.h"
@@ -12,13 +13,7 @@
 #include "platform/console.h"
 #include "time/time.h"
 
-#define BLOCK 512UL
 #define BAD_ROOTFS 125
-
-struct header {
-    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, target[100];
-    char magic[8], user[32], group[32], major[8], minor[8], prefix[155], pad[12];
-};
 
 static struct blob archive;
 static u64 at;                          /* of the header being read */
@@ -49,12 +44,12 @@ static u64 number(const char *field, u64 width) {
     return value;
 }
 
-static void check(const struct header *h) {
+static void check(const struct tar_header *h) {
     const u8 *bytes = (const u8 *)h;
     u64 sum = 0;
 
-    for (u64 i = 0; i < BLOCK; i++)
-        sum += i >= offsetof(struct header, checksum) && i < offsetof(struct header, type) ? ' ' : bytes[i];
+    for (u64 i = 0; i < TAR_BLOCK; i++)
+        sum += i >= offsetof(struct tar_header, checksum) && i < offsetof(struct tar_header, type) ? ' ' : bytes[i];
     if (memcmp(h->magic, "ustar", 5) != 0)
         refuse("no tar header");
     if (sum != number(h->checksum, sizeof h->checksum))
@@ -75,7 +70,7 @@ static void header_string(char *to, const char *field, u64 width) {
     to[n] = 0;
 }
 
-static void header_name(const struct header *h) {
+static void header_name(const struct tar_header *h) {
     u64 n = 0;
 
     if (memcmp(h->magic, "ustar\0", 6) == 0 && h->prefix[0]) {  /* GNU's magic ends in a space, and has no prefix */
@@ -86,14 +81,26 @@ static void header_name(const struct header *h) {
     header_string(name + n, h->name, sizeof h->name);
 }
 
-static void describe(struct inode *i, const struct header *h) {
+static void describe(struct inode *i, const struct tar_header *h) {
     i->mode = (i->mode & S_IFMT) | (number(h->mode, sizeof h->mode) & 07777);
     i->uid = (u32)number(h->uid, sizeof h->uid);
     i->gid = (u32)number(h->gid, sizeof h->gid);
 }
 
-static struct inode *make(const struct header *h, const u8 *data, u64 size) {
-    struct inode *i = inode_new(h->type == '5' ? S_IFDIR : h->type == '2' ? S_IFLNK : S_IFREG);
+static u32 kind_of(char type) {
+    switch (type) {
+    case 0: case '0': case '7': return S_IFREG;
+    case '2': return S_IFLNK;
+    case '3': return S_IFCHR;
+    case '4': return S_IFBLK;
+    case '5': return S_IFDIR;
+    case '6': return S_IFIFO;
+    default: refuse("an entry that is no file, link, directory, pipe or device");
+    }
+}
+
+static struct inode *make(const struct tar_header *h, const u8 *data, u64 size) {
+    struct inode *i = inode_new(kind_of(h->type));
 
     if (!i)
         refuse("more than fits into memory");
@@ -107,6 +114,8 @@ static struct inode *make(const struct header *h, const u8 *data, u64 size) {
         if (!(i->target = kmalloc(i->size + 1)))
             refuse("more than fits into memory");
         memcpy(i->target, target, i->size);
+    } else if (h->type == '3' || h->type == '4') {
+        i->rdev = (u32)DEVICE(number(h->major, sizeof h->major), number(h->minor, sizeof h->minor));
     }
     describe(i, h);
     return i;
@@ -123,9 +132,9 @@ static struct inode *linked(void) {
     return i;
 }
 
-static void set_times(struct inode *i, u64 mtime) { i->atime = i->mtime = i->ctime = mtime; }
+static void set_times(struct inode *i, u64 mtime) { i->atime = i->mtime = i->ctime = i->came = mtime; }
 
-static void entry(const struct header *h, const u8 *data, u64 size) {
+static void entry(const struct tar_header *h, const u8 *data, u64 size) {
     char last[NAME_MAX + 1];
     struct inode *directory, *i;
     u64 mtime = number(h->mtime, sizeof h->mtime) * NS_PER_S, n = strlen(name);
@@ -154,6 +163,7 @@ static void entry(const struct header *h, const u8 *data, u64 size) {
         u64 before = directory->mtime;
         if (directory_add(directory, last, strlen(last), i))
             refuse("more than fits into memory");
+        directory->last->came = true;
         set_times(directory, before);           /* unpacking is no change of the directory */
     }
     if (h->type != '1')
@@ -166,12 +176,12 @@ void tar_unpack(struct blob blob) {
     bool has_name = false, has_target = false;
 
     archive = blob;
-    for (at = 0; at + BLOCK <= archive.size;) {
-        const struct header *h = (const struct header *)(archive.data + at);
+    for (at = 0; at + TAR_BLOCK <= archive.size;) {
+        const struct tar_header *h = (const struct tar_header *)(archive.data + at);
         if (!h->name[0] && !h->checksum[0])
             return;                             /* a block of zeros ends it */
         check(h);
-        u64 size = number(h->size, sizeof h->size), data = at + BLOCK;
+        u64 size = number(h->size, sizeof h->size), data = at + TAR_BLOCK;
         if (size > archive.size - data)
             refuse("truncated");
         if (h->type == 'L') {
@@ -185,12 +195,10 @@ void tar_unpack(struct blob blob) {
                 header_name(h);
             if (!has_target)
                 header_string(target, h->target, sizeof h->target);
-            if (h->type != 0 && !(h->type >= '0' && h->type <= '2') && h->type != '5' && h->type != '7')
-                refuse("an entry that is no file, link or directory");
             entry(h, archive.data + data, size);
             has_name = has_target = false;
         }
-        at = data + ROUND_UP(size, BLOCK);
+        at = data + ROUND_UP(size, TAR_BLOCK);
     }
     if (at != archive.size)
         refuse("truncated");

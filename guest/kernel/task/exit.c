@@ -1,6 +1,7 @@
 /* The end of threads and processes. */
 #include "fs/file.h"
 #include "fs/inode.h"
+#include "fs/volume.h"
 #include "ipc/futex.h"
 #include "job.h"
 #include "kernel.h"
@@ -15,6 +16,8 @@
 #define SA_NOCLDWAIT 2UL
 
 static void end_machine(const struct process *p) {
+    if (!p->status)
+        volumes_leave();
     plat_exit(p->status & 127 ? 128 + (int)(p->status & 127) : (int)(p->status >> 8 & 255));
 }
 

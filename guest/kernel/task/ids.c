@@ -38,7 +38,12 @@ bool in_group(u32 id) { return is_member(id, own_gid()); }
 
 /* ---- files ---- */
 
+/* Devices, pipes and sockets are no part of the file system that their names are in. */
+static bool is_read_only(const struct inode *i) { return i->read_only && (is_regular(i) || is_directory(i) || is_link(i)); }
+
 static int check(const struct inode *i, u32 want, u32 uid, u32 gid) {
+    if (want & MAY_WRITE && is_read_only(i))
+        return -EROFS;
     u32 has = i->mode >> (uid == i->uid ? 6 : is_member(i->gid, gid) ? 3 : 0) & 7;
 
     if (!uid)                   /* root cannot execute a file without any x bit */
@@ -53,10 +58,13 @@ int inode_may(const struct inode *i, u32 want) {
 int inode_may_real(const struct inode *i, u32 want) { return check(i, want, uids()->real, gids()->real); }
 bool owns(const struct inode *i) { return is_root() || i->uid == own_uid(); }
 
+int may_change(const struct inode *i) { return is_read_only(i) ? -EROFS : owns(i) ? 0 : -EPERM; }
+
+/* What is read-only in a directory that is not has been mounted there. */
 int may_remove(const struct inode *directory, const struct inode *i) {
     int error = inode_may(directory, MAY_CHANGE);
 
-    return error ? error : directory->mode & STICKY && !owns(directory) && !owns(i) ? -EPERM : 0;
+    return error ? error : i->read_only && !directory->read_only ? -EBUSY : directory->mode & STICKY && !owns(directory) && !owns(i) ? -EPERM : 0;
 }
 
 void ids_of_program(const struct inode *i, struct ids *uid, struct ids *gid) {

@@ -21,10 +21,11 @@ struct groups { u32 count, id[GROUPS_MAX]; };           /* beside the one that a
 bool is_root(void);
 u32 own_uid(void), own_gid(void);                       /* of what one makes */
 bool in_group(u32 id);                                  /* by its effective group, or one beside it */
-int inode_may(const struct inode *, u32 want);          /* 0 or -EACCES; by the effective user */
+int inode_may(const struct inode *, u32 want);          /* 0, -EACCES or -EROFS; by the effective user */
 int inode_may_real(const struct inode *, u32 want);
-bool owns(const struct inode *);                        /* or is root: may change what the file says of itself */
-int may_remove(const struct inode *directory, const struct inode *);    /* a name: 0, -EACCES or -EPERM */
+bool owns(const struct inode *);                        /* or is root */
+int may_change(const struct inode *);                   /* what the file says of itself: 0, -EPERM or -EROFS */
+int may_remove(const struct inode *directory, const struct inode *);    /* a name: 0 or -errno */
 bool may_signal(const struct process *, u32 signal);
 bool may_limit(const struct process *);                 /* set and ask what it may use */
 bool may_hurry(const struct process *), may_hurry_io(const struct process *);   /* set its priority */

@@ -95,7 +95,7 @@ struct task *task_of(i32 tid);
 u32 tasks_count(void);                                  /* threads and zombies */
 u32 tasks_of_user(u32 uid);                             /* of these, the ones with that real user */
 
-extern const struct utsname system_name;                /* sys_process.c */
+extern struct utsname system_name;                      /* sys_process.c */
 
 /* exit.c */
 void process_exit(u32 status) __attribute__((noreturn));        /* the whole process: code << 8, or a signal */

@@ -28,7 +28,7 @@ i64 sys_umask(u32 mask) {
     return old;
 }
 
-const struct utsname system_name = {"Linux", "paracell", "6.1.0-paracell", "#1 ParaCell", "x86_64", "(none)"};
+struct utsname system_name = {"Linux", "paracell", "6.1.0-paracell", "#1 ParaCell", "x86_64", "(none)"};
 
 i64 sys_uname(u64 to) {
     struct utsname name = system_name;

@@ -94,12 +94,16 @@ static i64 set_window(u64 from) {
     return 0;
 }
 
-/* A serial line has no word for it, so it comes beside what is typed: lines and columns, two bytes each, on the other line. */
-void tty_resized(void) {
-    u16 size[2];
+/* A serial line has no word for it, so it comes beside what is typed, on the other line, two bytes each: lines and columns of the
+ * screen, or 0 and a signal for the first process. */
+void tty_told(void) {
+    u16 word[2];
 
-    while (plat_console_read(2, (u8 *)size, sizeof size) == sizeof size)
-        resize((struct winsize){.rows = size[0], .columns = size[1]});
+    while (plat_console_read(2, (u8 *)word, sizeof word) == sizeof word)
+        if (word[0])
+            resize((struct winsize){.rows = word[0], .columns = word[1]});
+        else if (word[1] && word[1] <= SIGNALS)
+            signal_kernel(init_process, word[1]);
 }
 
 static i64 set_foreground(u64 from) {
