@@ -62,7 +62,7 @@ def least_memory(files: int) -> int:
     Measured for both runtimes with 10 to 400 MiB of files: at most 5 MiB for images, first tables and the program, and 1.3 % of the
     files for lists of pages and tables that map them.
     """
-    return files + files // 64 + (5 << 20)
+    return max(files + files // 64 + (5 << 20), 8 << 20)
 
 
 @contextmanager
