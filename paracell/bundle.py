@@ -72,6 +72,7 @@ class Bundle:
         program: the name of the first program's file, and a function that gives its symbols.
         volumes: what may come back when it has run.
         left_out: what its root file system lacks, a line each.
+        least_memory: what a machine for it needs at least, in bytes.
 
     """
 
@@ -80,6 +81,7 @@ class Bundle:
     program: tuple[str, Callable[[], tuple[Symbol, ...]]]
     volumes: tuple[Carried, ...] = ()
     left_out: tuple[str, ...] = ()
+    least_memory: int = 0
 
 
 def prepare(
@@ -128,17 +130,30 @@ def prepare(
     return evolve(assemble(runtime, rootfs, first, data, shown, memory), volumes=tuple(carried))
 
 
-def assemble(runtime: Runtime, rootfs: Rootfs, first: First, data: bytes, shown: str, memory: int) -> Bundle:
-    """Put together what is complete: `data` are the bytes of the program, and `shown` is its name in messages."""
-    program_symbols = (lambda: ()) if data.startswith(b"#!") else check_program(data, shown, memory).symbols
+def assemble(runtime: Runtime, rootfs: Rootfs, first: First, data: bytes, shown: str, memory: int | None) -> Bundle:
+    """Put together what is complete.
+
+    Args:
+        runtime: how it runs.
+        rootfs: all its files.
+        first: its first process.
+        data: the bytes of the program.
+        shown: its name in messages.
+        memory: bytes of the machine; None if it will have what the files need.
+
+    """
     files = rootfs.to_tar()
-    if least_memory(len(files)) > memory:
+    least = least_memory(len(files))
+    if memory is not None and least > memory:
         raise too_large(rootfs.source, len(files))
+    room = least if memory is None else memory
+    program_symbols = (lambda: ()) if data.startswith(b"#!") else check_program(data, shown, room).symbols
     return Bundle(
         runtime,
         runtime.modules(files, first.block()),
         (posixpath.basename(first.argv[0]), program_symbols),
         left_out=tuple(rootfs.left_out),
+        least_memory=least,
     )
 
 

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 _COMMANDS: Final = {
     "run": "Run a static Linux program in a container.",
     "boot": "Boot a kernel image.",
+    "create": "Make an OCI container from a bundle.",
+    "start": "Let an OCI container run.",
+    "state": "Show the state of an OCI container.",
+    "kill": "Send an OCI container a signal.",
+    "delete": "Forget an OCI container.",
+    "list": "List OCI containers.",
+    "spec": "Write a config.json to begin with.",
+    "features": "Show what is known of the OCI specification.",
     "walk": "Explain a page walk in a snapshot.",
     "attack": "Attack the container kernel and the host.",
     "fuzz": "Attack the gates at random.",
@@ -54,8 +62,17 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="paracell")
-def paracell() -> None:
+@click.option(
+    "--root", metavar="DIR", help="Where the states of OCI containers are.  [default: $XDG_RUNTIME_DIR/paracell]"
+)
+@click.option("--log", metavar="FILE", help="Add warnings and errors of the OCI verbs to FILE.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Of --log.")
+@click.option("--debug", is_flag=True, hidden=True, help="As runc has it; there is nothing more to tell.")
+@click.option("--systemd-cgroup", is_flag=True, hidden=True, help="As runc has it; there are no cgroups.")
+@click.pass_context
+def paracell(context: click.Context, /, **options: object) -> None:
     """Secure containers on an emulated x86-64 machine, every boundary crossing shown."""
+    context.obj = options  # for the OCI verbs: paracell/oci/command.py
 
 
 def run_command(arguments: Sequence[str]) -> int:

@@ -31,6 +31,7 @@ class Console:
         ended: no byte will come any more.
         before_output: called before bytes go out, to wipe a progress line.
         paced: somebody sits at a terminal, so a guest that sleeps does so in real time.
+        listens: the guest may be told something even when no byte comes any more.
         raw: the screen takes every byte as it is, so the kernel's own messages need their line ends completed.
         returned: what came on COM3, the changes in volumes.
         accepts: how many bytes of that may come.
@@ -44,7 +45,7 @@ class Console:
         self.accepts = 0
         self.on_flood: Callable[[], None] = lambda: None
         self.before_output: Callable[[], None] = lambda: None
-        self.paced = self.raw = False
+        self.paced = self.listens = self.raw = False
         self._stdin = stdin
         self._outputs = outputs
         self._waiting = b""

@@ -108,4 +108,4 @@ class Container(Machine):
         from .write_back import write_back
 
         archive = returned if returned is not None else bytes(self.captured.sent[2]) if self.captured else b""
-        write_back(archive, list(self.volumes), self.cycles / TSC_HZ)
+        write_back(archive, self.volumes, self.cycles / TSC_HZ)

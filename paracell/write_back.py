@@ -22,7 +22,7 @@ from .problem import FAILED, Problem
 from .volumes import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .volumes import Carried
 
@@ -47,7 +47,7 @@ class Returned:
     unchanged: set[str] = field(factory=set)
 
 
-def write_back(archive: bytes, volumes: list[Carried], seconds: float) -> None:
+def write_back(archive: bytes, volumes: Sequence[Carried], seconds: float) -> None:
     """Write what came back.
 
     Args:

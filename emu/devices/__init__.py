@@ -56,11 +56,13 @@ class ConsolePorts(Protocol):
     Attributes:
         ended: no byte will come any more.
         paced: somebody sits there: a guest that sleeps does so in real time, so that a key can come in between.
+        listens: something may come in on COM2 even when COM1 has ended.
 
     """
 
     ended: bool
     paced: bool
+    listens: bool
 
     def write(self, stream: int, data: bytes) -> None:
         """Take bytes that the guest sends."""
@@ -85,7 +87,7 @@ class NoConsole:
 
     def __init__(self) -> None:
         self.ended = True
-        self.paced = False
+        self.paced = self.listens = False
         self.sent = (bytearray(), bytearray(), bytearray())
 
     def write(self, stream: int, data: bytes) -> None:
@@ -270,7 +272,7 @@ class Devices:
     def input_comes_before(self, deadline: int) -> bool:
         """Sleep as long as the guest does, where somebody may type meanwhile; False when its time has come."""
         console = self.console
-        if not console.paced or console.ended or not self.com1.waits_for_input():
+        if not console.paced or (console.ended and not console.listens) or not self.com1.waits_for_input():
             return False
         before = time.monotonic()
         if not console.wait(max(deadline - self._clock.cycles, 0) / TSC_HZ):
@@ -283,10 +285,10 @@ class Devices:
         """Sleep until a byte comes in that would interrupt; False where none can."""
         if not self.com1.waits_for_input():
             return False
-        if not self.console.ended:
+        if not self.console.ended or self.console.listens:
             self.console.wait(0.2)
         self.changed()
-        return self.interrupt_waiting() or not self.console.ended
+        return self.interrupt_waiting() or not self.console.ended or self.console.listens
 
     def save(self) -> dict[str, Any]:
         """Give the state of all devices."""

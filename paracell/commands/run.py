@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ..completion import files, programs
+from ..oci.command import bundle_options, logged, run_bundle
 from ..options import Variable, VolumeType, machine_options
 from ..runtimes import DEFAULT, RUNTIMES
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from ..emu.features import Features
     from ..emu.machine import ClockKind
     from ..volumes import Volume
+
+
+_OF_BUNDLES = {
+    *("bundle", "detach", "keep", "console_socket", "pid_file", "preserve_fds", "no_pivot", "no_new_keyring"),
+    *("program", "arguments"),
+}
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -47,9 +55,16 @@ if TYPE_CHECKING:
 @click.option(*("-w", "--workdir", "cwd"), metavar="DIR", help="Start in this directory.")
 @click.option("--env", "environment", type=Variable(), multiple=True, metavar="K=V", help="Add to the environment.")
 @machine_options("256M")
+@click.option("-b", "--bundle", metavar="DIR", help="Run an OCI bundle: PROGRAM is the ID of the container.")
+@click.option("-d", "--detach", is_flag=True, help="With --bundle: let it run, and come back at once.")
+@click.option("--keep", is_flag=True, help="With --bundle: keep the state of the container when it has ended.")
+@bundle_options
 @click.argument("program", required=False, shell_complete=programs)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARG]...", shell_complete=files)
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     runtime: str,
     rootfs: str | None,
     volumes: Sequence[Volume],
@@ -64,13 +79,20 @@ def command(
     trace: str | None,
     stats: bool,
     snapshot: str | None,
+    bundle: str | None,
+    detach: bool,
+    keep: bool,
+    console_socket: str | None,
+    pid_file: str | None,
+    preserve_fds: int,
     program: str | None,
     arguments: Sequence[str],
+    **_: bool,
 ) -> int:
     """Run PROGRAM, a static x86-64 Linux executable, in a container.
 
     It is looked up in the rootfs, among the programs that ParaCell ships, and on this computer; its exit status is the command's.
-    Without PROGRAM the one that an image names is run.
+    Without PROGRAM the one that an image names is run.  With --bundle, PROGRAM is an ID, and the bundle's config.json says all else.
     On a terminal every key is the program's, Ctrl-C and Ctrl-Z too; Ctrl-] ends the run.
     """
     from ..console import Console, terminals, window
@@ -82,6 +104,16 @@ def command(
     size = "rows={} columns={} ".format(*known) if (known := window()) else ""
     line = f"tty={terminals()} {size}{append}".strip()
 
+    if bundle is not None:
+        given = [p for p in context.params if context.get_parameter_source(p) is ParameterSource.COMMANDLINE]
+        if other := sorted(set(given) - _OF_BUNDLES):
+            raise click.UsageError(f"config.json says it, not the command line: {', '.join(other)}.")
+        if program is None or arguments:
+            raise click.UsageError("With --bundle there is one argument, the ID.")
+        options = (bundle, console_socket, pid_file, preserve_fds)
+        return logged(context, lambda: run_bundle(context, program, *options, detach=detach, keep=keep))
+    if wrong := [o for o in ("detach", "keep", "console_socket", "pid_file", "preserve_fds") if context.params[o]]:
+        raise click.UsageError(f"only with --bundle: {', '.join(wrong)}.")
     if program is None and rootfs is None:
         raise click.UsageError("Missing argument 'PROGRAM'.")
     made: list[Container] = []

@@ -57,7 +57,7 @@ class Typed:
     def __init__(self, typed: bytes) -> None:
         self._left = typed
         self.ended = not typed
-        self.paced = False
+        self.paced = self.listens = False
         self.sent = (bytearray(), bytearray(), bytearray())
 
     def write(self, stream: int, data: bytes) -> None:

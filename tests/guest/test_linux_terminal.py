@@ -50,6 +50,7 @@ class Typist:
 
     def __init__(self) -> None:
         self.ended = False
+        self.listens = False
         self.paced = True
         self.screen = bytearray()
         self._requests = Requests()
