@@ -1,8 +1,9 @@
-/* /dev: null, zero, full, random and urandom. */
+/* /dev: null, zero, full, random and urandom; the names of what a process has open; a place for shared memory. */
 #include "device.h"
 
 #include "inode.h"
 #include "kernel.h"
+#include "mm/slab.h"
 
 static struct inode *dev;
 static u64 random_state;
@@ -50,7 +51,7 @@ static i64 random_read(struct file *f, u8 *to, u64 n, u64 at) {
 
 static const struct file_ops null_ops = {.read = null_read, .write = null_write, .stream = true};
 static const struct file_ops zero_ops = {.read = zero_read, .write = null_write, .stream = true};
-static const struct file_ops full_ops = {.read = zero_read, .write = full_write, .stream = true};
+static const struct file_ops full_ops = {.read = zero_read, .write = full_write, .stream = true, .whole = true};
 static const struct file_ops random_ops = {.read = random_read, .write = null_write, .stream = true};
 
 bool is_zero_device(const struct inode *i) { return i->ops == &zero_ops; }
@@ -106,6 +107,24 @@ static void add(const char *name, u32 minor, const struct file_ops *ops) {
     inode_put(i);
 }
 
+/* A directory that the root file system brought stays. */
+static void add_place(const char *name, u32 mode, const char *target) {
+    struct dirent *old = directory_find(dev, name, strlen(name));
+    struct inode *i = old && is_directory(old->inode) ? NULL : device_new(mode, 0, NULL, NULL);
+
+    if (!i)
+        return;
+    i->ops = is_directory(i) ? &directory_ops : NULL;
+    if (target) {
+        if (!(i->target = kmalloc(strlen(target) + 1)))
+            panic("no memory for devices");
+        i->size = strlen(target);
+        memcpy(i->target, target, i->size);
+    }
+    device_add(name, i);
+    inode_put(i);
+}
+
 void devices_init(void) {
     struct dirent *d = directory_find(root_inode, "dev", 3);
 
@@ -124,4 +143,9 @@ void devices_init(void) {
     add("full", 7, &full_ops);
     add("random", 8, &random_ops);
     add("urandom", 9, &random_ops);
+    add_place("fd", S_IFLNK | 0777, "/proc/self/fd");
+    add_place("stdin", S_IFLNK | 0777, "/proc/self/fd/0");
+    add_place("stdout", S_IFLNK | 0777, "/proc/self/fd/1");
+    add_place("stderr", S_IFLNK | 0777, "/proc/self/fd/2");
+    add_place("shm", S_IFDIR | 01777, NULL);
 }

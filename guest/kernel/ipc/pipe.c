@@ -196,10 +196,10 @@ static int fifo_open(struct file *f) {
         return -ENOMEM;
     struct pipe *p = pipe_of(f);
     bool both = readable(f) && writable(f);
-    if (writable(f) && !both && !may_wait(f) && !p->readers)
+    if (writable(f) && !both && !may_wait(f) && !p->readers && !p->nameless)
         return p->writers || p->readers ? -ENXIO : (pipe_free(p), f->inode->pipe = NULL, -ENXIO);
     join(f);
-    if (both || !may_wait(f))
+    if (both || !may_wait(f) || p->nameless)
         return 0;
     u32 *met = readable(f) ? &p->opened_write : &p->opened_read, before = *met;
     while (!(readable(f) ? p->writers : p->readers) && *met == before)
@@ -235,6 +235,7 @@ i64 sys_pipe2(u64 to, u32 flags) {
         inode_put(i);
         return -ENOMEM;
     }
+    i->pipe->nameless = true;
     struct file *in = end_of(i, O_RDONLY | (flags & O_NONBLOCK)), *out = end_of(i, O_WRONLY | (flags & O_NONBLOCK));
     inode_put(i);
     return fd_install_pair(in, out, flags & O_CLOEXEC, fds) ? -EMFILE : copy_out_pair(to, fds);

@@ -16,6 +16,7 @@ struct pipe {
     u64 freed;                  /* how often there was room again */
     u32 readers, writers;
     u32 opened_read, opened_write;      /* how often: a FIFO's open() waits for the other side */
+    bool nameless;              /* from pipe(): whoever opens it by way of /proc waits for nobody */
 };
 
 struct pipe *pipe_new(void);                            /* NULL without memory */
