@@ -147,6 +147,7 @@ struct pollfd { i32 fd; i16 events, revents; };
 #define POLLNVAL 32
 #define POLLRDNORM 64
 #define POLLWRNORM 256
+#define POLLWRBAND 512
 #define POLLRDHUP 0x2000
 
 /* signals */

@@ -23,7 +23,7 @@ struct file {
 struct file_ops {
     i64 (*read)(struct file *, u8 *to, u64 n, u64 at);
     i64 (*write)(struct file *, const u8 *from, u64 n, u64 at);
-    i64 (*vector)(struct file *, u64 vector, u64 count, bool write);    /* readv, writev; missing: one piece after another */
+    i64 (*message)(struct file *, const struct iovec *pieces, u64 count, bool write);   /* one call moves one, whatever its size */
     i64 (*ioctl)(struct file *, u32 request, u64 argument);
     i16 (*poll)(struct file *);         /* POLL*; missing: always ready */
     u64 (*poll_generation)(struct file *);      /* changes when something new has come, whatever poll() said before (epoll.c) */

@@ -9,6 +9,7 @@ struct file_ops;
 struct inode;
 struct mm;
 struct pipe;
+struct socket;
 
 struct dirent {
     char *name;
@@ -50,6 +51,7 @@ struct inode {
             struct inode *jump;         /* in /proc: where it leads, whatever it is called */
         };
         struct pipe *pipe;              /* S_IFIFO; NULL while no process has it open */
+        struct socket *bound;           /* S_IFSOCK: whom the name means; NULL: nobody any more */
     };
 };
 

@@ -72,6 +72,8 @@ i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
     n = MIN(n, MAX_TRANSFER);
     if (user + n > USER_TOP || user + n < user)
         return -EFAULT;
+    if (f->ops->message)
+        return f->ops->message(f, &(struct iovec){user, n}, 1, write);
     if (stays_whole(f, user, n, write))
         return transfer_whole(f, user, n, 0, write);
     if (!n && (!stream || f->ops->whole))       /* a message may be empty; even no bytes of a directory cannot be read */
@@ -131,6 +133,21 @@ i64 sys_write(i32 fd, u64 from, u64 n) { return move(fd, from, n, 0, false, true
 i64 sys_pread64(i32 fd, u64 to, u64 n, i64 at) { return move(fd, to, n, at, true, false); }
 i64 sys_pwrite64(i32 fd, u64 from, u64 n, i64 at) { return move(fd, from, n, at, true, true); }
 
+static i64 move_message(struct file *f, u64 vector, u64 count, bool write) {
+    struct iovec *v = kmalloc(MAX(count, 1) * sizeof *v);
+    i64 moved = v ? copy_in(v, vector, count * sizeof *v) : -ENOMEM;
+    u64 size = 0;
+
+    for (u64 i = 0; !moved && i < count; i++)
+        size |= v[i].length;
+    f->refs++;
+    if (!moved && size)                 /* without a byte there is no message, other than by write() */
+        moved = f->ops->message(f, v, count, write);
+    file_put(f);
+    kfree(v);
+    return moved;
+}
+
 /* `at` < 0: at the file's own position. */
 static i64 move_vector(i32 fd, u64 vector, u64 count, i64 at, bool write) {
     struct file *f = file_at(fd);
@@ -140,12 +157,8 @@ static i64 move_vector(i32 fd, u64 vector, u64 count, i64 at, bool write) {
         return -EINVAL;
     if (!f)
         return -EBADF;
-    if (f->ops->vector && at < 0) {
-        f->refs++;
-        done = f->ops->vector(f, vector, count, write);
-        file_put(f);
-        return done;
-    }
+    if (f->ops->message && at < 0)
+        return move_message(f, vector, count, write);
     for (u64 i = 0; i < count; i++) {
         struct iovec v;
         if (copy_in(&v, vector + i * sizeof v, sizeof v))

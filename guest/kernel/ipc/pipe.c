@@ -10,6 +10,8 @@
 #include "syscall/syscalls.h"
 #include "task/process.h"
 
+#define SIZE_MAX_OF_PIPE (1UL << 20)    /* as Linux's pipe-max-size */
+
 struct pollers pollers;
 
 void file_changed(const void *channel) {
@@ -17,23 +19,54 @@ void file_changed(const void *channel) {
     wakeup(&pollers);
 }
 
-struct pipe *pipe_new(void) {
+/* All rings together: a quarter of the memory. */
+static u64 pages_held;
+
+struct pipe *pipe_new(u64 pages) {
     struct pipe *p = kmalloc(sizeof *p);
 
-    if (p)
-        p->size = PIPE_SIZE;
+    if (p && !(p->page = kmalloc(pages * sizeof *p->page))) {
+        kfree(p);
+        return NULL;
+    }
+    if (p) {
+        p->pages = pages;
+        p->size = pages * PAGE_SIZE;
+    }
     return p;
 }
 
+static bool make_page(u8 **page) {
+    if (*page)
+        return true;
+    if (pages_held >= pages_total() / 4 || !(*page = page_alloc()))
+        return false;
+    pages_held++;
+    return true;
+}
+
+static void drop_page(u8 **page) {
+    if (!*page)
+        return;
+    page_put(physical(*page));
+    *page = NULL;
+    pages_held--;
+}
+
+static u8 **page_of(const struct pipe *p, u64 at) { return &p->page[at / PAGE_SIZE % p->pages]; }
+
 void pipe_free(struct pipe *p) {
-    for (int i = 0; i < PIPE_PAGES; i++)
-        if (p->page[i])
-            page_put(physical(p->page[i]));
-    rights_drop(p, 0);
+    for (u64 i = 0; i < p->pages; i++)
+        drop_page(&p->page[i]);
+    while (p->rights)
+        rights_drop(rights_next(&p->rights));
+    kfree(p->page);
     kfree(p);
 }
 
 static u64 used(const struct pipe *p) { return p->head - p->tail; }
+
+u64 pipe_used(const struct pipe *p) { return used(p); }
 
 /* The longest piece at `at` that lies in one page. */
 static u64 piece(u64 at, u64 n) { return MIN(n, PAGE_SIZE - (at & PAGE_MASK)); }
@@ -46,10 +79,24 @@ static u64 take(struct pipe *p, u8 *to, u64 n) {
 
     n = MIN(n, used(p));
     for (u64 part; done < n; done += part, p->tail += part) {
+        u8 **page = page_of(p, p->tail);
         part = piece(p->tail, n - done);
-        memcpy(to + done, p->page[p->tail / PAGE_SIZE % PIPE_PAGES] + (p->tail & PAGE_MASK), part);
+        memcpy(to + done, *page + (p->tail & PAGE_MASK), part);
+        if (p->pages > PIPE_PAGES && !((p->tail + part) & PAGE_MASK))
+            drop_page(page);            /* a small ring keeps its pages for what comes next */
     }
     p->freed += full && has_room(p);
+    return n;
+}
+
+u64 pipe_peek(const struct pipe *p, u8 *to, u64 n) {
+    u64 done = 0;
+
+    n = MIN(n, used(p));
+    for (u64 part; done < n; done += part) {
+        part = piece(p->tail + done, n - done);
+        memcpy(to + done, *page_of(p, p->tail + done) + ((p->tail + done) & PAGE_MASK), part);
+    }
     return n;
 }
 
@@ -58,8 +105,8 @@ static u64 put(struct pipe *p, const u8 *from, u64 n) {
 
     n = MIN(n, p->size - used(p));
     for (u64 part; done < n; done += part, p->head += part) {
-        u8 **page = &p->page[p->head / PAGE_SIZE % PIPE_PAGES];
-        if (!*page && !(*page = page_alloc()))
+        u8 **page = page_of(p, p->head);
+        if (!make_page(page))
             break;
         part = piece(p->head, n - done);
         memcpy(*page + (p->head & PAGE_MASK), from + done, part);
@@ -101,32 +148,38 @@ i64 pipe_write(struct pipe *p, const u8 *from, u64 n, u64 least, bool wait) {
     return (i64)done;
 }
 
-/* Fewer bytes may fit from now on, if they do now.  The pages stay. */
-i64 pipe_resize(struct pipe *p, u64 size) {
-    u64 wanted = PAGE_SIZE;
+/* A larger ring, with the pages that hold something. */
+static bool grow(struct pipe *p, u64 pages) {
+    u8 **page = kmalloc(pages * sizeof *page);
 
-    while (wanted < size && wanted < PIPE_SIZE)
-        wanted *= 2;
-    if (wanted < used(p))
-        return -EBUSY;
-    p->size = wanted;
-    file_changed(p);
-    return (i64)wanted;
-}
-
-bool pipe_take(struct pipe *p, u8 *to, u64 n) { return used(p) >= n && (take(p, to, n), true); }
-
-bool pipe_reserve(struct pipe *p, u64 n) {
-    for (u64 at = ROUND_DOWN(p->head, PAGE_SIZE); at < p->head + n; at += PAGE_SIZE) {
-        u8 **page = &p->page[at / PAGE_SIZE % PIPE_PAGES];
-        if (!*page && !(*page = page_alloc()))
-            return false;
+    if (!page)
+        return false;
+    for (u64 at = ROUND_DOWN(p->tail, PAGE_SIZE); at < p->head; at += PAGE_SIZE) {
+        page[at / PAGE_SIZE % pages] = *page_of(p, at);
+        *page_of(p, at) = NULL;
     }
+    for (u64 i = 0; i < p->pages; i++)
+        drop_page(&p->page[i]);
+    kfree(p->page);
+    p->page = page;
+    p->pages = pages;
     return true;
 }
 
-bool pipe_put(struct pipe *p, const u8 *from, u64 n) {
-    return p->size - used(p) >= n && pipe_reserve(p, n) && (put(p, from, n), true);
+i64 pipe_resize(struct pipe *p, u64 size) {
+    u64 wanted = PAGE_SIZE;
+
+    if (size > SIZE_MAX_OF_PIPE)
+        return -EPERM;
+    while (wanted < size)
+        wanted *= 2;
+    if (wanted < used(p))
+        return -EBUSY;
+    if (wanted > p->pages * PAGE_SIZE && !grow(p, wanted / PAGE_SIZE))
+        return -ENOMEM;
+    p->size = wanted;
+    file_changed(p);
+    return (i64)wanted;
 }
 
 u64 pipe_poll_generation(const struct pipe *p, bool read, bool write) { return (read ? p->head : 0) + (write ? p->freed : 0); }
@@ -192,7 +245,7 @@ static void fifo_release(struct file *f) {
 
 /* Both sides meet here, unless one opens for both or does not want to wait. */
 static int fifo_open(struct file *f) {
-    if (!f->inode->pipe && !(f->inode->pipe = pipe_new()))
+    if (!f->inode->pipe && !(f->inode->pipe = pipe_new(PIPE_PAGES)))
         return -ENOMEM;
     struct pipe *p = pipe_of(f);
     bool both = readable(f) && writable(f);
@@ -231,7 +284,7 @@ i64 sys_pipe2(u64 to, u32 flags) {
         return -EINVAL;
     if (!(i = inode_new(S_IFIFO | 0600)))
         return -ENOMEM;
-    if (!(i->pipe = pipe_new())) {
+    if (!(i->pipe = pipe_new(PIPE_PAGES))) {
         inode_put(i);
         return -ENOMEM;
     }

@@ -1,34 +1,229 @@
-/* sendmsg, recvmsg and their kin, and socket options. */
-#include "fs/inode.h"
-#include "ipc/pipe.h"
+/* Sockets and their names: socket, bind, listen, connect, accept, shutdown. */
 #include "kernel.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
-#include "rights.h"
 #include "socket.h"
 #include "syscall/syscalls.h"
 #include "task/process.h"
 
+#define SOCK_TYPE 15U
+#define SOCK_FLAGS ((u32)(O_NONBLOCK | O_CLOEXEC))
+#define SOCK_PACKET 10          /* the last type that there is */
+#define BACKLOG_MAX 4096        /* net.core.somaxconn */
 #define SHUT_RD 0
 #define SHUT_RDWR 2
-#define MSG_PEEK 2
-#define MSG_TRUNC 0x20
-#define MSG_DONTWAIT 0x40
-#define MSG_NOSIGNAL 0x4000
-#define MSG_CMSG_CLOEXEC 0x40000000
-#define SOL_SOCKET 1
-#define SO_TYPE 3
-#define SO_ERROR 4
-#define SO_SNDBUF 7
-#define SO_RCVBUF 8
-#define SO_DOMAIN 39
-/* DEBUG, REUSEADDR, DONTROUTE, BROADCAST, the buffers' sizes (hints), KEEPALIVE, OOBINLINE, NO_CHECK, PRIORITY, LINGER:
- * a pair of sockets is the same with and without. */
-#define MEANS_NOTHING_HERE 0x3fe6UL
 
-static i64 socket_at(i32 fd, struct file **f) {
-    *f = file_at(fd);
-    return !*f ? -EBADF : is_socket(*f) ? 0 : -ENOTSOCK;
+static const struct family *family_of(u32 domain) {
+    static const struct family *const families[] = {&local_family, &inet_family, &inet6_family, &netlink_family};
+
+    for (u64 i = 0; i < COUNT(families); i++)
+        if (families[i]->domain == domain)
+            return families[i];
+    return NULL;
+}
+
+static i64 check(u32 domain, u32 type, u32 *protocol) {
+    const struct family *family = family_of(domain);
+
+    if (type & ~(SOCK_TYPE | SOCK_FLAGS) || (type & SOCK_TYPE) > SOCK_PACKET)
+        return -EINVAL;
+    return !family ? -EAFNOSUPPORT : family->check(type & SOCK_TYPE, protocol);
+}
+
+static bool may_wait(const struct file *f) { return !(f->flags & O_NONBLOCK); }
+
+i64 sys_socket(u32 domain, u32 type, u32 protocol) {
+    i64 error = check(domain, type, &protocol);
+
+    if (error)
+        return error;
+    struct socket *s = socket_new(family_of(domain), type & SOCK_TYPE, protocol);
+    struct file *f = s ? socket_file(s, type) : NULL;
+    if (!f) {
+        if (s)
+            socket_end(s);
+        return -ENOMEM;
+    }
+    return fd_install(f, 0, type & O_CLOEXEC);
+}
+
+/* Two that are connected from the beginning. */
+static i64 pair(struct file *ends[2], u32 type, u32 flags) {
+    struct socket *s = socket_new(&local_family, type, 0), *t = socket_new(&local_family, type, 0);
+
+    ends[0] = ends[1] = NULL;
+    if (!s || !t || (type == SOCK_STREAM && stream_pair(s, t)) || !(ends[0] = socket_file(s, flags)) || !(ends[1] = socket_file(t, flags))) {
+        if (ends[0])
+            file_discard(ends[0]);
+        if (s)
+            socket_end(s);
+        if (t)
+            socket_end(t);
+        return -ENOMEM;
+    }
+    s->peer = t;
+    t->peer = s;
+    s->peer_owner = t->peer_owner = s->owner;
+    s->state = t->state = SOCKET_CONNECTED;
+    return 0;
+}
+
+i64 sys_socketpair(u32 domain, u32 type, u32 protocol, u64 to) {
+    struct file *ends[2];
+    i32 fds[2];
+    i64 error = check(domain, type, &protocol);
+
+    if (error)
+        return error;
+    if (domain != AF_UNIX)
+        return -EOPNOTSUPP;
+    if ((error = pair(ends, type & SOCK_TYPE, type)))
+        return error;
+    return fd_install_pair(ends[0], ends[1], type & O_CLOEXEC, fds) ? -EMFILE : copy_out_pair(to, fds);
+}
+
+i64 sys_bind(i32 fd, u64 address, u32 size) {
+    struct address a;
+    struct file *f;
+    i64 error = socket_at(fd, &f);
+
+    if (!error)
+        error = address_in(&a, address, size);
+    return error ? error : socket_of(f)->family->bind(socket_of(f), &a);
+}
+
+i64 sys_listen(i32 fd, u32 backlog) {
+    struct file *f;
+    i64 error = socket_at(fd, &f);
+
+    if (error)
+        return error;
+    struct socket *s = socket_of(f);
+    if (!is_connected_type(s))
+        return -EOPNOTSUPP;
+    if (s->state != SOCKET_FRESH && s->state != SOCKET_LISTENING)
+        return -EINVAL;
+    if (s->state == SOCKET_FRESH && (error = s->family->prepare(s)))
+        return error;
+    s->state = SOCKET_LISTENING;
+    s->owner = own_credentials();
+    s->room = MIN(backlog, (u32)BACKLOG_MAX) + 1;
+    file_changed(s);
+    return 0;
+}
+
+i64 sys_connect(i32 fd, u64 address, u32 size) {
+    struct address a;
+    struct file *f;
+    i64 error = socket_at(fd, &f);
+
+    if (!error)
+        error = address_in(&a, address, size);
+    if (error)
+        return error;
+    struct socket *s = socket_of(f);
+    if (!is_connected_type(s))
+        return s->family->settle(s, &a);
+    f->refs++;
+    error = socket_call(s, &a, may_wait(f));
+    file_put(f);
+    return error;
+}
+
+static i64 take(struct socket *s, bool wait, struct socket **taken) {
+    i64 error = 0;
+
+    while (!error && !(*taken = s->state == SOCKET_LISTENING ? listener_take(s) : NULL)) {
+        error = s->state != SOCKET_LISTENING ? -EINVAL : !wait ? -EAGAIN : socket_wait(s, s->receive_timeout);
+        if (error == -ERETRY)
+            error = 0;
+    }
+    return error;
+}
+
+static bool has_number(void) {
+    for (i32 fd = 0; fd < fd_limit(); fd++)
+        if (!file_at(fd))
+            return true;
+    return false;
+}
+
+static i64 accept(struct file *f, u64 address, u64 size, u32 flags) {
+    struct socket *s = socket_of(f), *t;
+    struct address a;
+
+    if (!has_number())
+        return -EMFILE;
+    i64 error = take(s, may_wait(f), &t);
+    if (error)
+        return error;
+    t->family->name(t, true, &a);
+    struct file *made = socket_file(t, flags);
+    if (!made) {
+        socket_end(t);
+        return -ENOMEM;
+    }
+    if (address && (error = address_out(&a, address, size))) {
+        file_put(made);
+        return error;
+    }
+    return fd_install(made, 0, flags & O_CLOEXEC);
+}
+
+i64 sys_accept4(i32 fd, u64 address, u64 size, u32 flags) {
+    struct file *f;
+    i64 result = socket_at(fd, &f);
+
+    if (flags & ~SOCK_FLAGS)
+        return -EINVAL;
+    if (result)
+        return result;
+    if (!is_connected_type(socket_of(f)))
+        return -EOPNOTSUPP;
+    f->refs++;
+    result = accept(f, address, size, flags);
+    file_put(f);
+    return result;
+}
+
+i64 sys_accept(i32 fd, u64 address, u64 size) { return sys_accept4(fd, address, size, 0); }
+
+static bool has_peer(const struct socket *s) {
+    if (is_local(s))
+        return s->peer || s->peer_is_gone;
+    if (is_connected_type(s))
+        return s->state == SOCKET_CONNECTED && !s->broken;
+    return s->family->domain != AF_NETLINK && s->remote.port;
+}
+
+static i64 give_name(i32 fd, u64 address, u64 size, bool of_peer) {
+    struct address a;
+    struct file *f;
+    i64 error = socket_at(fd, &f);
+
+    if (error)
+        return error;
+    if (of_peer && !has_peer(socket_of(f)))
+        return -ENOTCONN;
+    socket_of(f)->family->name(socket_of(f), of_peer, &a);
+    return address_out(&a, address, size);
+}
+
+i64 sys_getsockname(i32 fd, u64 address, u64 size) { return give_name(fd, address, size, false); }
+i64 sys_getpeername(i32 fd, u64 address, u64 size) { return give_name(fd, address, size, true); }
+
+static i64 shut_messages(struct socket *s, bool in, bool out) {
+    if (is_connected_type(s) && s->state != SOCKET_CONNECTED)
+        return -ENOTCONN;
+    s->shut_in |= in;
+    s->shut_out |= out;
+    if (is_connected_type(s) && s->peer) {
+        s->peer->shut_in |= out;
+        s->peer->shut_out |= in;
+        file_changed(s->peer);
+    }
+    file_changed(s);
+    return is_local(s) || s->remote.port ? 0 : -ENOTCONN;       /* as Linux, which does it all the same */
 }
 
 i64 sys_shutdown(i32 fd, u32 how) {
@@ -38,195 +233,16 @@ i64 sys_shutdown(i32 fd, u32 how) {
     if (error || how > SHUT_RDWR)
         return error ? error : -EINVAL;
     struct socket *s = socket_of(f);
-    if (how != 1)
-        s->in->readers = s->in->writers = 0;
-    if (how != SHUT_RD)
-        s->out->writers = s->out->readers = 0;
-    file_changed(s->in);
-    file_changed(s->out);
-    return 0;
-}
-
-static i64 send_all(struct socket *s, const u8 *from, u64 n, bool wait, bool loud) {
-    u64 done = 0;
-    i64 moved;
-
-    do {
-        moved = socket_transmit(s, from + done, n - done, wait, loud);
-        done += moved > 0 ? (u64)moved : 0;
-    } while (moved == -ERETRY || (moved > 0 && done < n));
-    return done ? (i64)done : moved;
-}
-
-static i64 receive_some(struct socket *s, u8 *to, u64 n, bool wait, bool peek, u32 *sent) {
-    i64 got;
-
-    do
-        got = socket_receive(s, to, n, wait, peek, sent);
-    while (got == -ERETRY);
-    return got;
-}
-
-/* One message through a buffer of the kernel's. */
-static i64 move_message(struct file *f, const struct iovec *v, u64 count, u32 flags, bool send, bool *truncated) {
-    u32 sent = 0;
-    bool wait = !(flags & MSG_DONTWAIT) && !(f->flags & O_NONBLOCK);
-    u64 size = 0, at = 0;
-    i64 result = 0;
-
-    for (u64 i = 0; i < count; i++)
-        size += v[i].length;
-    size = MIN(size, PIPE_SIZE);
-    u8 *buffer = kmalloc(size + 1);
-    if (!buffer)
-        return -ENOMEM;
-    for (u64 i = 0; send && i < count && at < size && !result; at += v[i++].length)
-        result = copy_in(buffer + at, v[i].base, MIN(v[i].length, size - at));
-    if (!result)
-        result = send ? send_all(socket_of(f), buffer, size, wait, !(flags & MSG_NOSIGNAL))
-                      : receive_some(socket_of(f), buffer, size, wait, flags & MSG_PEEK, &sent);
-    *truncated = sent > size;
-    at = 0;
-    for (u64 i = 0; !send && i < count && result > 0 && at < (u64)result; at += v[i++].length)
-        if (copy_out(v[i].base, buffer + at, MIN(v[i].length, (u64)result - at)))
-            result = -EFAULT;
-    kfree(buffer);
-    return result >= 0 && *truncated && flags & MSG_TRUNC ? sent : result;
-}
-
-/* In the kernel's memory, to be freed; or -errno. */
-static i64 copy_in_vector(struct iovec **v, u64 vector, u64 count) {
-    if (!(*v = kmalloc(MAX(count, 1) * sizeof **v)))
-        return -ENOMEM;
-    if (!copy_in(*v, vector, count * sizeof **v))
+    if (!is_stream(s))
+        return shut_messages(s, how != 1, how != SHUT_RD);
+    if (s->state == SOCKET_LISTENING && how != 1) {
+        listener_end(s);
+        s->state = SOCKET_FRESH;
+        file_changed(s);
         return 0;
-    kfree(*v);
-    return -EFAULT;
-}
-
-i64 socket_move_vector(struct file *f, u64 vector, u64 count, bool send) {
-    struct iovec *v;
-    bool truncated;
-    u64 size = 0;
-    i64 result = copy_in_vector(&v, vector, count);
-
-    if (result)
-        return result;
-    for (u64 i = 0; i < count; i++)
-        size |= v[i].length;
-    if (size)                           /* without a byte there is no message, other than by write() */
-        result = move_message(f, v, count, 0, send, &truncated);
-    if (!send)
-        socket_drop_rights(socket_of(f));
-    kfree(v);
-    return result;
-}
-
-static i64 move_one(i32 fd, u64 at, u64 n, u32 flags, bool send) {
-    struct iovec v = {at, n};
-    bool truncated;
-    struct file *f;
-    i64 error = socket_at(fd, &f);
-
-    if (error)
-        return error;
-    f->refs++;
-    i64 moved = move_message(f, &v, 1, flags, send, &truncated);
-    if (!send)
-        socket_drop_rights(socket_of(f));
-    file_put(f);
-    return moved;
-}
-
-i64 sys_sendto(i32 fd, u64 from, u64 n, u32 flags, u64 address, u32 size) {
-    (void)size;
-    return address ? -EISCONN : move_one(fd, from, n, flags, true);
-}
-
-i64 sys_recvfrom(i32 fd, u64 to, u64 n, u32 flags, u64 address, u64 size) {
-    u32 none = 0;
-
-    if (address && size && copy_out(size, &none, sizeof none))
-        return -EFAULT;
-    return move_one(fd, to, n, flags, false);
-}
-
-struct msghdr { u64 name; u32 name_size, pad; u64 vector, count, control, control_size; u32 flags, pad2; };
-
-static i64 move_header(struct file *f, u64 header, u32 flags, bool send) {
-    struct iovec *v;
-    struct msghdr m;
-    bool truncated = false;
-    i64 error;
-
-    if (copy_in(&m, header, sizeof m))
-        return -EFAULT;
-    if (m.count > IOV_MAX)
-        return -EMSGSIZE;
-    if ((error = copy_in_vector(&v, m.vector, m.count)))
-        return error;
-    struct socket *s = socket_of(f);
-    if (send && m.control_size)
-        error = rights_send(s->out, m.control, m.control_size);
-    i64 moved = error ? error : move_message(f, v, m.count, flags, send, &truncated);
-    kfree(v);
-    if (error)
-        return error;
-    if (send && moved <= 0)
-        rights_drop(s->out, s->out->head);
-    if (send || moved < 0)
-        return moved;
-    m.name_size = 0;
-    m.flags = truncated ? MSG_TRUNC : 0;
-    if ((error = rights_receive(s->in, m.control, &m.control_size, flags & MSG_CMSG_CLOEXEC)))
-        return error;
-    return copy_out(header, &m, sizeof m) ? -EFAULT : moved;
-}
-
-static i64 move_at(i32 fd, u64 header, u32 flags, bool send) {
-    struct file *f;
-    i64 error = socket_at(fd, &f);
-
-    if (error)
-        return error;
-    f->refs++;
-    i64 moved = move_header(f, header, flags, send);
-    file_put(f);
-    return moved;
-}
-
-i64 sys_sendmsg(i32 fd, u64 header, u32 flags) { return move_at(fd, header, flags, true); }
-i64 sys_recvmsg(i32 fd, u64 header, u32 flags) { return move_at(fd, header, flags, false); }
-
-i64 sys_getsockopt(i32 fd, u32 level, u32 option, u64 to, u64 size) {
-    struct file *f;
-    i32 room;
-    i64 error = socket_at(fd, &f);
-
-    if (error)
-        return error;
-    if (copy_in(&room, size, sizeof room))
-        return -EFAULT;
-    if (level != SOL_SOCKET || room < 0)
-        return level == SOL_SOCKET ? -EINVAL : -EOPNOTSUPP;
-    u32 value = option == SO_TYPE ? socket_of(f)->type : option == SO_DOMAIN ? AF_UNIX
-              : option == SO_SNDBUF || option == SO_RCVBUF ? (u32)PIPE_SIZE : 0;
-    u32 part = MIN((u32)room, sizeof value);
-    if (option != SO_TYPE && option != SO_ERROR && option != SO_SNDBUF && option != SO_RCVBUF && option != SO_DOMAIN)
-        return -ENOPROTOOPT;
-    return copy_out(to, &value, part) || copy_out(size, &part, sizeof part) ? -EFAULT : 0;
-}
-
-i64 sys_setsockopt(i32 fd, u32 level, u32 option, u64 from, u32 size) {
-    struct file *f;
-    u32 value;
-    i64 error = socket_at(fd, &f);
-
-    if (error || level != SOL_SOCKET)
-        return error ? error : -EOPNOTSUPP;
-    if (size < sizeof value)
-        return -EINVAL;
-    if (copy_in(&value, from, sizeof value))
-        return -EFAULT;
-    return option < 64 && 1UL << option & MEANS_NOTHING_HERE ? 0 : -ENOPROTOOPT;
+    }
+    if (!s->in)
+        return is_local(s) ? 0 : -ENOTCONN;
+    stream_shut(s, how != 1, how != SHUT_RD);
+    return 0;
 }
