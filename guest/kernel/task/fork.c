@@ -3,6 +3,7 @@
 #include "fs/file.h"
 #include "fs/inode.h"
 #include "kernel.h"
+#include "mm/page.h"
 #include "mm/vm.h"
 #include "platform/entry.h"
 #include "process.h"
@@ -32,7 +33,8 @@
 #define WITHOUT_EFFECT (CLONE_PTRACE | CLONE_SYSVSEM | CLONE_DETACHED | CLONE_UNTRACED | CLONE_IO)     /* we have neither ptrace nor System V semaphores */
 #define KNOWN (OF_A_THREAD | CLONE_VFORK | CLONE_PARENT | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | \
                CLONE_CHILD_SETTID | CLONE_CLEAR_SIGHAND | CLONE_NAMESPACES | WITHOUT_EFFECT)
-#define TASKS_MAX 250
+
+#define PAGES_PER_PROCESS 256
 
 struct clone { u64 flags, stack, tls, parent_tid, child_tid; u32 exit_signal; };
 
@@ -157,10 +159,16 @@ static bool is_offered(u64 flags) {
 
 static int check(u64 flags) { return !is_offered(flags) ? -EINVAL : flags & CLONE_NAMESPACES ? -EPERM : 0; }
 
-static bool may_have_more(void) {
+/* The kernel stacks may take an eighth of the memory, as by Linux's threads-max. */
+static u64 tasks_max(void) { return pages_total() / (8UL << KSTACK_ORDER); }
+
+/* A process has tables and pages of its own, too: with fewer than these it could not so much as begin. */
+static bool has_room_for_process(void) { return processes_count() < pages_total() / PAGES_PER_PROCESS; }
+
+static bool may_have_more(bool thread) {
     const struct process *me = current->process;
 
-    return tasks_count() < TASKS_MAX &&
+    return tasks_count() < tasks_max() && (thread || has_room_for_process()) &&
            (is_root() || !me->uid.real || tasks_of_user(me->uid.real) < me->limits[RLIMIT_NPROC].soft);
 }
 
@@ -181,7 +189,7 @@ static i64 clone(const struct clone *c) {
 
     if (error)
         return error;
-    if (!may_have_more())
+    if (!may_have_more(thread))
         return -EAGAIN;
     struct process *p = thread ? current->process : new_process(c);
     struct task *t = !p ? NULL : thread ? task_create(p) : p->threads;

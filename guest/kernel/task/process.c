@@ -42,6 +42,14 @@ u32 tasks_count(void) {
     return count;
 }
 
+u32 processes_count(void) {
+    u32 count = 0;
+
+    for (const struct process *p = processes; p; p = p->next)
+        count++;
+    return count;
+}
+
 u32 tasks_of_user(u32 uid) {
     u32 count = 0;
 

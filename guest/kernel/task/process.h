@@ -93,6 +93,7 @@ struct process *process_of(i32 pid);                    /* NULL: no such process
 struct process *process_at(i32 pid);                    /* the same; 0 is the caller */
 struct task *task_of(i32 tid);
 u32 tasks_count(void);                                  /* threads and zombies */
+u32 processes_count(void);
 u32 tasks_of_user(u32 uid);                             /* of these, the ones with that real user */
 
 extern struct utsname system_name;                      /* sys_process.c */
