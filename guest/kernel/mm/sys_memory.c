@@ -66,7 +66,8 @@ static int make_executable(u64 at, u64 size, u32 prot) {
 
 static void populate(u64 at, u64 size, u32 prot) {
     for (u64 va = at; va < at + size; va += PAGE_SIZE)
-        user_page(mine(), va, prot & PROT_WRITE ? ACCESS_WRITE : ACCESS_READ);
+        if (!user_page(mine(), va, prot & PROT_WRITE ? ACCESS_WRITE : ACCESS_READ))
+            return;                     /* there is no memory, or the file ends here */
 }
 
 /* What processes share without a file is a file without a name. */
