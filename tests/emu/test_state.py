@@ -18,6 +18,7 @@ from paracell.emu.machine import Machine
 from paracell.emu.registers import CS, HFLAGS, RAX, RIP
 from paracell.emu.snapshot import BadSnapshot
 from paracell.emu.state import Activity, Interruptibility, State
+from paracell.mmu import rights
 from paracell.mmu.registers import CR4
 from paracell.mmu.rights import READ
 
@@ -280,3 +281,15 @@ def test_a_checkpoint_comes_back_into_the_slot_that_its_context_has_now(machine:
             slots.add(translation.current_slot)
             cpu.set_pkru(1 << 30)
     assert len(slots) > 1
+
+
+def test_a_state_that_differs_in_pkrs_alone_has_its_own_rights(machine: Machine) -> None:
+    cpu = machine.cpu
+    open_keys = evolve(LONG, cr4=LONG.cr4 | CR4.PKS.mask)
+    for pkrs in (0, 0b11 << 2, 0, 0b10 << 4):
+        cpu.load(evolve(open_keys, pkrs=pkrs))
+        slot = cpu.translation.slots[cpu.translation.current_slot]
+        assert (cpu.translation.current, slot.table) == (
+            cpu.translation.context(user=False),
+            rights.table(cpu.translation.context(user=False)),
+        )
