@@ -128,13 +128,20 @@ class Invalidation(Contexts):
         self.sites.clear()
 
     def invlpg(self, gva: int) -> None:
-        """Drop one page of the current PCID and among the global ones."""
-        if self.tlb.invalidate(gva >> 12):
+        """Drop one page of the current PCID and among the global ones.
+
+        TCG's slots have been given nothing but through those two.
+        """
+        page, local, kept = gva >> 12, self.tlb.current, self.tlb.shared
+        known = page in local or page in kept or local.overflowed or kept.overflowed
+        if self.tlb.invalidate(page):
             self._forget()
-        else:
-            self._forget_page(gva >> 12)
-            if gva >> 12 in self.cpu.transition_pages:
-                self.cpu.forget_descriptors()
+            return
+        if page in self.where_pages:
+            self._forget_page(page)
+        if page in self.cpu.transition_pages:
+            self.cpu.forget_descriptors()
+        if known:
             self.engine.flush_page(gva)
 
     def invpcid(self, kind: int, pcid: int, gva: int) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 CAPACITY: Final = 1 << 16  # of one address space; a page is 4 KiB here, so 256 MiB
 KEPT: Final = 64  # address spaces that hold translations
 NO_EPT: Final = -1  # beside any root, for 0 is one
-_SPANS: Final = {2: 1 << 9, 3: 1 << 18}
-_PAGES: Final = tuple(_SPANS.values())
+_2M, _1G = 1 << 9, 1 << 18  # of 4 KiB pages
+_SPANS: Final = {2: _2M, 3: _1G}
 _SIZE: Final = 7 << LEVEL_SHIFT
 _SMALL: Final = 1 << LEVEL_SHIFT
 
@@ -51,9 +51,10 @@ class Space(dict[int, int]):
     def drop(self, vpn: int) -> bool:
         """Drop the page that holds `vpn`, every fraction of it; tells whether it was a large one."""
         self.pop(vpn, None)
-        if not self.large:
+        large = self.large
+        if not large or ((vpn & -_2M, _2M) not in large and (vpn & -_1G, _1G) not in large):
             return False
-        found = [(vpn & -span, span) for span in _PAGES if (vpn & -span, span) in self.large]
+        found = [(vpn & -span, span) for span in (_2M, _1G) if (vpn & -span, span) in large]
         for first, span in found:
             self.large.discard((first, span))
             for page in [p for p in self if first <= p < first + span]:
