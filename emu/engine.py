@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
 from .calibrate import calibrate, find_state
-from .callbacks import CODE, CPUID_INSN, EDGE, IN_INSN, LEAN, MEM, MMIO_READ, MMIO_WRITE, OUT_INSN, Prototypes
+from .callbacks import CODE, CPUID_INSN, EDGE, IN_INSN, LEAN, MEM, MMIO_READ, MMIO_WRITE, OUT_INSN, TOUCH, Prototypes
 from .counting import MOST, UNLIMITED, Counting, Unit
 from .layout import UnicornMismatch
 
@@ -225,6 +225,10 @@ class Engine:
     def hook_code(self, address: int, callback: Callable[..., None]) -> int:
         """Call ``callback(handle, address, size, _)`` before each execution of the instruction at `address`."""
         return self.hook(_HOOK_CODE, CODE(callback), begin=address, end=address)
+
+    def hook_before(self, address: int, callback: Callable[[], None]) -> int:
+        """Call ``callback()`` before each execution of the instruction at `address`: cheaper than `hook_code`."""
+        return self.hook(_HOOK_CODE, TOUCH(callback), begin=address, end=address)
 
     def hook_data(self, begin: int, end: int, callback: Callable[..., None], *, read: bool) -> int:
         """Call ``callback(handle, kind, address, size, value, _)`` on data accesses in [begin, end]."""

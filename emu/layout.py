@@ -30,6 +30,8 @@ FPUS: Final = 608
 FPUC: Final = 610
 FPTAGS: Final = 612
 FPREGS: Final = 624  # 8 × 16 bytes
+FP_STATUS: Final = 776  # of the library of floating point: tininess, rounding mode, exceptions …, a byte each
+SSE_STATUS: Final = 808
 MXCSR: Final = 816
 XMM: Final = 824  # 64 bytes each
 ERROR_CODE: Final = 0x1508
@@ -71,6 +73,12 @@ def verify(write: Callable[[int, bytes], None], raw: memoryview) -> None:
     expect("FPCW", _REG_FPCW, struct.pack("<H", 0x027F), FPUC)
     for i in (0, 7):
         expect(f"ST{i}", _REG_ST0 + i, bytes(range(i + 1, i + 11)), FPREGS + 16 * i)
+    for register, offset, value in ((_REG_FPCW, FP_STATUS, 0x0F7F), (_REG_MXCSR, SSE_STATUS, 0x7F80)):
+        write(register, struct.pack("<I", value)[: 2 if register == _REG_FPCW else 4])
+        if raw[offset + 1] != _TO_ZERO:
+            raise UnicornMismatch(f"no rounding mode is {offset + 1:#x} bytes into the CPU state")
+    write(_REG_FPCW, struct.pack("<H", 0x037F))
+    write(_REG_MXCSR, struct.pack("<I", 0x1F80))
 
 
 def forbid_random(raw: memoryview) -> None:
@@ -89,5 +97,6 @@ def check_fault(address: int, page: int) -> None:
         raise UnicornMismatch(f"fault address {address:#x} is not on page {page:#x}")
 
 
+_TO_ZERO: Final = 3  # the library's number for that rounding mode
 _RDRAND: Final = 1 << 30
 _KNOWN_1_ECX: Final = _RDRAND | 0x2D82203  # SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES

@@ -50,7 +50,7 @@ _GROUPS: Final = {
     for opcode, letters in {
         0x8C: "mmmmmm..", 0x8E: "m..mmm..", 0x8F: "m.......", 0xC0: "BBBBBB.B", 0xC1: "BBBBBB.B", 0xC6: "B.......", 0xC7: "Z.......",
         0xD0: "mmmmmm.m", 0xD1: "mmmmmm.m", 0xD2: "mmmmmm.m", 0xD3: "mmmmmm.m", 0xF6: "B.mmmmmm", 0xF7: "Z.mmmmmm", 0xFE: "mm......",
-        0xFF: "mmM.M.m.", 0x8D: "aaaaaaaa", 0xF00: "..uu....", 0xF01: "..tt...t", 0xF1F: "m.......", 0xFAE: "aaaaaaaa",
+        0xFF: "mmM.M.m.", 0x8D: "aaaaaaaa", 0xF00: "..uu....", 0xF01: "..tt...t", 0xF1F: "m.......", 0xFAE: "....aaaa",
         0xFBA: "....BBBB",
         0xF3FAE: "ffff....", 0xF0080: "CCCCCCC.", 0xF0081: "DDDDDDD.", 0xF0083: "CCCCCCC.", 0xF00FE: "aa......", 0xF00FF: "aa......",
         0xF00F6: "..aa....", 0xF00F7: "..aa....", 0xF0FBA: ".....CCC", 0xF0FC7: ".a......",

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .decode import decode, disassemble
 from .dispatch import LONGEST
+from .fpflags import BEFORE, PATTERN
 from .opcodes import first_unusual
 from .registers import CS, RIP, SS, U64
 from .system_decode import decode_system
 from .table import HANDLERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .cpu import Cpu
     from .dispatch import Dispatch
@@ -28,10 +29,11 @@ _PREFIXES: Final = rb"[\x26\x2e\x36\x3e\x64-\x67\xf2\xf3\x40-\x4f]"
 # With a prefix the length that Unicorn adds to RIP, or that an INT n had, is not known afterwards: these run in Python.  FXSAVE,
 # VMREAD and their neighbours are undefined with some prefixes.
 _PREFIXED: Final = _PREFIXES + rb"(?:\x0f[\x05\x34\xa2\xae\x78\x79]|[\xcc-\xce])"
+# x87 and SSE instructions that see exception flags: `fpflags` has something to do before TCG runs them, or Python runs them.
 # TCG runs LOCK with what cannot be locked, which is #UD.  POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID
 # read TCG's tables; IN and OUT check no permission.  A string of INS or OUTS would be a call for each element.  A null SS at
 # ring 1 takes TCG to ring 0.  In 64-bit code TCG cuts RSP to 32 bits where RETF and IRET have no REX.W.
-_ALL: Final = rb"\xf0|\xf1|\x0f\xb2|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED
+_ALL: Final = rb"\xf0|\xf1|\x0f\xb2|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED + rb"|" + PATTERN
 _KERNEL: Final = re.compile(
     _ALL + rb"|[\x9d\x9c]|\x0f[\x00-\x03\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]"
     rb"|[\xf2\xf3][\x40-\x4f\x66\x67]*[\x6c-\x6f]",
@@ -41,6 +43,8 @@ _USER: Final = re.compile(_ALL + rb"|[\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x0
 _BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)
 _ALWAYS: Final = frozenset(
     {
+        *BEFORE,
+        "fisttp",
         "lss",
         "sgdt",
         "sidt",
@@ -61,6 +65,7 @@ _ALWAYS: Final = frozenset(
 _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "outsw", "outsd"})
 _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
+_FIST: Final = frozenset({"fist", "fistp"})
 _NARROW: Final = frozenset({"retf", "iret", "iretd"})
 _RETFQ: Final = b"\x48\xcb"
 _CS_PREFIX: Final = 0x2E
@@ -117,6 +122,7 @@ def _sites_by_capstone(code: bytes, address: int, mode: int, wanted: frozenset[s
             name in wanted
             or mnemonic in wanted
             or (name == "mov" and text.startswith("ss,"))
+            or (name in _FIST and text.startswith("word"))
             or (mode != 64 and _THROUGH_CS in text)
             or size > _PLAIN_SIZE.get(name, 15)
         ):
@@ -153,6 +159,7 @@ class SensitiveSites:
         self._where, self._ram = cpu.translation.where, cpu.memory.ram
         self._hooked: dict[int, int] = {}
         self._plain: set[tuple[int, bytes]] = set()  # code met at hooked addresses that TCG runs rightly
+        self._before = {name: bind(cpu) for name, bind in BEFORE.items()}
 
     def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
         """Look through a newly translated block."""
@@ -193,7 +200,9 @@ class SensitiveSites:
             self._only_pauses.discard(site)
             return
         cpu = self.cpu
-        self._hooked[site] = cpu.engine.hook_code(site, self._on_site)
+        touch = self._bind_touch(site)
+        engine = cpu.engine
+        self._hooked[site] = engine.hook_before(site, touch) if touch else engine.hook_code(site, self._on_site)
         pa = cpu.translation.fetch(site)
         if pa is not None:
             offset = cpu.memory.ram_offset(pa)
@@ -224,11 +233,59 @@ class SensitiveSites:
                 self._pause()
                 return
             self.leaving = -1
-            if address not in self._only_pauses and not self._is_plain() and not cpu.breakpoints.stops(address):
-                self.reached = True
-                cpu.engine.stop()
+            if (
+                address in self._only_pauses
+                or self._touch(address)
+                or self._is_plain()
+                or cpu.breakpoints.stops(address)
+            ):
+                return
+            self.reached = True
+            cpu.engine.stop()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             cpu.fail(error)
+
+    def _bind_touch(self, site: int) -> Callable[[], None] | None:
+        """Make a hook that does what must be done before TCG runs the instruction at `site`; None where that is nothing (`fpflags`)."""
+        cpu = self.cpu
+        q, where, words, breakpoints = cpu.q, self._where, cpu.memory.words, cpu.breakpoints
+        place, before = cpu.translation.fetch(site), self._before_it(site)
+        if place is None or before is None or not cpu.code64:
+            return None
+        at, crosses = place >> 3, place & 7 > 4
+        code, more = words[at], words[at + 1]
+        cpu.translation.remember(site, site, place)
+
+        def touch() -> None:
+            if (
+                where.get(q[RIP]) == place
+                and words[at] == code
+                and (not crosses or words[at + 1] == more)
+                and not (breakpoints.on_code or self._pauses)
+            ):
+                before()
+            else:
+                self._on_site(0, site, 0, None)
+
+        return touch
+
+    def _before_it(self, address: int) -> Callable[[], None] | None:
+        """Give what is to be done before the instruction at a linear address."""
+        cpu = self.cpu
+        rip = address - (0 if cpu.code64 else cpu.segments[CS].base) & U64
+        return self._before.get(decode(cpu.code_at(rip), cpu.translation.code_size).mnemonic)
+
+    def _touch(self, address: int) -> bool:
+        """Do what must be done before TCG runs the instruction at RIP; tells whether it is such a one."""
+        breakpoints, before = self.cpu.breakpoints, self._before_it(address)
+        if before is None:
+            return False
+        if not (breakpoints.on_code and breakpoints.stops(address)):
+            before()
+        place = self.cpu.translation.fetch(address)
+        if place is not None and self.cpu.code64:
+            self.cpu.translation.remember(address, address, place)
+        return True
 
     def _pause(self) -> None:
         self.paused = True

@@ -14,17 +14,19 @@ _FIXED: Final = {
     b"\x0f\x01\xf8": "swapgs", b"\xfa": "cli", b"\xfb": "sti", b"\xf4": "hlt", b"\x0f\x31": "rdtsc",
     b"\x0f\x01\xf9": "rdtscp", b"\x0f\x32": "rdmsr", b"\x0f\x30": "wrmsr", b"\x0f\x01\xca": "clac",
     b"\x0f\x01\xcb": "stac", b"\x0f\x06": "clts", b"\x0f\x01\xd0": "xgetbv", b"\x0f\x01\xd1": "xsetbv",
-    b"\x0f\x05": "syscall", b"\x48\xcb": "retf", b"\x9c": "pushf", b"\x9d": "popf",
+    b"\xdb\xe2": "fnclex", b"\xdb\xe3": "fninit", b"\x0f\x05": "syscall", b"\x48\xcb": "retf", b"\x9c": "pushf", b"\x9d": "popf",
 }  # fmt: skip
 _WIDE: Final = frozenset({"iretq", "sysretq", "retf", "pushf", "popf"})  # of 64 bits in 64-bit code
 _PORTS: Final = frozenset(b"\xe4\xe5\xe6\xe7")
 _PORTS_DX: Final = frozenset(b"\xec\xed\xee\xef")
 _SS, _DS = 2, 3
 _REX_B, _REX_X, _REX_R, _REX_W = 1, 2, 4, 8
-# Opcode and ModRM.reg of instructions with one operand: mnemonic, and bytes; 0 for the limit and base of a table.
+# Opcode and ModRM.reg of instructions with one operand: mnemonic, and bytes; 0 for the limit and base of a table, and for FXSAVE's image.
 _GROUPS: Final = {
     (0xF00, 2): ("lldt", 2), (0xF00, 3): ("ltr", 2), (0xF01, 2): ("lgdt", 0), (0xF01, 3): ("lidt", 0), (0xF01, 7): ("invlpg", 1),
+    (0xFAE, 0): ("fxsave", 0), (0xFAE, 1): ("fxrstor", 0), (0xFAE, 2): ("ldmxcsr", 4), (0xFAE, 3): ("stmxcsr", 4),
 }  # fmt: skip
+_SAVE: Final = 0xFAE
 _CONTROL: Final = {0xF20: "mov_from_cr", 0xF21: "mov_from_dr", 0xF22: "mov_to_cr", 0xF23: "mov_to_dr"}
 _WORD: Final = 2  # bytes
 _REGISTER: Final = 0xC0  # ModRM bytes from here on name a register
@@ -116,9 +118,12 @@ def _with_modrm(code: bytes, mode: int) -> Insn | None:
         return _insn("mov_from_sreg", end, operands[::-1], code, mode, opsize)
     if (opcode, reg) in _GROUPS:
         name, size = _GROUPS[opcode, reg]
+        if rex & _REX_W and opcode == _SAVE and not size:
+            name += "64"
         if modrm >= _REGISTER and size != _WORD:
             return None
-        operand, end = _rm(code, at, rex, mode, size or (10 if mode == 64 else 6), _WORD)
+        unsized = mode // 8 if opcode == _SAVE else 10 if mode == 64 else 6
+        operand, end = _rm(code, at, rex, mode, size or unsized, _WORD)
         return _insn(name, end, (operand,), code, mode, opsize)
     if modrm < _REGISTER and (opcode in _MOVES or (opcode in _MOVES_IMMEDIATE and not reg)):
         return _move(code, at, opcode, rex, mode)

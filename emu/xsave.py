@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from . import layout
 from .cpuid import LEGACY_AND_HEADER, PKRU_OFFSET, PKRU_SIZE
 from .faults import GP
+from .fpflags import bind_fold
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -78,6 +79,7 @@ def load_mxcsr(cpu: Cpu, value: int) -> None:
 
 def in_use(cpu: Cpu) -> int:
     """Give XINUSE: the components that are not in their initial state."""
+    bind_fold(cpu)()
     used = 0
     head = x87_image(cpu)
     if head[:5] != struct.pack("<HHB", _FCW_RESET, 0, 0) or any(head[24:]):
@@ -121,6 +123,7 @@ def save(cpu: Cpu, address: int, rfbm: int, *, compact: bool, optimise: bool, st
 
 def restore(cpu: Cpu, address: int, rfbm: int, *, supervisor: bool, stack: bool) -> None:
     """Restore the components of `rfbm`: XRSTOR, and XRSTORS where `supervisor`; `stack` is an address through SS."""
+    bind_fold(cpu)()  # what has been raised belongs to the state that goes
     legacy = cpu.read_bytes(address, 512, stack=stack)
     header = cpu.read_bytes(address + 512, 64, stack=stack)
     present, compacted = struct.unpack_from("<QQ", header)

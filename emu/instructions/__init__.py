@@ -14,6 +14,7 @@ from . import (
     syscall,
     time,
     transfer,
+    x87,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "syscall",
     "time",
     "transfer",
+    "x87",
 ]
