@@ -57,7 +57,8 @@ def cpuid(cpu: Cpu, leaf: int, subleaf: int) -> Leaf:
     if leaf == 4:
         return _CACHES[subleaf] if subleaf < len(_CACHES) else (0, 0, 0, 0)
     if leaf == 7 and subleaf == 0:
-        return 0, features.cpuid(7, 0, EBX), features.cpuid(7, 0, ECX) | (_OSPKE if cpu.cr4 >> 22 & 1 else 0), 0
+        ecx = features.cpuid(7, 0, ECX) | (_OSPKE if cpu.cr4 >> 22 & 1 else 0)
+        return 0, features.cpuid(7, 0, EBX), ecx, features.cpuid(7, 0, EDX)
     if leaf == 0xB:
         return (0, 1, subleaf | (subleaf + 1) << 8, 0) if subleaf < 2 else (0, 0, subleaf & 0xFF, 0)
     if leaf == 0xD:

@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from ..mmu.registers import CR4, EFER
 from .msr_index import (
+    IA32_ARCH_CAPABILITIES,
     IA32_MCG_CAP,
     IA32_MCG_STATUS,
     IA32_MTRR_DEF_TYPE,
@@ -95,6 +96,7 @@ _TABLE: Final = (
     # PKRU is a component of XSAVE: a processor with PKU has it (SDM "Protection Keys").
     Feature("pku", 7, 0, ECX, 3, CR4.PKE.mask, xcr0=_PKRU, needs=("xsave",)),
     Feature("pks", 7, 0, ECX, 31, CR4.PKS.mask, msrs=(IA32_PKRS,)),
+    Feature("arch-capabilities", 7, 0, EDX, 29, msrs=(IA32_ARCH_CAPABILITIES,)),
     Feature("nx", 0x80000001, 0, EDX, 20, efer=EFER.NXE.mask),
     Feature("pdpe1gb", 0x80000001, 0, EDX, 26),
     Feature("rdtscp", 0x80000001, 0, EDX, 27, instructions=("rdtscp",), msrs=(IA32_TSC_AUX,)),
@@ -205,14 +207,17 @@ def _model(model: str, signature: int, maxphyaddr: int, without: str = "") -> Fe
 
 
 _NO_KEYS: Final = "pku pks"
-_EARLY: Final = "pcid invpcid smep smap umip fsgsbase x2apic tsc-deadline tsc-adjust xsave xsaveopt xsavec xgetbv1 xsaves pdpe1gb rdtscp"
+_EARLY: Final = (
+    "arch-capabilities pcid invpcid smep smap umip fsgsbase x2apic tsc-deadline tsc-adjust"
+    " xsave xsaveopt xsavec xgetbv1 xsaves pdpe1gb rdtscp"
+)
 # Which features a model has is what a processor of that kind has; the signature is that processor's.
 MODELS: Final = {
     features.model: features
     for features in (
         _model("pks", 0x000806F8, 52),  # everything, as a server of 2023
-        _model("pku", 0x00050654, 46, "pks umip"),  # keys of user pages alone, as a server of 2017
-        _model("pcid", 0x000406E3, 39, f"{_NO_KEYS} umip"),  # no keys, as a notebook of 2015
+        _model("pku", 0x00050654, 46, "pks umip arch-capabilities"),  # keys of user pages alone, as a server of 2017
+        _model("pcid", 0x000406E3, 39, f"{_NO_KEYS} umip arch-capabilities"),  # no keys, as a notebook of 2015
         _model("x86-64", 0x00000F43, 36, f"{_NO_KEYS} {_EARLY}"),  # the first with NX, of 2005
     )
 }

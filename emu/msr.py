@@ -51,11 +51,15 @@ PLAIN: Final[dict[int, Plain]] = {
     **{number: Plain() for number in index.MTRR_FIX},
     index.IA32_MTRR_DEF_TYPE: Plain(0xC06, 0xCFF),
 }
+# The processor runs nothing ahead of its turn, so it has none of the leaks that IA32_ARCH_CAPABILITIES can deny: RDCL_NO,
+# SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, GDS_NO, RFDS_NO.
+_IMMUNE: Final = sum(1 << bit for bit in (0, 3, 4, 5, 6, 8, 13, 14, 15, 20, 26, 27))
 # Read-only: eight variable MTRRs and the fixed ones; no machine-check banks.
 _CONSTANT: Final = {
     index.IA32_MTRRCAP: 0x508,
     index.IA32_PLATFORM_ID: 0,
     index.MSR_PLATFORM_INFO: 25 << 8,
+    index.IA32_ARCH_CAPABILITIES: _IMMUNE,
     index.IA32_MCG_CAP: 0,
     index.IA32_MCG_STATUS: 0,
 }

@@ -20,6 +20,7 @@ from .contexts import NOT_SLOT, SLOT_FLAGS, SMAP_SLOT
 from .events import Kind
 from .instructions.control import drop_page, load_cr3
 from .instructions.time import TSD
+from .msr_index import IA32_TSC_AUX
 from .registers import (
     AC,
     ARITHMETIC,
@@ -43,6 +44,7 @@ from .registers import (
     U64,
 )
 from .segments import forget_inner_segments
+from .state import STI_SHADOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +54,8 @@ if TYPE_CHECKING:
 
     Closure = Callable[[], bool]
 
-_PKE: Final = 1 << 22
+_PCIDE, _PKE = 1 << 17, 1 << 22
+_NO_FLUSH: Final = 1 << 63  # in the operand of MOV to CR3
 # In the state's 32-bit words.  An instruction ends in the page where it begins, so RIP's upper half stays as it is.
 _EAX, _ECX, _EDX, _EIP = 2 * RAX, 2 * RCX, 2 * RDX, 2 * RIP
 _FRAME: Final = struct.Struct("<5Q")
@@ -176,6 +179,49 @@ def _rdtsc(cpu: Cpu, _insn: Insn, after: int) -> Closure:
     return run
 
 
+def _rdtscp(cpu: Cpu, insn: Insn, after: int) -> Closure | None:
+    if "rdtscp" not in cpu.features:
+        return None
+    q, msr, rdtsc = cpu.q, cpu.msr, _rdtsc(cpu, insn, after)
+
+    def run() -> bool:
+        if not rdtsc():
+            return False
+        q[RCX] = msr.get(IA32_TSC_AUX, 0) & U32
+        return True
+
+    return run
+
+
+def _cli(cpu: Cpu, _insn: Insn, after: int) -> Closure:
+    q, d = cpu.q, cpu.d
+
+    def run() -> bool:
+        if cpu.cpl > cpu.iopl:
+            return False
+        q[EFLAGS] &= ~IF
+        d[_EIP] = after
+        return True
+
+    return run
+
+
+def _sti(cpu: Cpu, _insn: Insn, after: int) -> Closure:
+    q, d = cpu.q, cpu.d
+
+    def run() -> bool:
+        if cpu.cpl > cpu.iopl:
+            return False
+        flags = q[EFLAGS]
+        if not flags & IF:
+            q[EFLAGS] = flags | IF
+            cpu.interrupt_shadow = STI_SHADOW
+        d[_EIP] = after
+        return True
+
+    return run
+
+
 def _rdpkru(cpu: Cpu, _insn: Insn, after: int) -> Closure | None:
     if not cpu.cr4 & _PKE:
         return None
@@ -216,7 +262,8 @@ def _mov_to_cr(cpu: Cpu, insn: Insn, after: int) -> Closure | None:
 
     def run() -> bool:
         value = q[number]
-        if cpu.cpl or value >> cpu.features.maxphyaddr:
+        address = value & ~_NO_FLUSH if cpu.cr4 & _PCIDE else value
+        if cpu.cpl or address >> cpu.features.maxphyaddr:
             return False
         load_cr3(cpu, value)
         d[_EIP] = after
@@ -250,6 +297,9 @@ MAKERS: Final[dict[str, Callable[[Cpu, Insn, int], Closure | None]]] = {
     "sysretq": _sysretq,
     "iretq": _iretq,
     "rdtsc": _rdtsc,
+    "rdtscp": _rdtscp,
+    "cli": _cli,
+    "sti": _sti,
     "rdpkru": _rdpkru,
     "mov_from_cr": _mov_from_cr,
     "mov_to_cr": _mov_to_cr,

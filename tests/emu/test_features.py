@@ -66,6 +66,7 @@ ROWS: Final = {
     "umip": Row((7, 0, ECX, 2), 11),
     "pku": Row((7, 0, ECX, 3), 22, ("0f01ee", "0f01ef")),
     "pks": Row((7, 0, ECX, 31), 24, (), (0x6E1,)),
+    "arch-capabilities": Row((7, 0, EDX, 29), None, (), (0x10A,)),
     "nx": Row((EXTENDED, 0, EDX, 20)),
     "pdpe1gb": Row((EXTENDED, 0, EDX, 26)),
     "rdtscp": Row((EXTENDED, 0, EDX, 27), None, ("0f01f9",), (0xC0000103,)),
