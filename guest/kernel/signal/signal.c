@@ -8,6 +8,7 @@
 #include "platform/entry.h"
 #include "task/job.h"
 #include "task/process.h"
+#include "time/posix_timer.h"
 
 #define BIT SIGNAL_BIT
 #define IGNORED_BY_DEFAULT (BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGURG) | BIT(SIGWINCH))
@@ -168,7 +169,11 @@ static bool take_from(struct signals *s, u64 set, struct siginfo *info) {
 }
 
 bool signal_take(u64 set, struct siginfo *info) {
-    return take_from(&current->signals, set, info) || take_from(&current->process->signals, set, info);
+    if (!take_from(&current->signals, set, info) && !take_from(&current->process->signals, set, info))
+        return false;
+    if (info->code == SI_TIMER)
+        posix_timer_delivers(info);
+    return true;
 }
 
 static u64 deliverable(void) {

@@ -13,6 +13,7 @@
 #include "process.h"
 #include "program.h"
 #include "selectors.h"
+#include "time/posix_timer.h"
 
 #define STACK_START (33 * PAGE_SIZE)    /* what it has before it grows (fault.c) */
 #define AUX_PAIRS 18
@@ -115,6 +116,7 @@ static void start(const struct program *p, const char *name, u64 rsp) {
     process->exit_signal = SIGCHLD;
     process->keys = 0;
     close_on_exec();
+    posix_timers_end(process);
     signal_handlers_drop(process);
     current->altstack = (struct sigaltstack){.flags = SS_DISABLE};
     current->clear_tid = current->robust_list = 0;

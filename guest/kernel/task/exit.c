@@ -10,6 +10,7 @@
 #include "mm/vm.h"
 #include "platform/console.h"
 #include "process.h"
+#include "time/posix_timer.h"
 #include "time/time.h"
 #include "tty/tty.h"
 
@@ -61,6 +62,7 @@ static void process_finish(struct process *p) {
         end_machine(p);
     vfork_done(p);
     timer_cancel(&p->alarm);
+    posix_timers_end(p);
     files_put(p->files);
     p->files = NULL;
     inode_put(p->root);

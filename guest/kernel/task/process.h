@@ -38,6 +38,7 @@ struct process {
     struct signals signals;                     /* for whichever thread does not block them */
     struct rlimit limits[RLIMITS];
     struct timer alarm;
+    struct posix_timer *timers;
     u64 interval[3], cpu_timer[2];              /* of the interval timers (itimer.c); 0 = none */
     u64 cpu_next;                               /* when it has run for that long, one of these rings, or its limit is there */
     char last_name[16];                         /* of its last thread */
