@@ -13,7 +13,7 @@
 enum { SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE };
 
 /* One piece, from or to the kernel's own memory. */
-static i64 transfer_own(struct file *f, u8 *buffer, u64 n, u64 at, bool write) {
+i64 file_move(struct file *f, u8 *buffer, u64 n, u64 at, bool write) {
     i64 moved;
 
     do
@@ -33,12 +33,12 @@ static i64 transfer_page(struct file *f, u64 user, u64 n, u64 at, bool write) {
     return moved;
 }
 
-static i64 write_all(struct file *f, u8 *from, u64 n, u64 at) {
+i64 file_write_all(struct file *f, u8 *from, u64 n, u64 at) {
     u64 done = 0;
     i64 moved;
 
     do {
-        moved = transfer_own(f, from + done, n - done, at + done, true);
+        moved = file_move(f, from + done, n - done, at + done, true);
         done += moved > 0 ? (u64)moved : 0;
     } while (f->ops->stream && moved > 0 && done < n);
     return done ? (i64)done : moved;
@@ -52,7 +52,7 @@ static i64 transfer_whole(struct file *f, u64 user, u64 n, u64 at, bool write) {
     if (!moved && write)
         moved = copy_in(buffer, user, n);
     if (!moved)
-        moved = write ? write_all(f, buffer, n, at) : transfer_own(f, buffer, n, at, false);
+        moved = write ? file_write_all(f, buffer, n, at) : file_move(f, buffer, n, at, false);
     if (moved > 0 && !write && copy_out(user, buffer, (u64)moved))
         moved = -EFAULT;
     kfree(buffer);
@@ -77,7 +77,7 @@ i64 file_transfer(struct file *f, u64 user, u64 n, u64 *position, bool write) {
     if (stays_whole(f, user, n, write))
         return transfer_whole(f, user, n, 0, write);
     if (!n && (!stream || f->ops->whole))       /* a message may be empty; even no bytes of a directory cannot be read */
-        return transfer_own(f, NULL, 0, stream ? 0 : *position, write);
+        return file_move(f, NULL, 0, stream ? 0 : *position, write);
     while (done < n) {
         u64 part = MIN(n - done, PAGE_SIZE - ((user + done) & PAGE_MASK)), at = stream ? done : *position;
         i64 moved = f->ops->may_sleep ? transfer_whole(f, user + done, part, at, write) : transfer_page(f, user + done, part, at, write);
@@ -221,10 +221,10 @@ static i64 send(struct file *out, struct file *in, u64 *position, u64 n, u8 *pag
     u64 done = 0;
 
     while (done < n) {
-        i64 got = transfer_own(in, page, MIN(n - done, PAGE_SIZE), in->ops->stream ? done : *position, false);
+        i64 got = file_move(in, page, MIN(n - done, PAGE_SIZE), in->ops->stream ? done : *position, false);
         if (got <= 0)
             return done ? (i64)done : got;
-        i64 put = write_all(out, page, (u64)got, out->ops->stream ? done : out->position);
+        i64 put = file_write_all(out, page, (u64)got, out->ops->stream ? done : out->position);
         if (put < 0)
             return done ? (i64)done : put;
         *position += (u64)put;

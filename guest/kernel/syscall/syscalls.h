@@ -33,6 +33,10 @@ i64 file_lock(struct file *, u32 command, u64 flock);   /* F_GETLK, F_SETLK, F_S
 
 int resize_file(struct inode *, u64 size);              /* within RLIMIT_FSIZE */
 
+/* From or to the kernel's own memory: one piece; and all that goes in, or -errno. */
+i64 file_move(struct file *, u8 *buffer, u64 n, u64 at, bool write);
+i64 file_write_all(struct file *, u8 *from, u64 n, u64 at);
+
 /* One page of the caller's memory after the other, to or from an open file. */
 i64 file_transfer(struct file *, u64 user, u64 n, u64 *position, bool write);
 
