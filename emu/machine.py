@@ -89,6 +89,7 @@ class Machine:
         self.cpu.costs = costs
         self.devices = Devices(self.clock, console, memory, tsc=self.cpu.tsc, features=features)
         self.cpu.devices = self.devices
+        self.devices.testdev.attach(self.engine)
         self.traps = Traps(self.cpu, _UNITS[clock])
         self.traps.pending.attach(self.devices)
         self.symbols = Symbols()

@@ -171,7 +171,7 @@ class Translation(Invalidation):
                     perms = grant(frame, vpn, need, perms)
                 page = frame << 12
                 if page >= low and not memory.is_ram(page):
-                    page = self._device_page(page)
+                    page = self._device_page(page, need, gva)
                 view = entry_at(pointer)
                 view[0], view[1] = page, perms
             except BaseException as error:  # noqa: BLE001  (the run loop raises it)
@@ -181,12 +181,16 @@ class Translation(Invalidation):
 
         return fill
 
-    def _device_page(self, page: int) -> int:
+    def _device_page(self, page: int, need: int, gva: int) -> int:
         """Give the page by which Unicorn knows what answers at a physical page that is not RAM."""
+        if need == EXEC:
+            raise Unimplemented(f"code outside RAM, at {gva:#x}")
         devices = self.cpu.devices
         if devices is None:
             return NOTHING
-        return APIC_PAGE if page == devices.lapic.page else page if page == IO_APIC_PAGE else NOTHING
+        if page == devices.lapic.page:
+            return APIC_PAGE
+        return page if page == IO_APIC_PAGE or devices.testdev.holds(page) else NOTHING
 
     def _walk(self, gva: int, need: int, table: bytes | None = None) -> int:
         """Walk and cache; negative where refused.  Non-canonical addresses are refused before any table is read."""

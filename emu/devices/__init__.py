@@ -19,6 +19,7 @@ from .pit import Pit
 from .power import Power
 from .reset import KeyboardController, Reset
 from .rtc import Rtc
+from .testdev import TestDevice
 from .uart import Uart
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _STATEFUL: Final = (
     "reset",
     "keyboard",
     "crtc",
+    "testdev",
 )
 
 
@@ -157,8 +159,20 @@ class Devices:
         }  # fmt: skip
         self._ports: dict[int, Port] = {}
         self.crtc = Crtc()
+        self.testdev = TestDevice()
         ends = (self.power, self.reset, self.keyboard, Exit(self._end))
-        for device in (self.com1, self.com2, self.com3, self.pic, self.pit, self.fwcfg, self.rtc, self.crtc, *ends):
+        for device in (
+            self.com1,
+            self.com2,
+            self.com3,
+            self.pic,
+            self.pit,
+            self.fwcfg,
+            self.rtc,
+            self.crtc,
+            self.testdev,
+            *ends,
+        ):
             self._ports |= dict.fromkeys(device.ports, device)
 
     def _end(self, reason: str, value: int) -> None:
@@ -190,15 +204,17 @@ class Devices:
         return isinstance(device, Uart) and port == device.ports.start and device.write_block(data)
 
     def mmio_read(self, address: int, size: int) -> int:
-        """Read `size` bytes of device memory: the APICs' pages, or all ones."""
+        """Read `size` bytes of device memory: the APICs' pages, the test device's, or all ones."""
         lapic = self.lapic
         if address & -PAGE == lapic.page:
             return lapic.mmio_read(address & PAGE - 1, size)
         if address & -PAGE == IO_APIC_PAGE:
             return self.ioapic.mmio_read(address & PAGE - 1, size)
+        if self.testdev.holds(address):
+            return self.testdev.mmio_read(address, size)
         return (1 << 8 * size) - 1
 
-    def mmio_write(self, address: int, _size: int, value: int) -> None:
+    def mmio_write(self, address: int, size: int, value: int) -> None:
         """Write device memory."""
         lapic = self.lapic
         if address & -PAGE == lapic.page:
@@ -207,6 +223,8 @@ class Devices:
             self._drive_io_apic()  # an edge that came while its entry was masked is lost
             self.ioapic.mmio_write(address & PAGE - 1, value)
             self.changed()
+        elif self.testdev.holds(address):
+            self.testdev.mmio_write(address, size, value)
 
     # ---- time -------------------------------------------------------------------------------------------------
 
