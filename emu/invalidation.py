@@ -52,27 +52,37 @@ class Invalidation(Contexts):
         self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
 
     if TYPE_CHECKING:
+        vpid: int
+        eptp: int
 
         def configure(self) -> None:
             """Recompute mode and root from CR0, CR3, CR4 and EFER; the context follows (`Translation`)."""
 
+        def select_space(self) -> None:
+            """Tell the contexts of mode, address space and control bits (`Translation`)."""
+
     def load_cr3(self, *, keep: bool) -> None:
         """Take a new CR3; its PCID's translations go unless `keep`."""
-        if self._walk4 is not None and not self.cpu.cr4 & _PCIDE:
-            self._load_root(self.cpu.cr3 & 0xFFFFFFFFFF000)
+        if self._walk4 is None:
+            self.configure()
+            if not keep:
+                self.tlb.flush_current()
+                self._forget()
             return
-        self.configure()
+        self._take_root(self.cpu.cr3 & 0xFFFFFFFFFF000)
+        if self.cpu.cr4 & _PCIDE and self.cpu.cr3 & 0xFFF != self.tlb.tag.pcid:
+            self._take_pcid(self.cpu.cr3 & 0xFFF)
         if not keep:
-            self.tlb.flush_current()
-            self._forget()
-        elif not self.cpu.cr4 & CR4.PCIDE.mask:
-            self._forget()
+            self._drop_local()
+        kept, where_pages = self.tlb.shared, self.where_pages
+        if not where_pages.keys() <= kept.keys():
+            for page in [page for page in where_pages if page not in kept]:
+                self._forget_page(page)
+        if not self.cpu.transition_pages <= kept.keys():
+            self.cpu.forget_descriptors()
 
-    def _load_root(self, root: int) -> None:
-        """MOV to CR3 without PCIDs: what is not global goes, from TCG's slots too, page by page if there are few.
-
-        TCG has been given nothing that is not global but through `tlb.current`, so that names the pages.
-        """
+    def _take_root(self, root: int) -> None:
+        """Have walks begin at other tables."""
         known = self._walkers.get(root)
         if known is None:
             if len(self._walkers) >= _KNOWN_ROOTS:
@@ -80,19 +90,27 @@ class Invalidation(Contexts):
             paging = self.paging._replace(root=root)
             known = self._walkers[root] = paging, walker(self.memory, paging)
         self.paging, self._walk4 = known
-        tlb, flush_page, where_pages = self.tlb, self.engine.flush_page, self.where_pages
-        local, kept = tlb.current, tlb.shared
+
+    def _take_pcid(self, pcid: int) -> None:
+        """Go to the translations of another PCID, and to its slots, which other PCIDs do not touch."""
+        if self.tlb.select(pcid, self.vpid, self.eptp):
+            self.engine.flush_slots()
+        self.select_space()
+        self.cpu.forget_transitions()  # they know slots
+        self.switch()
+
+    def _drop_local(self) -> None:
+        """Drop what is not global of the current PCID, from TCG's slots too, page by page if there are few.
+
+        TCG has been given nothing that is not global but through `tlb.current`, so that names the pages.
+        """
+        local, flush_page = self.tlb.current, self.engine.flush_page
         if len(local) > _FEW or local.overflowed:
             self.engine.flush_slots()
         else:
             for page in local:
                 flush_page(page << 12)
-        tlb.flush_current()
-        if not where_pages.keys() <= kept.keys():
-            for page in [page for page in where_pages if page not in kept]:
-                self._forget_page(page)
-        if not self.cpu.transition_pages <= kept.keys():
-            self.cpu.forget_descriptors()
+        self.tlb.flush_current()
 
     def remember(self, rip: int, linear: int, physical: int) -> None:
         """Note where a trapped instruction is."""

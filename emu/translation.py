@@ -98,15 +98,20 @@ class Translation(Invalidation):
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
         if self.tlb.select(pcid, self.vpid, self.eptp):
             self.engine.flush_slots()
-        flags = (
-            cr0 & CR0.WP.mask,
-            cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask),
-            efer & EFER.NXE.mask,
-        )
-        self.select((mode, *self.tlb.tag, *flags))
+        self.select_space()
         self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
         self.forget_code()
         self.switch()
+
+    def select_space(self) -> None:
+        """Tell the contexts of everything that they depend on besides privilege and keys."""
+        cpu = self.cpu
+        flags = (
+            cpu.cr0 & CR0.WP.mask,
+            cpu.cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask),
+            cpu.efer & EFER.NXE.mask,
+        )
+        self.select((self.paging.mode, *self.tlb.tag, *flags))
 
     # ---- misses -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from functools import partial
 
 import pytest
 
@@ -36,14 +38,14 @@ def world(pages: int, *, marked: set[int]) -> World:
     return made
 
 
-def run(made: World, code: str, pages: int) -> int:
+def run(made: World, code: str, pages: int, root: int = OTHER_ROOT) -> int:
     """Run code that reads `pages` pages; what the words in them add up to."""
     cpu = made.cpu
     assert made.machine is not None
     made.memory.write(CODE, bytes.fromhex(code + "f4"))
     made.memory.drop_stale_code()
     cpu.halted = False
-    cpu.q[RIP], cpu.q[RBX], cpu.q[RCX], cpu.q[RDX], cpu.q[RSI], cpu.q[RAX] = CODE, FIRST, pages, OTHER_ROOT, 0, 0
+    cpu.q[RIP], cpu.q[RBX], cpu.q[RCX], cpu.q[RDX], cpu.q[RSI], cpu.q[RAX] = CODE, FIRST, pages, root, 0, 0
     assert made.machine.run().reason is Reason.HALTED
     return cpu.q[RSI]
 
@@ -80,3 +82,53 @@ def test_a_space_that_has_overflowed_is_emptied_whole() -> None:
     move(made, 3)
     assert run(made, LOAD + READ, 3) == 3000
     made.cpu.engine.close()
+
+
+ROOTS = (0x1000, OTHER_ROOT)
+NO_FLUSH, PCIDE = 1 << 63, 1 << 17
+
+
+def toggle(made: World, pages: int) -> None:
+    """Have the tables map the other frames of some pages, without a word to the processor."""
+    for page in range(pages):
+        at = PAGES + 8 * ((FIRST >> 12) + page)
+        made.memory.write(at, struct.pack("<Q", made.memory.read64(at) ^ FIRST ^ MOVED))
+
+
+def forget_all(made: World, *, keep: bool) -> None:
+    """What MOV to CR3 does, with everything worked out anew and every slot emptied."""
+    translation = made.cpu.translation
+    translation.configure()
+    if not keep:
+        translation.tlb.flush_current()
+    made.cpu.engine.flush_slots()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pcids_as_with_everything_worked_out_anew(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads of CR3 with three PCIDs, two roots and bit 63, among changes of the tables, INVLPG and reads; a twin forgets all."""
+    pages = 8 if seed % 2 else MOST
+    twins = [world(pages, marked=set(range(0, pages, 3))) for _ in range(2)]
+    monkeypatch.setattr(twins[1].cpu.translation, "load_cr3", partial(forget_all, twins[1]))
+    chance = random.Random(seed)
+    for made in twins:
+        made.cpu.set_cr4(0x20 | PGE | PCIDE)
+        made.cpu.translation.flush_all()
+    seen = set()
+    for _ in range(40):
+        what = chance.random()
+        number = chance.randrange(1, pages + 1)
+        value = chance.choice(ROOTS) | chance.randrange(3) | (NO_FLUSH if chance.random() < 0.6 else 0)
+        if what < 0.25:
+            for made in twins:
+                toggle(made, number)
+        elif what < 0.35:
+            for made in twins:
+                made.cpu.translation.invlpg(FIRST + 4096 * (number - 1))
+        else:
+            ours, theirs = (run(made, LOAD + READ, pages, value) for made in twins)
+            assert ours == theirs
+            seen.add(ours)
+    assert len(seen) > 1  # translations that were kept, and others
+    for made in twins:
+        made.cpu.engine.close()
