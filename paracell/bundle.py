@@ -22,7 +22,7 @@ from .guest.program import check_program
 from .guest.rootfs import PATH, Rootfs, init_block
 from .guest.users import User, user_of
 from .problem import NOT_EXECUTABLE, NOT_FOUND, Problem
-from .volumes import Carried, Volume, carry_in, settings
+from .volumes import Carried, Volume, carry_all, settings
 
 MEMORY: Final = 256 << 20  # bytes, of a container's machine unless it is told otherwise
 
@@ -44,6 +44,7 @@ class First:
         cwd: its working directory, which is made if it is missing.
         user: whose it is.
         settings: what else the container kernel is told: `guest/kernel/task/settings.h`.
+        name: what the program sees as its first argument; "" for its path.
 
     """
 
@@ -52,6 +53,7 @@ class First:
     cwd: str = "/"
     user: User = field(factory=User)
     settings: tuple[str, ...] = ()
+    name: str = ""
 
     def block(self) -> bytes:
         """Give the init block."""
@@ -59,7 +61,9 @@ class First:
         told += [f"gid={self.user.gid}"] if self.user.gid else []
         told += [f"uid={self.user.uid}"] if self.user.uid else []
         told += [f"cwd={self.cwd}"] if self.cwd != "/" else []
-        return init_block(self.argv, self.environment, [*told, *self.settings])
+        told += [f"program={self.argv[0]}"] if self.name else []
+        argv = (self.name or self.argv[0], *self.argv[1:])
+        return init_block(argv, self.environment, [*told, *self.settings])
 
 
 @frozen
@@ -112,7 +116,7 @@ def prepare(
     """
     rootfs, wanted = read_root(root, memory) if root is not None else (Rootfs.default(), None)
     rootfs.complete()
-    carried = [carry_in(rootfs, volume, memory) for volume in volumes]
+    carried = carry_all(rootfs, volumes, memory)
     image = wanted or Defaults()
     who = user_of(rootfs, image.user if user is None else user)
     variables = {"PATH": PATH, "HOME": who.home or "/"}

@@ -20,7 +20,7 @@ from .guest.tree import from_directory, node_at
 from .problem import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .guest.node import Node
     from .guest.rootfs import Rootfs
@@ -73,16 +73,29 @@ class Carried:
 
     Attributes:
         volume: what was asked for.
-        place: its path in the container with links followed, without the first slash.
+        place: its path in the container with links followed, without the first slash; "." is the root.
         modes: the permission bits of each directory in it.
         marks: each name in it, "." for itself, and what it was.
-
     """
 
     volume: Volume
     place: str = ""
     modes: dict[str, int] = field(factory=dict)
     marks: dict[str, Mark] = field(factory=dict)
+
+    def cover(self, place: str) -> None:
+        """Note that something is mounted at a path of the container, without its first slash: what is below is not ours."""
+        inside = (
+            place
+            if self.place == "."
+            else place.removeprefix(f"{self.place}/")
+            if place.startswith(f"{self.place}/")
+            else ""
+        )
+        if inside:
+            for name in [n for n in self.marks if n == inside or n.startswith(f"{inside}/")]:
+                del self.marks[name]
+                self.modes.pop(name, None)
 
 
 def carry_in(rootfs: Rootfs, volume: Volume, limit: int) -> Carried:
@@ -102,6 +115,17 @@ def carry_in(rootfs: Rootfs, volume: Volume, limit: int) -> Carried:
         raise Problem(f"cannot be written, so it must end in :ro: {volume.host}")
     carried.place = rootfs.mount(volume.guest, _entries(rootfs, carried, limit))[1:]
     return carried
+
+
+def carry_all(rootfs: Rootfs, volumes: Sequence[Volume], limit: int) -> list[Carried]:
+    """Carry in several, in order; a later one may lie in an earlier one."""
+    done: list[Carried] = []
+    for volume in volumes:
+        carried = carry_in(rootfs, volume, limit)
+        for earlier in done:
+            earlier.cover(carried.place)
+        done.append(carried)
+    return done
 
 
 def _staging_place(volume: Volume) -> Path:
@@ -125,6 +149,14 @@ def _entries(rootfs: Rootfs, carried: Carried, limit: int) -> Iterator[tuple[str
         yield name, node
 
 
+def carry_root(rootfs: Rootfs, root: Path, limit: int) -> Carried:
+    """Fill an empty root file system from a directory whose changes come back, as those of a volume do."""
+    carried = Carried(Volume(root, "/"), ".")
+    rootfs.fill(_entries(rootfs, carried, limit))
+    return carried
+
+
 def settings(volumes: list[Carried]) -> list[str]:
     """Give what the container kernel is told of its volumes."""
-    return [f"readonly=/{c.place}" if c.volume.read_only else f"volume=/{c.place}" for c in volumes]
+    told = [f"mounted=/{c.place}" for c in volumes]
+    return told + [f"readonly=/{c.place}" if c.volume.read_only else f"volume=/{c.place}" for c in volumes]

@@ -149,7 +149,9 @@ def _contents(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 def _split(found: dict[str, Returned], name: str) -> tuple[str, str]:
     """Give the innermost volume of a name, and the name in it."""
     name = name.rstrip("/")
-    inside = [place for place in found if name == place or name.startswith(f"{place}/")]
+    inside = [
+        place for place in found if name == place or name.startswith(f"{place}/")
+    ]  # the root's names begin with "./"
     if not inside:
         raise _bad("an entry outside of the volumes", name)
     place = max(inside, key=len)
@@ -172,13 +174,9 @@ def _complete(carried: Carried, found: dict[str, Returned], missing: set[str]) -
     if not here.directories and not here.files:  # a file that has not changed
         here.unchanged.add(".")
         missing.discard(".")
-    # A volume in a volume is listed by the outer one, and comes by itself.
-    inner = {place[len(carried.place) + 1 :] for place in found if place.startswith(f"{carried.place}/")}
-    missing -= inner
-    unknown = {name for name in here.unchanged if name not in carried.marks} - inner
+    unknown = {name for name in here.unchanged if name not in carried.marks}
     if missing or unknown:
         raise _bad("a name without what it stands for", min(missing | unknown))
-    here.unchanged -= inner
     for name, (info, _, _) in list(here.files.items()):
         if not info.islnk():
             continue

@@ -68,10 +68,11 @@ static void run_first(struct blob init) {
     }
     while (at < init.size)
         settings_apply(next_string(init, &at));
-    int error = exec_path(&(struct command){argv.list[0], argv.list, envp.list, argv.count, envp.count});
+    const char *program = settings_program ? settings_program : argv.list[0];
+    int error = exec_path(&(struct command){program, argv.list, envp.list, argv.count, envp.count});
     if (!error)
         return;
-    print("cannot run %s: %s", argv.list[0],
+    print("cannot run %s: %s", program,
           error == -ENOENT ? "no such file" : error == -ENOEXEC ? "no static x86-64 program" :
           error == -EACCES ? "not executable" : error == -ENOMEM ? "not enough memory" : "refused");
     plat_exit(error == -ENOENT ? NOT_FOUND : CANNOT_RUN);

@@ -21,7 +21,10 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from attrs import frozen
+
 from ..emu.clock import TSC_HZ
+from ..emu.stop import Reason
 from ..machine import power_on
 from ..problem import FAILED, SIGNALLED, explain
 from ..session import Outcome, exit_status
@@ -40,22 +43,42 @@ _READY: Final = b"\0"
 _POLL: Final = 0.05  # seconds
 
 
-def launch(ready: Ready, fifo: Path, console_socket: str | None, *, detached: bool) -> int:
-    """Start the process; it waits at `fifo`.  Gives its number; `OciProblem` if it could not be made ready."""
-    out, into = os.pipe()
+@frozen
+class Launched:
+    """A container's process that makes itself ready.
+
+    Attributes:
+        pid: its number.
+
+    """
+
+    pid: int
+    _go: int
+    _said: int
+
+    def finish(self) -> None:
+        """Let it read the bundle, and wait until it is ready; `OciProblem` if it could not be made so."""
+        os.close(self._go)
+        with os.fdopen(self._said, "rb") as pipe:
+            said = pipe.read()
+        if said != _READY:
+            raise OciProblem(said.decode(errors="replace") or "the container's process died before it was ready")
+
+
+def launch(prepare: Callable[[], Ready], fifo: Path, console_socket: str | None, *, detached: bool) -> Launched:
+    """Start the process.  It reads the bundle when it is told to, and then waits at `fifo`."""
+    said, into = os.pipe()
+    wait, go = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        os.close(out)
-        _in_child(lambda: _serve(ready, fifo, console_socket, into, detached=detached), into)
+        os.close(said)
+        os.close(go)
+        _in_child(lambda: _serve(prepare, wait, fifo, console_socket, into, detached=detached), into)
     os.close(into)
-    with os.fdopen(out, "rb") as pipe:
-        said = pipe.read()
-    if said != _READY:
-        os.waitpid(pid, 0)
-        raise OciProblem(said.decode(errors="replace") or "the container's process died before it was ready")
-    return pid
+    os.close(wait)
+    return Launched(pid, go, said)
 
 
 def release(fifo: Path, pid: int, began: int) -> None:
@@ -109,9 +132,13 @@ def _in_child(serve: Callable[[], int], into: int) -> NoReturn:
         os._exit(status)
 
 
-def _serve(ready: Ready, fifo: Path, console_socket: str | None, into: int, *, detached: bool) -> int:
+def _serve(
+    prepare: Callable[[], Ready], wait: int, fifo: Path, console_socket: str | None, into: int, *, detached: bool
+) -> int:
     if detached:
         os.setsid()
+    os.read(wait, 1)  # until the hooks have run
+    ready = prepare()
     if console_socket is not None:
         _take_terminal(console_socket, ready.size)
     console = ServiceConsole()
@@ -126,14 +153,14 @@ def _serve(ready: Ready, fifo: Path, console_socket: str | None, into: int, *, d
     console.on_flood = inner.request_stop
     os.write(into, _READY)
     os.close(into)
-    with fifo.open("wb") as file:  # waits for `start`
-        file.write(_READY)
-    if ready.terminal:
-        if os.isatty(0):
-            make_raw(0)
-        console.raw = True
+    file = fifo.open("wb")  # waits for `start`
     with contextlib.ExitStack() as stack:
-        stack.enter_context(forwarded(console, inner.poll_console))
+        stack.enter_context(forwarded(console, inner.poll_console))  # before anybody is told that it runs
+        with file:
+            file.write(_READY)
+        if ready.terminal and os.isatty(0):
+            make_raw(0)
+        console.raw = ready.terminal
         if ready.terminal:
             from ..console import watched
 
@@ -141,7 +168,7 @@ def _serve(ready: Ready, fifo: Path, console_socket: str | None, into: int, *, d
         stop = inner.run()
     outcome = Outcome(stop, None, bytes(console.returned))
     status = exit_status(outcome, shifted=False)
-    if status == 0 and bundle.volumes:
+    if stop.reason is Reason.EXIT and bundle.volumes:
         write_back(outcome.returned, bundle.volumes, inner.clock.cycles / TSC_HZ)
     return status
 

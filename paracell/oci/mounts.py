@@ -38,7 +38,7 @@ class Mounted:
     """What became of the mounts.
 
     Attributes:
-        carried: binds, whose changes come back.
+        carried: the root, if its changes come back, and binds.
         settings: what the container kernel is told of them, in order.
         warnings: what is not honoured.
 
@@ -47,6 +47,24 @@ class Mounted:
     carried: list[Carried] = field(factory=list)
     settings: list[str] = field(factory=list)
     warnings: list[str] = field(factory=list)
+    without_effect: list[str] = field(factory=list)
+    absent: list[str] = field(factory=list)
+
+    def take(self, place: str) -> None:
+        """Note that something is mounted at a path of the container, so that it is no part of what is below."""
+        self.settings.append(f"mounted={place}")
+        for carried in self.carried:
+            carried.cover(place[1:])
+
+    def told(self) -> list[str]:
+        """Give all warnings, a line for each kind."""
+        options = (
+            [f"options of mounts that have no effect: {'; '.join(self.without_effect)}"] if self.without_effect else []
+        )
+        empty = [
+            f"directories that are empty, for the container kernel has no such file system: {', '.join(self.absent)}"
+        ]
+        return [*self.warnings, *options, *(empty if self.absent else [])]
 
 
 def mount(rootfs: Rootfs, table: Table, bundle: Path, done: Mounted) -> None:
@@ -67,13 +85,11 @@ def mount(rootfs: Rootfs, table: Table, bundle: Path, done: Mounted) -> None:
     elif kind == "tmpfs" or kind in _ABSENT:
         _empty(rootfs, target, options, read_only=read_only, done=done)
         if kind in _ABSENT:
-            done.warnings.append(
-                f"{table.place}: the container kernel has no {kind} for {target}, which is an empty directory"
-            )
+            done.absent.append(f"{target} ({kind})")
     else:
         raise OciProblem(f"config.json: {table.place}: mounts of type {kind!r} are not supported")
     if ignored:
-        done.warnings.append(f"{table.place}: options of {target} that have no effect: {', '.join(ignored)}")
+        done.without_effect.append(f"{target} {','.join(ignored)}")
     done.warnings += [f"{name} has no effect" for name in table.rest()]
 
 
@@ -89,6 +105,7 @@ def _empty(rootfs: Rootfs, target: str, options: list[str], *, read_only: bool, 
         elif owner := _OWNER.fullmatch(option):
             setattr(node, owner[1], int(owner[2]))
     place = rootfs.mount(target, [(".", node)])
+    done.take(place)
     done.settings.append(f"readonly={place}" if read_only else f"writable={place}")
 
 
@@ -100,6 +117,7 @@ def _bind(rootfs: Rootfs, target: str, source: Path, *, read_only: bool, done: M
         done.warnings.append(f"{source} is neither a directory nor a file, so {target} is not there")
         return
     carried = carry_in(rootfs, Volume(source, target, read_only), LIMIT)
+    done.take(f"/{carried.place}")
     done.carried.append(carried)
     done.settings.append(f"{'readonly' if read_only else 'writable'}=/{carried.place}")
     if not read_only:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import posixpath
 import stat
 import tarfile
@@ -16,6 +17,7 @@ from ..guest.node import Node
 from ..guest.rootfs import PATH, Rootfs
 from ..problem import Problem
 from ..settings import LEAST_MEMORY
+from ..volumes import carry_root
 from .config import ANNOTATION, Config, Process
 from .mounts import LIMIT, Mounted, mount
 from .problem import OciProblem
@@ -71,22 +73,23 @@ def make_ready(config: Config, place: Path) -> Ready:
         raise OciProblem("config.json: process is missing")
     if not config.root.is_dir():
         raise OciProblem(f"config.json: root.path is no directory: {config.root}")
-    rootfs = Rootfs.read(config.root, LIMIT)
-    done = Mounted(settings=["readonly=/"] if config.read_only else [])
+    rootfs, done = _root(config)
     for table in config.mounts:
         mount(rootfs, table, place, done)
     for table in config.devices:
-        _add_device(rootfs, table, done.warnings)
-    rootfs.complete()
-    _hide(rootfs, config, done.settings)
-    process, settings = config.process, [*config.process.settings, *done.settings]
+        _add_device(rootfs, table, done)
+    for name in ("dev", "proc"):
+        if name not in rootfs.entries:
+            rootfs.add(name, Node(tarfile.DIRTYPE))
+    done.take("/dev")  # the container kernel puts its devices there
+    _hide(rootfs, config, done)
+    process, settings = config.process, [*config.process.settings, *done.settings, "leave=1"]
     if config.hostname:
         settings.append(f"hostname={config.hostname}")
     path, data, where = _find(rootfs, process)
     home = _home(rootfs, process.user.uid)
     env = process.env if any(pair.startswith("HOME=") for pair in process.env) else (*process.env, f"HOME={home}")
-    # The kernel has the program's path, and the program the name that it was asked for by.
-    first = First((path, *process.args[1:]), env, where, process.user, tuple(settings))
+    first = First((path, *process.args[1:]), env, where, process.user, tuple(settings), process.args[0])
     own = {
         key.removeprefix(ANNOTATION): value for key, value in config.annotations.items() if key.startswith(ANNOTATION)
     }
@@ -98,8 +101,22 @@ def make_ready(config: Config, place: Path) -> Ready:
     memory = math.ceil((bundle.least_memory + spare) / _GRAIN) * _GRAIN
     return Ready(
         evolve(bundle, volumes=tuple(done.carried)), memory, own.get("cpu", ""), own.get("append", ""), process.terminal,
-        process.size, (*config.warnings, *done.warnings, *(f"left out, {line}" for line in rootfs.left_out)),
+        process.size, (*config.warnings, *done.told(), *(f"left out, {line}" for line in rootfs.left_out)),
     )  # fmt: skip
+
+
+def _root(config: Config) -> tuple[Rootfs, Mounted]:
+    """Read the root; what changes in it comes back, as what a container of this computer's kernel writes is there."""
+    if config.read_only:
+        return Rootfs.read(config.root, LIMIT), Mounted(settings=["readonly=/"])
+    rootfs = Rootfs(str(config.root))
+    if not os.access(config.root, os.W_OK):
+        rootfs.fill(Rootfs.read(config.root, LIMIT).entries.items())
+        return rootfs, Mounted(warnings=[f"what changes in the root is lost, for it cannot be written: {config.root}"])
+    carried = carry_root(rootfs, config.root, LIMIT)
+    carried.cover("dev")
+    carried.cover("proc")
+    return rootfs, Mounted([carried], ["volume=/"])
 
 
 def _find(rootfs: Rootfs, process: Process) -> tuple[str, bytes, str]:
@@ -119,7 +136,7 @@ def _find(rootfs: Rootfs, process: Process) -> tuple[str, bytes, str]:
     return *found, where
 
 
-def _add_device(rootfs: Rootfs, table: Table, warnings: list[str]) -> None:
+def _add_device(rootfs: Rootfs, table: Table, done: Mounted) -> None:
     path, kind = table.get("path", str), table.get("type", str)
     if kind not in _KINDS or not path.startswith("/"):
         raise OciProblem(f"config.json: {table.place} is no device with an absolute path")
@@ -131,11 +148,15 @@ def _add_device(rootfs: Rootfs, table: Table, warnings: list[str]) -> None:
     assert name is not None
     rootfs.remove(name)
     rootfs.add(name, Node(_KINDS[kind], stat.S_IMODE(mode), *owner, device=numbers if kind != "p" else (0, 0)))
+    if not name.startswith("dev/"):
+        done.take(f"/{name}")
     if kind != "p" and posixpath.basename(path) not in _KNOWN:
-        warnings.append(f"{table.place}: {path} can be seen, but not opened: the container kernel has no such device")
+        done.warnings.append(
+            f"{table.place}: {path} can be seen, but not opened: the container kernel has no such device"
+        )
 
 
-def _hide(rootfs: Rootfs, config: Config, settings: list[str]) -> None:
+def _hide(rootfs: Rootfs, config: Config, done: Mounted) -> None:
     """Empty what is to be masked, and protect what is to be protected, in the files; /proc is the container kernel's own."""
     for path in config.hidden:
         name = rootfs.resolve(path)
@@ -146,8 +167,9 @@ def _hide(rootfs: Rootfs, config: Config, settings: list[str]) -> None:
         rootfs.add(
             name, Node(tarfile.DIRTYPE, 0o755) if node.is_directory else Node(tarfile.CHRTYPE, 0o666, device=(1, 3))
         )
-        settings.append(f"readonly=/{name}")
-    settings += [f"readonly={path}" for path in config.protected if rootfs.lookup(path) is not None]
+        done.take(f"/{name}")
+        done.settings.append(f"readonly=/{name}")
+    done.settings += [f"readonly={path}" for path in config.protected if rootfs.lookup(path) is not None]
 
 
 def _home(rootfs: Rootfs, uid: int) -> str:

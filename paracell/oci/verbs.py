@@ -23,6 +23,7 @@ from .store import CREATED, CREATING, RUNNING, STOPPED, State, Store, began, is_
 
 if TYPE_CHECKING:
     from .log import Log
+    from .ready import Ready
 
 _PATIENCE: Final = 10.0  # seconds that a killed process may take to go
 _POLL: Final = 0.02
@@ -49,16 +50,21 @@ class Options:
 def create(store: Store, name: str, options: Options, log: Log) -> State:
     """Make a container, whose process then waits for `start`; nothing is left of it if that fails."""
     bundle = options.bundle.absolute()
-    place = store.make(name)
+    store.make(name)
     pid = 0
+
+    def prepare() -> Ready:
+        ready = make_ready(config, bundle)
+        for line in ready.warnings:
+            log.warning(line)
+        return ready
+
     try:
         config = read(bundle)
         if config.process is not None:
             _check_console(options, terminal=config.process.terminal)
-        ready = make_ready(config, bundle)
-        for line in ready.warnings:
-            log.warning(line)
-        pid = launch(ready, store.fifo(name), options.console_socket, detached=options.detached)
+        launched = launch(prepare, store.fifo(name), options.console_socket, detached=options.detached)
+        pid = launched.pid
         state = State(
             config.version, name, pid, began(pid), str(bundle), str(config.root.resolve()),
             dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z"), _owner(), config.annotations,
@@ -67,15 +73,16 @@ def create(store: Store, name: str, options: Options, log: Log) -> State:
         store.write(state)
         for moment in ("prestart", "createRuntime"):
             run_hooks(moment, config.hooks[moment], state.described(CREATING))
+        launched.finish()
         if options.pid_file is not None:
             with whole_file(options.pid_file) as file:
                 file.write(str(pid).encode())
     except BaseException:
         if pid:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-        with contextlib.suppress(FileNotFoundError):
-            store.remove(place.name)
+        store.remove(name)
         raise
     return state
 
@@ -134,7 +141,7 @@ def kill(store: Store, name: str, number: int) -> None:
 
 
 def delete(store: Store, name: str, log: Log, *, force: bool = False) -> None:
-    """Forget a container that has stopped, or, with `force`, any; one that was never started is killed first."""
+    """Forget a container that has stopped, or, with `force`, any."""
     try:
         state = store.read(name)
     except OciProblem:
@@ -142,7 +149,7 @@ def delete(store: Store, name: str, log: Log, *, force: bool = False) -> None:
             return
         raise
     status = store.status(state)
-    if status == RUNNING and not force:
+    if status != STOPPED and not force:
         raise OciProblem(f"cannot delete container {name} that is not stopped: {status}")
     if status != STOPPED:
         with contextlib.suppress(ProcessLookupError):

@@ -24,7 +24,7 @@ struct inode {
     u64 number;
     u32 mode, links, refs;              /* links: names; refs: open files, mappings, working directories */
     u32 uid, gid, rdev;
-    bool in_proc, read_only;            /* read_only: as on a file system that is mounted so */
+    bool in_proc, read_only, mounted;   /* as on a file system of its own that is mounted here, read-only or not */
     u64 size;
     u64 atime, mtime, ctime;            /* nanoseconds since 1970 */
     u64 came;                           /* ctime when the root file system brought it; NEVER: it did not */

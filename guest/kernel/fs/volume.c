@@ -2,7 +2,7 @@
  *
  * It is an incremental archive as GNU tar writes them ("Dumpdir" in its manual): each directory's entry, of type D, lists its
  * names, Y for one that follows, N for a file that is as it came, D for a directory, each ended by NUL.  A name that came and is
- * not in the list is gone.  Names begin at the root, without its slash.  Sockets and devices stay behind.
+ * not in the list is gone.  Names begin at the root, without its slash.  Sockets and new devices stay behind.
  */
 #include "volume.h"
 
@@ -18,6 +18,7 @@
 
 static struct { const char *path; struct inode *inode; } volume[MAX_VOLUMES];
 static u32 count;
+static bool leave_always;
 
 /* Files with several names, and the first one under which each has gone out. */
 struct sent { const struct inode *inode; struct sent *next; char path[]; };
@@ -32,6 +33,8 @@ void volume_add(const char *name, struct inode *i) {
     volume[count].path = name;
     volume[count++].inode = i;
 }
+
+void volumes_leave_always(void) { leave_always = true; }
 
 static void put(const void *from, u64 n) { plat_console_write(STREAM, from, n); }
 
@@ -141,11 +144,15 @@ static void put_file(struct inode *i) {
     pad(i->size);
 }
 
-/* In the list of its directory; 0: it stays behind. */
+/* In the list of its directory; 0: it stays behind.  What is mounted there is no part of the volume. */
 static char mark_of(const struct dirent *d, bool in_place) {
+    if (d->inode->mounted || d->inode->in_proc)
+        return 0;
     if (is_directory(d->inode))
         return 'D';
-    return !goes(d->inode) ? 0 : in_place && d->came && is_as_it_came(d->inode) ? 'N' : 'Y';
+    if (in_place && d->came && is_as_it_came(d->inode))
+        return 'N';
+    return goes(d->inode) ? 'Y' : 0;
 }
 
 static void put_list(const struct inode *i, bool in_place) {
@@ -206,12 +213,14 @@ static bool put_tree(const struct inode *top) {
     return l < levels;
 }
 
-void volumes_leave(void) {
+void volumes_leave(bool well) {
     static const u8 zeros[TAR_BLOCK];
 
+    if (!well && !leave_always)
+        return;
     for (u32 v = 0; v < count; v++) {
         struct inode *i = volume[v].inode;
-        copy_string(path, volume[v].path + 1, sizeof path);
+        copy_string(path, volume[v].path[1] ? volume[v].path + 1 : ".", sizeof path);
         if (is_directory(i) ? !put_tree(i) : false) {
             print("volume %s: not written back, a path in it is too long or there is no memory", volume[v].path);
             return;                     /* without its end the archive is not taken */

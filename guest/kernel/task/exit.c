@@ -17,8 +17,7 @@
 #define SA_NOCLDWAIT 2UL
 
 static void end_machine(const struct process *p) {
-    if (!p->status)
-        volumes_leave();
+    volumes_leave(!p->status);
     plat_exit(p->status & 127 ? 128 + (int)(p->status & 127) : (int)(p->status >> 8 & 255));
 }
 

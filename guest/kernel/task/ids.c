@@ -60,11 +60,10 @@ bool owns(const struct inode *i) { return is_root() || i->uid == own_uid(); }
 
 int may_change(const struct inode *i) { return is_read_only(i) ? -EROFS : owns(i) ? 0 : -EPERM; }
 
-/* What is read-only in a directory that is not has been mounted there. */
 int may_remove(const struct inode *directory, const struct inode *i) {
     int error = inode_may(directory, MAY_CHANGE);
 
-    return error ? error : i->read_only && !directory->read_only ? -EBUSY : directory->mode & STICKY && !owns(directory) && !owns(i) ? -EPERM : 0;
+    return error ? error : i->mounted ? -EBUSY : directory->mode & STICKY && !owns(directory) && !owns(i) ? -EPERM : 0;
 }
 
 void ids_of_program(const struct inode *i, struct ids *uid, struct ids *gid) {

@@ -9,6 +9,8 @@
 
 #define BAD_SETTING 125
 
+const char *settings_program;
+
 static void refuse(const char *setting, const char *why) __attribute__((noreturn));
 static void refuse(const char *setting, const char *why) {
     print("setting %s: %s", setting, why);
@@ -87,6 +89,13 @@ static void mark_path(const char *setting, const char *path, bool read_only) {
     inode_put(i);
 }
 
+static void set_mounted(const char *setting, const char *path) {
+    struct inode *i = place(setting, path);
+
+    i->mounted = true;
+    inode_put(i);
+}
+
 static const char *value_of(const char *setting, const char *name) {
     u64 n = strlen(name);
 
@@ -97,7 +106,9 @@ void settings_apply(const char *setting) {
     struct process *p = current->process;
     const char *v;
 
-    if ((v = value_of(setting, "cwd")))
+    if ((v = value_of(setting, "program")))
+        settings_program = v;
+    else if ((v = value_of(setting, "cwd")))
         set_directory(setting, v);
     else if ((v = value_of(setting, "uid")))
         p->uid.real = p->uid.effective = p->uid.saved = (u32)number(&v);
@@ -117,6 +128,10 @@ void settings_apply(const char *setting) {
         mark_path(setting, v, true);
     else if ((v = value_of(setting, "writable")))
         mark_path(setting, v, false);
+    else if ((v = value_of(setting, "mounted")))
+        set_mounted(setting, v);
+    else if ((v = value_of(setting, "leave")))
+        volumes_leave_always();
     else if ((v = value_of(setting, "volume")))
         volume_add(v, place(setting, v));
     else
