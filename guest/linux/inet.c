@@ -342,6 +342,56 @@ static void datagrams(i32 family, u32 ip) {
     closes(b), closes(c);
 }
 
+struct control { u64 length; i32 level, type, value, pad; };
+
+/* The hop limit and the traffic class of a datagram: of its socket, or of the one message. */
+static void headers(i32 family, u32 ip, i32 level, i32 ask_hops, i32 ask_class, i32 hops, i32 class) {
+    i64 a = syscall(SYS_socket, family, DGRAM, 0), b = syscall(SYS_socket, family, DGRAM, 0);
+    struct control in[2], out = {20, level, hops, 7, 0};
+    struct io io = {"x", 1};
+    struct message m = {NULL, 0, 0, &io, 1, &out, sizeof out, 0, 0};
+    i32 one = 1;
+
+    print("-- headers, family %d\n", family);
+    binds(a, family, ip, 0);
+    CALL(SYS_setsockopt, a, level, ask_hops, &one, 4);
+    CALL(SYS_setsockopt, a, level, ask_class, &one, 4);
+    connects(b, family, ip, port_of(a));
+    for (i32 i = 0; i < 3; i++) {
+        m.io = &io, m.control = &out, m.control_length = i == 1 ? sizeof out : 0;
+        i32 value = 0x20;
+        if (i == 2)
+            syscall(SYS_setsockopt, b, level, class, &value, 4);
+        CALL(SYS_sendmsg, b, &m, 0);
+        memset(in, 0, sizeof in);
+        m.io = &(struct io){buffer, 10}, m.control = in, m.control_length = sizeof in;
+        CALL(SYS_recvmsg, a, &m, 0);
+        print("%lu:", m.control_length);
+        for (u64 k = 0; k * sizeof *in < m.control_length; k++)
+            print(" level %d type %d, %lu bytes: %d", in[k].level, in[k].type, in[k].length, in[k].length == 17 ? in[k].value & 255 : in[k].value);
+        print("\n");
+    }
+    out.value = 300, m.io = &io, m.control = &out, m.control_length = sizeof out;
+    CALL(SYS_sendmsg, b, &m, 0);
+    closes(a), closes(b);
+}
+
+static void lite(void) {
+    i64 a = syscall(SYS_socket, AF_INET, DGRAM, 136), b = syscall(SYS_socket, AF_INET, DGRAM, 136), c = syscall(SYS_socket, AF_INET, DGRAM, 0);
+
+    print("-- lite\n");
+    if (a < 0) {                                        /* a kernel may be without it */
+        print("%s\n%s\n%s\n", "5", "5", "-11");
+        return;
+    }
+    binds(a, AF_INET, LOOPBACK, 0);
+    print("%ld\n", sends(b, AF_INET, LOOPBACK, port_of(a), "hello"));
+    print("%ld\n", syscall(SYS_recvfrom, a, buffer, 100, MSG_DONTWAIT, NULL, NULL));
+    sends(c, AF_INET, LOOPBACK, port_of(a), "other");
+    print("%ld\n", syscall(SYS_recvfrom, a, buffer, 100, MSG_DONTWAIT, NULL, NULL));
+    closes(a), closes(b), closes(c);
+}
+
 static void options(void) {
     i64 s = syscall(SYS_socket, AF_INET, STREAM, 0);
     i32 value = 1;
@@ -456,6 +506,9 @@ int main(int argc, char **argv) {
     both();
     datagrams(AF_INET, LOOPBACK);
     datagrams(AF_INET6, V6);
+    headers(AF_INET, LOOPBACK, IPPROTO_IP, 12, 13, 2, 1);
+    headers(AF_INET6, V6, IPPROTO_IPV6, 51, 66, 52, 67);
+    lite();
     options();
     server();
     much();

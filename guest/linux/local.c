@@ -427,6 +427,13 @@ static void rights(void) {
         if (n > 0 && m.control_length)
             closes(c.data[0]);
     }
+    struct { struct { u64 length; i32 level, type, fd, pad; } part[2]; } twice = {{{20, SOL_SOCKET, 1, 1, 0}, {20, SOL_SOCKET, 1, 2, 0}}};
+    struct { u64 length; i32 level, type, fds[4]; } got = {0, 0, 0, {0}};
+    m.control = &twice, m.control_length = sizeof twice;
+    CALL(SYS_sendmsg, p[0], &m, 0);                     /* two lists come as one */
+    m.control = &got, m.control_length = sizeof got;
+    CALL(SYS_recvmsg, p[1], &m, MSG_DONTWAIT);
+    print("control %lu, length %lu\n", m.control_length, got.length);
     closes(p[0]), closes(p[1]);
 }
 

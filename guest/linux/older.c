@@ -10,6 +10,8 @@
 #define SYS_mlockall 151
 #define SYS_munlockall 152
 #define SYS_chroot 161
+#define SYS_sethostname 170
+#define SYS_setdomainname 171
 #define SYS_epoll_create 213
 #define SYS_fadvise64 221
 #define SYS_utimes 235
@@ -189,6 +191,29 @@ static void sockets(void) {
     CALL(SYS_getsockopt, syscall(SYS_open, ".", O_RDONLY, 0), SOL_SOCKET, SO_TYPE, &value, &size);
 }
 
+/* The machine's names stay what they are. */
+static void names(void) {
+    struct { char system[65], node[65], release[65], version[65], machine[65], domain[65]; } before, after;
+
+    print("-- names\n");
+    syscall(SYS_uname, &before);
+    CALL(SYS_sethostname, before.node, 65);
+    CALL(SYS_sethostname, before.node, -1);
+    CALL(SYS_sethostname, 8, 3);
+    CALL(SYS_sethostname, before.node, strlen(before.node));
+    CALL(SYS_setdomainname, before.domain, 65);
+    CALL(SYS_setdomainname, before.domain, strlen(before.domain));
+    syscall(SYS_uname, &after);
+    CHECK(strcmp(before.node, after.node) == 0 && strcmp(before.domain, after.domain) == 0);
+    if (fork() == 0) {
+        syscall(SYS_setuid, 1000);
+        CALL(SYS_sethostname, before.node, 3);
+        CALL(SYS_setdomainname, 8, 3);
+        quit(0);
+    }
+    reap("child", -1);
+}
+
 static void roots(void) {
     print("-- another root\n");
     CALL(SYS_mkdir, "inner", 0755);
@@ -220,6 +245,7 @@ int main(int argc, char **argv) {
     systems();
     watchers();
     sockets();
+    names();
     roots();
     return 42;
 }

@@ -1,6 +1,7 @@
 /* Open files and the table of their numbers. */
 #include "file.h"
 
+#include "inotify.h"
 #include "ipc/poll.h"
 #include "kernel.h"
 #include "lock.h"
@@ -51,6 +52,8 @@ void file_discard(struct file *f) {
 
 static void end(struct file *f) {
     flock_drop(f);
+    if (f->ops != &path_ops)
+        inotify_tell(f->inode, writable(f) ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
     epoll_forget(f);
     if (f->ops->release)
         f->ops->release(f);

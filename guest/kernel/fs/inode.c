@@ -7,6 +7,7 @@
 
 #include "device.h"
 #include "file.h"
+#include "inotify.h"
 #include "ipc/pipe.h"
 #include "kernel.h"
 #include "mm/page.h"
@@ -97,6 +98,7 @@ static struct inode *release(struct inode *i) {
     }
     if (i->links || i->refs)
         return NULL;
+    inotify_forget(i);
     if (is_directory(i)) {
         parent = i->parent;
     } else if (is_regular(i)) {

@@ -1,5 +1,6 @@
 /* getdents, and a process's current and root directories. */
 #include "file.h"
+#include "inotify.h"
 #include "kernel.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
@@ -46,6 +47,7 @@ i64 sys_getdents64(i32 fd, u64 to, u64 size) {
         return -ENOTDIR;
     if (f->inode->refresh)
         f->inode->refresh(f->inode, NULL, 0);
+    inotify_tell(f->inode, IN_ACCESS);
     i64 done = put_dots(f, to, size);
     if (done < 0 || f->position < 2)
         return done ? done : -EINVAL;           /* not even one fits */

@@ -1,5 +1,6 @@
 /* Reading and writing. */
 #include "file.h"
+#include "inotify.h"
 #include "kernel.h"
 #include "mm/page.h"
 #include "mm/slab.h"
@@ -124,6 +125,8 @@ static i64 move(i32 fd, u64 user, u64 n, i64 at, bool positioned, bool write) {
         return -EFBIG;
     f->refs++;                                  /* another thread may close it while this one sleeps */
     i64 moved = file_transfer(f, user, n, positioned ? &position : &f->position, write);
+    if (moved > 0)
+        inotify_tell(f->inode, write ? IN_MODIFY : IN_ACCESS);
     file_put(f);
     return moved;
 }
@@ -247,6 +250,10 @@ static i64 send_between(struct file *out, u64 out_at, struct file *in, u64 in_at
         return -ENOMEM;
     in->refs++, out->refs++;
     i64 sent = send(out, in, &from, MIN(n, MAX_TRANSFER), page);
+    if (sent > 0) {
+        inotify_tell(in->inode, IN_ACCESS);
+        inotify_tell(out->inode, IN_MODIFY);
+    }
     page_put(physical(page));
     u64 to = out->position;
     if (out_at)
@@ -281,7 +288,11 @@ i64 sys_copy_file_range(i32 in_fd, u64 in_offset, i32 out_fd, u64 out_offset, u6
 }
 
 int resize_file(struct inode *i, u64 size) {
-    return size > i->size && room_for(size - 1, 1) == TOO_LARGE ? -EFBIG : inode_truncate(i, size);
+    int error = size > i->size && room_for(size - 1, 1) == TOO_LARGE ? -EFBIG : inode_truncate(i, size);
+
+    if (!error)
+        inotify_tell(i, IN_MODIFY);
+    return error;
 }
 
 /* Memory is given when it is written; all there is to do is the size. */

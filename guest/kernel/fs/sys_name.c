@@ -1,5 +1,6 @@
 /* link, symlink, mkdir, mknod, unlink, rmdir, rename. */
 #include "file.h"
+#include "inotify.h"
 #include "kernel.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
@@ -47,8 +48,15 @@ static int check_new(const struct place *p, bool directory) {
     return inode_may(p->directory, MAY_CHANGE);
 }
 
-static int add_new(const struct place *p, struct inode *i) {
-    return directory_add(p->directory, p->last, strlen(p->last), i);
+static int add_new(const struct place *p, struct inode *i) { return directory_add(p->directory, p->last, strlen(p->last), i); }
+
+/* … and tell those who watch. */
+static int make_new(const struct place *p, struct inode *i) {
+    int error = add_new(p, i);
+
+    if (!error)
+        inotify_name(p->directory, p->last, i, IN_CREATE, 0);
+    return error;
 }
 
 i64 sys_mkdirat(i32 dirfd, u64 path, u32 mode) {
@@ -59,7 +67,7 @@ i64 sys_mkdirat(i32 dirfd, u64 path, u32 mode) {
         return error;
     if (!(error = check_new(&p, true))) {
         struct inode *i = inode_new(S_IFDIR | (mode & 01777 & ~current->process->umask));
-        error = i ? add_new(&p, i) : -ENOSPC;
+        error = i ? make_new(&p, i) : -ENOSPC;
         if (i)
             inode_put(i);
     }
@@ -90,7 +98,7 @@ i64 sys_mknodat(i32 dirfd, u64 path, u32 mode, u32 device) {
         return error;
     if (!(error = check_new(&p, false))) {
         struct inode *i = inode_new((mode & S_IFMT ? mode & S_IFMT : S_IFREG) | (mode & 07777 & ~current->process->umask));
-        error = i ? add_new(&p, i) : -ENOSPC;
+        error = i ? make_new(&p, i) : -ENOSPC;
         if (i)
             inode_put(i);
     }
@@ -107,7 +115,7 @@ static int link_new(struct place *p, const char *target) {
     if (i && (i->target = kmalloc(strlen(target) + 1))) {
         i->size = strlen(target);
         memcpy(i->target, target, i->size);
-        error = add_new(p, i);
+        error = make_new(p, i);
     }
     if (i)
         inode_put(i);
@@ -140,8 +148,11 @@ i64 sys_linkat(i32 olddir, u64 old, i32 newdir, u64 new, u32 flags) {
     if (!(error = place_begin(&p, newdir, new))) {
         if (!(error = check_new(&p, false)))
             error = is_directory(i) ? -EPERM : add_new(&p, i);
-        if (!error)
+        if (!error) {
             i->ctime = calendar_ns();
+            inotify_tell_self(i, IN_ATTRIB);
+            inotify_name(p.directory, p.last, i, IN_CREATE, 0);
+        }
         place_end(&p);
     }
     inode_put(i);
@@ -166,7 +177,13 @@ static int remove(const struct place *p, bool directory) {
         return -ENOTDIR;
     if (directory && d->inode->count)
         return -ENOTEMPTY;
+    struct inode *i = d->inode;
+    inode_get(i);
     directory_remove(d);
+    if (!directory)
+        inotify_tell_self(i, IN_ATTRIB);        /* it has a name less */
+    inotify_name(p->directory, p->last, i, IN_DELETE, 0);
+    inode_put(i);
     return 0;
 }
 
@@ -220,6 +237,17 @@ static void exchange(struct dirent *a, struct dirent *b) {
     a->inode->ctime = i->ctime = a->directory->mtime = b->directory->mtime = calendar_ns();
 }
 
+/* `gone`: had the new name before, or NULL. */
+static void tell_move(const struct place *old, const struct place *new, const struct inode *i, const struct inode *gone) {
+    u32 cookie = inotify_cookie();
+
+    inotify_name(old->directory, old->last, i, IN_MOVED_FROM, cookie);
+    inotify_name(new->directory, new->last, i, IN_MOVED_TO, cookie);
+    if (gone)
+        inotify_tell_self(gone, IN_ATTRIB);
+    inotify_tell_self(i, IN_MOVE_SELF);
+}
+
 static int rename(struct place *old, struct place *new, u32 flags) {
     struct dirent *from = entry_at(old), *to = entry_at(new);
 
@@ -234,7 +262,7 @@ static int rename(struct place *old, struct place *new, u32 flags) {
     if (to && to->inode == from->inode)
         return 0;                               /* two names of one file: both stay */
     int error = check_rename(from, to, new, flags & RENAME_EXCHANGE);
-    struct inode *i = from->inode;
+    struct inode *i = from->inode, *gone = NULL;
     if (error)
         return error;
     if (flags & RENAME_EXCHANGE) {
@@ -244,7 +272,8 @@ static int rename(struct place *old, struct place *new, u32 flags) {
     if (!to && (error = add_new(new, i)))
         return error;
     if (to) {                                   /* the name and its place in the directory stay */
-        struct inode *gone = to->inode;
+        gone = to->inode;
+        inode_get(gone);
         directory_leaves(to);
         to->inode = i;
         to->came = false;
@@ -259,6 +288,9 @@ static int rename(struct place *old, struct place *new, u32 flags) {
     directory_remove(from);
     if (is_directory(i))
         inode_set_parent(i, new->directory);
+    tell_move(old, new, i, gone);
+    if (gone)
+        inode_put(gone);
     inode_put(i);
     return 0;
 }

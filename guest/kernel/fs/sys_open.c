@@ -1,5 +1,6 @@
 /* Opening, closing and numbering files. */
 #include "file.h"
+#include "inotify.h"
 #include "ipc/pipe.h"
 #include "kernel.h"
 #include "mm/slab.h"
@@ -27,6 +28,8 @@ static int create(struct inode *directory, const char *last, u32 mode, struct in
         inode_put(i);
     else
         *made = i;
+    if (!error)
+        inotify_name(directory, last, i, IN_CREATE, 0);
     return error;
 }
 
@@ -104,6 +107,10 @@ static i64 open_path(struct path *p, u32 flags, u32 mode) {
         return error;
     }
     f->flags &= ~(u32)O_NOCTTY;
+    if (!(flags & O_PATH))
+        inotify_tell(f->inode, IN_OPEN);
+    if (flags & O_TRUNC && is_regular(f->inode) && !made && writable(f))
+        inotify_tell(f->inode, IN_MODIFY);
     return fd_install(f, 0, flags & O_CLOEXEC);
 }
 

@@ -1,5 +1,6 @@
 /* splice, tee and vmsplice: bytes into a pipe, out of it, or from one to another.  Linux moves pages; here they are copied. */
 #include "file.h"
+#include "inotify.h"
 #include "ipc/pipe.h"
 #include "kernel.h"
 #include "mm/page.h"
@@ -115,6 +116,8 @@ static i64 splice(struct file *in, u64 in_at, struct file *out, u64 out_at, u64 
     if ((i64)position < 0)
         return -EINVAL;
     i64 moved = from ? drain(from, out, &position, n, waits(in, flags), page) : fill(to, in, &position, n, waits(out, flags), page);
+    if (moved > 0)
+        inotify_tell(plain->inode, from ? IN_MODIFY : IN_ACCESS);
     if (!at)
         plain->position = position;
     return at && copy_out(at, &position, sizeof position) ? -EFAULT : moved;

@@ -1,5 +1,6 @@
 /* stat and statfs, and the calls that change what stat returns. */
 #include "file.h"
+#include "inotify.h"
 #include "kernel.h"
 #include "mm/page.h"
 #include "mm/slab.h"
@@ -112,6 +113,7 @@ static int set_mode(struct inode *i, u32 mode) {
         return error;
     i->mode = (i->mode & S_IFMT) | (mode & 07777);
     i->ctime = calendar_ns();
+    inotify_tell(i, IN_ATTRIB);
     return 0;
 }
 
@@ -128,6 +130,7 @@ static int set_owner(struct inode *i, u32 uid, u32 gid) {
     if (!is_directory(i))
         i->mode &= ~(u32)(S_ISUID | (i->mode & S_IXGRP ? S_ISGID : 0));
     i->ctime = calendar_ns();
+    inotify_tell(i, IN_ATTRIB);
     return 0;
 }
 
@@ -191,8 +194,10 @@ static int set_times(i32 dirfd, u64 path, const struct timespec t[2], u32 flags)
         error = pick_time(&i->atime, t[0], now);
     if (!error)
         error = pick_time(&i->mtime, t[1], now);
-    if (!error)
+    if (!error) {
         i->ctime = now;
+        inotify_tell(i, IN_ATTRIB);
+    }
     inode_put(i);
     return error;
 }

@@ -6,6 +6,7 @@
 
 #define TCP 6
 #define UDP 17
+#define UDP_LITE 136            /* RFC 3828: the same, where nothing is damaged on the way */
 #define PORTS_FOR_ALL 1024U             /* below, only root may bind */
 #define FIRST_OF_ITSELF 32768U          /* net.ipv4.ip_local_port_range */
 #define LAST_OF_ITSELF 60999U
@@ -29,6 +30,8 @@ static i64 check(u32 type, u32 *protocol) {
         return is_root() ? -EPROTONOSUPPORT : -EPERM;
     if (type != SOCK_STREAM && type != SOCK_DGRAM)
         return -ESOCKTNOSUPPORT;
+    if (*protocol == UDP_LITE && type == SOCK_DGRAM)
+        return 0;
     if (*protocol && *protocol != usual)
         return -EPROTONOSUPPORT;
     *protocol = usual;

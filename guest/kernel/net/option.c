@@ -42,6 +42,8 @@ static const struct known { u8 level, option; bool bit; i32 otherwise; } known[O
     {IPPROTO_IPV6, 16, false, 64}, {IPPROTO_IPV6, 18, false, 1}, {IPPROTO_IPV6, 19, true, 1}, {IPPROTO_IPV6, 23, false, 1}, {IPPROTO_IPV6, 25, true, 0},
     {IPPROTO_IPV6, IPV6_V6ONLY, true, 0}, {IPPROTO_IPV6, 49, true, 0}, {IPPROTO_IPV6, 51, true, 0}, {IPPROTO_IPV6, 66, true, 0},
     {IPPROTO_IPV6, 67, false, 0}, {IPPROTO_IPV6, 70, true, 1}, {IPPROTO_IPV6, 62, true, 0},
+    /* SEND_CSCOV, RECV_CSCOV */
+    {IPPROTO_UDPLITE, 10, false, 0}, {IPPROTO_UDPLITE, 11, false, 0},
 };
 
 void socket_options_init(i32 values[OPTIONS]) {
@@ -63,7 +65,7 @@ i32 option_of(const i32 values[OPTIONS], u32 level, u32 option) { return values[
 static i64 check_level(const struct socket *s, u32 level, i64 otherwise) {
     u32 domain = s->family->domain;
     bool has = level == SOL_SOCKET || (level == IPPROTO_IP && (domain == AF_INET || domain == AF_INET6)) ||
-               (level == IPPROTO_IPV6 && domain == AF_INET6) || (level == IPPROTO_TCP && s->protocol == IPPROTO_TCP);
+               (level == IPPROTO_IPV6 && domain == AF_INET6) || ((level == IPPROTO_TCP || level == IPPROTO_UDPLITE) && s->protocol == level);
 
     return has ? 0 : domain == AF_INET || domain == AF_INET6 ? otherwise : -EOPNOTSUPP;
 }

@@ -13,7 +13,8 @@
 #define SO_PASSCRED 16
 #define IPV6_V6ONLY 26
 
-#define OPTIONS 53
+#define IPPROTO_UDPLITE 136
+#define OPTIONS 55
 
 struct linger { i32 on, seconds; };
 

@@ -9,20 +9,29 @@
 
 static u32 travelling;
 
-i64 rights_gather(struct rights **made, const i32 *fds, u64 count) {
+i64 rights_gather(struct rights **rights, const i32 *fds, u64 count) {
+    struct rights *old = *rights;
+    u32 before = old ? old->count : 0;
+
+    if (before + count > RIGHTS_MAX)
+        return -EINVAL;
     for (u64 i = 0; i < count; i++)
         if (!file_at(fds[i]))
             return -EBADF;
     if (travelling + count > TRAVELLING_MAX)
         return -ETOOMANYREFS;
-    struct rights *r = *made = kmalloc(sizeof *r + count * sizeof *r->file);
+    struct rights *r = kmalloc(sizeof *r + (before + count) * sizeof *r->file);
     if (!r)
         return -ENOMEM;
-    for (; r->count < count; r->count++) {
-        r->file[r->count] = file_at(fds[r->count]);
-        r->file[r->count]->refs++;
+    if (old)
+        memcpy(r, old, sizeof *r + before * sizeof *r->file);
+    kfree(old);
+    for (u64 i = 0; i < count; i++) {
+        r->file[r->count] = file_at(fds[i]);
+        r->file[r->count++]->refs++;
     }
-    travelling += r->count;
+    travelling += count;
+    *rights = r;
     return 0;
 }
 

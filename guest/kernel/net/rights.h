@@ -4,6 +4,8 @@
 
 #include "types.h"
 
+#define RIGHTS_MAX 253U         /* of one message: Linux's SCM_MAX_FD */
+
 struct file;
 
 /* Those of one message.  In a stream, they hang at its first byte, and a read does not go on behind its last. */
@@ -14,7 +16,7 @@ struct rights {
     struct file *file[];
 };
 
-i64 rights_gather(struct rights **, const i32 *fds, u64 count);         /* of the caller's open files; 0 or -errno */
+i64 rights_gather(struct rights **, const i32 *fds, u64 count);         /* more of the caller's open files; 0 or -errno */
 u64 rights_install(struct rights *, i32 *fds, u64 room, bool close_on_exec);   /* how many became the caller's; ends the rights */
 void rights_drop(struct rights *);                                      /* NULL does nothing */
 struct rights *rights_next(struct rights **list);                       /* takes the first */

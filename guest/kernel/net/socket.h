@@ -37,6 +37,7 @@ struct message {
     struct endpoint source;             /* of inet's */
     struct credentials sender;
     struct rights *rights;
+    i32 hops, class;                    /* of IP's header */
     u64 size;
     u8 bytes[];
 };

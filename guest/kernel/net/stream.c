@@ -40,9 +40,11 @@ static i64 broken_pipe(bool loud) {
 }
 
 /* A peer that is closed answers the first bytes with a reset: they are lost, and whoever comes next is told. */
-static bool is_swallowed(struct socket *s) {
+static bool is_swallowed(struct socket *s, u64 n) {
     if (is_local(s) || s->peer || s->broken || !s->out->writers)
         return false;
+    if (!n)
+        return true;
     s->error = EPIPE;
     s->broken = true;
     s->in->writers = 0;
@@ -60,7 +62,7 @@ i64 stream_send(struct socket *s, const u8 *from, u64 n, bool wait, bool loud, s
         return error == -EPIPE ? broken_pipe(loud) : error;
     }
     if (!s->out->readers)
-        return n && is_swallowed(s) ? (i64)n : broken_pipe(loud);
+        return is_swallowed(s, n) ? (i64)n : broken_pipe(loud);
     u64 before = s->out->head;
     i64 put = pipe_write(s->out, from, n, 1, false);
     if (put == -EAGAIN && wait)

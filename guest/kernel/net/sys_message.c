@@ -26,6 +26,8 @@ struct call {
     struct control control;
 };
 
+#define NOTHING {.hops = -1, .class = -1}
+
 static bool may_wait(const struct call *c) { return !(c->flags & MSG_DONTWAIT) && !(c->file->flags & O_NONBLOCK); }
 
 /* n bytes of the pieces, from `at` on. */
@@ -108,6 +110,11 @@ static i64 send_message(struct call *c) {
         rights_drop(c->control.rights);
     if (m && c->control.has_sender)
         m->sender = c->control.sender;
+    if (m && !is_local(s)) {
+        control_complete(s, &c->control);
+        m->hops = c->control.hops;
+        m->class = c->control.class;
+    }
     while (!error && (error = message_send(s, m, c->name, may_wait(c))) == -ERETRY)
         error = 0;
     if (error && m)
@@ -135,6 +142,8 @@ static i64 receive_message(struct call *c) {
     if (c->name && m->from.size > LOCAL_HEAD && !is_connected_type(s))
         *c->name = m->from;
     c->control.sender = m->sender;
+    c->control.hops = m->hops;
+    c->control.class = m->class;
     error = move_pieces(c, 0, m->bytes, n, false);
     c->told |= size > c->size ? MSG_TRUNC : 0;
     if (!(c->flags & MSG_PEEK)) {
@@ -172,7 +181,7 @@ static i64 measure(struct call *c) {
 
 /* read, write, readv and writev of messages. */
 i64 socket_move(struct file *f, const struct iovec *pieces, u64 count, bool send) {
-    struct call c = {.file = f, .pieces = pieces, .count = count};
+    struct call c = {.file = f, .pieces = pieces, .count = count, .control = NOTHING};
     i64 moved = measure(&c);
 
     if (!moved)
@@ -184,7 +193,7 @@ i64 socket_move(struct file *f, const struct iovec *pieces, u64 count, bool send
 /* ---- sendto, recvfrom ---- */
 
 static i64 begin(struct call *c, i32 fd, u32 flags) {
-    *c = (struct call){.flags = flags};
+    *c = (struct call){.flags = flags, .control = NOTHING};
     i64 error = socket_at(fd, &c->file);
     if (!error)
         c->file->refs++;                /* another thread may close it meanwhile */
@@ -272,7 +281,7 @@ static i64 receive_header(struct call *c, struct msghdr *m, u64 header) {
 }
 
 static i64 move_header(struct file *f, u64 header, u32 flags, bool send) {
-    struct call c = {.file = f, .flags = flags};
+    struct call c = {.file = f, .flags = flags, .control = NOTHING};
     struct iovec *v;
     struct msghdr m;
 

@@ -30,6 +30,22 @@ i64 sys_umask(u32 mask) {
 
 struct utsname system_name = {"Linux", "paracell", "6.1.0-paracell", "#1 ParaCell", "x86_64", "(none)"};
 
+static i64 set_name(char *name, u64 from, i32 n) {
+    char new[sizeof system_name.nodename] = {0};
+
+    if (!is_root())
+        return -EPERM;
+    if (n < 0 || (u64)n >= sizeof new)
+        return -EINVAL;
+    if (copy_in(new, from, (u64)n))
+        return -EFAULT;
+    memcpy(name, new, sizeof new);
+    return 0;
+}
+
+i64 sys_sethostname(u64 from, i32 n) { return set_name(system_name.nodename, from, n); }
+i64 sys_setdomainname(u64 from, i32 n) { return set_name(system_name.domain, from, n); }
+
 i64 sys_uname(u64 to) {
     struct utsname name = system_name;
 
