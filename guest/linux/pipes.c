@@ -314,6 +314,60 @@ static void pairs(void) {
 
 struct vector { void *base; u64 n; };
 
+static u8 next_in, next_out;
+
+static i32 fills(i64 fd, u64 n) {
+    for (u64 i = 0; i < n; i++)
+        big[i] = (char)(next_in + i * 7);
+    i64 r = syscall(SYS_write, fd, big, n);
+    next_in = (u8)(next_in + (r > 0 ? r * 7 : 0));
+    return r > 0;
+}
+
+static u64 drains(i64 fd, u64 n) {
+    i64 r = syscall(SYS_read, fd, buffer, n);
+
+    for (i64 i = 0; i < r; i++, next_out = (u8)(next_out + 7))
+        if ((u8)buffer[i] != next_out) {
+            print("byte %ld of %ld is wrong\n", i, r);
+            return 0;
+        }
+    return r > 0 ? (u64)r : 0;
+}
+
+/* Full, with an odd beginning, and read by odd pieces; and made larger while it is so. */
+static void rings(void) {
+    i32 s[2];
+    u64 moved = 0, part;
+
+    print("-- rings\n");
+    syscall(SYS_socketpair, AF_UNIX, STREAM | O_NONBLOCK, 0, s);
+    for (u64 turn = 0; moved < 3000000; turn++) {
+        while (fills(s[0], 5000))
+            ;
+        for (u64 k = 0; k < 3; k++)
+            moved += drains(s[1], 1000 + (turn * 3 + k) * 97 % 9000);
+    }
+    while ((part = drains(s[1], 3333)))
+        moved += part;
+    print("all was right: %s\n", next_in == next_out ? "yes" : "no");
+    closes(s[0]), closes(s[1]);
+    next_in = next_out = 0;
+    CALL(SYS_pipe2, &p, O_NONBLOCK);
+    fills(p.write, 65536);
+    drains(p.read, 5000);
+    while (fills(p.write, 1))
+        ;
+    CALL(SYS_fcntl, p.write, F_SETPIPE_SZ, 1 << 18);
+    fills(p.write, 150000);
+    for (moved = 0; (part = drains(p.read, 7777)); moved += part)
+        ;
+    print("all was right: %s, %s\n", next_in == next_out ? "yes" : "no", moved > 190000 ? "much" : "little");
+    CALL(SYS_fcntl, p.write, F_SETPIPE_SZ, 4096);
+    CALL(SYS_fcntl, p.write, F_SETPIPE_SZ, 1 << 20);
+    closes(p.read), closes(p.write);
+}
+
 /* A vector is one message; looking at one leaves it there; and the options that a pair has no use for. */
 static void messages(void) {
     struct vector two[2] = {{"one ", 4}, {"message", 7}}, halves[2] = {{buffer, 6}, {buffer + 100, 50}}, none[2] = {{NULL, 0}, {NULL, 0}};
@@ -409,6 +463,7 @@ int main(int argc, char **argv) {
     handoff();
     named();
     pairs();
+    rings();
     messages();
     descriptors();
     return 42;

@@ -73,6 +73,9 @@ static u64 piece(u64 at, u64 n) { return MIN(n, PAGE_SIZE - (at & PAGE_MASK)); }
 
 static bool has_room(const struct pipe *p) { return p->size - used(p) >= PIPE_BUF; }
 
+/* Is the page that ends there read to its end?  In a full ring, its beginning may hold the newest bytes already. */
+static bool is_empty(const struct pipe *p, u64 end) { return !(end & PAGE_MASK) && p->head <= end - PAGE_SIZE + p->pages * PAGE_SIZE; }
+
 static u64 take(struct pipe *p, u8 *to, u64 n) {
     bool full = !has_room(p);
     u64 done = 0;
@@ -82,7 +85,7 @@ static u64 take(struct pipe *p, u8 *to, u64 n) {
         u8 **page = page_of(p, p->tail);
         part = piece(p->tail, n - done);
         memcpy(to + done, *page + (p->tail & PAGE_MASK), part);
-        if (p->pages > PIPE_PAGES && !((p->tail + part) & PAGE_MASK))
+        if (p->pages > PIPE_PAGES && is_empty(p, p->tail + part))
             drop_page(page);            /* a small ring keeps its pages for what comes next */
     }
     p->freed += full && has_room(p);
@@ -150,11 +153,18 @@ i64 pipe_write(struct pipe *p, const u8 *from, u64 n, u64 least, bool wait) {
 
 /* A larger ring, with the pages that hold something. */
 static bool grow(struct pipe *p, u64 pages) {
-    u8 **page = kmalloc(pages * sizeof *page);
+    u8 **page = kmalloc(pages * sizeof *page), *both = NULL;
+    u64 start = ROUND_DOWN(p->tail, PAGE_SIZE), end = start + p->pages * PAGE_SIZE;
 
-    if (!page)
+    if (!page || (p->head > end && !make_page(&both))) {
+        kfree(page);
         return false;
-    for (u64 at = ROUND_DOWN(p->tail, PAGE_SIZE); at < p->head; at += PAGE_SIZE) {
+    }
+    if (both) {                         /* the oldest and the newest bytes share a page so far */
+        memcpy(both, *page_of(p, start), PAGE_SIZE);
+        page[end / PAGE_SIZE % pages] = both;
+    }
+    for (u64 at = start; at < MIN(p->head, end); at += PAGE_SIZE) {
         page[at / PAGE_SIZE % pages] = *page_of(p, at);
         *page_of(p, at) = NULL;
     }
