@@ -16,12 +16,14 @@ class Capture(NoConsole):
     def __init__(self, stdin: bytes | str = b"") -> None:
         super().__init__()
         self._input = stdin.encode() if isinstance(stdin, str) else stdin
+        self._given = 0  # bytes of it
         self.ended = not self._input
 
     def read(self, count: int) -> bytes:
         """Give the guest up to `count` bytes of its input."""
-        data, self._input = self._input[:count], self._input[count:]
-        self.ended = not self._input
+        data = self._input[self._given : self._given + count]
+        self._given += len(data)
+        self.ended = self._given == len(self._input)
         return data
 
     def text(self, stream: int) -> str:
@@ -30,11 +32,12 @@ class Capture(NoConsole):
 
     def save(self) -> tuple[bytes, int, int, int]:
         """Give the state: the input that is left, and how much has been written to each stream."""
-        return self._input, len(self.sent[0]), len(self.sent[1]), len(self.sent[2])
+        return self._input[self._given :], len(self.sent[0]), len(self.sent[1]), len(self.sent[2])
 
     def load(self, state: tuple[bytes, int, int, int]) -> None:
         """Take a state that `save` gave; what has been written since is gone."""
         self._input, *sizes = state
+        self._given = 0
         self.ended = not self._input
         for stream, size in zip(self.sent, sizes, strict=True):
             del stream[size:]

@@ -48,7 +48,7 @@ class Console:
         self.paced = self.listens = self.raw = False
         self._stdin = stdin
         self._outputs = outputs
-        self._waiting = b""
+        self._waiting, self._at = b"", 0  # what was read, and how much of it the guest has
         self._told = b""
 
     def write(self, stream: int, data: bytes) -> None:
@@ -67,7 +67,10 @@ class Console:
         """Give up to `count` bytes of stdin that are there; b"" when there is none now, or never again (`ended`)."""
         if not self._waiting and not self.ended and self._readable(0):
             self._fetch()
-        data, self._waiting = self._waiting[:count], self._waiting[count:]
+        data = self._waiting[self._at : self._at + count]
+        self._at += len(data)
+        if self._at == len(self._waiting):
+            self._waiting, self._at = b"", 0
         return data
 
     def resized(self, lines: int, columns: int) -> None:

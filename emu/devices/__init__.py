@@ -203,6 +203,11 @@ class Devices:
         device = self._ports.get(port)
         return isinstance(device, Uart) and port == device.ports.start and device.write_block(data)
 
+    def port_read_block(self, port: int, count: int) -> bytes | None:
+        """Give a whole string from one byte-wide port; None where each byte must be read by itself."""
+        device = self._ports.get(port)
+        return device.read_block(count) if isinstance(device, Uart) and port == device.ports.start else None
+
     def mmio_read(self, address: int, size: int) -> int:
         """Read `size` bytes of device memory: the APICs' pages, the test device's, or all ones."""
         lapic = self.lapic

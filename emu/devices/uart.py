@@ -1,4 +1,4 @@
-"""A 16550 UART (National Semiconductor PC16550D data sheet).
+"""A 16750 UART: a 16550 (National Semiconductor PC16550D data sheet) whose FIFOs can hold 64 bytes (Texas Instruments TL16C750).
 
 ::
 
@@ -23,8 +23,12 @@ _DLAB: Final = 0x80
 _LOOP, _RTS = 0x10, 2  # in MCR
 _DR, _THRE, _TEMT = 1, 0x20, 0x40
 _DCD, _DSR, _CTS, _DDCD = 0x80, 0x20, 0x10, 0x08
-_FIFO: Final = 16
-_FIFO_ON: Final = 1  # in FCR
+_FIFO_ON, _FIFO_64 = 1, 0x20  # in FCR
+_TRIGGERS: Final = {
+    False: (1, 4, 8, 14),
+    True: (1, 16, 32, 56),
+}  # bytes, by whether the FIFOs hold 64; FCR's bits 7:6 choose
+_DATA, _NOT_YET = 4, 0xC  # in IIR: as many bytes as the trigger wants are there; fewer, and the line is idle
 _BITS_A_SECOND: Final = 115_200  # with a divisor of 1
 _CHARACTER: Final = 10  # bits: start, eight, stop
 
@@ -61,12 +65,16 @@ class Uart:
         self._fifo = bytearray()
         self._divisor, self._ier, self._lcr, self._mcr, self._scratch, self._fcr = 1, 0, 3, 8, 0, 0
         self._thr_interrupt = self._told_end = self.flow_control = False
+        self._level = False  # of the interrupt line, as it was last told
 
     def _fill(self) -> None:
         sends = not self._mcr & _LOOP and (self._mcr & _RTS or not self.flow_control)
-        room = (_FIFO if self._fcr & _FIFO_ON else 1) - len(self._fifo)
+        room = self._depth() - len(self._fifo)
         if sends and room > 0 and self.due is None:
             self._fifo += self._receive(room)
+
+    def _depth(self) -> int:
+        return 1 if not self._fcr & _FIFO_ON else 64 if self._fcr & _FIFO_64 else 16
 
     def service(self) -> None:
         """Let the next character come, if its time is there."""
@@ -86,17 +94,21 @@ class Uart:
             return self._divisor >> 8 * offset & 0xFF
         if offset == 0:
             self._fill()
-            if self._fifo and not self._fcr & _FIFO_ON:
+            if not self._fifo:
+                return 0
+            if not self._fcr & _FIFO_ON:
                 self.due = self._clock.now + _CHARACTER * max(self._divisor, 1) * TSC_HZ // _BITS_A_SECOND
-            value = self._fifo.pop(0) if self._fifo else 0
-            self._changed()
+                self._changed()
+            value = self._fifo.pop(0)
+            self._consider()
             return value
         if offset == 2:
+            self._fill()
             cause = self._cause()
             if cause == 2:
                 self._thr_interrupt = False
                 self._changed()
-            return cause | (0xC0 if self._fcr & _FIFO_ON else 0)
+            return cause | (0xC0 | self._fcr & _FIFO_64 if self._fcr & _FIFO_ON else 0)
         if offset == 5:
             self._fill()
             return _THRE | _TEMT | (_DR if self._fifo else 0)
@@ -116,7 +128,8 @@ class Uart:
 
     def _cause(self) -> int:
         if self._ier & 1 and self._fifo:
-            return 4
+            trigger = _TRIGGERS[bool(self._fcr & _FIFO_64)][self._fcr >> 6]
+            return _DATA if len(self._fifo) >= trigger or not self._fcr & _FIFO_ON else _NOT_YET
         if self._ier & 2 and self._thr_interrupt:
             return 2
         if self._ier & 8 and not self._told_end and self._ended() and not self._fifo:
@@ -142,7 +155,8 @@ class Uart:
         elif offset == 2:
             if value & 2:
                 self._fifo.clear()
-            self._fcr = value
+            size = value if self._lcr & _DLAB else self._fcr  # the size can be chosen while DLAB is set only
+            self._fcr = value & ~_FIFO_64 | size & _FIFO_64 if value & _FIFO_ON else 0
         elif offset == 3:
             self._lcr = value
         elif offset == 4:
@@ -160,6 +174,23 @@ class Uart:
         self._transmitted()
         return True
 
+    def read_block(self, count: int) -> bytes | None:
+        """Give a whole string that REP INS wants from RBR; None where it must come byte by byte.
+
+        The line is fast: while a byte is read the next one comes in.
+        """
+        if self._lcr & _DLAB or not self._fcr & _FIFO_ON:
+            return None
+        self._fill()
+        if len(self._fifo) < count and not self._mcr & _LOOP:
+            self._fifo += self._receive(count - len(self._fifo))
+        if len(self._fifo) < count:
+            return None
+        data = bytes(self._fifo[:count])
+        del self._fifo[:count]
+        self._consider()
+        return data
+
     def _transmitted(self) -> None:
         self._thr_interrupt = True
         if self._ier & 2:
@@ -169,7 +200,13 @@ class Uart:
         """Tell whether it wants an interrupt."""
         if self._ier & 9 and not self._fifo:
             self._fill()
-        return self._cause() != 1
+        self._level = self._cause() != 1
+        return self._level
+
+    def _consider(self) -> None:
+        """Tell of the interrupt line if it has changed: a look at all lines takes longer than the reading of a byte."""
+        if self._level != self.line():
+            self._changed()
 
     def waits_for_input(self) -> bool:
         """Tell whether a byte that arrives would interrupt."""
@@ -180,7 +217,7 @@ class Uart:
         return {
             "fifo": list(self._fifo), "divisor": self._divisor, "ier": self._ier, "lcr": self._lcr, "mcr": self._mcr,
             "scratch": self._scratch, "fcr": self._fcr, "thr": self._thr_interrupt, "end": self._told_end,
-            "flow": self.flow_control, "due": self.due,
+            "flow": self.flow_control, "due": self.due, "level": self._level,
         }  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
@@ -189,4 +226,4 @@ class Uart:
         self._divisor, self._ier, self._lcr, self._mcr = state["divisor"], state["ier"], state["lcr"], state["mcr"]
         self._scratch, self._fcr, self._thr_interrupt = state["scratch"], state["fcr"], state["thr"]
         self._told_end, self.flow_control = state["end"], state["flow"]
-        self.due = state["due"]
+        self.due, self._level = state["due"], state["level"]

@@ -67,7 +67,21 @@ def _step(cpu: Cpu, size: int) -> int:
     return -size if cpu.rflags & DF else size
 
 
-def _block(cpu: Cpu, port: int, base: int, count: int, mask: int) -> int:
+def _take_block(cpu: Cpu, port: int, base: int, count: int, mask: int) -> int:
+    """Let a device that gives a string at once fill memory, as far as its page goes; give what is left."""
+    start = base + (cpu.q[RDI] & mask)
+    part = min(count, 4096 - (start & 4095))
+    cpu.check_write(start, part)
+    data = cpu.devices.port_read_block(port, part)
+    if data is None:
+        return count
+    cpu.write_bytes(start, data)
+    cpu.q[RDI] = cpu.q[RDI] + part & mask
+    cpu.q[RCX] = cpu.q[RCX] - part & mask
+    return count - part
+
+
+def _give_block(cpu: Cpu, port: int, base: int, count: int, mask: int) -> int:
     """Hand a string to a device that takes it at once, as far as its page goes; give what is left."""
     start = base + (cpu.q[RSI] & mask)
     part = min(count, 4096 - (start & 4095))
@@ -93,8 +107,8 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
     base = cpu.segment_base(segment)
     last = 0
     watching = cpu.breakpoints.watching
-    if out and size == 1 and step == 1 and count > 1 and not watching:
-        count = _block(cpu, port, base, count, mask)
+    if size == 1 and step == 1 and count > 1 and not watching:
+        count = (_give_block if out else _take_block)(cpu, port, base, count, mask)
     while count:
         address = base + (cpu.q[register] & mask)
         if watching:

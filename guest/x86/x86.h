@@ -74,7 +74,10 @@ static inline void outb(u16 port, u8 v) { asm volatile("outb %0, %1" :: "a"(v), 
 static inline void outl(u16 port, u32 v) { asm volatile("outl %0, %1" :: "a"(v), "Nd"(port)); }
 static inline u8 inb(u16 port) { u8 v; asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port)); return v; }
 
-/* The bytes at `from` to one port: one instruction for all of them. */
+/* Many bytes from one port, or to one: one instruction for all of them. */
+static inline void insb(u16 port, u8 *to, u64 count) {
+    asm volatile("rep insb" : "+D"(to), "+c"(count) : "d"(port) : "memory");
+}
 static inline void outsb(u16 port, const u8 *from, u64 count) {
     asm volatile("rep outsb" : "+S"(from), "+c"(count) : "d"(port) : "memory");
 }

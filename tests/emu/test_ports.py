@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell.capture import Capture
 from paracell.emu.descriptors import Segment
 from paracell.emu.faults import GP, PF
 from paracell.emu.instructions.ports import check_port
 from paracell.emu.machine import Machine
 from paracell.emu.registers import DF, RAX, RCX, RDI, RDX, RIP, RSI
+from paracell.mmu.address import PAGE
 
 from .world import CODE, TSS_AT, TSS_SELECTOR, UNMAPPED, World
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BITMAP = 0x68  # just behind the TSS
-SCRATCH, NOWHERE = 0x3FF, 0x1234
+COM1, SCRATCH, NOWHERE = 0x3F8, 0x3FF, 0x1234
 DATA = 0x50000
 
 
@@ -27,7 +29,9 @@ class Ported(World):
     """A world with devices, whose TSS has a bitmap that forbids every port."""
 
     def __init__(self) -> None:
-        super().__init__(machine=Machine(16 << 20))
+        machine = Machine(16 << 20)
+        super().__init__(machine=machine)
+        self.com1 = machine.devices.com1
         self.memory.write(TSS_AT + 102, struct.pack("<H", BITMAP))
         self.memory.write(TSS_AT + BITMAP, b"\xff" * 0x2001)
         self.cpu.tr = Segment(TSS_SELECTOR, TSS_AT, BITMAP + 0x2000, 0x8B)
@@ -154,3 +158,32 @@ def test_a_fault_in_the_middle_of_a_string_keeps_what_is_done(world: Ported) -> 
         world.do("f36c")
     assert caught.value.address == UNMAPPED
     assert (cpu.q[RCX], cpu.q[RDI], cpu.q[RIP]) == (5, UNMAPPED, CODE)
+
+
+def test_rep_insb_takes_a_block_as_it_takes_bytes(world: Ported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same memory and registers whether the device gives all at once or each by itself, over a page's border too."""
+    cpu = world.cpu
+    data = bytes(range(1, 41))
+    ends = []
+    for blocks in (True, False):
+        console = Capture(data)
+        world.com1._receive = console.read
+        world.com1.write(COM1 + 2, 1, 7)  # FIFOs on, empty
+        if not blocks:
+            monkeypatch.setattr(world.com1, "read_block", lambda _count: None)
+        world.memory.write(DATA + PAGE - 8, bytes(64))
+        cpu.q[RDX], cpu.q[RCX], cpu.q[RDI] = COM1, 40, DATA + PAGE - 8
+        world.do("f36c")
+        ends.append((world.memory.read(DATA + PAGE - 8, 40), cpu.q[RCX], cpu.q[RDI]))
+    assert ends == [(data, 0, DATA + PAGE + 32)] * 2
+
+
+def test_a_block_that_cannot_be_written_stays_in_the_device(world: Ported) -> None:
+    cpu = world.cpu
+    world.com1._receive = Capture(b"kept").read
+    world.com1.write(COM1 + 2, 1, 7)
+    cpu.q[RDX], cpu.q[RCX], cpu.q[RDI] = COM1, 4, UNMAPPED
+    with pytest.raises(PF) as caught:
+        world.do("f36c")
+    assert (caught.value.address, cpu.q[RCX], cpu.q[RDI]) == (UNMAPPED, 4, UNMAPPED)
+    assert world.com1.read_block(4) == b"kept"

@@ -1,4 +1,4 @@
-"""The 16550 against its data sheet (PC16550D)."""
+"""The 16550 against its data sheet (PC16550D), and what a 16750 adds (TL16C750)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paracell.emu.devices.uart import Uart
 BASE = 0x3F8
 DATA, IER, IIR, FCR, LCR, MCR, LSR, MSR, SCR = 0, 1, 2, 2, 3, 4, 5, 6, 7
 OUT2, LOOP, DLAB = 8, 0x10, 0x80
-RECEIVED, EMPTY, MODEM, NONE = 4, 2, 0, 1
+RECEIVED, TIMEOUT, EMPTY, MODEM, NONE = 4, 0xC, 2, 0, 1
 DR, THRE, TEMT, DCD, DDCD = 1, 0x20, 0x40, 0x80, 8
 
 
@@ -225,3 +225,66 @@ def test_fifos_need_no_time(line: Line) -> None:
     line.coming += b"xy"
     assert [line[DATA], line[DATA]] == list(b"xy")
     assert line.uart.due is None
+
+
+def of_64_bytes(line: Line, trigger: int) -> None:
+    line[LCR] = DLAB
+    line[FCR] = 0x21 | trigger << 6
+    line[LCR] = 3
+    line[IER] = 1
+
+
+def test_a_fifo_of_64_bytes_is_chosen_while_dlab_is_set_only(line: Line) -> None:
+    line[FCR] = 0x21
+    assert line[IIR] & 0xE0 == 0xC0
+    of_64_bytes(line, 0)
+    assert line[IIR] & 0xE0 == 0xE0
+    line[FCR] = 0xC1  # without DLAB the size stays
+    line.coming += bytes(100)
+    assert line[IIR] == 0xE0 | RECEIVED
+    assert len(line.coming) == 36
+    line[FCR] = 0
+    assert line[IIR] & 0xE0 == 0
+
+
+@pytest.mark.parametrize(("size", "levels"), [(16, (1, 4, 8, 14)), (64, (1, 16, 32, 56))])
+def test_iir_tells_whether_the_trigger_level_is_reached(size: int, levels: tuple[int, ...]) -> None:
+    for trigger, level in enumerate(levels):
+        line = Line()
+        of_64_bytes(line, trigger)
+        if size == 16:
+            line[FCR], line[IER] = 0, 0
+            line[FCR], line[IER] = 1 | trigger << 6, 1
+        for count in range(1, size + 1):
+            line.coming += b"x"
+            assert line[IIR] & 0xF == (RECEIVED if count >= level else TIMEOUT), (level, count)
+            assert line.uart.line()
+
+
+def test_a_block_is_read_at_once_or_not_at_all(line: Line) -> None:
+    of_64_bytes(line, 3)
+    line.coming += bytes(range(200))
+    assert line.uart.read_block(56) == bytes(range(56))
+    assert line.uart.read_block(100) == bytes(range(56, 156))  # while a byte is read the next comes in
+    assert line.uart.read_block(60) is None
+    assert line.uart.read_block(44) == bytes(range(156, 200))
+    assert not line.uart.line()
+    line.coming += b"x"
+    line[LCR] = DLAB
+    assert line.uart.read_block(1) is None
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_each_change_of_the_interrupt_line_is_told(block: bool) -> None:
+    told: list[bool] = []
+    line = Line()
+    line.uart = Uart(BASE, line.sent.extend, line.take, lambda: False, lambda: told.append(line.uart.line()))
+    of_64_bytes(line, 3)
+    told.clear()
+    line.coming += b"abc"
+    line.uart.line()  # as whoever learns that there is input does
+    if block:
+        assert line.uart.read_block(3) == b"abc"
+    else:
+        assert bytes(line[DATA] for _ in range(3)) == b"abc"
+    assert told == [False]
