@@ -19,6 +19,7 @@ from .guest.elf import parse
 from .guest.rootfs import PATH, Rootfs, init_block
 from .machine import Machine
 from .runtimes import PARACELL
+from .signals import stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -237,8 +238,11 @@ def run(attack: Attack, off: Sequence[str] = (), costs: Costs | None = None) -> 
         watchdog = threading.Timer(_PATIENCE, machine.inner.request_stop)
         watchdog.daemon = True
         watchdog.start()
-        stop = machine.inner.run()
-        watchdog.cancel()
+        try:
+            with stopping(machine.inner.request_stop):
+                stop = machine.inner.run()
+        finally:
+            watchdog.cancel()
         out, err = (bytes(s).decode(errors="backslashreplace") for s in console.sent[:2])
         return Outcome(stop, out, err, tuple(_harm(attack, machine, stop, bytes(console.sent[0]), err)))
 

@@ -6,12 +6,14 @@ import importlib
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from . import __version__
 from .problem import FAILED, SIGNALLED, explain
+from .signals import Interrupted, raising
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +83,11 @@ def run_command(arguments: Sequence[str]) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(paracell, {}, "paracell", COMPLETE, os.environ[COMPLETE])
+    with raising():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         # Not paracell.main(): it turns a broken pipe into an exit of its own.
         with paracell.make_context("paracell", list(arguments)) as context:
@@ -92,8 +99,8 @@ def run_command(arguments: Sequence[str]) -> int:
         where = getattr(error, "ctx", None)
         hint = f" (try {where.command_path} --help)" if where else ""
         return _say(error.format_message().replace("\n", " ") + hint, error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return SIGNALLED + signal.SIGINT
+    except (click.Abort, KeyboardInterrupt) as error:
+        return SIGNALLED + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
     except BrokenPipeError:
         _forget_stdout()
         return SIGNALLED + signal.SIGPIPE
@@ -109,7 +116,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _say(line: str, status: int) -> int:
-    sys.stderr.write("paracell: " + " ".join(line.split()) + "\n")
+    with suppress(OSError):  # the status tells, too
+        sys.stderr.write("paracell: " + " ".join(line.split()) + "\n")
     return status
 
 

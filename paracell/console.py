@@ -1,17 +1,18 @@
-"""The machine's serial lines on this process's stdin, stdout and stderr, and Ctrl-C."""
+"""The machine's serial lines on this process's stdin, stdout and stderr."""
 
 from __future__ import annotations
 
 import math
 import os
 import select
-import signal
 import struct
 import termios
 import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+
+from .problem import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,8 +61,11 @@ class Console:
             return
         self.before_output()
         view = memoryview(data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if self.raw and stream else data)
-        while view:
-            view = view[os.write(self._outputs[stream], view) :]
+        try:
+            while view:
+                view = view[os.write(self._outputs[stream], view) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STREAMS[stream + 1]) from error
 
     def read(self, count: int) -> bytes:
         """Give up to `count` bytes of stdin that are there; b"" when there is none now, or never again (`ended`)."""
@@ -177,49 +181,6 @@ def watched(console: Console, attend: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.write(into, b"\0")
-        thread.join()
-        os.close(out)
-        os.close(into)
-
-
-@contextmanager
-def interruptible(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `stop`, from another thread, on SIGINT, SIGTERM or SIGHUP while the block runs; gives the list of their numbers.
-
-    Python runs its signal handlers between two bytecodes of the main thread, and a guest in a tight loop lets none pass; but the C
-    half of the handler writes the number to a pipe at once, and a thread can wait for that.
-    """
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    out, into = os.pipe()
-    os.set_blocking(into, False)
-
-    def watch() -> None:
-        while True:
-            # Again and again: a stop that comes just before TCG starts once more is lost.
-            if caught and not select.select([out], [], [], _AGAIN)[0]:
-                stop()
-                continue
-            number = os.read(out, 1)[0]
-            if not number:
-                return
-            caught.append(number)
-            stop()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(s, lambda *_: None) for s in signals]
-    old = signal.set_wakeup_fd(into, warn_on_full_buffer=False)
-    thread.start()
-    try:
-        yield caught
-    finally:
-        signal.set_wakeup_fd(old)
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
         os.write(into, b"\0")
         thread.join()
         os.close(out)

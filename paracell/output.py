@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Output(io.FileIO):
     """An unbuffered file whose errors name the path that the user gave, and whose writes are complete."""
 
-    def __init__(self, descriptor: int, path: str) -> None:
-        super().__init__(descriptor, "wb")
+    def __init__(self, descriptor: int, path: str, *, closefd: bool = True) -> None:
+        super().__init__(descriptor, "wb", closefd=closefd)
         self._path = path
 
     def write(self, data: ReadableBuffer, /) -> int:

@@ -4,7 +4,8 @@
 status    meaning
 ========  =================================================================
 2         bad input: a file, an option, an image, a root file system
-125       ParaCell itself failed, or the machine stopped without a status
+125       ParaCell itself failed, a standard stream could not be written, or
+          the machine stopped without a status
 126       the program cannot be executed (no x bit, a directory)
 127       the program was not found
 128 + n   the guest died of signal n
@@ -18,6 +19,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+STREAMS: Final = ("standard input", "standard output", "standard error")  # what errors name instead of a path
 BAD_INPUT: Final = 2
 FAILED: Final = 125
 NOT_EXECUTABLE: Final = 126
@@ -47,9 +49,8 @@ def explain(error: BaseException) -> Problem | None:
     if isinstance(error, OSError) and (error.strerror or error.filename):
         where = error.filename2 or error.filename
         what = error.strerror or str(error)
-        return Problem(
-            what if where is None else f"{what}: {os.fsdecode(where) if not isinstance(where, int) else where}"
-        )
+        line = what if where is None else f"{what}: {os.fsdecode(where) if not isinstance(where, int) else where}"
+        return Problem(line, FAILED if where in STREAMS else BAD_INPUT)
     if isinstance(error, MemoryError):
         return Problem("not enough memory on this computer", FAILED)
     module = type(error).__module__

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .capture import Capture
-from .console import interruptible
 from .emu.events import Event, Kind
 from .emu.sinks import Listener
 from .emu.stop import Reason
 from .end import End
+from .signals import Interrupted, interruptible
 from .view import View
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Runs(View):
         with interruptible(self.inner.request_stop) as caught:
             stop = self.inner.run(instructions)
         if caught and stop.reason is Reason.INTERRUPTED:
-            raise KeyboardInterrupt
+            raise Interrupted(caught[0])
         return stop
 
     def _end(self, stop: Stop, event: Event | None = None) -> End:

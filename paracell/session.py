@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from .console import Console, interruptible, unedited, watched
+from .console import Console, unedited, watched
 from .emu.sinks import SUFFIXES
 from .output import whole_file
 from .problem import FAILED, SIGNALLED, Problem
 from .progress import Progress
+from .signals import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -120,7 +120,8 @@ def run(boot: Boot, megabytes: int, folder: Path) -> str:
 def _on_a_terminal(command: list[str]) -> str:
     """Run a command that will not run without a terminal; what it wrote there."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "vt100"}):
+    environment = os.environ | {"TERM": "vt100"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         said = b""
         try:
@@ -128,5 +129,8 @@ def _on_a_terminal(command: list[str]) -> str:
                 said += piece
         except OSError:  # the other end is closed
             pass
+        except KeyboardInterrupt:
+            process.kill()
+            raise
     os.close(ours)
     return said.decode(errors="replace")

@@ -33,6 +33,7 @@ from ..emu.registers import (
     SS_WORD,
     U32,
 )
+from ..signals import stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,9 +222,10 @@ class Effects:
         self._memory[_KERNEL_CODE : _KERNEL_CODE + len(handler)] = handler
         engine = self.engine
         engine.q[RDI], engine.q[RSP], engine.q[3] = count, _STACK, _REFUSED
-        start = time.thread_time()
-        error = engine.run(_USER_CODE)
-        seconds = time.thread_time() - start
+        with stopping(engine.stop_after_block):
+            start = time.thread_time()
+            error = engine.run(_USER_CODE)
+            seconds = time.thread_time() - start
         if error or engine.q[RDI]:
             raise RuntimeError(f"the floor's loop ended early: error {error}, {engine.q[RDI]} turns to go")
         return seconds / count

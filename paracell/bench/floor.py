@@ -10,6 +10,7 @@ from ..emu import layout
 from ..emu.callbacks import Prototypes
 from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine
 from ..emu.registers import RCX, RDI, RIP, RSI, RSP
+from ..signals import stopping
 
 if TYPE_CHECKING:
     from ..guest.elf import Symbol
@@ -88,9 +89,10 @@ class Bare:
         ctypes.memmove(self._base + _CODE - 16, _HLT, 1)
         q[RSP] = _STACK
         q[RIP] = _CODE
-        start = time.thread_time()
-        self.engine.run(_CODE)
-        return time.thread_time() - start
+        with stopping(self.engine.stop_after_block):
+            start = time.thread_time()
+            self.engine.run(_CODE)
+            return time.thread_time() - start
 
     def two_traps(self, count: int) -> float:
         """Seconds for one pair of traps that only step RIP."""

@@ -16,6 +16,7 @@ from attrs import frozen
 from ..emu.memory import APIC_PAGE
 from ..emu.stop import Reason
 from ..machine import Machine
+from ..signals import stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,9 +135,10 @@ def run(
             devices.mmio_write(APIC_PAGE + _SPURIOUS, 4, _APIC_ON)
             devices.mmio_write(APIC_PAGE + _LVT_TIMER, 4, _TSC_DEADLINE)
             devices.lapic.set_deadline(1 << 60)
-        start = time.thread_time()
-        stop = machine.inner.run()
-        seconds = time.thread_time() - start
+        with stopping(machine.inner.request_stop):
+            start = time.thread_time()
+            stop = machine.inner.run()
+            seconds = time.thread_time() - start
     if stop.reason is not Reason.EXIT:
         raise Unmeasured(f"the guest ended by {stop.reason}")
     return seconds

@@ -17,6 +17,7 @@ from ..fuzz import Attacker
 from ..guest import image, shipped
 from ..guest.elf import BadImage
 from ..runtimes import NATIVE, PARACELL, Runtime
+from ..signals import stopping
 from .effects import Effects, floor
 from .floor import Bare, function
 from .measure import (
@@ -184,9 +185,12 @@ def _readiness(measure: Callable[[Readiness], float], allowed: float) -> Pair:
 def _try() -> Pair:
     """Processor time of one try; 2,000 a second are wanted."""
     attacker = Attacker()
-    start = time.thread_time()
-    for number in range(_TRIES):
-        attacker.search(1, number)
+    with stopping(attacker.machine.request_stop) as caught:
+        start = time.thread_time()
+        for number in range(_TRIES):
+            attacker.search(1, number)
+            if caught:
+                break
     seconds = (time.thread_time() - start) / _TRIES
     attacker.close()
     return Limit(seconds, _A_TRY, seconds / _A_TRY)
@@ -219,8 +223,12 @@ def _resident() -> Pair:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment_of()
     )
     assert process.stderr is not None
-    message = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
+    try:
+        message = process.stderr.read().decode()
+        _, status, usage = os.wait4(process.pid, 0)
+    except KeyboardInterrupt:
+        process.kill()
+        raise
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise Unmeasured(message.strip() or f"status {process.returncode}")

@@ -32,8 +32,13 @@ def command(as_json: bool, access: str | None) -> int:
 
     rows: list[Row] = []
     with Progress(lambda: f"{len(rows)} rows measured"):
-        for row in Table(access).rows():
-            rows.append(row)  # one by one, for the line above  # noqa: PERF402
+        try:
+            for row in Table(access).rows():
+                rows.append(row)  # one by one, for the line above  # noqa: PERF402
+        except KeyboardInterrupt:
+            if rows and not as_json:
+                click.echo(_table(rows))
+            raise
     click.echo(_json(rows) if as_json else _table(rows))
     return int(any(row.reached is False for row in rows))
 

@@ -29,6 +29,7 @@ def command(tries: int, seed: int, first: int, off: tuple[str, ...], save: str) 
     from ..fuzz import Attacker
     from ..output import whole_file
     from ..progress import Progress
+    from ..signals import Interrupted, interruptible
 
     known = {d for a in ATTACKS for d in a.off}
     for defence in off:
@@ -36,13 +37,21 @@ def command(tries: int, seed: int, first: int, off: tuple[str, ...], save: str) 
             raise click.UsageError(f"no such defence: {defence}; there are {', '.join(sorted(known))}")
     done, start = 0, time.perf_counter()
     attacker = Attacker(off)
-    with Progress(lambda: f"{done} tries, {done / (time.perf_counter() - start):.0f} a second"):
+    with (
+        Progress(lambda: f"{done} tries, {done / (time.perf_counter() - start):.0f} a second"),
+        interruptible(attacker.machine.request_stop) as caught,
+    ):
         for number in range(first, first + tries):
             finding = attacker.search(seed, number)
+            if caught:
+                break
             done += 1
             if finding:
                 break
     rate = done / (time.perf_counter() - start)
+    if caught:
+        click.echo(f"interrupted after {done} tries, {rate:.0f} a second: nothing got through", err=True)
+        raise Interrupted(caught[0])
     if finding:
         with whole_file(save) as file:
             file.write(finding.to_json().encode())

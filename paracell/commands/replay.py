@@ -18,13 +18,15 @@ def command(file: str) -> int:
     """
     from ..fuzz import Attacker, BadFinding, finding_of
     from ..problem import Problem
+    from ..signals import stopping
 
     try:
         finding = finding_of(Path(file).read_text(errors="replace"))
     except BadFinding as error:
         raise Problem(f"{file}: {error}") from error
     attacker = Attacker(finding.off)
-    got = attacker.attempt(finding.attempt, tell=click.echo)
+    with stopping(attacker.machine.request_stop):
+        got = attacker.attempt(finding.attempt, tell=click.echo)
     if got is None:
         click.echo("nothing got through")
         return 0

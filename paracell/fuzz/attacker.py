@@ -22,6 +22,7 @@ from ..machine import Machine
 from ..mmu.address import U64
 from ..mmu.rights import EXEC, READ, WRITE
 from ..runtimes import PARACELL
+from ..signals import stopping
 from .finding import PROGRAM, Finding, Try
 from .generator import Generator, Targets
 
@@ -93,7 +94,8 @@ class Attacker:
     def _wait_for(self, rip: int) -> None:
         machine = self.machine
         for _ in range(_WARM_UP // _STEP):
-            machine.run(_STEP)
+            with stopping(machine.request_stop):
+                machine.run(_STEP)
             if machine.cpu.q[RIP] == rip and machine.cpu.cpl == 3:
                 return
         raise RuntimeError(f"{PROGRAM} never came to where it waits")

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
-from paracell.console import Console, interruptible, unedited
+from paracell.console import Console, unedited
 from paracell.progress import Progress
+from paracell.signals import interruptible
 
 
 def test_input_arrives_in_pieces_and_ends() -> None:
