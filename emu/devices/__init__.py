@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from ..features import Features
 
 _COM1, _COM2, _COM3, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 0x3E8, 4, 3, 0, 8
-_EXTERNAL_PIN, _TIMER_PIN = (
-    0,
-    2,
-)  # of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number
+# Of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number.
+_EXTERNAL_PIN, _TIMER_PIN = 0, 2
 
+_LINES_8259: Final = 16
 _STATEFUL: Final = (
     "com1",
     "com2",
@@ -159,7 +158,7 @@ class Devices:
         }  # fmt: skip
         self._ports: dict[int, Port] = {}
         self.crtc = Crtc()
-        self.testdev = TestDevice()
+        self.testdev = TestDevice(self._set_line)
         ends = (self.power, self.reset, self.keyboard, Exit(self._end))
         for device in (
             self.com1,
@@ -265,6 +264,13 @@ class Devices:
                 self.pic.set_line(irq, level)
         if self.ioapic.listening:
             self._drive_io_apic()
+        self.on_change()
+
+    def _set_line(self, irq: int, level: bool) -> None:
+        """Set the level of a line that no device of ours holds."""
+        if irq < _LINES_8259:
+            self.pic.set_line(irq, level)
+        self.ioapic.set_line(irq or _TIMER_PIN, level)
         self.on_change()
 
     def _drive_io_apic(self) -> None:

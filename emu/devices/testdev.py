@@ -1,8 +1,9 @@
-"""QEMU's pc-testdev, by which kvm-unit-tests try accesses of every kind: a port that keeps what is written, and 64 KiB of memory.
+"""QEMU's pc-testdev, for kvm-unit-tests: a port that keeps what is written, interrupt lines, and 64 KiB of memory.
 
 ::
 
     port 0xE0 … 0xE3   four bytes, in accesses of 1, 2 or 4; 0xE8 … 0xEB the same four
+    0x2000 … 0x2017    an interrupt line each: what is written to it is its level
     0xFF000000         64 KiB that TCG reaches like RAM; the guest is not told of them, and code does not run there
 """
 
@@ -13,15 +14,18 @@ import mmap
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..engine import Engine
 
 MEMORY: Final = 0xFF000000
 SIZE: Final = 0x10000
 _FIRST, _AGAIN, _WIDTH = 0xE0, 0xE8, 4
+_LINES: Final = range(0x2000, 0x2018)
 
 
 class TestDevice:
-    """The device.
+    """The device; `set_line` takes an interrupt line's number and level.
 
     Attributes:
         memory: its 64 KiB.
@@ -29,9 +33,10 @@ class TestDevice:
     """
 
     __test__ = False  # it is no class of tests
-    ports: Final = (*range(_FIRST, _FIRST + _WIDTH), *range(_AGAIN, _AGAIN + _WIDTH))
+    ports: Final = (*range(_FIRST, _FIRST + _WIDTH), *range(_AGAIN, _AGAIN + _WIDTH), *_LINES)
 
-    def __init__(self) -> None:
+    def __init__(self, set_line: Callable[[int, bool], None]) -> None:
+        self._set_line = set_line
         self.memory = mmap.mmap(-1, SIZE)
         self._latch = bytearray(_WIDTH)
 
@@ -44,12 +49,17 @@ class TestDevice:
         return MEMORY <= address < MEMORY + SIZE
 
     def read(self, port: int, size: int) -> int:
-        """Read the latch from a port on."""
+        """Read the latch from a port on; a line reads 0."""
+        if port in _LINES:
+            return 0
         first = port % _WIDTH
         return int.from_bytes(self._latch[first : first + size], "little")
 
     def write(self, port: int, size: int, value: int) -> None:
-        """Write the latch from a port on, to its end at most."""
+        """Write the latch from a port on, to its end at most, or the level of a line."""
+        if port in _LINES:
+            self._set_line(port - _LINES.start, bool(value))
+            return
         first = port % _WIDTH
         size = min(size, _WIDTH - first)
         self._latch[first : first + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")

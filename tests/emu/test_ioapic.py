@@ -182,6 +182,18 @@ def test_a_serial_interrupt_and_the_timer_arrive(bus: Bus) -> None:
     assert bus.vector() == 0x62
 
 
+def test_the_test_devices_lines(bus: Bus) -> None:
+    bus.entry(0x63, pin=13)
+    bus.entry(0x62, pin=2)
+    bus.devices.port_write(0x200D, 4, 1)
+    assert bus.vector() == 0x63
+    bus.eoi()
+    bus.devices.port_write(0x2000, 4, 1)
+    assert bus.vector() == 0x62
+    assert (bus.devices.pic.chips[0].irr, bus.devices.pic.chips[1].irr) == (1, 1 << 5)
+    assert bus.devices.port_read(0x200D, 4) == 0
+
+
 def test_lowest_vectors_and_a_disabled_local_apic(bus: Bus) -> None:
     bus.entry(0x0F)  # an illegal vector: ESR tells
     bus.line(True)
