@@ -6,7 +6,7 @@ from .emu.devices import NoConsole
 
 
 class Capture(NoConsole):
-    """The serial lines of a machine that a program drives: COM1 is stdout and stdin, COM2 stderr, COM3 what volumes send back.
+    """The serial lines of a machine that a program drives: COM1 is stdout and stdin, COM2 stderr, the debug console what volumes send back.
 
     Attributes:
         sent: what the guest has written to each line, as bytes.

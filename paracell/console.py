@@ -21,7 +21,7 @@ _CHUNK: Final = 1 << 16
 _AGAIN: Final = 0.05  # seconds
 _LOOK: Final = 0.2
 _NO_KEY: Final = b"\0"  # _POSIX_VDISABLE
-RETURNED: Final = 2  # the stream of COM3
+RETURNED: Final = 2  # the stream of the debug console
 ESCAPE: Final = b"\x1d"  # Ctrl-]: ends a run whose guest has all the other keys
 
 
@@ -34,7 +34,7 @@ class Console:
         paced: somebody sits at a terminal, so a guest that sleeps does so in real time.
         listens: the guest may be told something even when no byte comes any more.
         raw: the screen takes every byte as it is, so the kernel's own messages need their line ends completed.
-        returned: what came on COM3, the changes in volumes.
+        returned: what came on the debug console, the changes in volumes.
         accepts: how many bytes of that may come.
         on_flood: called when there are more.
 

@@ -98,7 +98,7 @@ class Container(Machine):
         """Write what the container changed in its volumes to this computer, once it has ended with status 0.
 
         Args:
-            returned: what came on the third serial line, for a container with a console of another kind.
+            returned: what came on the debug console, for a container with a console of another kind.
 
         Raises:
             Problem: files have changed on this computer meanwhile, or the container kernel sent no whole archive.

@@ -10,6 +10,7 @@ from ..clock import TSC_HZ
 from ..features import DEFAULT
 from ..memory import IO_APIC_PAGE, PAGE
 from .crtc import Crtc
+from .debugcon import DebugConsole
 from .exit import Exit
 from .fwcfg import FwCfg
 from .ioapic import IoApic
@@ -28,15 +29,22 @@ if TYPE_CHECKING:
     from ..clock import Clock, Tsc
     from ..features import Features
 
+<<<<<<< HEAD
 _COM1, _COM2, _COM3, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 0x3E8, 4, 3, 0, 8
 # Of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number.
 _EXTERNAL_PIN, _TIMER_PIN = 0, 2
+=======
+_COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 4, 3, 0, 8
+_EXTERNAL_PIN, _TIMER_PIN = (
+    0,
+    2,
+)  # of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number
+>>>>>>> b4f23e0 (emu: add the debug console, and let volumes go out by it)
 
 _LINES_8259: Final = 16
 _STATEFUL: Final = (
     "com1",
     "com2",
-    "com3",
     "pic",
     "pit",
     "lapic",
@@ -52,7 +60,7 @@ _STATEFUL: Final = (
 
 
 class ConsolePorts(Protocol):
-    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2, and 2 is COM3, on which nothing comes in.
+    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2, and 2 is the debug console, on which nothing comes in.
 
     Attributes:
         ended: no byte will come any more.
@@ -143,8 +151,7 @@ class Devices:
         write, read = self.console.write, self.console.read
         self.com1 = Uart(_COM1, lambda data: write(0, data), read, lambda: self.console.ended, self.changed, clock)
         self.com2 = Uart(_COM2, lambda data: write(1, data), self.console.control, lambda: True, self.changed, clock)
-        # Only sends: it has no interrupt line.
-        self.com3 = Uart(_COM3, lambda data: write(2, data), lambda _count: b"", lambda: True, lambda: None, clock)
+        self.debugcon = DebugConsole(lambda data: write(2, data))
         self.pic = Pic()
         self.pit = Pit(clock)
         self.lapic = Lapic(clock, tsc, self.changed, features)
@@ -163,7 +170,7 @@ class Devices:
         for device in (
             self.com1,
             self.com2,
-            self.com3,
+            self.debugcon,
             self.pic,
             self.pit,
             self.fwcfg,
@@ -200,7 +207,7 @@ class Devices:
     def port_write_block(self, port: int, data: bytes) -> bool:
         """Take a whole string for one byte-wide port; False where each byte must be written by itself."""
         device = self._ports.get(port)
-        return isinstance(device, Uart) and port == device.ports.start and device.write_block(data)
+        return isinstance(device, (Uart, DebugConsole)) and port == device.ports.start and device.write_block(data)
 
     def port_read_block(self, port: int, count: int) -> bytes | None:
         """Give a whole string from one byte-wide port; None where each byte must be read by itself."""

@@ -1,4 +1,4 @@
-/* Volumes: what changed in them leaves by COM3 as a tar when the first process has ended well.
+/* Volumes: what changed in them leaves by port E9 as a tar when the first process has ended well.
  *
  * It is an incremental archive as GNU tar writes them ("Dumpdir" in its manual): each directory's entry, of type D, lists its
  * names, Y for one that follows, N for a file that is as it came, D for a directory, each ended by NUL.  A name that came and is
@@ -14,7 +14,7 @@
 #include "time/time.h"
 
 #define MAX_VOLUMES 64
-#define STREAM 3                        /* COM3 */
+#define STREAM 3                        /* port E9 */
 
 static struct { const char *path; struct inode *inode; } volume[MAX_VOLUMES];
 static u32 count;
@@ -27,6 +27,10 @@ static struct sent *sent;
 static char path[PATH_MAX];             /* of what is going out, without the first slash */
 static u8 buffer[PAGE_SIZE];
 
+/* What goes out is collected, for it goes a page at a time. */
+static u8 waiting[PAGE_SIZE] __attribute__((aligned(4096)));
+static u64 collected;
+
 void volume_add(const char *name, struct inode *i) {
     if (count == MAX_VOLUMES)
         panic("more than %d volumes", MAX_VOLUMES);
@@ -36,7 +40,19 @@ void volume_add(const char *name, struct inode *i) {
 
 void volumes_leave_always(void) { leave_always = true; }
 
-static void put(const void *from, u64 n) { plat_console_write(STREAM, from, n); }
+static void flush(void) {
+    plat_console_write(STREAM, waiting, collected);
+    collected = 0;
+}
+
+static void put(const void *from, u64 n) {
+    for (u64 done = 0, part; done < n; done += part) {
+        part = MIN(n - done, sizeof waiting - collected);
+        memcpy(waiting + collected, (const u8 *)from + done, part);
+        if ((collected += part) == sizeof waiting)
+            flush();
+    }
+}
 
 static void pad(u64 n) {
     static const u8 zeros[TAR_BLOCK];
@@ -232,4 +248,5 @@ void volumes_leave(bool well) {
         return;
     put(zeros, sizeof zeros);
     put(zeros, sizeof zeros);
+    flush();
 }
