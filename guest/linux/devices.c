@@ -36,7 +36,7 @@ static void links(void) {
     CALL(SYS_rmdir, "/dev/shm/devices-test");
     struct stat s;
     CALL(SYS_lstat, "/dev/shm", &s);
-    print("mode %o\n", s.mode);
+    print("mode %x\n", s.mode);
 }
 
 static const char *name_of(i32 fd) {

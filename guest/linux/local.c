@@ -78,7 +78,7 @@ static void names(void) {
     CALL(SYS_bind, 99, buffer, 10);
     CALL(SYS_bind, 0, buffer, 10);
     syscall(SYS_lstat, "here", &st);
-    print("mode %o, %lu links, %ld bytes\n", st.mode, st.nlink, st.size);
+    print("mode %x, %lu links, %ld bytes\n", st.mode, st.nlink, st.size);
     CALL(SYS_open, "here", O_RDWR, 0);
     RESULT(connects(t, "here"));                        /* nobody listens */
     RESULT(connects(t, "missing"));

@@ -9,6 +9,7 @@
 #include "file.h"
 #include "inotify.h"
 #include "ipc/pipe.h"
+#include "ipc/sysv.h"
 #include "kernel.h"
 #include "mm/page.h"
 #include "mm/slab.h"
@@ -99,6 +100,8 @@ static struct inode *release(struct inode *i) {
     if (i->links || i->refs)
         return NULL;
     inotify_forget(i);
+    if (is_regular(i) && i->segment)
+        shm_forget(i->segment);
     if (is_directory(i)) {
         parent = i->parent;
     } else if (is_regular(i)) {

@@ -9,6 +9,7 @@ struct file_ops;
 struct inode;
 struct mm;
 struct pipe;
+struct segment;
 struct socket;
 
 struct dirent {
@@ -37,6 +38,7 @@ struct inode {
             const u8 *image;            /* what the root file system brought */
             u64 image_size;
             u64 held;                   /* how many of the pages hold nothing of the image */
+            struct segment *segment;    /* of System V's, that it is (shm.c) */
             struct mm *text;            /* what the platform made of its code at an exec (exec.c) */
         };
         struct {                        /* S_IFDIR */

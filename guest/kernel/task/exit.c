@@ -3,6 +3,7 @@
 #include "fs/inode.h"
 #include "fs/volume.h"
 #include "ipc/futex.h"
+#include "ipc/sysv.h"
 #include "job.h"
 #include "kernel.h"
 #include "mm/page.h"
@@ -62,6 +63,7 @@ static void process_finish(struct process *p) {
     vfork_done(p);
     timer_cancel(&p->alarm);
     posix_timers_end(p);
+    semaphores_end(p);
     files_put(p->files);
     p->files = NULL;
     inode_put(p->root);
