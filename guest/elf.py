@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from enum import IntEnum
 from itertools import pairwise
@@ -123,7 +124,7 @@ class Elf:
         machine: I386 or X86_64.
         entry: linear address of the first instruction.
         segments: the PT_LOADs in the order of the file.
-        interpreter: whether a dynamic loader is asked for.
+        interpreter: the path of the dynamic loader that is asked for, or "".
 
     """
 
@@ -134,7 +135,7 @@ class Elf:
     machine: Machine
     entry: int
     segments: tuple[Segment, ...]
-    interpreter: bool
+    interpreter: str
 
     def symbols(self) -> tuple[Symbol, ...]:
         """Give the names in its symbol tables, by address; () when it was stripped or the tables make no sense."""
@@ -172,26 +173,27 @@ def parse(data: bytes | memoryview, path: str) -> Elf:
         raise BadImage(path, f"not x86-64 (ELF machine {machine})", "file header")
     if kind not in set(Type):
         raise BadImage(path, f"not an executable (ELF type {kind})", "file header")
-    segments, types = _segments(view, path, bits, phoff, phentsize, phnum)
-    return Elf(path, view, bits, Type(kind), Machine(machine), entry, segments, SegmentType.INTERP in types)
+    segments, interpreter = _segments(view, path, bits, phoff, phentsize, phnum)
+    return Elf(path, view, bits, Type(kind), Machine(machine), entry, segments, interpreter)
 
 
 def _segments(
     view: memoryview, path: str, bits: int, phoff: int, size: int, count: int
-) -> tuple[tuple[Segment, ...], set[int]]:
+) -> tuple[tuple[Segment, ...], str]:
     layout = _PROGRAM[bits]
     if count > _MAX_SEGMENTS or (count and size != layout.size):
         raise BadImage(path, "absurd program headers", f"{count} of {size} bytes")
     if phoff + count * size > len(view):
         raise BadImage(path, "truncated ELF file", "program headers")
-    segments, types = [], set()
+    segments, interpreter = [], ""
     for number in range(count):
         words = layout.unpack_from(view, phoff + number * size)
         if bits == 64:
             kind, flags, offset, vaddr, paddr, filesz, memsz, _ = words
         else:
             kind, offset, vaddr, paddr, filesz, memsz, flags, _ = words
-        types.add(kind)
+        if kind == SegmentType.INTERP:
+            interpreter = _string(view[offset : offset + filesz], path, f"program header {number}")
         if kind != SegmentType.LOAD or memsz == 0:
             continue
         where = f"program header {number}"
@@ -202,7 +204,14 @@ def _segments(
         if max(vaddr, paddr) + memsz > _LIMIT:
             raise BadImage(path, "absurd segment: past the end of the address space", where)
         segments.append(Segment(paddr, vaddr, view[offset : offset + filesz], memsz, flags & 7, offset))
-    return tuple(segments), types
+    return tuple(segments), interpreter
+
+
+def _string(data: memoryview, path: str, where: str) -> str:
+    text, end, rest = bytes(data).partition(b"\0")
+    if not text or not end or rest:
+        raise BadImage(path, "absurd name of a dynamic loader", where)
+    return os.fsdecode(text)
 
 
 def _program_headers(view: memoryview, bits: int) -> Iterator[tuple[int, int, int]]:

@@ -1,10 +1,10 @@
-"""What `paracell run` asks of a program before a container is made for it: a static x86-64 Linux executable that fits."""
+"""What `paracell run` asks of a program before a container is made for it: an x86-64 Linux executable that fits."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from .elf import PAGE, BadImage, Elf, Machine, SegmentType, Type, check_overlap, parse
+from .elf import PAGE, BadImage, Elf, Machine, Type, check_overlap, parse
 
 USER_LIMIT: Final = 0x7FFF_FFFF_F000
 _LOWEST: Final = 0x1_0000
@@ -17,8 +17,6 @@ def check_program(data: bytes, path: str, memory: int) -> Elf:
         raise BadImage(path, "32-bit program; only x86-64 programs run", "file header")
     if elf.machine != Machine.X86_64:
         raise BadImage(path, "not x86-64", "file header")
-    if elf.interpreter:
-        raise BadImage(path, "dynamically linked program; only static ones run", SegmentType.INTERP.name)
     if not elf.segments:
         raise BadImage(path, "nothing to load", "program headers")
     for segment in elf.segments:

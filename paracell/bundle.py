@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 
 from .guest import shipped
 from .guest.archive import least_memory, too_large
+from .guest.elf import BadImage
 from .guest.files import read_regular
 from .guest.node import Node
 from .guest.oci_image import Defaults
@@ -29,7 +30,7 @@ MEMORY: Final = 256 << 20  # bytes, of a container's machine unless it is told o
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .guest.elf import Symbol
+    from .guest.elf import Elf, Symbol
     from .guest.multiboot import Module
     from .runtimes import Runtime
 
@@ -151,7 +152,7 @@ def assemble(runtime: Runtime, rootfs: Rootfs, first: First, data: bytes, shown:
     if memory is not None and least > memory:
         raise too_large(rootfs.source, len(files))
     room = least if memory is None else memory
-    program_symbols = (lambda: ()) if data.startswith(b"#!") else check_program(data, shown, room).symbols
+    program_symbols = (lambda: ()) if data.startswith(b"#!") else _check(rootfs, data, shown, room).symbols
     return Bundle(
         runtime,
         runtime.modules(files, first.block()),
@@ -175,6 +176,14 @@ def make_directory(rootfs: Rootfs, path: str) -> str:
     elif found is not None and not found.is_directory:
         raise Problem(f"Not a directory: {rootfs.source}:{path}")
     return path
+
+
+def _check(rootfs: Rootfs, data: bytes, shown: str, memory: int) -> Elf:
+    elf = check_program(data, shown, memory)
+    if elf.interpreter and rootfs.lookup(elf.interpreter) is None:
+        what = f"dynamically linked program, and its loader {elf.interpreter} is not in its root file system"
+        raise BadImage(shown, what, "give one with --rootfs")
+    return elf
 
 
 def _place(rootfs: Rootfs, program: str, search: str, cwd: str) -> tuple[str, bytes]:

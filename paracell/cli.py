@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COMMANDS: Final = {
-    "run": "Run a static Linux program in a container.",
+    "run": "Run a Linux program in a container.",
     "boot": "Boot a kernel image.",
     "create": "Make an OCI container from a bundle.",
     "start": "Let an OCI container run.",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Container(Machine):
-    """A static x86-64 Linux program in a container; its kernel's first instruction is next.
+    """An x86-64 Linux program in a container; its kernel's first instruction is next.
 
     Attributes:
         runtime: how it runs.
@@ -51,6 +51,7 @@ class Container(Machine):
         cwd: str | None = None,
         memory: int | str = MEMORY,
         append: str = "",
+        seed: int | None = None,
         cpu: str | Features = DEFAULT,
         clock: ClockKind = "blocks",
         costs: Costs | Mapping[str, object] | None = None,
@@ -72,6 +73,8 @@ class Container(Machine):
             cwd: the working directory, which is made if it is missing; None for ``/`` or what an image says.
             memory: bytes, or a text such as ``64M``.
             append: the kernel's command line.
+            seed: of the container's random numbers, and of where a program's parts lie in memory; None for numbers
+                and places that are always the same.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
             clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``.
             costs: cycles of each kind of event; a mapping names only those that are not the default.
@@ -87,10 +90,11 @@ class Container(Machine):
         """
         self.runtime = runtimes.named(runtime)
         size, plug = memory_size(memory), console or Capture(stdin)
+        line = append if seed is None else f"seed={seed} {append}".rstrip()
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
         bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
         self.volumes, self.left_out = bundle.volumes, bundle.left_out
-        inner = power_on(self.runtime.load(), bundle.modules, append, size, self.runtime, cpu, clock, costs, plug)
+        inner = power_on(self.runtime.load(), bundle.modules, line, size, self.runtime, cpu, clock, costs, plug)
         super().__init__(inner, plug)
         self.symbols.add(*bundle.program)
 

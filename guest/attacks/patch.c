@@ -8,10 +8,10 @@
 #define SITES 64
 #define SITE 64                 /* bytes: two stubs, so whichever number the first site has, one of them is right */
 
-/* The stubs begin two pages below the program, which begins at 0x1000000; the sites, so that the n-th and the 2n-th stub meet. */
+/* The stubs begin seventeen pages below the program, which begins at 0x1000000; the sites, so that the n-th and the 2n-th stub meet. */
 asm(".pushsection .patch, \"ax\"\n"
-    ".p2align 20\n"
-    ".skip 0xdef1 - 5\n"
+    ".p2align 19\n"
+    ".skip 0x7eef1 - 5\n"
     "sites:\n"
     ".rept 64\n"
     "0:\n"

@@ -73,7 +73,7 @@ static void run_first(struct blob init) {
     if (!error)
         return;
     print("cannot run %s: %s", program,
-          error == -ENOENT ? "no such file" : error == -ENOEXEC ? "no static x86-64 program" :
+          error == -ENOENT ? "no such file" : error == -ENOEXEC ? "no x86-64 program" : error == -ELIBBAD ? "its loader is none" :
           error == -EACCES ? "not executable" : error == -ENOMEM ? "not enough memory" : "refused");
     plat_exit(error == -ENOENT ? NOT_FOUND : CANNOT_RUN);
 }

@@ -26,9 +26,19 @@ int plat_check_protection(bool write, bool exec, bool shared) {
     return 0;
 }
 
-int plat_make_executable(u64 as, u64 va, u64 npages) {
-    (void)as, (void)va, (void)npages;
+int plat_make_executable(u64 va, u64 npages, struct stubs *stubs) {
+    (void)va, (void)npages, (void)stubs;
     return 0;
+}
+
+u64 plat_room_for_stubs(u64 size) {
+    (void)size;
+    return 0;
+}
+
+bool plat_fits_beside(u64 va, u64 size) {
+    (void)va, (void)size;
+    return true;
 }
 
 u64 plat_user_top(void) { return USER_TOP; }

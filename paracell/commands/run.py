@@ -54,6 +54,12 @@ _OF_BUNDLES = {
 )
 @click.option(*("-w", "--workdir", "cwd"), metavar="DIR", help="Start in this directory.")
 @click.option("--env", "environment", type=Variable(), multiple=True, metavar="K=V", help="Add to the environment.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, (1 << 64) - 2),
+    metavar="N",
+    help="Choose random numbers and where a program's parts lie in memory; without it both are always the same.",
+)
 @machine_options("256M")
 @click.option("-b", "--bundle", metavar="DIR", help="Run an OCI bundle: PROGRAM is the ID of the container.")
 @click.option("-d", "--detach", is_flag=True, help="With --bundle: let it run, and come back at once.")
@@ -71,6 +77,7 @@ def command(
     user: str | None,
     cwd: str | None,
     environment: Sequence[str],
+    seed: int | None,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -89,7 +96,7 @@ def command(
     arguments: Sequence[str],
     **_: bool,
 ) -> int:
-    """Run PROGRAM, a static x86-64 Linux executable, in a container.
+    """Run PROGRAM, an x86-64 Linux executable, in a container.
 
     It is looked up in the rootfs, among the programs that ParaCell ships, and on this computer; its exit status is the command's.
     Without PROGRAM the one that an image names is run.  With --bundle, PROGRAM is an ID, and the bundle's config.json says all else.
@@ -130,6 +137,7 @@ def command(
             cwd=cwd,
             memory=memory,
             append=line,
+            seed=seed,
             cpu=cpu,
             clock=clock,
             costs=costs,

@@ -26,15 +26,21 @@ int plat_check_protection(bool write, bool exec, bool shared) {
     return exec && ((write && !OFF(scan)) || (shared && !OFF(shared))) ? -EACCES : 0;
 }
 
-int plat_make_executable(u64 as, u64 va, u64 npages) {
+int plat_make_executable(u64 va, u64 npages, struct stubs *stubs) {
     u64 size = npages * PAGE_SIZE;
 
-    (void)as;
-    rewrite_init(va, size);
-    if (!OFF(scan) && !scan(va, size))
-        return -EACCES;
-    rewrite(va, size);
-    return 1;
+    stubs_begin(va, size);
+    instructions_find(va, size);
+    bool harmless = OFF(scan) || scan(va, size);
+    if (harmless)
+        rewrite(va, size);
+    instructions_forget();
+    *stubs = stubs_end(harmless);
+    return harmless ? 1 : -EACCES;
+}
+
+bool plat_fits_beside(u64 va, u64 size) {
+    return OFF(scan) || OFF(border) || (is_harmless(va - 2, 2) && is_harmless(va + size - 2, 2));
 }
 
 u64 plat_user_top(void) { return OFF(range) ? ~PAGE_MASK : USER_TOP; }

@@ -3,86 +3,11 @@
  *   mov $nr, %eax       b8 .. .. .. ..        jmp stub       e9 .. .. .. ..
  *   syscall             0f 05            →    syscall        0f 05
  *
- * The SYSCALL stays, so a jump straight to it still works, by the slow path.  Certain is what is
- * reached from the beginning of a function, one instruction after another (functions.c).
+ * The SYSCALL stays, so a jump straight to it still works, by the slow path.
  */
-#include "linux.h"
-#include "mm/vm.h"
-#include "task/process.h"
 #include "xgate.h"
 
 #define STUB_SIZE 32
-
-/* One bit a byte of text: an instruction begins here. */
-static u8 *marks;
-static u64 marks_va, marks_size;
-
-static u64 page;                /* of the program that was looked at last */
-static u8 *bytes;
-
-u8 *text_byte(u64 va) {
-    if (ROUND_DOWN(va, PAGE_SIZE) != page || !bytes) {
-        bytes = text_page(va);
-        page = ROUND_DOWN(va, PAGE_SIZE);
-    }
-    return bytes ? bytes + (va & PAGE_MASK) : NULL;
-}
-
-u64 user_word(u64 va, u32 size) {
-    u64 value = 0;
-    return copy_in(&value, va, size) ? 0 : value;
-}
-
-bool is_instruction(u64 va) {
-    u64 at = va - marks_va;
-    return marks && at < marks_size && marks[at / 8] >> (at & 7) & 1;
-}
-
-/* Walk from the beginning of a function to its end.  What cannot be decoded ends the certainty. */
-static void mark_function(u64 va, u64 size) {
-    u8 code[16];
-    u32 distance;
-
-    for (u64 end = va + size; va < end && va - marks_va < marks_size;) {
-        u64 left = MIN(end - va, 15UL);
-        for (u64 i = 0; i < left; i++) {
-            const u8 *byte = va + i - marks_va < marks_size ? text_byte(va + i) : NULL;
-            if (!byte)
-                return;
-            code[i] = *byte;
-        }
-        u32 n = instruction_length(code, left, &distance);
-        if (!n)
-            return;
-        marks[(va - marks_va) / 8] |= (u8)(1 << ((va - marks_va) & 7));
-        va += n;
-    }
-}
-
-void rewrite_init(u64 va, u64 size) {
-    static u8 space[1 << 20];   /* 8 MiB of text */
-
-    marks = NULL;
-    bytes = NULL;
-    if (size / 8 > sizeof space)
-        return;
-    marks = space;
-    marks_va = va;
-    marks_size = size;
-    memset(space, 0, size / 8);
-    functions_of_program(mark_function);
-}
-
-/* Where `bytes` of stubs can be reached by a 32-bit jump: just below the program. */
-u64 stub_space(u64 bytes) {
-    struct mm *mm = current->process->mm;
-    u64 size = ROUND_UP(bytes, PAGE_SIZE), top = mm->first->start;
-
-    for (u64 at = top - size - PAGE_SIZE; top > size + 17 * PAGE_SIZE && at > 16 * PAGE_SIZE; at -= size)
-        if (vma_is_free(mm, at, at + size))
-            return vma_add(mm, &(struct vma){.start = at, .end = at + size, .prot = PROT_READ | PROT_EXEC}) ? 0 : at;
-    return 0;
-}
 
 static void put(u64 va, const u8 *bytes, u64 n) {
     for (u64 i = 0; i < n; i++)
@@ -118,10 +43,6 @@ static bool patch(u64 site, u64 stub) {
     return false;
 }
 
-static bool site_at(u64 va, u64 end) {
-    return va + 1 < end && *text_byte(va) == 0x0f && *text_byte(va + 1) == 0x05;
-}
-
 /* Another instruction that begins at `at` and reaches beyond `va`: a prefix before `va`, say. */
 static bool reaches_into(u64 at, u64 va) {
     u8 code[15];
@@ -147,20 +68,13 @@ static bool rewritable(u64 va, u64 start) {
 }
 
 void rewrite(u64 va, u64 size) {
-    u64 count = 0, end = va + size;
+    u64 end = va + size, stub;
 
-    for (u64 at = va; at < end; at++)
-        if (site_at(at, end)) {
-            xgate_stats.found++;
-            count += marks && rewritable(at, va);
-        }
-    u64 stub = count ? stub_space(count * STUB_SIZE) : 0;
-    if (!stub)
-        return;
-    for (u64 at = va; at < end; at++) {
-        if (!site_at(at, end) || !rewritable(at, va))
+    for (u64 at = va; (at = next_of_interest(at, end)) < end; at++) {
+        if (at + 1 >= end || *text_byte(at + 1) != 0x05)
             continue;
-        xgate_stats.rewritten += patch(at, stub);
-        stub += STUB_SIZE;
+        xgate_stats.found++;
+        if (rewritable(at, va) && (stub = stub_space(STUB_SIZE)))
+            xgate_stats.rewritten += patch(at, stub);
     }
 }

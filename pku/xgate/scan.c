@@ -16,17 +16,17 @@ static bool dangerous(u8 a, u8 b, u8 c) {
     return (b == 0x01 && c == 0xef) || (b == 0xae && mod != 3 && reg == 5) || (b == 0xc7 && mod != 3 && reg == 3);
 }
 
-/* Put UD2 in its place, if an instruction certainly begins there; a REX prefix may stand before it.
- * WRPKRU keeps its last byte, by which plat_emulate() recognises it. */
-static bool replace_by_ud2(u64 va) {
+/* Put an undefined instruction in its place, if an instruction certainly begins there; a REX prefix may stand before it.
+ * plat_emulate() recognises it.  XRSTORS is a fault at ring 3 anyway. */
+static bool make_undefined(u64 va) {
     bool rex = is_instruction(va - 1) && (*text_byte(va - 1) & 0xf0) == 0x40;
 
     if (!is_instruction(va) && !rex)
         return false;
-    *text_byte(va) = 0x0f;
-    if (*text_byte(va + 1) != 0x01)
+    if (*text_byte(va + 1) == 0xc7)
         *text_byte(va + 2) = 0x90;
-    *text_byte(va + 1) = 0x0b;
+    u8 *second = text_byte(va + 1);
+    *second = *second == 0xae ? 0xff : 0x0b;
     return true;
 }
 
@@ -38,20 +38,17 @@ bool is_harmless(u64 va, u64 size) {
 }
 
 bool scan(u64 va, u64 size) {
-    u8 a = 0, b = 0;
+    u64 end = va + size;
 
-    /* Two bytes before, two behind: user_word gives 0 where nothing is mapped. */
-    for (u64 at = va - 2; at != va + size + 2; at++) {
-        const u8 *byte = at >= va && at < va + size ? text_byte(at) : NULL;
-        if (at >= va && at < va + size && !byte)
+    for (u64 page = va; page < end; page += PAGE_SIZE)
+        if (!text_byte(page))
             return false;
-        u8 c = byte ? *byte : (u8)user_word(at, 1);
-        bool across = at - 2 < va || at >= va + size;
-        if (dangerous(a, b, c) && !(across && OFF(border)) && !(OFF(bytes) && !is_instruction(at - 2)) &&
-            at - 2 < va + size && !replace_by_ud2(at - 2) && !relocate(at - 2))
+    if (!OFF(border) && !is_harmless(va - 2, 2))
+        return false;
+    for (u64 at = va; (at = next_of_interest(at, end)) < end; at++) {
+        bool across = at + 2 >= end;
+        if (!is_harmless(at, 1) && !(across && OFF(border)) && !(OFF(bytes) && !is_instruction(at)) && !make_undefined(at) && !relocate(at))
             return false;
-        a = b;
-        b = c;
     }
     return true;
 }

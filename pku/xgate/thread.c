@@ -44,17 +44,3 @@ void plat_leave_gate(struct trapframe *tf) {
         tf->rip = tf->rcx = xgate_scratch[0];
     }
 }
-
-/* The program's own WRPKRU (scan.c put UD2 in its place) changes the program's keys, and not the kernel's. */
-bool plat_emulate(struct trapframe *tf) {
-    u8 code[3];
-    u64 rex = (user_word(tf->rip, 1) & 0xf0) == 0x40;   /* it may stand before WRPKRU, where it means nothing */
-
-    if (copy_in(code, tf->rip + rex, sizeof code) || memcmp(code, WRPKRU_REPLACED, sizeof code) || (u32)tf->rcx || (u32)tf->rdx)
-        return false;
-    set_user_pkru((u32)tf->rax);
-    if (OFF(emulate))
-        xgate_vcpu.pkru = (u32)tf->rax;
-    tf->rip += rex + sizeof code;
-    return true;
-}

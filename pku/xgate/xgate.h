@@ -5,6 +5,7 @@
 #include "abi.h"
 #include "defence.h"
 #include "kernel.h"
+#include "platform/keys.h"
 
 /* Read by symbol from outside, in this order. */
 struct xgate_stats { u64 found, rewritten, slow_calls, gate_calls; };
@@ -15,7 +16,9 @@ extern u64 xgate_scratch[];
 extern char xgate_entry[], xgate_has_rcx[], xgate_has_rdx[], xgate_has_rax[], xgate_enter_wrpkru[];
 extern char xgate_exit_wrpkru[], xgate_refused[];
 
-#define WRPKRU_REPLACED "\x0f\x0b\xef"   /* UD2, and the byte that tells it from a UD2 of the program's own */
+/* emulate.c */
+#define WRPKRU_REPLACED "\x0f\x0b\xef"
+#define XRSTOR_REPLACED "\x0f\xff"
 
 /* keys.c: the running thread's PKRU in user mode, without rights to the kernel's key. */
 void set_user_pkru(u32 value);
@@ -24,18 +27,24 @@ void set_user_pkru(u32 value);
 u32 instruction_length(const u8 *code, u64 left, u32 *distance);  /* distance: its offset in the instruction, if it has one */
 
 /* scan.c: is there a WRPKRU, XRSTOR or XRSTORS at any byte of [va, va + size), or across its borders?
- * Those that are certainly instructions become UD2; another one is a refusal. */
+ * Those that are certainly instructions become undefined ones (emulate.c); another one is a refusal. */
 bool scan(u64 va, u64 size);
 
-/* functions.c: call `tell` with each function of the program. */
-void functions_of_program(void (*tell)(u64 va, u64 size));
+/* functions.c: call `tell` with each function of the file that is mapped at `va`. */
+void functions_of(u64 va, void (*tell)(u64 va, u64 size));
 
-/* rewrite.c */
-void rewrite_init(u64 va, u64 size);            /* note what is certainly an instruction */
+/* instructions.c: note what is certainly an instruction in [va, va + size). */
+void instructions_find(u64 va, u64 size);
+void instructions_forget(void);
 bool is_instruction(u64 va);
-void rewrite(u64 va, u64 size);
+u64 next_of_interest(u64 at, u64 end);          /* in that text: where a SYSCALL or a forbidden sequence may begin, or `end` */
 
-u64 stub_space(u64 bytes);                      /* executable pages of the program's, near its text; 0 without */
+/* stubs.c: executable pages of the program's, near that text. */
+void stubs_begin(u64 va, u64 size);
+u64 stub_space(u64 bytes);                      /* 0: no room */
+struct stubs stubs_end(bool wanted);
+
+void rewrite(u64 va, u64 size);                 /* rewrite.c */
 
 /* scan.c: no forbidden sequence begins in [va, va + size), which is looked at and not changed. */
 bool is_harmless(u64 va, u64 size);

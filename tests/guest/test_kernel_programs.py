@@ -54,7 +54,7 @@ def test_same_run_same_bytes(machine: str, tmp_path: Path) -> None:
     [
         (None, 127, b"cannot run /bin/it: no such file"),
         (b"#!/bin/sh\n", 127, b"cannot run /bin/it: no such file"),
-        (b"\x7fELF\x02\x01\x01" + bytes(57), 126, b"cannot run /bin/it: no static x86-64 program"),
+        (b"\x7fELF\x02\x01\x01" + bytes(57), 126, b"cannot run /bin/it: no x86-64 program"),
     ],
 )
 def test_what_is_no_program(machine: str, tmp_path: Path, program: bytes | None, status: int, message: bytes) -> None:

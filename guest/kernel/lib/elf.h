@@ -21,6 +21,6 @@ struct elf_symbol { u32 name; u8 info, other; u16 section; u64 value, size; };
 
 enum { ET_EXEC = 2, ET_DYN = 3, EM_X86_64 = 62 };
 enum { PT_LOAD = 1, PT_DYNAMIC = 2, PT_INTERP = 3, PF_X = 1, PF_W = 2, PF_R = 4 };
-enum { SHT_PROGBITS = 1, SHT_SYMTAB = 2, SHT_UNWIND = 0x70000001, STT_FUNC = 2 };
+enum { SHT_PROGBITS = 1, SHT_SYMTAB = 2, SHT_DYNSYM = 11, SHT_UNWIND = 0x70000001, STT_FUNC = 2 };
 
 #endif

@@ -101,7 +101,7 @@ static enum fault file_fault(struct mm *mm, const struct vma *v, u64 va, enum ac
             run_set(&run, at, slot, page | rights_of(v, v->shared && v->prot & PROT_WRITE));
             mm->pages++;
         } else if (at == va) {
-            result = FAULT_NO_MEMORY;
+            result = v->inode->made ? FAULT_BUS : FAULT_NO_MEMORY;
         }
     }
     run_end(&run);
@@ -122,7 +122,7 @@ enum fault vm_fault(struct mm *mm, u64 va, enum access access) {
     if (!v->inode)
         return anonymous_fault(mm, v, va);
     /* The platform scanned this code when it was mapped.  What the file holds in its place now has not been scanned. */
-    return v->prot & PROT_EXEC && plat_keeps_code_private() ? FAULT_BUS : file_fault(mm, v, va, access);
+    return v->prot & PROT_EXEC && plat_keeps_code_private() && !v->inode->made ? FAULT_BUS : file_fault(mm, v, va, access);
 }
 
 /* Two tries: a write to a file's page that is not there yet may map it first and copy it then. */

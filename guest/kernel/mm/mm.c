@@ -8,27 +8,18 @@
 #include "vm.h"
 #include "walk.h"
 
-/* One that never runs. */
-static struct mm *mm_bare(void) {
+struct mm *mm_create(void) {
     struct mm *mm = kmalloc(sizeof *mm);
 
-    if (mm && !(mm->root = page_alloc_clear())) {
-        kfree(mm);
+    if (!mm)
         return NULL;
-    }
-    if (mm)
-        mm->refs = 1;
-    return mm;
-}
-
-struct mm *mm_create(void) {
-    struct mm *mm = mm_bare();
-
-    if (mm && !(mm->as = plat_as_create(mm->root))) {
-        mm_put(mm);
-        return NULL;
-    }
-    return mm;
+    mm->refs = 1;
+    if ((mm->root = page_alloc_clear()) && (mm->as = plat_as_create(mm->root)))
+        return mm;
+    if (mm->root)
+        page_put(physical(mm->root));
+    kfree(mm);
+    return NULL;
 }
 
 struct copy { struct pte_run theirs, ours; bool shared, failed; };
@@ -70,6 +61,8 @@ struct mm *mm_copy(struct mm *old) {
         return NULL;
     new->brk_start = old->brk_start;
     new->brk = old->brk;
+    new->stack_top = old->stack_top;
+    new->mmap_top = old->mmap_top;
     new->arguments = old->arguments;
     new->environment = old->environment;
     new->strings_end = old->strings_end;
@@ -80,25 +73,6 @@ struct mm *mm_copy(struct mm *old) {
         }
     return new;
 }
-
-static bool copy_text(struct mm *from, struct mm *to) {
-    for (const struct vma *v = from->first; v; v = v->next)
-        if (v->prot & PROT_EXEC && (vma_add(to, v) || !copy_pages(from, to, v)))
-            return false;
-    return true;
-}
-
-struct mm *mm_keep_text(struct mm *mm) {
-    struct mm *kept = mm_bare();
-
-    if (kept && !copy_text(mm, kept)) {
-        mm_put(kept);
-        return NULL;
-    }
-    return kept;
-}
-
-int mm_take_text(struct mm *mm, struct mm *kept) { return copy_text(kept, mm) ? 0 : -ENOMEM; }
 
 bool is_shared_writable(const struct inode *i) {
     for (const struct process *p = processes; p; p = p->next)

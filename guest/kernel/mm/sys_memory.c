@@ -1,4 +1,5 @@
 /* Changing the address space. */
+#include "code.h"
 #include "fs/device.h"
 #include "fs/file.h"
 #include "fs/inode.h"
@@ -9,7 +10,6 @@
 #include "task/process.h"
 #include "vm.h"
 
-#define MMAP_MIN (16 * PAGE_SIZE)     /* vm.mmap_min_addr: so that NULL stays a mistake */
 #define PROTS (PROT_READ | PROT_WRITE | PROT_EXEC)
 #define KEYS 16
 
@@ -35,7 +35,7 @@ static int check_file(const struct file *f, u32 prot, bool shared) {
     return !readable(f) || (shared && prot & PROT_WRITE && !writable(f)) ? -EACCES : 0;
 }
 
-static i64 pick_address(u64 at, u64 size, u32 flags) {
+static i64 pick_address(u64 at, u64 size, u32 flags, u64 room_below) {
     struct mm *mm = mine();
 
     if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) {
@@ -43,25 +43,17 @@ static i64 pick_address(u64 at, u64 size, u32 flags) {
             return -EINVAL;
         if (!in_user(at, size))
             return -ENOMEM;
-        if (at < MMAP_MIN)
+        if (at < MMAP_BOTTOM)
             return -EPERM;
         if (flags & MAP_FIXED_NOREPLACE && !vma_is_free(mm, at, at + size))
             return -EEXIST;
         return (i64)at;
     }
     at = ROUND_UP(at, PAGE_SIZE);
-    if (at >= MMAP_MIN && in_user(at, size) && vma_is_free(mm, at, at + size))
+    if (at >= MMAP_BOTTOM && in_user(at, size) && vma_is_free(mm, at, at + size))
         return (i64)at;
-    at = vma_gap(mm, size);
-    return at ? (i64)at : -ENOMEM;
-}
-
-/* The range is there, but not yet executable: only now can the platform look at its pages. */
-static int make_executable(u64 at, u64 size, u32 prot) {
-    struct mm *mm = mine();
-    int error = plat_make_executable(mm->as, at, size >> PAGE_SHIFT);
-
-    return error < 0 ? error : vma_protect(mm, at, at + size, prot, -1);
+    at = vma_gap(mm, size + room_below);
+    return at ? (i64)(at + room_below) : -ENOMEM;
 }
 
 static void populate(u64 at, u64 size, u32 prot) {
@@ -106,7 +98,7 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     }
     if ((error = check_rights(prot, shared)))
         return error;
-    i64 where = pick_address(at, size, flags);
+    i64 where = pick_address(at, size, flags, inode && !shared ? plat_room_for_stubs(size) : 0);
     if (where < 0)
         return where;
     at = (u64)where;
@@ -115,7 +107,7 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
     if (flags & MAP_FIXED && (error = vma_remove(mm, at, at + size)))
         return error;
     if (inode && shared && writable(f))         /* now, or after an mprotect() */
-        inode_forget_text(inode);
+        code_forget(inode);
     if (inode)
         inode_get(inode);
     else if (shared && !(inode = shared_memory(size)))
@@ -125,7 +117,9 @@ i64 sys_mmap(u64 at, u64 size, u32 prot, u32 flags, i32 fd, u64 offset) {
                                       .offset = f && inode == f->inode ? offset : 0});
     if (inode)
         inode_put(inode);
-    if (!error && exec && (error = make_executable(at, size, prot & PROTS)))
+    if (!error && exec)                         /* only now, when it is there, can the platform look at its pages */
+        error = (f && inode && !shared ? code_make : make_executable)(mm, at, size, prot & PROTS);
+    if (error)
         vma_remove(mm, at, at + size);
     if (!error && flags & MAP_POPULATE)
         populate(at, size, prot);
@@ -143,7 +137,7 @@ static int change(u64 at, u64 size, u32 prot, int key, bool becomes_executable) 
     if (!becomes_executable)
         return vma_protect(mine(), at, at + size, prot, key);
     int error = vma_protect(mine(), at, at + size, PROT_READ, key);     /* so that no thread writes to it during the scan */
-    return error ? error : make_executable(at, size, prot);
+    return error ? error : make_executable(mine(), at, size, prot);
 }
 
 static i64 protect(u64 at, u64 size, u32 prot, int key) {

@@ -22,6 +22,8 @@ struct vma {
     struct vma *next, *previous;
 };
 
+#define MMAP_BOTTOM 0x10000UL    /* vm.mmap_min_addr: so that NULL stays a mistake */
+
 #define KIB(pages) ((pages) * 4)
 
 struct mm {
@@ -29,6 +31,7 @@ struct mm {
     pte_t *root;
     u64 as;                     /* the platform's handle */
     u64 brk_start, brk;
+    u64 stack_top, mmap_top;    /* from where the stack grows, and mappings are placed, downwards */
     u64 arguments, environment, strings_end;    /* the strings on the first stack */
     u64 pages, most;            /* present, and the most before some went: for statistics */
     u32 refs;
@@ -41,10 +44,8 @@ enum fault { FAULT_DONE, FAULT_SEGV, FAULT_BUS, FAULT_NO_MEMORY };
 struct mm *mm_create(void);
 struct mm *mm_copy(struct mm *);                        /* each page shared until one side writes; NULL without memory */
 void mm_put(struct mm *);
-struct mm *mm_keep_text(struct mm *);                   /* what is executable in it, for the next exec; NULL without memory */
 void mappings_truncate(const struct inode *, u64 size); /* the file ends there now: unmap the pages behind its end */
 bool is_shared_writable(const struct inode *);          /* has a mapping that writes into the file, or may */
-int mm_take_text(struct mm *, struct mm *kept);         /* 0 or -ENOMEM */
 
 /* vma.c: ranges are page-aligned.  0 or -errno. */
 struct vma *vma_find(struct mm *, u64 va);              /* the first that ends behind va */
@@ -55,6 +56,7 @@ u64 mm_size(const struct mm *, u64 start, u64 end);     /* how much of that is m
 u64 vma_gap(struct mm *, u64 size);                     /* where that much is free, top down; 0 if nowhere */
 bool vma_is_free(struct mm *, u64 start, u64 end);
 bool vma_grow(struct vma *, u64 va, u64 limit);         /* down to va, where its neighbour and the limit let it */
+int vma_become(struct mm *, u64 start, u64 end, struct inode *, u64 offset);      /* the same bytes, from another file */
 void vma_zap(struct mm *, u64 start, u64 end);          /* drop the pages; the ranges stay */
 
 /* fault.c */

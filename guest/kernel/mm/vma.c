@@ -9,8 +9,6 @@
 
 #define STACK_MAX (60UL << 20)
 #define STACK_GAP (256 * PAGE_SIZE)             /* so that it does not run into what is below */
-#define MMAP_TOP (USER_TOP - (64UL << 20))      /* below the stack and the room it may want */
-#define MMAP_BOTTOM 0x10000UL
 
 struct vma *vma_find(struct mm *mm, u64 va) {
     struct vma *v = mm->recent;
@@ -40,7 +38,7 @@ u64 mm_size(const struct mm *mm, u64 start, u64 end) {
 }
 
 u64 vma_gap(struct mm *mm, u64 size) {
-    u64 end = MMAP_TOP;
+    u64 end = mm->mmap_top;
 
     for (struct vma *v = mm->last; v && v->end > end - size; v = v->previous) {
         if (v->start < end)
@@ -139,6 +137,19 @@ static int isolate(struct mm *mm, u64 start, u64 end) {
     int error = split(mm, start);
 
     return error ? error : split(mm, end);
+}
+
+int vma_become(struct mm *mm, u64 start, u64 end, struct inode *inode, u64 offset) {
+    int error = isolate(mm, start, end);
+
+    for (struct vma *v = vma_find(mm, start); !error && v && v->start < end; v = v->next) {
+        inode_get(inode);
+        if (v->inode)
+            inode_put(v->inode);
+        v->inode = inode;
+        v->offset = offset + (v->start - start);
+    }
+    return error;
 }
 
 static bool zap(u64 va, pte_t *slot, void *arg) {

@@ -21,8 +21,12 @@ int  plat_check_protection(bool write, bool exec, bool shared);
 /* User pages [va, va + npages) are about to become executable: ParaCell scans
  * them for WRPKRU and XRSTOR and rewrites system calls, native does nothing.
  * The platform reaches them through text_page() (vm.h), which brings them in.
- * 0; 1 if that made a copy that is worth keeping; or -errno (the mapping is then refused). */
-int  plat_make_executable(u64 as, u64 va, u64 npages);
+ * 0; 1 if that made a copy that is worth keeping; or -errno (the mapping is then refused).
+ * Below the file's mapping it may have mapped pages of its own, to which the code now jumps. */
+struct stubs { u64 start, size; };
+int  plat_make_executable(u64 va, u64 npages, struct stubs *);
+u64  plat_room_for_stubs(u64 size);                         /* to leave below the mapping of so much of a file */
+bool plat_fits_beside(u64 va, u64 size);                    /* code that was looked through elsewhere: with its neighbours here? */
 
 /* What a program may not do, unless a positive control lets it. */
 u64  plat_user_top(void);                                   /* map at this address and above: USER_TOP */

@@ -5,6 +5,7 @@
 
 #include "fs/inode.h"
 #include "kernel.h"
+#include "mm/code.h"
 #include "mm/page.h"
 #include "mm/vm.h"
 #include "platform/entry.h"
@@ -207,14 +208,15 @@ void text_process_maps(struct text *t) {
     char path[512];
 
     for (const struct vma *v = mm ? mm->first : NULL; v; v = v->next) {
-        bool heap = !v->inode && v->start < mm->brk && v->end > mm->brk_start, stack = v->end == USER_TOP;
+        bool heap = !v->inode && v->start < mm->brk && v->end > mm->brk_start, stack = v->end == mm->stack_top;
         path[0] = 0;
-        if (v->inode)
-            inode_path(v->inode, path, sizeof path);
+        const struct inode *file = v->inode && !is_stub(v) ? file_of(v->inode) : NULL;
+        if (file)
+            inode_path(file, path, sizeof path);
         text_add(t, "%08lx-%08lx %c%c%c%c %08lx 00:01 %lu", v->start, v->end, v->prot & PROT_READ ? 'r' : '-',
                  v->prot & PROT_WRITE ? 'w' : '-', v->prot & PROT_EXEC ? 'x' : '-', v->shared ? 's' : 'p',
-                 v->inode ? v->offset : 0, v->inode ? v->inode->number : 0);
-        const char *label = v->inode ? path : heap ? "[heap]" : stack ? "[stack]" : "";
+                 file ? v->offset : 0, file ? file->number : 0);
+        const char *label = file ? path : heap ? "[heap]" : stack ? "[stack]" : "";
         text_add(t, *label ? "                    %s\n" : "%s\n", label);
     }
 }

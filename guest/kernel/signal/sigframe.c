@@ -32,6 +32,8 @@ struct sigcontext {
 struct ucontext { u64 flags, link; struct sigaltstack stack; struct sigcontext registers; u64 mask; };
 struct sigframe { u64 restorer; struct ucontext context; struct siginfo info; };
 
+u64 signal_frame_size(void) { return RED_ZONE + 64 + sizeof(struct fpu) + 16 + sizeof(struct sigframe) + 8; }
+
 static void fill_registers(struct sigcontext *c, const struct trapframe *tf, u64 mask, u64 address) {
     *c = (struct sigcontext){
         tf->r8, tf->r9, tf->r10, tf->r11, tf->r12, tf->r13, tf->r14, tf->r15, tf->rdi, tf->rsi, tf->rbp, tf->rbx,

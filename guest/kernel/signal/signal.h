@@ -37,5 +37,6 @@ const char *signal_name(int signal);
 
 /* sigframe.c: arrange for the return to user mode to run the handler. */
 void signal_call_handler(const struct siginfo *);
+u64 signal_frame_size(void);                            /* at most: what a handler needs of its stack before it does anything */
 
 #endif

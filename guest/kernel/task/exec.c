@@ -16,7 +16,7 @@
 #include "time/posix_timer.h"
 
 #define STACK_START (33 * PAGE_SIZE)    /* what it has before it grows (fault.c) */
-#define AUX_PAIRS 18
+#define AUX_PAIRS 20
 #define ARG_MAX (3UL << 20)     /* strings and pointers; what a program may give is less (sys_process.c) */
 #define ARG_MIN (32 * PAGE_SIZE)        /* so much they may have, however small the stack is to be */
 #define SCRIPT_LINE 256         /* as much of a #! line as counts */
@@ -48,7 +48,7 @@ static u64 strings_size(char **s, u64 count) {
     return size;
 }
 
-static int build_stack(const struct program *p, struct mm *mm, const struct command *c, u64 *rsp) {
+static int build_stack(const struct program *p, u64 loader, struct mm *mm, const struct command *c, u64 *rsp) {
     u64 words = 1 + c->argc + 1 + c->envc + 1 + 2 * AUX_PAIRS;
     u64 size = words * 8 + 16 + sizeof "x86_64" + strlen(c->name) + 1 + strings_size(c->argv, c->argc) + strings_size(c->envp, c->envc);
     struct image im = {.size = ROUND_UP(size, 16), .used = words * 8};
@@ -61,7 +61,7 @@ static int build_stack(const struct program *p, struct mm *mm, const struct comm
     ids_of_program(p->inode, &uid, &gid);
     if (!(im.bytes = kmalloc(im.size)))
         return -ENOMEM;
-    im.base = USER_TOP - im.size;
+    im.base = mm->stack_top - im.size;
     im.word = (u64 *)im.bytes;
     *im.word++ = c->argc;
     u64 random_at = im.base + im.used;
@@ -80,10 +80,10 @@ static int build_stack(const struct program *p, struct mm *mm, const struct comm
     mm->strings_end = im.base + im.used;
     const u64 aux[AUX_PAIRS][2] = {
         {AT_PHDR, p->headers}, {AT_PHENT, sizeof *p->segment}, {AT_PHNUM, p->header.phnum}, {AT_PAGESZ, PAGE_SIZE},
-        {AT_BASE, 0}, {AT_FLAGS, 0}, {AT_ENTRY, p->entry}, {AT_UID, uid.real}, {AT_EUID, uid.effective},
+        {AT_BASE, loader}, {AT_FLAGS, 0}, {AT_ENTRY, p->entry}, {AT_UID, uid.real}, {AT_EUID, uid.effective},
         {AT_GID, gid.real}, {AT_EGID, gid.effective}, {AT_PLATFORM, platform_at}, {AT_HWCAP, plat_hwcap()},
         {AT_CLKTCK, 100}, {AT_SECURE, uid.real != uid.effective || gid.real != gid.effective}, {AT_RANDOM, random_at},
-        {AT_EXECFN, name_at}, {AT_NULL, 0},
+        {AT_HWCAP2, 0}, {AT_EXECFN, name_at}, {AT_MINSIGSTKSZ, signal_frame_size()}, {AT_NULL, 0},
     };
     memcpy(im.word, aux, sizeof aux);
     *rsp = im.base;
@@ -99,7 +99,7 @@ static void close_on_exec(void) {
 }
 
 /* The program's own from here on: nothing that the old one arranged applies to it. */
-static void start(const struct program *p, const char *name, u64 rsp) {
+static void start(const struct program *p, u64 entry, const char *name, u64 rsp) {
     struct process *process = current->process;
 
     for (const char *s = name; *s; s++)
@@ -121,7 +121,7 @@ static void start(const struct program *p, const char *name, u64 rsp) {
     current->altstack = (struct sigaltstack){.flags = SS_DISABLE};
     current->clear_tid = current->robust_list = 0;
     *frame_of(current) = (struct trapframe){
-        .rip = p->entry, .cs = USER_CS, .rflags = FLAGS_AT_START, .rsp = rsp, .ss = USER_SS,
+        .rip = entry, .cs = USER_CS, .rflags = FLAGS_AT_START, .rsp = rsp, .ss = USER_SS,
     };
     fpu_load(&fpu_at_start);
     plat_reset_user_state();
@@ -140,21 +140,24 @@ static int own_files(struct process *p) {
     return 0;
 }
 
-static int load(struct program *p, const struct command *c) {
+static int load(struct program *p, struct program *loader, const struct command *c) {
     struct process *process = current->process;
     struct mm *old = process->mm, *new = mm_create();
-    const struct vma stack = {.start = USER_TOP - STACK_START, .end = USER_TOP, .prot = PROT_READ | PROT_WRITE, .grows = true};
     u64 rsp = 0;
     int error;
 
     if (!new)
         return -ENOMEM;
+    place(new, process);
+    const struct vma stack = {.start = new->stack_top - STACK_START, .end = new->stack_top, .prot = PROT_READ | PROT_WRITE, .grows = true};
     process->mm = new;                  /* copy_out() and the platform mean this one from here on */
     error = map_segments(p, new);
     if (!error)
         error = vma_add(new, &stack);
+    if (!error && loader)
+        error = map_segments(loader, new);
     if (!error)
-        error = build_stack(p, new, c, &rsp);
+        error = build_stack(p, loader ? loader->base : 0, new, c, &rsp);
     if (!error)
         error = own_files(process);
     process->mm = old;
@@ -167,11 +170,11 @@ static int load(struct program *p, const struct command *c) {
         futexes_of_thread(current);
     process->most_pages = most_pages(process);
     process->mm = new;
-    new->brk_start = new->brk = p->end;
+    new->brk_start = new->brk = heap_behind(p->end, process);
     plat_as_switch(new->as);
     mm_put(old);
     vfork_done(process);
-    start(p, c->name, rsp);
+    start(p, loader ? loader->entry : p->entry, c->name, rsp);
     return 0;
 }
 
@@ -231,14 +234,15 @@ static int exec_inode(struct inode *i, const char *path, const struct command *c
         return -EACCES;
     if (read_script(i, line, &interpreter, &argument))
         return scripts == MAX_SCRIPTS ? -ELOOP : exec_script(path, interpreter, argument, c, scripts);
-    struct program *p = kmalloc(sizeof *p);
-    int error = -ENOMEM;
-    if (p) {
-        p->inode = i;
-        error = read_headers(p);
-        if (!error)
-            error = load(p, c);
-    }
+    struct program *p = kmalloc(sizeof *p), *loader = NULL;
+    int error = p ? read_headers(p, i) : -ENOMEM;
+    if (!error)
+        error = find_loader(p, &loader);
+    if (!error)
+        error = load(p, loader, c);
+    if (loader)
+        inode_put(loader->inode);
+    kfree(loader);
     kfree(p);
     return error;
 }
