@@ -29,17 +29,9 @@ if TYPE_CHECKING:
     from ..clock import Clock, Tsc
     from ..features import Features
 
-<<<<<<< HEAD
-_COM1, _COM2, _COM3, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 0x3E8, 4, 3, 0, 8
+_COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 4, 3, 0, 8
 # Of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number.
 _EXTERNAL_PIN, _TIMER_PIN = 0, 2
-=======
-_COM1, _COM2, _COM1_IRQ, _COM2_IRQ, _TIMER_IRQ, _RTC_IRQ = 0x3F8, 0x2F8, 4, 3, 0, 8
-_EXTERNAL_PIN, _TIMER_PIN = (
-    0,
-    2,
-)  # of the I/O APIC: the 8259's INTR and IRQ 0; the other IRQs have the pin of their number
->>>>>>> b4f23e0 (emu: add the debug console, and let volumes go out by it)
 
 _LINES_8259: Final = 16
 _STATEFUL: Final = (
