@@ -63,13 +63,15 @@ static bool is_well_formed(const struct area *a) {
     return !or && !(a->components & ~known) && !(form & ~known) && (a->format & COMPACT ? !(a->components & ~form) : !form);
 }
 
+/* The compacted form has MXCSR as a part of SSE, the standard form always. */
+static bool loads_mxcsr(const struct area *a, u64 wanted) { return wanted & SSE && (!(a->format & COMPACT) || a->components & SSE); }
+
 static u32 mxcsr_of(const struct fpu *f) { return *(const u32 *)(const void *)(f->bytes + MXCSR); }
 static void set_mxcsr(struct fpu *f, u32 value) { *(u32 *)(void *)(f->bytes + MXCSR) = value; }
 
 /* Bring the components that are asked for from the area, or to what they are at the start where it has none. */
 static void restore(const struct area *a, u64 wanted) {
     const struct fpu *x87 = a->components & X87 ? &a->legacy : &fpu_at_start, *sse = a->components & SSE ? &a->legacy : &fpu_at_start;
-    bool compact = a->format & COMPACT;
     struct fpu now;
 
     fpu_save(&now);
@@ -79,7 +81,7 @@ static void restore(const struct area *a, u64 wanted) {
     }
     if (wanted & SSE) {
         memcpy(now.bytes + XMM0, sse->bytes + XMM0, XMM_END - XMM0);
-        set_mxcsr(&now, !compact || a->components & SSE ? mxcsr_of(&a->legacy) : MXCSR_AT_START);
+        set_mxcsr(&now, loads_mxcsr(a, wanted) ? mxcsr_of(&a->legacy) : MXCSR_AT_START);
     }
     fpu_load(&now);
 }
@@ -99,7 +101,7 @@ static void xrstor(struct trapframe *tf, u64 address, u64 end) {
         fault(SEGV_MAPERR, address);
         return;
     }
-    if (!is_well_formed(&a) || (wanted & SSE && mxcsr_of(&a.legacy) & ~MXCSR_MASK)) {
+    if (!is_well_formed(&a) || (loads_mxcsr(&a, wanted) && mxcsr_of(&a.legacy) & ~MXCSR_MASK)) {
         fault(SI_KERNEL, 0);
         return;
     }

@@ -7,7 +7,19 @@
 #include "page.h"
 #include "platform/keys.h"
 #include "slab.h"
+#include "task/process.h"
 #include "vm.h"
+
+int check_rights(u32 prot, bool shared) {
+    int error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, shared);
+    struct mm *mm = current->process->mm;
+
+    if (error && !mm->has_been_told)
+        print("%s[%d]: refused memory that is both %s and executable; a program may change the rights of private memory from one "
+              "to the other with mprotect()", current->name, current->process->pid, prot & PROT_WRITE ? "writable" : "shared");
+    mm->has_been_told |= error != 0;
+    return error;
+}
 
 const struct inode *file_of(const struct inode *i) { return is_regular(i) && i->made ? i->made->file : i; }
 

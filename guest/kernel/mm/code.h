@@ -27,6 +27,9 @@ struct code {
     struct inode *next;         /* other code of the same file */
 };
 
+/* May the program have these rights together?  0 or -errno; the first time that it may not, the kernel says why. */
+int check_rights(u32 prot, bool shared);
+
 /* Give a private mapping of a file's that nobody has used yet its execute right.  0 or -errno. */
 int code_make(struct mm *, u64 at, u64 size, u32 prot);
 int make_executable(struct mm *, u64 at, u64 size, u32 prot);  /* the same for any other pages */

@@ -23,10 +23,6 @@ static bool is_too_much(u64 at, u64 size) {
     return limit != RLIM_INFINITY && mm_size(mine(), 0, USER_TOP) - mm_size(mine(), at, at + size) + size > limit;
 }
 
-static int check_rights(u32 prot, bool shared) {
-    return plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, shared);
-}
-
 static int check_file(const struct file *f, u32 prot, bool shared) {
     if (!f)
         return -EBADF;

@@ -35,6 +35,7 @@ struct mm {
     u64 arguments, environment, strings_end;    /* the strings on the first stack */
     u64 pages, most;            /* present, and the most before some went: for statistics */
     u32 refs;
+    bool has_been_told;         /* why it may not have the rights that it asked for (code.c) */
 };
 
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC };

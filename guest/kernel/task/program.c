@@ -105,7 +105,7 @@ static int map_segment(struct program *p, struct mm *mm, const struct elf_segmen
     if (s->offset <= p->header.phoff && p->header.phoff < s->offset + s->filesz)
         p->headers = va + p->header.phoff - s->offset;
     p->end = MAX(p->end, ROUND_UP(end, PAGE_SIZE));
-    error = plat_check_protection(prot & PROT_WRITE, prot & PROT_EXEC, false);
+    error = check_rights(prot, false);
     const u32 first = prot & ~(u32)PROT_EXEC;           /* make_text() gives it */
     const struct vma content = {.start = start, .end = bytes_end, .prot = first, .inode = p->inode,
                                 .offset = ROUND_DOWN(s->offset, PAGE_SIZE)};
