@@ -89,10 +89,10 @@ class Observers:
             self.trace.close()
         if self.summary:
             counted = self._machine.clock.counted
-            _print(self.summary, counted, list(self._missing.numbers), _sites(self._machine))
+            _print(self.summary, counted, list(self._missing.numbers), sites(self._machine))
 
 
-def _sites(machine: Machine) -> Sites | None:
+def sites(machine: Machine) -> Sites | None:
     """Read the container kernel's counters, by symbol, through the tables that the machine stopped with."""
     address = peek(machine, "xgate_stats")
     return None if address is None else Sites(*struct.unpack("<4Q", machine.memory.read(address, 32)))

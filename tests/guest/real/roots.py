@@ -1,6 +1,6 @@
 """Root file systems put together from Debian's packages, without root and outside of this tree.
 
-    python roots.py OUTDIR [NAME…]
+    python -m tests.guest.real.roots OUTDIR [NAME…]
 
 OUTDIR/NAME is the tree of a root file system: the packages of the name and all that they depend on, unpacked (nobody runs
 their scripts), without manuals and translations.  What is there already is not made again.
@@ -21,14 +21,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from build import SKIPPED, Apt, BuildError, do  # the file beside this one, for this one is a program
+from .build import SKIPPED, Apt, BuildError, do
 
 SHELL: Final = ("bash", "coreutils", "dash", "findutils", "grep", "gzip", "sed", "tar")
 ROOTS: Final[dict[str, tuple[str, ...]]] = {
     "shell": SHELL,
     "musl": ("musl", "dash"),
     "perl": ("perl", *SHELL),
-    "small": ("lua5.4", "tcl", "sqlite3", *SHELL),
+    "small": ("lua5.4", "tcl", "sqlite3", "libstdc++6", *SHELL),
     "tcc": ("tcc", "libc6-dev", *SHELL),
     "git": ("git", *SHELL),
     "python": ("python3", *SHELL),
@@ -69,7 +69,8 @@ def _finish(root: Path) -> None:
             link.unlink()
             link.symlink_to(Path(*[".."] * len(link.parent.relative_to(root).parts), target.relative_to("/")))
     if (library := root / "usr/lib/python3.11").is_dir() and sys.version_info[:2] == (3, 11):
-        compileall.compile_dir(library, stripdir=root, prependdir="/", quiet=2)
+        tests = re.compile(r"/(tests?|idlelib|turtledemo)/")
+        compileall.compile_dir(library, stripdir=root, prependdir="/", quiet=2, rx=tests)
 
 
 def main(arguments: list[str]) -> int:
