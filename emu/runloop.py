@@ -176,7 +176,7 @@ class RunLoop:
             traps.pending.take_interrupt()
             if not cpu.halted:
                 return
-        deadline = devices.deadline()
+        deadline = devices.wakes_at(interrupts=cpu.interrupts_enabled)
         if deadline is not None:
             before = self.clock.now
             typed = cpu.interrupts_enabled and devices.input_comes_before(deadline)

@@ -233,10 +233,22 @@ class Devices:
 
     def deadline(self) -> int | None:
         """Give the virtual cycle at which a timer wants service."""
+        return self._next(self.lapic.due)
+
+    def _next(self, lapic: int | None) -> int | None:
         timers = (self.rtc.due, self.power.due, self.com1.due, self.com2.due)
-        wanted = (self.lapic.due, self.pit.next if self._pit_matters() else None, *timers)
+        wanted = (lapic, self.pit.next if self._pit_matters() else None, *timers)
         times = [t for t in wanted if t is not None]
         return min(times) if times else None
+
+    def wakes_at(self, *, interrupts: bool) -> int | None:
+        """Give the virtual cycle up to which nothing wakes a halted processor, with RFLAGS.IF as `interrupts`; None if nothing will.
+
+        Without IF an NMI wakes it, which the I/O APIC may send; a masked timer of the local APIC counts and wakes nobody.
+        """
+        if not (interrupts or self.ioapic.sends_nmi()):
+            return None
+        return self._next(None if self.lapic.timer_is_masked() else self.lapic.due)
 
     def _pit_matters(self) -> bool:
         return not self.pic.chips[0].imr & 1 or self.ioapic.is_open(_TIMER_PIN)

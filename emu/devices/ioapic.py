@@ -86,6 +86,10 @@ class IoApic:
         """Tell whether the entry of a pin is not masked."""
         return not self.entries[pin] & _MASKED
 
+    def sends_nmi(self) -> bool:
+        """Tell whether a pin is open whose line would be an NMI."""
+        return any(not entry & _MASKED and entry >> 8 & 7 == _NMI for entry in self.entries)
+
     def passes_external(self, pin: int) -> bool:
         """Tell whether the 8259's INTR, wired to this pin, reaches the processor through here."""
         entry = self.entries[pin]

@@ -341,6 +341,10 @@ class Lapic:
         else:
             self.due, self.deadline_tsc = None, 0
 
+    def timer_is_masked(self) -> bool:
+        """Tell whether the timer counts without interrupting."""
+        return bool(self._registers[_LVT_TIMER] & _MASKED) or not self._enabled()
+
     # ---- interrupts -------------------------------------------------------------------------------------------
 
     def ppr(self) -> int:

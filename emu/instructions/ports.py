@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..descriptors import UNUSABLE
 from ..events import Kind
@@ -13,6 +13,8 @@ from ..table import instruction
 if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..insn import Insn
+
+_AT_ONCE: Final = 1 << 16
 
 
 def check_port(cpu: Cpu, port: int, size: int) -> None:
@@ -94,7 +96,7 @@ def _give_block(cpu: Cpu, port: int, base: int, count: int, mask: int) -> int:
 
 @instruction("ins", "outs")
 def port_string(cpu: Cpu, insn: Insn) -> None:
-    """INS and OUTS, with REP one trap for the whole string."""
+    """INS and OUTS, with REP one trap for the whole string, or for 65,536 elements of it: interrupts come in between."""
     port = cpu.q[RDX] & 0xFFFF
     size = _width(insn)
     check_port(cpu, port, size)
@@ -105,7 +107,8 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
     register = RSI if out else RDI
     segment = next((o.segment for o in insn.operands if o.kind == "mem"), 3) if out else ES
     base = cpu.segment_base(segment)
-    last = 0
+    last, later = 0, max(count - _AT_ONCE, 0)
+    count -= later
     watching = cpu.breakpoints.watching
     if size == 1 and step == 1 and count > 1 and not watching:
         count = (_give_block if out else _take_block)(cpu, port, base, count, mask)
@@ -131,5 +134,6 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
         count -= 1
         if count and cpu.breakpoints.hits:
             return  # a breakpoint traps after each element
-    cpu.next(insn)
+    if not later:
+        cpu.next(insn)
     cpu.event(Kind.PORT, port, int(out), last, cost=cpu.costs.port)
