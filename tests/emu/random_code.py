@@ -144,7 +144,9 @@ class Wild:
             machine.devices.lapic.mmio_write(0xF0, 0x1FF)
             machine.devices.lapic.mmio_write(0x320, random.choice((0x40, 1 << 17 | 0x41)))
             machine.devices.lapic.mmio_write(0x380, random.randrange(1, 300))
-        return machine.run(random.choice(STEPS))
+        return machine.run(
+            STEPS[0] if dr[7] & 0xFF else random.choice(STEPS)
+        )  # with a breakpoint each step takes a millisecond
 
     def _registers(self, random: Random, cpl: int) -> list[int]:
         chosen = [
@@ -159,7 +161,7 @@ class Wild:
             for _ in range(16)
         ]  # fmt: skip
         chosen[RSP] = random.choice((STACK3 if cpl else STACK0,) * 6 + (chosen[RSP],))
-        chosen[RCX] = random.choice((random.randrange(64), random.choice(_MSRS), chosen[RCX]))
+        chosen[RCX] = random.choice((random.randrange(64), random.choice(_MSRS), random.getrandbits(12)))
         return chosen
 
 

@@ -187,3 +187,15 @@ def test_a_block_that_cannot_be_written_stays_in_the_device(world: Ported) -> No
         world.do("f36c")
     assert (caught.value.address, cpu.q[RCX], cpu.q[RDI]) == (UNMAPPED, 4, UNMAPPED)
     assert world.com1.read_block(4) == b"kept"
+
+
+@pytest.mark.parametrize("code", ["f36c", "f36e", "f3676e"])  # rep insb, rep outsb, with ECX
+def test_a_long_string_lets_interrupts_in_on_the_way(world: Ported, code: str) -> None:
+    cpu, count = world.cpu, 150_000
+    cpu.q[RDX], cpu.q[RCX], cpu.q[RSI], cpu.q[RDI] = SCRATCH, count, 0x60000, 0x60000
+    for left in (count - 65_536, count - 2 * 65_536):
+        world.do(code)
+        assert (cpu.q[RIP], cpu.q[RCX]) == (CODE, left)
+        assert cpu.q[RDI if code == "f36c" else RSI] == 0x60000 + count - left
+    world.do(code)
+    assert (cpu.q[RIP], cpu.q[RCX]) == (CODE + len(code) // 2, 0)
