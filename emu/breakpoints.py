@@ -63,11 +63,8 @@ class Breakpoints:
                 wanted.append(_Point(1 << i, kind, first, first + length))
         if wanted == self._set:
             return
-        engine, translation = self._cpu.engine, self._cpu.translation
-        refusal = translation.refusal
-        for hook in self._hooks:  # Unicorn looks up the blocks that had the hook: fetches that nobody made
-            engine.unhook(hook)
-        translation.refusal = refusal
+        engine = self._cpu.engine
+        self._cpu.translation.unhook(self._hooks)
         self._hooks.clear()
         self._set = wanted
         self._cpu.forget_transitions()

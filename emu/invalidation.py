@@ -15,9 +15,9 @@ from .contexts import Contexts
 from .faults import GP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from ..mmu.walk import Paging
+    from ..mmu.walk import Paging, Refusal
     from .cpu import Cpu
     from .engine import Engine
     from .memory import Memory
@@ -54,6 +54,7 @@ class Invalidation(Contexts):
     if TYPE_CHECKING:
         vpid: int
         eptp: int
+        refusal: Refusal | None
 
         def configure(self) -> None:
             """Recompute mode and root from CR0, CR3, CR4 and EFER; the context follows (`Translation`)."""
@@ -144,6 +145,20 @@ class Invalidation(Contexts):
         self.where.clear()
         self.where_pages.clear()
         self.sites.clear()
+
+    def unhook(self, hooks: Iterable[int]) -> None:
+        """Take hooks back.
+
+        Unicorn looks up the blocks that had them: fetches that nobody made, whose refusals must neither be delivered nor end a run.
+        """
+        engine, refusal = self.engine, self.refusal
+        _, _, _, _, *words = engine.places
+        before = [word[0] for word in words]
+        for hook in hooks:
+            engine.unhook(hook)
+        for word, value in zip(words, before, strict=True):
+            word[0] = value
+        self.refusal = refusal
 
     def invlpg(self, gva: int) -> None:
         """Drop one page of the current PCID and among the global ones.

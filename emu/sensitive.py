@@ -181,17 +181,11 @@ class SensitiveSites:
     def forget_old(self) -> None:
         """Take all hooks back where they have become many; not from within a callback.  New ones come with new blocks."""
         if len(self._hooked) > _MOST:
-            engine, translation = self.cpu.engine, self.cpu.translation
-            refusal = translation.refusal
-            for (
-                hook
-            ) in self._hooked.values():  # Unicorn looks up the blocks that had the hook: fetches that nobody made
-                engine.unhook(hook)
-            translation.refusal = refusal
+            self.cpu.translation.unhook(self._hooked.values())
             self._hooked.clear()
             self._plain.clear()
             self._only_pauses.clear()
-            engine.drop_all_code()
+            self.cpu.engine.drop_all_code()
             self.pause_at(self._pauses)
 
     def hook(self, site: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -210,3 +211,27 @@ def test_no_random_numbers(debugged: Debugged) -> None:
     debugged.memory.write(HANDLER, bytes.fromhex("83042404" + IRETQ))  # past its four bytes
     assert debugged.run("480fc7f0", "480fc7f8") == [(6, 0, 0), (6, 4, 0)]
     assert debugged.cpu.q[RIP] > CODE
+
+
+@pytest.mark.parametrize("watching", [False, True])
+def test_breakpoints_that_go_ask_for_no_page(debugged: Debugged, watching: bool) -> None:
+    """Unicorn looks up the blocks that had a hook: one may stand on a page that is there no more."""
+    away = 0x200000
+    debugged.memory.write(0x3008, struct.pack("<Q", 0x4003))
+    debugged.memory.write(0x4000, struct.pack("<Q", 0x5003))
+    debugged.memory.write(0x5000, bytes.fromhex(NOP + NOP + "c3"))
+    debugged.memory.write(HANDLER, bytes.fromhex("814c2410 00000100" + IRETQ))  # RF in the flags that return
+    debugged.cpu.translation.flush_all()
+    debugged.point(0, away + 1, EXECUTE)
+    if watching:
+        debugged.point(1, DATA, WRITE)
+    debugged.world.gate(14)
+    code = (
+        "48c7c0" + away.to_bytes(4, "little").hex(),  # mov rax, away
+        "ffd0",  # call rax
+        "48c704250040000000000000",  # mov qword [0x4000], 0
+        "0f0138",  # invlpg [rax]
+        "31c9 0f23f9",  # mov dr7, rcx
+        "31c0",  # what TCG runs behind the exit finds memory at 0
+    )
+    assert debugged.run(*code) == [(1, away + 1 - CODE, B0)]
