@@ -1,5 +1,5 @@
 /* COM1: the program's input and output.  COM2: its errors, the kernel's messages, and what is told to the kernel while it runs.
- * Port E9, the debug console of Bochs and QEMU: what changed in volumes, any number of bytes at once.
+ * The debug console of QEMU and its BIOSes: what changed in volumes, any number of bytes at once.
  * A 16550 takes 16 bytes when its holding register is empty, a 16750 takes 64. */
 #include "errno.h"
 #include "machine.h"
@@ -8,7 +8,7 @@
 
 #define COM1 0x3f8
 #define COM2 0x2f8
-#define DEBUGCON 0xe9
+#define DEBUGCON 0x402
 #define DATA 0
 #define IER 1
 #define IIR 2                   /* read */

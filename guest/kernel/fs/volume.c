@@ -1,4 +1,4 @@
-/* Volumes: what changed in them leaves by port E9 as a tar when the first process has ended well.
+/* Volumes: what changed in them leaves by the debug console as a tar when the first process has ended well.
  *
  * It is an incremental archive as GNU tar writes them ("Dumpdir" in its manual): each directory's entry, of type D, lists its
  * names, Y for one that follows, N for a file that is as it came, D for a directory, each ended by NUL.  A name that came and is
@@ -14,7 +14,7 @@
 #include "time/time.h"
 
 #define MAX_VOLUMES 64
-#define STREAM 3                        /* port E9 */
+#define STREAM 3                        /* the debug console */
 
 static struct { const char *path; struct inode *inode; } volume[MAX_VOLUMES];
 static u32 count;

@@ -1,4 +1,4 @@
-/* The console, and the end of the machine.  Stream 0 and 1 are COM1, 2 is COM2, and 3, on which nothing comes in, is port E9. */
+/* The console, and the end of the machine.  Stream 0 and 1 are COM1, 2 is COM2, and 3, on which nothing comes in, is the debug console. */
 #ifndef PLATFORM_CONSOLE_H
 #define PLATFORM_CONSOLE_H
 

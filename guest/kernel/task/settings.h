@@ -8,7 +8,7 @@
  *   rlimit=RESOURCE:SOFT:HARD       numbers of Linux
  *   hostname=NAME
  *   readonly=PATH  writable=PATH    and all below, in this order; what is made later is writable
- *   volume=PATH                     what changed there leaves by port E9 at a good end (fs/volume.c)
+ *   volume=PATH                     what changed there leaves by the debug console at a good end (fs/volume.c)
  *   mounted=PATH                    is no part of the volume that it is in
  *   leave=1                         volumes leave at any end
  */
