@@ -1,6 +1,8 @@
 /* Who ends while others depend on it: vfork's parents, orphans that are dead already, and what clone lets them share. */
 #include "linux.h"
 
+#define CLONE_PARENT 0x8000
+
 #define CLONE_CLEAR_SIGHAND 0x100000000UL
 #define CLONE_NEW_BIT 0x8000000000UL
 #define EXITED_NOT_REAPED (WEXITED | WNOWAIT)
@@ -178,6 +180,28 @@ static void newborn(void) {
     handle(SIGUSR1, SIG_DFL, 0, 0);
 }
 
+static volatile i32 heard;
+
+static void on_brother(i32 signal) { heard += signal; }
+
+/* A brother: its end is told to the parent of both as that of any child, whatever signal was asked for. */
+static void brothers(void) {
+    print("-- brothers\n");
+    handle(SIGUSR1, on_brother, 0, 0);
+    i64 pid = fork();
+    if (pid == 0) {
+        i64 brother = syscall(SYS_clone, CLONE_PARENT | SIGUSR1, 0, 0, 0, 0);
+        if (brother == 0)
+            quit(3);
+        quit(brother > 0 ? 0 : 1);
+    }
+    i32 status, sum = 0;
+    for (i32 i = 0; i < 2; i++)
+        sum += syscall(SYS_wait4, -1, &status, 0, NULL) > 0 ? status >> 8 : 100;
+    print("%d, signals %d\n", sum, heard);
+    handle(SIGUSR1, SIG_DFL, 0, 0);
+}
+
 int main(int argc, char **argv) {
     (void)argv;
     if (argc > 1)
@@ -189,5 +213,6 @@ int main(int argc, char **argv) {
     waits_for_vfork();
     orphans();
     newborn();
+    brothers();
     return 42;
 }

@@ -110,7 +110,7 @@ static void inherit(struct process *p, const struct clone *c) {
     p->program = me->program;
     inode_get(p->program);
     p->umask = me->umask;
-    p->exit_signal = c->exit_signal;
+    p->exit_signal = c->flags & CLONE_PARENT ? me->exit_signal : c->exit_signal;      /* a parent hears of it as of its other children */
     p->keys = me->keys;
     p->nice = me->nice;
     p->io_priority = me->io_priority;
