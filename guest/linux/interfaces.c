@@ -129,10 +129,63 @@ static void requests(void) {
     closes(fd);
 }
 
+/* Is the line in the file?  Its sockets are among those of the whole machine. */
+static i32 lists(const char *path, const char *line) {
+    static char all[1 << 18];
+    i64 fd = syscall(SYS_open, path, O_RDONLY, 0), n, size = 0;
+
+    while ((n = syscall(SYS_read, fd, all + size, sizeof all - 1 - (u64)size)) > 0)
+        size += n;
+    all[size] = 0;
+    closes(fd);
+    return contains(all, line);
+}
+
+static void hex(char *to, u32 value, i32 digits) {
+    for (i32 i = digits; i--; value >>= 4)
+        to[i] = "0123456789ABCDEF"[value & 15];
+}
+
+/* "0100007F:port", and what follows. */
+static const char *line_of(i64 fd, const char *rest) {
+    static char line[100];
+    struct { u16 family; u8 port[2], ip[4], zero[8]; } name;
+    u32 size = sizeof name;
+
+    syscall(SYS_getsockname, fd, &name, &size);
+    memcpy(line, "0100007F:", 9);
+    hex(line + 9, (u32)(name.port[0] << 8 | name.port[1]), 4);
+    memcpy(line + 13, rest, strlen(rest) + 1);
+    return line;
+}
+
+static void listings(void) {
+    struct { u16 family; u8 port[2], ip[4], zero[8]; } here = {AF_INET, {0, 0}, {127, 0, 0, 1}, {0}};
+    struct { u16 family; char path[16]; } local = {AF_UNIX, "\0paracell-lists"};
+    i64 tcp = syscall(SYS_socket, AF_INET, STREAM, 0), udp = syscall(SYS_socket, AF_INET, DGRAM, 0), un = syscall(SYS_socket, AF_UNIX, STREAM, 0);
+
+    print("-- listings\n");
+    CALL(SYS_bind, tcp, &here, sizeof here);
+    CALL(SYS_bind, udp, &here, sizeof here);
+    CALL(SYS_bind, un, &local, 17);
+    CALL(SYS_listen, tcp, 1);
+    CALL(SYS_listen, un, 1);
+    CHECK(lists("/proc/net/dev", "    lo:"));
+    CHECK(lists("/proc/net/if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"));
+    CHECK(lists("/proc/net/tcp", line_of(tcp, " 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 ")));
+    CHECK(lists("/proc/net/udp", line_of(udp, " 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 ")));
+    CHECK(lists("/proc/net/unix", ": 00000002 00000000 00010000 0001 01 "));
+    CHECK(lists("/proc/net/unix", " @paracell-lists\n"));
+    CHECK(lists("/proc/net/tcp6", "  sl  local_address "));
+    closes(tcp), closes(udp), closes(un);
+    CHECK(!lists("/proc/net/unix", " @paracell-lists\n"));
+}
+
 int main(int argc, char **argv) {
     (void)argc, (void)argv;
     begin();
     links();
     requests();
+    listings();
     return 42;
 }

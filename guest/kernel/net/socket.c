@@ -143,6 +143,7 @@ struct file *socket_file(struct socket *s, u32 flags) {
     if (f) {
         f->ops = is_stream(s) ? &stream_ops : &message_ops;
         f->own = s;
+        s->number = f->inode->number;
     }
     return f;
 }

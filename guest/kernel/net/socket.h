@@ -61,6 +61,7 @@ enum socket_state { SOCKET_FRESH, SOCKET_LISTENING, SOCKET_CALLING, SOCKET_CONNE
 struct socket {
     const struct family *family;
     u32 type, protocol;
+    u64 number;                         /* of the inode that its descriptors show; 0 while it waits to be accepted */
     enum socket_state state;
     struct socket *next;                /* of all there are */
     struct socket *peer;                /* NULL: none, or it is closed */

@@ -11,6 +11,7 @@
 #include "time/time.h"
 
 #define CHUNK 65536UL           /* of a stream, through a buffer of the kernel's */
+#define MESSAGE_MOST (1UL << 20) /* any family's limit is below */
 #define TRANSFER_MAX 0x7ffff000UL
 #define MESSAGES_MAX 1024U      /* of sendmmsg and recvmmsg */
 #define MSG_OOB 1U
@@ -101,8 +102,8 @@ static i64 receive_stream(struct call *c) {
 
 static i64 send_message(struct call *c) {
     struct socket *s = socket_of(c->file);
-    struct message *m = message_new(c->size);
-    i64 error = m ? move_pieces(c, 0, m->bytes, c->size, true) : -ENOBUFS;
+    struct message *m = c->size > MESSAGE_MOST ? NULL : message_new(c->size);
+    i64 error = c->size > MESSAGE_MOST ? -EMSGSIZE : m ? move_pieces(c, 0, m->bytes, c->size, true) : -ENOBUFS;
 
     if (m)
         m->rights = c->control.rights;

@@ -3,6 +3,7 @@
  *   /proc ── self → 7
  *         ├─ meminfo, mounts, stat, uptime, …     text_ops
  *         ├─ sys/kernel ── ostype, pid_max, …       text_ops
+ *         ├─ net ── dev, tcp, unix, …               text_ops
  *         └─ 7 ── stat, status, maps, cmdline, …  text_ops
  *               ├─ exe, cwd, root                 links that jump
  *               └─ fd ── 0, 1, 2                  links that jump
@@ -27,12 +28,15 @@ static struct inode *proc;
 
 struct entry { const char *name; void (*write)(struct text *); };
 
-/* From FIRST_OF_KERNEL on, in sys/kernel. */
+/* From FIRST_OF_KERNEL on, in sys/kernel; from FIRST_OF_NET on, in net. */
 #define FIRST_OF_KERNEL 8
+#define FIRST_OF_NET 12
 static const struct entry of_all[] = {
     {"meminfo", text_meminfo}, {"mounts", text_mounts}, {"stat", text_stat}, {"uptime", text_uptime},
     {"version", text_version}, {"loadavg", text_loadavg}, {"cpuinfo", text_cpuinfo}, {"filesystems", text_filesystems},
     {"ostype", text_ostype}, {"osrelease", text_osrelease}, {"hostname", text_hostname}, {"pid_max", text_pid_max},
+    {"dev", text_net_dev}, {"if_inet6", text_net_if_inet6}, {"route", text_net_route}, {"tcp", text_net_tcp}, {"tcp6", text_net_tcp6},
+    {"udp", text_net_udp}, {"udp6", text_net_udp6}, {"unix", text_net_unix},
 };
 static const struct entry of_one[] = {
     {"stat", text_process_stat}, {"status", text_process_status}, {"statm", text_process_statm}, {"maps", text_process_maps},
@@ -351,12 +355,13 @@ void proc_init(void) {
     proc = old ? old->inode : new_directory(root_inode, "proc", NULL, NULL);
     struct inode *sys = proc ? new_directory(proc, "sys", NULL, NULL) : NULL;
     struct inode *kernel = sys ? new_directory(sys, "kernel", NULL, NULL) : NULL;
-    if (!kernel)
+    struct inode *net = kernel ? new_directory(proc, "net", NULL, NULL) : NULL;
+    if (!net)
         return;
     proc->mode = S_IFDIR | 0555;
     proc->in_proc = true;
     for (u64 i = 0; i < COUNT(of_all); i++)
-        add_text(i < FIRST_OF_KERNEL ? proc : kernel, &of_all[i], NULL, i);
+        add_text(i < FIRST_OF_KERNEL ? proc : i < FIRST_OF_NET ? kernel : net, &of_all[i], NULL, i);
     proc->refresh = refresh_proc;
-    sys->refresh = kernel->refresh = refresh_nothing;
+    sys->refresh = kernel->refresh = net->refresh = refresh_nothing;
 }

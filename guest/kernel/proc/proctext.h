@@ -17,6 +17,10 @@ void text_process_stat(struct text *), text_process_status(struct text *), text_
 void text_process_maps(struct text *), text_process_cmdline(struct text *), text_process_environ(struct text *);
 void text_process_comm(struct text *);
 
+/* net/proc_net.c */
+void text_net_dev(struct text *), text_net_if_inet6(struct text *), text_net_route(struct text *), text_net_unix(struct text *);
+void text_net_tcp(struct text *), text_net_tcp6(struct text *), text_net_udp(struct text *), text_net_udp6(struct text *);
+
 bool inode_path(const struct inode *, char *to, u64 size);      /* its absolute path, or what stands for one */
 
 #endif
