@@ -10,8 +10,19 @@ USER_LIMIT: Final = 0x7FFF_FFFF_F000
 _LOWEST: Final = 0x1_0000
 
 
+class BadProgram(BadImage):
+    """A file that is no program which a container can start."""
+
+
 def check_program(data: bytes, path: str, memory: int) -> Elf:
-    """Parse a program and check that a container of `memory` bytes could start it; `BadImage` if not."""
+    """Parse a program and check that a container of `memory` bytes could start it; `BadProgram` if not."""
+    try:
+        return _check(data, path, memory)
+    except BadImage as error:
+        raise BadProgram(error.path, error.what, error.where) from error
+
+
+def _check(data: bytes, path: str, memory: int) -> Elf:
     elf = parse(data, path)
     if elf.bits == 32:
         raise BadImage(path, "32-bit program; only x86-64 programs run", "file header")

@@ -14,7 +14,6 @@ from attrs import evolve, field, frozen
 
 from .guest import shipped
 from .guest.archive import least_memory, too_large
-from .guest.elf import BadImage
 from .guest.files import read_regular
 from .guest.node import Node
 from .guest.oci_image import Defaults
@@ -127,11 +126,12 @@ def prepare(
         if not program:
             raise Problem(f"no program to run, and {root or 'the default rootfs'} names none")
     where = make_directory(rootfs, image.cwd if cwd is None else cwd)
+    held = root is not None and rootfs.find(program, variables["PATH"], where) is not None
     path, data = _place(rootfs, program, variables["PATH"], where)
     first = First(
         (path, *arguments), tuple(f"{k}={v}" for k, v in variables.items()), where, who, tuple(settings(carried))
     )
-    shown = path if root is None else f"{root}:{path}"
+    shown = f"{root}:{path}" if held else program
     return evolve(assemble(runtime, rootfs, first, data, shown, memory), volumes=tuple(carried))
 
 
@@ -152,6 +152,8 @@ def assemble(runtime: Runtime, rootfs: Rootfs, first: First, data: bytes, shown:
     if memory is not None and least > memory:
         raise too_large(rootfs.source, len(files))
     room = least if memory is None else memory
+    if data.startswith(b"#!"):
+        _check_interpreter(rootfs, data, shown)
     program_symbols = (lambda: ()) if data.startswith(b"#!") else _check(rootfs, data, shown, room).symbols
     return Bundle(
         runtime,
@@ -160,6 +162,14 @@ def assemble(runtime: Runtime, rootfs: Rootfs, first: First, data: bytes, shown:
         left_out=tuple(rootfs.left_out),
         least_memory=least,
     )
+
+
+def _check_interpreter(rootfs: Rootfs, script: bytes, shown: str) -> None:
+    """Find the interpreter of a script: the container's kernel does not know the name that the user gave."""
+    words = script[2:].split(b"\n", 1)[0].split()
+    interpreter = os.fsdecode(words[0]) if words else ""
+    if interpreter.startswith("/") and rootfs.lookup(interpreter) is None:
+        raise Problem(f"no interpreter {interpreter} in the root file system: {shown}", NOT_FOUND)
 
 
 def make_directory(rootfs: Rootfs, path: str) -> str:
@@ -182,7 +192,7 @@ def _check(rootfs: Rootfs, data: bytes, shown: str, memory: int) -> Elf:
     elf = check_program(data, shown, memory)
     if elf.interpreter and rootfs.lookup(elf.interpreter) is None:
         what = f"dynamically linked program, and its loader {elf.interpreter} is not in its root file system"
-        raise BadImage(shown, what, "give one with --rootfs")
+        raise Problem(f"{what}: {shown} (give one with --rootfs)", NOT_FOUND)
     return elf
 
 

@@ -67,6 +67,17 @@ def whole_file(path: str) -> Iterator[Output]:
             Path(part).unlink()
 
 
+def check_place(path: str) -> None:
+    """Raise the `OSError` that `whole_file` would raise at once: before a long job that may have nothing to write."""
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
     try:

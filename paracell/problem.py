@@ -6,7 +6,7 @@ status    meaning
 2         bad input: a file, an option, an image, a root file system
 125       ParaCell itself failed, a standard stream could not be written, or
           the machine stopped without a status
-126       the program cannot be executed (no x bit, a directory)
+126       the program cannot be executed (no x bit, a directory, no program)
 127       the program was not found
 128 + n   the guest died of signal n
 ========  =================================================================
@@ -53,6 +53,8 @@ def explain(error: BaseException) -> Problem | None:
         return Problem(line, FAILED if where in STREAMS else BAD_INPUT)
     if isinstance(error, MemoryError):
         return Problem("not enough memory on this computer", FAILED)
+    if type(error).__name__ == "BadProgram":
+        return Problem(str(error), NOT_EXECUTABLE)
     module = type(error).__module__
     if isinstance(error, ValueError) and module.startswith(__package__ or "paracell"):
         return Problem(str(error))  # BadImage, BadRootfs and kin: they say what and where themselves

@@ -27,7 +27,7 @@ def command(tries: int, seed: int, first: int, off: tuple[str, ...], save: str) 
     """
     from ..attacks import ATTACKS
     from ..fuzz import Attacker
-    from ..output import whole_file
+    from ..output import check_place, whole_file
     from ..progress import Progress
     from ..signals import Interrupted, interruptible
 
@@ -35,6 +35,7 @@ def command(tries: int, seed: int, first: int, off: tuple[str, ...], save: str) 
     for defence in off:
         if defence not in known:
             raise click.UsageError(f"no such defence: {defence}; there are {', '.join(sorted(known))}")
+    check_place(save)
     done, start = 0, time.perf_counter()
     attacker = Attacker(off)
     with (
@@ -53,9 +54,14 @@ def command(tries: int, seed: int, first: int, off: tuple[str, ...], save: str) 
         click.echo(f"interrupted after {done} tries, {rate:.0f} a second: nothing got through", err=True)
         raise Interrupted(caught[0])
     if finding:
-        with whole_file(save) as file:
-            file.write(finding.to_json().encode())
-        click.echo(f"try {finding.number} of seed {seed}: {finding.what}, at {finding.rip:#x}; saved as {Path(save)}")
+        told = f"try {finding.number} of seed {seed}: {finding.what}, at {finding.rip:#x}"
+        try:
+            with whole_file(save) as file:
+                file.write(finding.to_json().encode())
+        except OSError:
+            click.echo(told)  # enough to make it again
+            raise
+        click.echo(f"{told}; saved as {Path(save)}")
         return 1
     click.echo(f"{done} tries, {rate:.0f} a second: nothing got through")
     return 0

@@ -53,6 +53,30 @@ def program(tmp_path: Path) -> Path:
         (["walk", "snapshot"], "ADDRESS"),
         (["walk", "snapshot", "zzz"], "zzz"),
         (["walk", "snapshot", "-1"], "-1"),
+        (["walk", "snapshot", "0", "--write", "--exec"], "exclude"),
+        (["walk", "snapshot", "0", "--pkru", "0x100000000"], "32 bits"),
+        (["walk"], "SNAPSHOT"),
+        (["walk", "no-such-snapshot", "0"], "no-such-snapshot"),
+        (["boot", "--memory", "none", "x"], "none"),
+        (["boot", "no-such-image"], "no-such-image"),
+        (["boot", "--module", "no-such-module", "x"], "no-such-module"),
+        (["attack", "no-such-attack"], "no-such-attack"),
+        (["attack", "--cost", "wrpkru", "wrpkru"], "wrpkru"),
+        (["attack", "--costs", "no-such-file", "wrpkru"], "no-such-file"),
+        (["fuzz", "--tries", "0"], "--tries"),
+        (["fuzz", "--tries", "many"], "many"),
+        (["fuzz", "--seed", "-1"], "--seed"),
+        (["fuzz", "--first", "-1"], "--first"),
+        (["fuzz", "--off", "no-such-defence"], "no-such-defence"),
+        (["fuzz", "argument"], "argument"),
+        (["replay"], "FILE"),
+        (["replay", "no-such-finding"], "no-such-finding"),
+        (["replay", __file__], "test_bad_input.py"),
+        (["bench", "argument"], "argument"),
+        (["bench", "--access", "no-such-image"], "no-such-image"),
+        (["run", "--trace", "t.txt", "hello"], "t.txt"),
+        (["run", "--cpu", "z80", "x"], "z80"),
+        (["run", "--clock", "sundial", "x"], "sundial"),
     ],
 )
 def test_options(capsys: pytest.CaptureFixture[str], arguments: list[str], what: str) -> None:
@@ -85,9 +109,10 @@ def test_program_that_cannot_be_executed(capsys: pytest.CaptureFixture[str], tmp
     ("data", "what"),
     [
         (static_program()[:70], "truncated"),
+        (b"echo hello", "not an ELF file"),
+        (b"", "not an ELF file"),
         (static_program(machine=183), "not x86-64"),
         (static_program(bits=32, machine=3), "32-bit"),
-        (static_program(interpreter=True), "dynamically linked"),
         (static_program(memsz=1 << 33), "memory"),
         (static_program(vaddr=0xFFFF800000000000), "absurd segment"),
     ],
@@ -95,9 +120,37 @@ def test_program_that_cannot_be_executed(capsys: pytest.CaptureFixture[str], tmp
 def test_program_of_the_wrong_kind(capsys: pytest.CaptureFixture[str], program: Path, data: bytes, what: str) -> None:
     program.write_bytes(data)
     status, line = refused(capsys, "run", program)
-    assert status == 2
+    assert status == 126  # as under a shell
     assert what in line
-    assert "prog" in line
+    assert str(program) in line
+
+
+def test_a_program_is_named_as_it_was_typed(
+    capsys: pytest.CaptureFixture[str], program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(program.parent)
+    program.write_bytes(b"none")
+    for name in ("./prog", "../" + program.parent.name + "/prog"):
+        status, line = refused(capsys, "run", name)
+        assert (status, line.endswith(f": {name}\n")) == (126, True), line
+    tree = program.parent / "tree"
+    (tree / "bin").mkdir(parents=True)
+    program.rename(tree / "bin/inside")
+    assert refused(capsys, "run", "--rootfs", "tree", "inside")[1].endswith(": tree:/bin/inside\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [(b"#! /no/such/shell -e\n", "/no/such/shell"), (static_program(interpreter=True), "dynamically linked")],
+)
+def test_an_interpreter_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], program: Path, data: bytes, what: str
+) -> None:
+    program.write_bytes(data)
+    status, line = refused(capsys, "run", program)
+    assert status == 127
+    assert what in line
+    assert f": {program}" in line
 
 
 def test_rootfs(capsys: pytest.CaptureFixture[str], tmp_path: Path, program: Path) -> None:
