@@ -12,7 +12,7 @@ def static_program(
     *,
     bits: int = 64,
     machine: int = 62,
-    interpreter: bool = False,
+    interpreter: bytes = b"",
     memsz: int | None = None,
     vaddr: int = 0x400000,
 ) -> bytes:
@@ -25,9 +25,10 @@ def static_program(
     start = vaddr + at
     out += struct.pack(form, 2, machine, 1, start % (1 << bits), header, 0, 0, header, size, len(kinds), 0, 0, 0)
     for kind in kinds:
-        where = at, start % (1 << bits), start % (1 << bits), len(code), len(code) if memsz is None else memsz
+        place, size = (at, len(code)) if kind == 1 else (at + len(code), len(interpreter))
+        where = place, start % (1 << bits), start % (1 << bits), size, size if memsz is None else memsz
         if bits == 64:
             out += struct.pack("<IIQQQQQQ", kind, 5, *where, 4096)
         else:
             out += struct.pack("<IIIIIIII", kind, *where, 5, 4096)
-    return out + code
+    return out + code + interpreter

@@ -141,7 +141,10 @@ def test_a_program_is_named_as_it_was_typed(
 
 @pytest.mark.parametrize(
     ("data", "what"),
-    [(b"#! /no/such/shell -e\n", "/no/such/shell"), (static_program(interpreter=True), "dynamically linked")],
+    [
+        (b"#! /no/such/shell -e\n", "/no/such/shell"),
+        (static_program(interpreter=b"/no/such/ld.so\0"), "dynamically linked"),
+    ],
 )
 def test_an_interpreter_that_is_not_there(
     capsys: pytest.CaptureFixture[str], program: Path, data: bytes, what: str
