@@ -14,7 +14,8 @@ _FIXED: Final = {
     b"\x0f\x01\xf8": "swapgs", b"\xfa": "cli", b"\xfb": "sti", b"\xf4": "hlt", b"\x0f\x31": "rdtsc",
     b"\x0f\x01\xf9": "rdtscp", b"\x0f\x32": "rdmsr", b"\x0f\x30": "wrmsr", b"\x0f\x01\xca": "clac",
     b"\x0f\x01\xcb": "stac", b"\x0f\x06": "clts", b"\x0f\x01\xd0": "xgetbv", b"\x0f\x01\xd1": "xsetbv",
-    b"\xdb\xe2": "fnclex", b"\xdb\xe3": "fninit", b"\x0f\x05": "syscall", b"\x48\xcb": "retf", b"\x9c": "pushf", b"\x9d": "popf",
+    b"\xdb\xe2": "fnclex", b"\xdb\xe3": "fninit", b"\x0f\x05": "syscall", b"\x48\xcb": "retf", b"\x0f\xa2": "cpuid",
+    b"\x9c": "pushf", b"\x9d": "popf",
 }  # fmt: skip
 _WIDE: Final = frozenset({"iretq", "sysretq", "retf", "pushf", "popf"})  # of 64 bits in 64-bit code
 _PORTS: Final = frozenset(b"\xe4\xe5\xe6\xe7")

@@ -6,8 +6,6 @@ Sources: OCI Image Format Specification 1.1, "Image Layout Specification", "Imag
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import posixpath
 from pathlib import Path
@@ -81,8 +79,10 @@ class _Image:
         return self._open_file(name) is not None
 
     def json(self, data: bytes, name: str) -> Any:
+        from json import loads  # noqa: PLC0415  (most containers have no image)
+
         try:
-            return json.loads(data)
+            return loads(data)
         except (ValueError, RecursionError) as error:
             raise self.bad(f"not JSON ({error})", name) from error
 
@@ -100,12 +100,14 @@ class _Image:
 
     def blob(self, descriptor: Any) -> bytes:
         """Give what a descriptor names, if it is what was named."""
+        from hashlib import new  # noqa: PLC0415
+
         digest = self.get(descriptor, "digest", str)
         algorithm, _, value = digest.partition(":")
         if algorithm not in _HASHES or not value.isalnum():
             raise self.bad("a digest that is none", digest)
         data = self.file(f"blobs/{algorithm}/{value}")
-        if hashlib.new(algorithm, data).hexdigest() != value:
+        if new(algorithm, data).hexdigest() != value:
             raise self.bad("damaged: a blob does not have its digest", digest)
         return data
 

@@ -152,6 +152,6 @@ def command(
     plug.accepts = 2 * memory if volumes else 0
     outcome = run_machine(make, outputs, whole=True, console=plug)
     status = exit_status(outcome, shifted=False)
-    if outcome.stop.reason is Reason.EXIT and status == 0:
+    if volumes and outcome.stop.reason is Reason.EXIT and status == 0:
         made[0].write_volumes(outcome.returned)
     return status

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..problem import explain
-from .log import Log
 from .problem import OciProblem
-from .store import Store, default_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .log import Log
+    from .store import Store
 
 _T = TypeVar("_T")
 
 
 def settings(context: click.Context) -> tuple[Store, Log]:
     """Give the store and the log that the options before the verb name."""
+    from .log import Log
+    from .store import Store, default_root
+
     options: dict[str, Any] = context.find_root().obj or {}
     path, root = options.get("log"), options.get("root")
     log = Log(None if path is None else Path(path), str(options.get("log_format", "text")))
