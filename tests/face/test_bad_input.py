@@ -113,6 +113,7 @@ def test_program_that_cannot_be_executed(capsys: pytest.CaptureFixture[str], tmp
         (b"", "not an ELF file"),
         (static_program(machine=183), "not x86-64"),
         (static_program(bits=32, machine=3), "32-bit"),
+        (static_program(interpreter=b"no end"), "absurd name of a dynamic loader"),
         (static_program(memsz=1 << 33), "memory"),
         (static_program(vaddr=0xFFFF800000000000), "absurd segment"),
     ],

@@ -49,7 +49,7 @@ def test_segments_of_a_good_program() -> None:
         (make_elf(Load(), machine=183), "not x86-64"),
         (make_elf(Load(), machine=3), "not x86-64"),
         (make_elf(Load(), kind=1), "not an executable"),
-        (make_elf(Load(), Load(kind=3)), "dynamically linked"),
+        (make_elf(Load(), Load(kind=3)), "absurd name of a dynamic loader"),
         (make_elf(), "nothing to load"),
         (make_elf(Load(kind=4)), "nothing to load"),
         (make_elf(Load(), Load(vaddr=BASE + 32)), "overlapping"),
