@@ -378,6 +378,9 @@ static void holes(void) {
     print("%ld in the pipe\n", n);
     CALL(SYS_sendfile, out, p.read, NULL, 5);
     CALL(SYS_sendfile, fd, 99, NULL, 5);
+    from = -1;
+    CALL(SYS_sendfile, out, fd, &from, 5);
+    CALL(SYS_copy_file_range, fd, NULL, out, &from, 5, 0);
     closes(p.read), closes(p.write), closes(out);
 
     /* a file in the memory of several processes */

@@ -239,15 +239,18 @@ static i64 send(struct file *out, struct file *in, u64 *position, u64 n, u8 *pag
     return (i64)done;
 }
 
-/* Each offset is the file's own position (user pointer 0), or one that the caller keeps. */
-static i64 send_between(struct file *out, u64 out_at, struct file *in, u64 in_at, u64 n) {
-    u64 from = in->position, own = out->position;
+/* Each offset is the file's own position (user pointer 0), or one that the caller keeps; a negative one is the error `negative`. */
+static i64 send_between(struct file *out, u64 out_at, struct file *in, u64 in_at, u64 n, int negative) {
+    u64 from = in->position, own = out->position, to = own;
 
-    if ((in_at && copy_in(&from, in_at, sizeof from)) || (out_at && copy_in(&out->position, out_at, sizeof own)))
+    if ((in_at && copy_in(&from, in_at, sizeof from)) || (out_at && copy_in(&to, out_at, sizeof to)))
         return -EFAULT;
+    if ((i64)from < 0 || (i64)to < 0)
+        return -negative;
     u8 *page = page_alloc();
     if (!page)
         return -ENOMEM;
+    out->position = to;
     in->refs++, out->refs++;
     i64 sent = send(out, in, &from, MIN(n, MAX_TRANSFER), page);
     if (sent > 0) {
@@ -255,7 +258,7 @@ static i64 send_between(struct file *out, u64 out_at, struct file *in, u64 in_at
         inotify_tell(out->inode, IN_MODIFY);
     }
     page_put(physical(page));
-    u64 to = out->position;
+    to = out->position;
     if (out_at)
         out->position = own;
     if (!in_at)
@@ -274,7 +277,7 @@ i64 sys_sendfile(i32 out_fd, i32 in_fd, u64 offset, u64 n) {
         return -EBADF;
     if (!is_regular(in->inode) || !out->ops->write)
         return -EINVAL;
-    return send_between(out, 0, in, offset, n);
+    return send_between(out, 0, in, offset, n, EINVAL);
 }
 
 i64 sys_copy_file_range(i32 in_fd, u64 in_offset, i32 out_fd, u64 out_offset, u64 n, u32 flags) {
@@ -284,7 +287,7 @@ i64 sys_copy_file_range(i32 in_fd, u64 in_offset, i32 out_fd, u64 out_offset, u6
         return -EBADF;
     if (!is_regular(in->inode) || !is_regular(out->inode) || in->inode == out->inode || flags)
         return -EINVAL;
-    return send_between(out, out_offset, in, in_offset, n);
+    return send_between(out, out_offset, in, in_offset, n, EOVERFLOW);
 }
 
 int resize_file(struct inode *i, u64 size) {

@@ -38,7 +38,11 @@ UNWANTED: Final = (
     *(f"usr/share/{name}" for name in ("doc", "man", "locale", "info", "i18n", "bash-completion", "lintian", "common-licenses")),
     *("usr/lib/x86_64-linux-gnu/gconv", "usr/share/doc-base", "usr/share/zoneinfo"),
 )  # fmt: skip
-USERS: Final = {"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n"}
+TEXTS: Final = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+    "etc/group": "root:x:0:\n",
+    "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+}
 
 
 class Packages(Apt):
@@ -60,7 +64,7 @@ def _finish(root: Path) -> None:
     """What the packages' scripts would have done, as far as a program needs it."""
     for name in UNWANTED:
         shutil.rmtree(root / name, ignore_errors=True)
-    for name, text in USERS.items():
+    for name, text in TEXTS.items():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(text)
     (root / "tmp").mkdir(exist_ok=True)
