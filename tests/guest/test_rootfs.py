@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell import Container
+from paracell.emu.stop import Reason
+from paracell.guest import shipped
+from paracell.guest.archive import least_memory
 from paracell.guest.node import BadRootfs, Node
 from paracell.guest.rootfs import Rootfs
 from paracell.problem import Problem
 from paracell.volumes import Volume
 
-from .kernels import MACHINES, run
+from .kernels import MACHINES, Typed, boot, run, tar_of
 from .programs import BUSYBOX, RUNTIMES
 
 if TYPE_CHECKING:
@@ -385,3 +390,50 @@ def test_the_command(data: Path) -> None:
     assert run_script("rm one; echo new > two") == (0, "")
     assert not (data / "one").exists()
     assert (data / "two").read_bytes() == b"new\n"
+
+
+# ---- images, and what does not fit ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_image_says_how_it_is_run(runtime: str, tmp_path: Path) -> None:
+    rootfs = rootfs_of(
+        ("etc/passwd", Node(tarfile.REGTYPE, data=b"web:x:33:34::/home/web:/bin/sh\n")),
+        ("home/web", Node(tarfile.DIRTYPE, uid=33, gid=34)),
+    )
+    config = {
+        "Env": ["A=b", "PATH=/usr/bin"], "Entrypoint": ["sh", "-c", 'echo "$0 $A $HOME $(pwd) $(id -u)"'], "Cmd": ["zero"],
+        "WorkingDir": "/home/web", "User": "web",
+    }  # fmt: skip
+    files = {
+        "layer.tar": rootfs.to_tar(),
+        "config.json": json.dumps({"os": "linux", "architecture": "amd64", "config": config}).encode(),
+        "manifest.json": json.dumps([{"Config": "config.json", "RepoTags": None, "Layers": ["layer.tar"]}]).encode(),
+    }
+    (tmp_path / "image.tar").write_bytes(tar_of(files))
+    image = str(tmp_path / "image.tar")
+    with Container(runtime=runtime, rootfs=image) as container:
+        assert container.run().stdout == "zero b /home/web /home/web 33\n"
+    with Container(
+        "sh", "-c", "id -u; pwd; echo $A", runtime=runtime, rootfs=image, user="0", cwd="/", environment={"A": "c"}
+    ) as other:
+        assert other.run().stdout == "0\n/\nc\n"
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_files_may_take_nearly_all_of_the_memory(runtime: str) -> None:
+    """They lie where the boot loader put them, and a container may use what is left beside them."""
+    hello = shipped.program("hello")
+    assert hello is not None
+    large = os.urandom(1 << 20) * 40
+    rootfs = rootfs_of(
+        ("large", Node(tarfile.REGTYPE, data=large)), ("hello", Node(tarfile.REGTYPE, data=hello.read_bytes()))
+    )
+    files = rootfs.to_tar()
+    least = -(-least_memory(len(files)) >> 20) << 20
+    script = "cat /large | busybox md5sum; busybox dd if=/large of=/tmp/copy bs=1M count=4 2>/dev/null"
+    for memory, argv in ((least, ["/hello"]), (least + (32 << 20), ["/bin/sh", "-c", script])):
+        console = Typed(b"")
+        stop = boot(runtime, files, argv, console=console, memory=memory, env=["PATH=/bin"]).run()
+        assert (stop.reason, stop.value) == (Reason.EXIT, 0), bytes(console.sent[1])
+    assert bytes(console.sent[0]).startswith(hashlib.md5(large, usedforsecurity=False).hexdigest().encode())
