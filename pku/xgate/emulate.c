@@ -58,7 +58,7 @@ static u64 operand(const struct trapframe *tf, u8 rex, u64 at, u64 *end) {
 static bool is_well_formed(const struct area *a) {
     u64 known = X87 | SSE | PKRU, form = a->format & ~COMPACT, or = 0;
 
-    for (u64 i = 0; i < COUNT(a->reserved); i++)
+    for (u64 i = 0; i < (a->format & COMPACT ? COUNT(a->reserved) : 1); i++)     /* the standard form leaves the others alone */
         or |= a->reserved[i];
     return !or && !(a->components & ~known) && !(form & ~known) && (a->format & COMPACT ? !(a->components & ~form) : !form);
 }

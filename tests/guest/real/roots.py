@@ -32,7 +32,7 @@ ROOTS: Final[dict[str, tuple[str, ...]]] = {
     "tcc": ("tcc", "libc6-dev", *SHELL),
     "git": ("git", *SHELL),
     "python": ("python3", *SHELL),
-    "python-tests": ("python3", "libpython3.11-testsuite", *SHELL),
+    "python-tests": ("python3", "libpython3.11-testsuite", "netbase", *SHELL),
 }
 UNWANTED: Final = (
     *(f"usr/share/{name}" for name in ("doc", "man", "locale", "info", "i18n", "bash-completion", "lintian", "common-licenses")),
