@@ -53,6 +53,12 @@ def raising() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def lethal() -> None:
+    """Have the signals end this process, as they do where nobody handles them: for a child that has just been forked."""
+    for number in _not_ignored():
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _raise(number: int, frame: FrameType | None) -> None:
     engine = getattr(sys.modules.get(f"{__package__}.emu.engine"), "Engine", None)
     while frame is not None:

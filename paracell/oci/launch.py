@@ -28,6 +28,7 @@ from ..emu.stop import Reason
 from ..machine import power_on
 from ..problem import FAILED, SIGNALLED, explain
 from ..session import Outcome, exit_status
+from ..signals import lethal
 from ..write_back import write_back
 from .console import ServiceConsole, forwarded, make_raw
 from .problem import OciProblem
@@ -114,6 +115,7 @@ def wait_for(pid: int) -> int:
 def _in_child(serve: Callable[[], int], into: int) -> NoReturn:
     """Run, and never come back into the code of the process that forked."""
     status = FAILED
+    lethal()
     try:
         status = serve()
         sys.stdout.flush()

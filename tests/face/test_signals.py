@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from paracell.guest.shipped import IMAGES
-from paracell.signals import Interrupted, raising, stopping
+from paracell.signals import Interrupted, lethal, raising, stopping
 
 from .test_run import COMMAND, ENVIRONMENT
 
@@ -128,3 +128,13 @@ def test_within_a_run_it_is_an_exception_behind_it() -> None:
         went_on = True
     assert went_on
     assert caught.value.number == signal.SIGTERM
+
+
+def test_a_child_dies_of_a_signal_as_any_process() -> None:
+    with raising():
+        pid = os.fork()
+        if not pid:
+            lethal()
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
