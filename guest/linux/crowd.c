@@ -66,10 +66,45 @@ static void processes(void) {
     print("%d\n", ended);
 }
 
+/* Whoever waits for a lock that is free only around system calls gets it in the end. */
+static i32 lock = 1, stop, rounds;
+static char waiter[4 * PAGE] __attribute__((aligned(16)));
+static i32 waiter_tid;
+
+static i64 wants(void *unused) {
+    i32 none = 0;
+
+    (void)unused;
+    while (!__atomic_compare_exchange_n(&lock, &none, 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        none = 0;
+        syscall(SYS_futex, &lock, FUTEX_WAIT, 1, NULL, NULL, 0);
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&lock, 0, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+static void locks(void) {
+    print("-- locks\n");
+    clone_call(THREAD | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID, waiter + sizeof waiter, &waiter_tid, &waiter_tid, 0, wants, NULL);
+    for (rounds = 0; !__atomic_load_n(&stop, __ATOMIC_SEQ_CST); rounds++) {
+        for (volatile i32 i = 0; i < 50000; i++)
+            ;
+        __atomic_store_n(&lock, 0, __ATOMIC_SEQ_CST);
+        syscall(SYS_futex, &lock, FUTEX_WAKE, 1, NULL, NULL, 0);
+        syscall(SYS_getppid);
+        i32 none = 0;
+        if (!__atomic_compare_exchange_n(&lock, &none, 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            syscall(SYS_sched_yield);
+    }
+    CHECK(rounds < 5000);
+}
+
 int main(int argc, char **argv) {
     (void)argc, (void)argv;
     apart();
     threads();
     processes();
+    locks();
     return 42;
 }

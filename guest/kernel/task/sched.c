@@ -16,6 +16,7 @@
 #include "time/time.h"
 
 #define SLICE (10 * 1000 * 1000UL)      /* ns */
+#define CALLS 64                        /* that a thread makes before another one has its turn */
 #define CHANNELS 64
 
 void switch_context(u64 *save, u64 load);       /* switch.S */
@@ -24,6 +25,7 @@ struct queue run_queue;
 static struct queue sleepers[CHANNELS];
 static struct task *left;               /* the task that ran before, if it has ended: its stack can be freed now */
 static u64 slice_end;
+static u32 calls;                       /* in this slice, while others wait */
 
 static void enqueue(struct queue *q, struct task *t) {
     t->next = NULL;
@@ -44,12 +46,16 @@ void sched_add(struct task *t) {
     enqueue(&run_queue, t);
 }
 
-/* On the way to user mode: arm the timer only if another task can run, since arming it costs a trap. */
+/* On the way to user mode: arm the timer only if another task can run, since arming it costs a trap.
+ * Who calls again and again may hold a lock wherever the timer finds it, as CPython does, but not right behind a call:
+ * a slice that ends there lets those go on who wait for the lock. */
 void measure_slice(void) {
     if (!run_queue.first)
         slice_end = 0;
     else if (!slice_end)
         slice_end = now_ns() + SLICE;
+    else if (++calls == CALLS)
+        slice_end = now_ns();
     u64 soonest = slice_end, cpu = cpu_timers_next(current->process);
     timers_arm(!soonest ? cpu : !cpu ? soonest : MIN(soonest, cpu));
 }
@@ -114,6 +120,7 @@ void schedule(void) {
     }
     dequeue(&run_queue, next);
     slice_end = 0;
+    calls = 0;
     next->since = now;
     if (next == before)
         return;
