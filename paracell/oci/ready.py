@@ -83,7 +83,7 @@ def make_ready(config: Config, place: Path) -> Ready:
             rootfs.add(name, Node(tarfile.DIRTYPE))
     done.take("/dev")  # the container kernel puts its devices there
     _hide(rootfs, config, done)
-    process, settings = config.process, [*config.process.settings, *done.settings, "leave=1"]
+    process, settings = config.process, [*config.process.settings, *done.settings, "leave=1", "init=1"]
     if config.hostname:
         settings.append(f"hostname={config.hostname}")
     path, data, where = _find(rootfs, process)

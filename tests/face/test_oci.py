@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paracell.guest import shipped
 from paracell.oci.config import read
 from paracell.oci.features import features, template
 from paracell.oci.problem import OciProblem
@@ -166,10 +167,13 @@ def test_a_life(oci: Runtime) -> None:
 
 def test_the_status_of_its_process_is_its_own(oci: Runtime) -> None:
     """An engine waits for the number in the pid file; who started us is its subreaper, as conmon is."""
+    program = shipped.program("segv")
+    assert program is not None
+    shutil.copy(program, oci.root / "bin")
     libc = ctypes.CDLL(None)
     assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     try:
-        for name, script, want in (("a", "exit 3", 3), ("b", "kill -9 $$", 137)):
+        for name, script, want in (("a", "exit 3", 3), ("b", "exec segv", 139)):
             oci.script(script)
             oci.create(name, "--pid-file", oci.folder / name)
             oci("start", name)
@@ -187,7 +191,8 @@ def test_run(oci: Runtime) -> None:
     assert oci.run("cat; echo err >&2; exit 5", 5) == "err\n"
     oci.script("cat")
     assert oci("run", "--bundle", oci.bundle, "c", typed="in") == "in"
-    assert oci.run("kill -TERM $$", 143) == ""
+    # As in a PID namespace: what the first process has no handler for does nothing, from inside not even KILL.
+    assert oci.run("kill -TERM $$; kill -KILL $$; trap 'echo caught' HUP; kill -HUP $$; exit 6", 6) == "caught\n"
     assert oci("list", "-q") == ""
     oci.script("sleep 1000")
     null = subprocess.DEVNULL  # what is detached keeps the streams that it is given
@@ -201,14 +206,17 @@ def test_run(oci: Runtime) -> None:
 
 
 def test_a_sleep_takes_its_time(oci: Runtime) -> None:
-    """Whoever runs by himself keeps the clock of those who use him; and a signal ends his sleep."""
+    """Whoever runs by himself keeps the clock of those who use him."""
     oci.script("sleep 1000; echo slept")
     out = oci.create("c")
     oci("start", "c")
     pid = oci.state("c")["pid"]
     time.sleep(2)
     assert began(pid)
-    oci("kill", "c")
+    oci("kill", "c")  # it has no handler
+    time.sleep(1)
+    assert began(pid)
+    oci("kill", "c", "KILL")
     until(lambda: not began(pid))
     assert out.read_text() == ""
 
@@ -334,7 +342,7 @@ def test_hooks(oci: Runtime) -> None:
 
 def test_a_terminal(oci: Runtime) -> None:
     oci.config["process"] |= {"terminal": True, "consoleSize": {"height": 33, "width": 77}}
-    oci.script("stty size; cat")
+    oci.script("trap : INT; stty size; cat; echo end")
     assert "without --console-socket" in oci("create", "--bundle", oci.bundle, "c", status=1)
     path = oci.folder / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -359,6 +367,7 @@ def test_a_terminal(oci: Runtime) -> None:
     os.write(master, b"typed\r")
     expect(b"typed\r\ntyped\r\n")  # its own terminal echoes, then cat
     os.write(master, b"\x03")
+    expect(b"end\r\n")
     until(lambda: oci.state("c")["status"] == "stopped")
     os.close(master)
     oci.config["process"]["terminal"] = False

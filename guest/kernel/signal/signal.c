@@ -77,6 +77,8 @@ static void prepare(struct process *p, int signal) {
 bool signal_ignored(const struct process *p, int signal) {
     u64 handler = p->actions[signal].handler;
 
+    if (p->unkillable && handler == SIG_DFL)
+        return true;
     return !(BIT(signal) & UNSTOPPABLE) && (handler == SIG_IGN || (handler == SIG_DFL && BIT(signal) & IGNORED_BY_DEFAULT));
 }
 

@@ -33,6 +33,7 @@ struct process {
     struct task *vfork_parent;                  /* waits for exec or the end */
     bool dumpable, no_new_privileges;           /* dumpable: its user may look into it */
     bool listed;                                /* /proc has its name */
+    bool unkillable;                            /* only by signals that it has handlers for, and by its own faults */
     bool subreaper, has_executed, unwanted;     /* unwanted: no parent will wait for it */
     struct sigaction actions[SIGNALS + 1];
     struct signals signals;                     /* for whichever thread does not block them */

@@ -120,6 +120,8 @@ void settings_apply(const char *setting) {
         p->umask = (u32)number(&v) & 0777;
     else if ((v = value_of(setting, "nonewprivs")))
         p->no_new_privileges = number(&v);
+    else if ((v = value_of(setting, "init")))
+        p->unkillable = number(&v);
     else if ((v = value_of(setting, "rlimit")))
         set_limit(setting, v);
     else if ((v = value_of(setting, "hostname")))
