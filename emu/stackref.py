@@ -14,9 +14,9 @@ from .registers import RIP, SS
 if TYPE_CHECKING:
     from .cpu import Cpu
 
-# Those that TCG runs by itself, and what they do to the stack besides the access to an operand in memory.
+# What instructions that TCG begins by itself do to the stack besides the access to an operand in memory.
 _WRITE_THE_STACK: Final = frozenset({"push", "push_sreg", "pushf", "call", "enter"})
-_READ_THE_STACK: Final = frozenset({"pop", "popf", "ret", "leave", "enter"})
+_READ_THE_STACK: Final = frozenset({"pop", "pop_sreg", "popf", "ret", "retf", "iret", "iretq", "leave", "enter"})
 
 
 def through_stack(cpu: Cpu, need: int) -> bool:
