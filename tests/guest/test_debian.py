@@ -14,8 +14,8 @@ import pytest
 
 import paracell
 from paracell import runtimes
-from paracell.guest.elf import BadImage
 from paracell.observers import sites
+from paracell.problem import Problem
 
 if TYPE_CHECKING:
     from paracell.end import End
@@ -99,6 +99,14 @@ def test_packages_of_debian(name: str, runtime: str, debian: Path, tmp_path: Pat
     assert ours.status == real.returncode
 
 
+@pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
+def test_process_substitution(runtime: str, debian: Path) -> None:
+    """It needs /dev/fd, which a chroot has not: what bash prints is known."""
+    script = "cat <(echo one) <(echo two); echo three > >(cat); wait $!; [[ -p /dev/fd/0 ]] < <(:) && echo four"
+    ours = _in_container(runtime, _root(debian, "shell"), "/bin/bash", "-c", script)
+    assert ours.stdout.split() == ["one", "two", "three", "four"], ours.stderr
+
+
 @pytest.fixture(scope="module", params=LIBRARIES)
 def dynamic(request: pytest.FixtureRequest, debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system with real/dynamic.c and its plug-in, on either C library."""
@@ -165,7 +173,7 @@ def test_a_loader_that_is_missing(runtime: str, debian: Path, tmp_path: Path) ->
     (root / "bin").mkdir(parents=True)
     for name in ("dash", "ls"):
         shutil.copy(_root(debian, "shell") / "bin" / name, root / "bin")
-    with pytest.raises(BadImage, match=r"its loader /lib64/ld-linux-x86-64.so.2 is not in its root file system"):
+    with pytest.raises(Problem, match=r"its loader /lib64/ld-linux-x86-64.so.2 is not in its root file system"):
         _in_container(runtime, root, "/bin/ls")
     busybox = shutil.which("busybox")
     if busybox is None:

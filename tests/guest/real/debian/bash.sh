@@ -3,12 +3,12 @@ for k in "${!a[@]}"; do echo "$k=${a[$k]}"; done | sort
 f() { local IFS=,; echo "$*"; }
 f {1..5}
 echo $((7**3)) "${BASH_VERSINFO[0]}"
-cmp <(echo a) <(echo a) && echo same
+cat <<< "here: $((1 + 1))"
 trap 'echo usr1' USR1
 kill -USR1 $$
 (exit 5)
 echo $?
-read -r l < <(echo line)
+read -r l <<< line
 echo "${l^^}"
 coproc cat
 echo hi >&"${COPROC[1]}"
@@ -21,7 +21,8 @@ for i in 1 2 3; do (exit $i) & done
 wait
 jobs
 [[ abc123 =~ ([a-z]+)([0-9]+) ]] && echo "${BASH_REMATCH[2]}"
-mapfile -t lines < <(seq 3)
+seq 3 > /tmp/lines
+mapfile -t lines < /tmp/lines
 echo "${#lines[@]} ${lines[-1]}"
 set -o pipefail
 false | true
