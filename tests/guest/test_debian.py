@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -48,9 +50,14 @@ def _root(debian: Path, name: str) -> Path:
     return debian / name
 
 
-def _on_linux(root: Path, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+@functools.cache  # both runtimes are compared with the same run
+def _on_linux(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a copy of the root file system, by chroot."""
-    copy = folder / "linux"
+    with tempfile.TemporaryDirectory() as folder:
+        return _by_chroot(root, Path(folder) / "linux", command)
+
+
+def _by_chroot(root: Path, copy: Path, command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     shutil.copytree(root, copy, symlinks=True)
     for name in ("dev", "tmp"):
         (copy / name).mkdir(exist_ok=True)
@@ -68,7 +75,6 @@ def _on_linux(root: Path, folder: Path, *command: str) -> subprocess.CompletedPr
         text=True,
         timeout=60,
     )
-    shutil.rmtree(copy)
     if ran.returncode == 125 or "Operation not permitted" in ran.stderr:
         pytest.skip("nobody may change the root directory here")
     return ran
@@ -90,10 +96,10 @@ ROOT_OF: Final = {  # script in real/debian/ → root file system in which it ru
 
 @pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
 @pytest.mark.parametrize("name", ROOT_OF)
-def test_packages_of_debian(name: str, runtime: str, debian: Path, tmp_path: Path) -> None:
+def test_packages_of_debian(name: str, runtime: str, debian: Path) -> None:
     root = _root(debian, ROOT_OF[name])
     command = ("/bin/bash", "-c", (REAL / "debian" / f"{name}.sh").read_text())
-    real = _on_linux(root, tmp_path, *command)
+    real = _on_linux(root, *command)
     ours = _in_container(runtime, root, *command)
     assert ours.stdout.splitlines() == real.stdout.splitlines(), ours.stderr
     assert ours.status == real.returncode
@@ -121,8 +127,8 @@ def dynamic(request: pytest.FixtureRequest, debian: Path, tmp_path_factory: pyte
 
 
 @pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
-def test_a_dynamic_executable(dynamic: Path, runtime: str, tmp_path: Path) -> None:
-    real = _on_linux(dynamic, tmp_path, "/bin/dynamic")
+def test_a_dynamic_executable(dynamic: Path, runtime: str) -> None:
+    real = _on_linux(dynamic, "/bin/dynamic")
     ours = _in_container(runtime, dynamic, "/bin/dynamic")
     assert ours.stdout.splitlines() == real.stdout.splitlines(), ours.stderr
     assert (ours.status, real.returncode) == (7, 7)
@@ -227,7 +233,7 @@ def test_other_languages(source: str, runtime: str, debian: Path, tmp_path: Path
     shutil.copytree(_root(debian, "small"), root, symlinks=True)  # where libstdc++ and libgcc are
     command = [compiler, *options, str(root / "bin/it"), str(REAL / "languages" / source)]
     subprocess.run(command, check=True, timeout=ENOUGH, cwd=tmp_path)
-    real = _on_linux(root, tmp_path, "/bin/it")
+    real = _on_linux(root, "/bin/it")
     ours = _in_container(runtime, root, "/bin/it")
     assert ours.stdout.splitlines() == real.stdout.splitlines(), ours.stderr
     assert ours.status == real.returncode
