@@ -16,7 +16,8 @@
 #include "time/time.h"
 
 #define SLICE (10 * 1000 * 1000UL)      /* ns */
-#define CALLS 64                        /* that a thread makes before another one has its turn */
+#define CALLS 48                        /* that a thread makes before another one has its turn, or up to 15 more: */
+#define MORE 16                         /* the same number each time might always end behind the same call of a loop */
 #define CHANNELS 64
 
 void switch_context(u64 *save, u64 load);       /* switch.S */
@@ -25,7 +26,7 @@ struct queue run_queue;
 static struct queue sleepers[CHANNELS];
 static struct task *left;               /* the task that ran before, if it has ended: its stack can be freed now */
 static u64 slice_end;
-static u32 calls;                       /* in this slice, while others wait */
+static u32 calls, turns;                /* in this slice, while others wait; slices that ended for them */
 
 static void enqueue(struct queue *q, struct task *t) {
     t->next = NULL;
@@ -50,12 +51,14 @@ void sched_add(struct task *t) {
  * Who calls again and again may hold a lock wherever the timer finds it, as CPython does, but not right behind a call:
  * a slice that ends there lets those go on who wait for the lock. */
 void measure_slice(void) {
-    if (!run_queue.first)
+    if (!run_queue.first) {
         slice_end = 0;
-    else if (!slice_end)
+    } else if (!slice_end) {
         slice_end = now_ns() + SLICE;
-    else if (++calls == CALLS)
+    } else if (++calls == CALLS + turns % MORE) {
         slice_end = now_ns();
+        turns++;
+    }
     u64 soonest = slice_end, cpu = cpu_timers_next(current->process);
     timers_arm(!soonest ? cpu : !cpu ? soonest : MIN(soonest, cpu));
 }
