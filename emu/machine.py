@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from .sinks import Lens, Sink
     from .stop import Stop
 
-ClockKind = Literal["blocks", "exact"]
-_UNITS: Final[dict[ClockKind, Unit]] = {"blocks": Unit.BLOCKS, "exact": Unit.INSTRUCTIONS}
+ClockKind = Literal["blocks", "exact", "steady"]
+_UNITS: Final[dict[ClockKind, Unit]] = {
+    "blocks": Unit.BLOCKS, "exact": Unit.INSTRUCTIONS, "steady": Unit.BLOCKS
+}  # fmt: skip
 
 
 def _memory(size: int, features: Features) -> Memory:
@@ -56,7 +58,8 @@ class Machine:
     """A PC with one processor.
 
     `memory` is its size in bytes.  `clock` says what advances virtual time, besides events, while a timer is armed: "blocks", each
-    translated block `Costs.block` cycles, or, six times slower, "exact", each instruction one.
+    translated block `Costs.block` cycles, or, six times slower, "exact", each instruction one.  "steady" is as "blocks", and
+    passes time for plain code without a timer too.
 
     Attributes:
         cpu: the processor.
@@ -90,7 +93,7 @@ class Machine:
         self.devices = Devices(self.clock, console, memory, tsc=self.cpu.tsc, features=features)
         self.cpu.devices = self.devices
         self.devices.testdev.attach(self.engine)
-        self.traps = Traps(self.cpu, _UNITS[clock])
+        self.traps = Traps(self.cpu, _UNITS[clock], steady=clock == "steady")
         self.traps.pending.attach(self.devices)
         self.symbols = Symbols()
         self._sinks: list[Sink] = []
@@ -101,7 +104,8 @@ class Machine:
     @property
     def clock_kind(self) -> ClockKind:
         """What advances virtual time besides events."""
-        return "exact" if self.traps.pending.time.unit is Unit.INSTRUCTIONS else "blocks"
+        pending = self.traps.pending
+        return "steady" if pending.steady else "exact" if pending.time.unit is Unit.INSTRUCTIONS else "blocks"
 
     # ---- set-up -----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from .exceptions import deliver, interrupt, nmi
 from .faults import DB
 from .registers import EFLAGS, IF, RF, RIP, TF
-from .timekeeper import NEVER, Timekeeper
+from .timekeeper import FAR, NEVER, Timekeeper
 
 if TYPE_CHECKING:
     from .counting import Unit
@@ -27,6 +27,7 @@ class Pending:
 
     Attributes:
         attention_at: the virtual cycle at which `deliver` has something to do.
+        steady: the clock runs without a timer as it does with one: then a timer counts as armed for a moment that never comes.
         deadline: the virtual cycle at which a device wants attention, or `NEVER`.
         interrupt, nmi: an interrupt or an NMI waits.
         stepping: RFLAGS.TF is set for our own single step; the guest does not see it.
@@ -36,12 +37,13 @@ class Pending:
 
     """
 
-    def __init__(self, cpu: Cpu, sites: SensitiveSites, unit: Unit) -> None:
+    def __init__(self, cpu: Cpu, sites: SensitiveSites, unit: Unit, *, steady: bool = False) -> None:
         self.cpu = cpu
         self._sites = sites
         self._devices: Devices | None = None
         self.attention_at = 0
-        self.deadline = NEVER
+        self.steady = steady
+        self.deadline = self._none = FAR if steady else NEVER
         self.interrupt = self.nmi = False
         self.stepping = False
         self.stepped_from = 0
@@ -64,7 +66,7 @@ class Pending:
         if devices is None:
             return
         deadline, was = devices.deadline(), self.deadline
-        self.deadline = NEVER if deadline is None else deadline
+        self.deadline = self._none if deadline is None else deadline
         self.interrupt = devices.interrupt_waiting()
         self.nmi |= devices.take_nmi()
         if self.interrupt or self.nmi or self.deadline != was:

@@ -6,6 +6,7 @@ counts is charged::
 
     --clock blocks    each translated block     `Costs.block` cycles
     --clock exact     each instruction          1 cycle
+    --clock steady    as blocks, and without a timer too
 
 TCG stops by itself at a limit, and events compare the clock with `Pending.attention_at`; neither knows of the other.  So each is
 given half of the time that is left, and whoever has used up his half has the rest shared out anew (`share`).  The timer is met
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 NEVER: Final = 1 << 63  # a cycle that no clock reaches
+FAR: Final = NEVER >> 1  # nor this one; but TCG counts on the way to it
 _CLOSE: Final = 256  # cycles to the timer: from here on every event looks
 _NOTHING, _BLOCKS, _INSTRUCTIONS = Unit  # a member read off the class takes 0.1 µs
 

@@ -61,11 +61,11 @@ class Traps:
 
     """
 
-    def __init__(self, cpu: Cpu, unit: Unit = Unit.BLOCKS) -> None:
+    def __init__(self, cpu: Cpu, unit: Unit = Unit.BLOCKS, *, steady: bool = False) -> None:
         self.cpu = cpu
         self.dispatch = Dispatch(cpu)
         self.sites = SensitiveSites(cpu, self.dispatch)
-        self.pending = Pending(cpu, self.sites, unit)
+        self.pending = Pending(cpu, self.sites, unit, steady=steady)
         self.flawed = False
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
         self._page_fault = fastpath.page_fault(cpu)

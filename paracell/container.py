@@ -76,7 +76,7 @@ class Container(Machine):
             seed: of the container's random numbers, and of where a program's parts lie in memory; None for numbers
                 and places that are always the same.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
-            clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``.
+            clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``; ``steady``: blocks, and always.
             costs: cycles of each kind of event; a mapping names only those that are not the default.
             stdin: what the program can read.
             console: what the serial lines are plugged into, instead of a console that captures.

@@ -89,7 +89,7 @@ class Machine(Runs):
             memory: bytes, or a text such as ``64M``.
             runtime: the runtime that the image belongs to, for the meaning of events; None for another kernel.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
-            clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``.
+            clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``; ``steady``: blocks, and always.
             costs: cycles of each kind of event; a mapping names only those that are not the default.
             stdin: what the guest can read from its first serial line.
             console: what the serial lines are plugged into, instead of a console that captures.

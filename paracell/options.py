@@ -138,10 +138,10 @@ def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[...,
             click.option("--stats", is_flag=True, help="End with a table of the boundary events on stderr."),
             click.option(
                 "--clock",
-                type=click.Choice(["blocks", "exact"]),
+                type=click.Choice(["blocks", "exact", "steady"]),
                 default="blocks",
                 show_default=True,
-                help="What takes time while a timer is armed: blocks of code, or, six times slower, each instruction.",
+                help="What takes time while a timer is armed: blocks of code, or, six times slower, each instruction; or, always, blocks.",
             ),
             click.option(
                 "--trace", metavar="FILE", shell_complete=files, help="Write every event to FILE (.jsonl or .pftrace)."

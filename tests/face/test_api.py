@@ -51,7 +51,7 @@ def test_every_public_method_is_described_and_typed(name: str) -> None:
 def test_a_start_imports_none_of_it() -> None:
     script = "import sys, paracell.cli; print(*[m for m in sys.modules if m.startswith('paracell.')])"
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
-    assert set(loaded) == {"paracell.cli", "paracell.problem"}
+    assert set(loaded) == {"paracell.cli", "paracell.problem", "paracell.signals"}
 
 
 def test_type_hints_can_be_read() -> None:

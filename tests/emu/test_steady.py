@@ -1,0 +1,70 @@
+"""``clock="steady"``: plain code takes time without a timer, so a guest can measure it with the time-stamp counter."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from paracell.emu.machine import Machine
+from paracell.emu.registers import RAX, RCX, RDX, RIP
+from paracell.emu.stop import Reason
+
+from .world import CODE, World
+
+if TYPE_CHECKING:
+    from paracell.emu.machine import ClockKind
+
+TURNS = 1000
+# rdtsc; mov rbx, rax; mov rcx, TURNS; turn: dec rcx; jnz turn; rdtsc; sub rax, rbx; out 0xf4, al
+LOOP = bytes.fromhex("0f31 4889c3 48c7c1e8030000 48ffc9 75fb 0f31 4829d8 e6f4")
+
+
+def at_loop(clock: ClockKind) -> World:
+    world = World(machine=Machine(16 << 20, clock=clock))
+    world.memory.write(CODE, LOOP)
+    world.cpu.q[RIP] = CODE
+    return world
+
+
+@pytest.mark.parametrize("clock", ["blocks", "exact", "steady"])
+def test_what_a_loop_takes(clock: ClockKind) -> None:
+    world = at_loop(clock)
+    machine = world.machine
+    assert machine
+    assert machine.run().reason is Reason.EXIT
+    cost = world.cpu.costs
+    blocks = TURNS + 1  # the turns; RDTSC begins and ends one
+    assert world.cpu.q[RAX] == cost.rdtsc + (blocks * cost.block if clock == "steady" else 0)
+    assert machine.clock_kind == clock
+    machine.close()
+
+
+def test_a_snapshot_goes_on_steadily() -> None:
+    ends = []
+    for stops in (False, True):
+        machine = at_loop("steady").machine
+        assert machine
+        if stops:
+            machine.request_stop()
+            machine.run()
+            file = io.BytesIO()
+            machine.save(file)
+            machine.close()
+            file.seek(0)
+            machine = Machine.restore(file)
+            assert machine.clock_kind == "steady"
+        assert machine.run().reason is Reason.EXIT
+        ends.append((machine.cpu.q[RAX], machine.cpu.q[RCX], machine.cpu.q[RDX], machine.clock.now))
+        machine.close()
+    assert ends[0] == ends[1]
+
+
+def test_a_halt_that_nothing_ends_is_told() -> None:
+    world = World(machine=Machine(16 << 20, clock="steady"))
+    world.memory.write(CODE, b"\xf4")
+    world.cpu.q[RIP] = CODE
+    assert world.machine
+    assert world.machine.run().reason is Reason.HALTED
+    world.machine.close()
