@@ -47,6 +47,7 @@ from .translation import Translation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..vmx.operation import Operation
     from .engine import Engine
     from .features import Features
     from .memory import Memory
@@ -76,6 +77,7 @@ class Cpu(Operands):
         gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
         iret_paths: IRETQ, by CS and SS in the frame.
         epoch: counts the changes of anything that cached transitions were worked out from.
+        vmx: VMX root operation, or None outside VMX operation.
         transition_pages: the linear pages of descriptors and TSS words that those two have read.
 
     """
@@ -96,6 +98,7 @@ class Cpu(Operands):
     tr: Segment
     nmi_blocked: bool
     halted: bool
+    vmx: Operation | None
 
     def __init__(self, engine: Engine, memory: Memory, clock: Clock, features: Features = DEFAULT_FEATURES) -> None:
         self.engine = engine

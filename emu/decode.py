@@ -62,6 +62,9 @@ _CHECK_THEMSELVES: Final = frozenset(
 _CHOSEN: Final = frozenset({"rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase", "rdpid", "wbnoinvd"})
 _SEGMENT_PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65")
 _REPEATS: Final = frozenset(b"\xf2\xf3")
+_INVALIDATIONS: Final = {
+    bytes((0x0F, 0x38, 0x80 + number)): name for number, name in enumerate(("invept", "invvpid", "invpcid"))
+}
 _FAR_DIRECT: Final = frozenset({b"\x9a", b"\xea"})
 _PADDING: Final = (b"\x00", b"\xc0", b"\x08", b"\x18", b"\x38")  # ModRM bytes that some instruction takes
 
@@ -108,7 +111,7 @@ def _disassembler(mode: int) -> Any:
 
 
 def _capstone_decode(code: bytes, mode: int) -> Insn:
-    if mode == 16 and (insn := _invpcid16(code)) is not None:
+    if mode == 16 and (insn := _invalidation16(code)) is not None:
         return insn
     found = next(_disassembler(mode).disasm(code, 0, 1), None)
     if found is None and (insn := _in_order(code, mode)) is not None:
@@ -159,17 +162,18 @@ def _in_order(code: bytes, mode: int) -> Insn | None:
     return None
 
 
-def _invpcid16(code: bytes) -> Insn | None:
-    """Decode INVPCID in 16-bit code, whose prefix Capstone takes for an operand size, as MOVZX with the same operands."""
+def _invalidation16(code: bytes) -> Insn | None:
+    """Decode INVEPT, INVVPID or INVPCID in 16-bit code, as MOVZX with the same operands: Capstone takes 66 for an operand size."""
     at = legacy_prefixes(code)
-    if code[at : at + 3] != b"\x0f\x38\x82" or 0x66 not in code[:at] or 0xF2 in code[:at] or 0xF3 in code[:at]:
+    name = _INVALIDATIONS.get(code[at : at + 3])
+    if name is None or 0x66 not in code[:at] or 0xF2 in code[:at] or 0xF3 in code[:at]:
         return None
     insn = _capstone_decode(code[:at] + b"\x0f\xb6" + code[at + 3 :], 16)
     if insn.mnemonic != "movzx":
         return None
     length = insn.length + 1
     operands = insn.operands[0], evolve(insn.operands[1], size=16)
-    return evolve(insn, mnemonic="invpcid", length=length, operands=operands, bytes=code[:length])
+    return evolve(insn, mnemonic=name, length=length, operands=operands, bytes=code[:length])
 
 
 def incomplete(code: bytes, mode: int) -> bool:
@@ -217,6 +221,8 @@ def _mnemonic(name: str, operands: tuple[Operand, ...], found: Any) -> str:
                 return "pop_sreg" if name == "pop" else f"{name}_to_{label}" if name == "mov" else f"push_{label}"
             if len(kinds) > 1 and kinds[1] == kind:
                 return f"mov_from_{label}"
+    if name == "vmptrld" and 0x66 in bytes(found.prefix):
+        return "vmclear"  # Capstone takes 66 for an operand size in 16-bit code
     if name == "movsd" and found.opcode[0] == 0xA5:
         return "movs"
     if name in {"call", "jmp"} and found.opcode[0] == 0xFF and found.modrm >> 3 & 7 in {3, 5}:

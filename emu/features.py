@@ -15,6 +15,7 @@ from attrs import field, frozen
 from ..mmu.registers import CR4, EFER
 from .msr_index import (
     IA32_ARCH_CAPABILITIES,
+    IA32_FEATURE_CONTROL,
     IA32_MCG_CAP,
     IA32_MCG_STATUS,
     IA32_MTRR_DEF_TYPE,
@@ -28,6 +29,8 @@ from .msr_index import (
     IA32_TSC_ADJUST,
     IA32_TSC_AUX,
     IA32_TSC_DEADLINE,
+    IA32_VMX_BASIC,
+    IA32_VMX_TRUE_ENTRY_CTLS,
     IA32_XSS,
     MTRR_FIX,
 )
@@ -35,9 +38,27 @@ from .msr_index import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..vmx.caps import Capabilities
+
 EAX, EBX, ECX, EDX = range(4)
 _X87_SSE, _PKRU = 3, 1 << 9
 _MTRRS: Final = (IA32_MTRRCAP, IA32_MTRR_DEF_TYPE, *range(IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSBASE0 + 16), *MTRR_FIX)
+_VMX_INSTRUCTIONS: Final = (
+    *(
+        "vmxon",
+        "vmxoff",
+        "vmclear",
+        "vmptrld",
+        "vmptrst",
+        "vmread",
+        "vmwrite",
+        "vmlaunch",
+        "vmresume",
+        "vmcall",
+        "vmfunc",
+    ),
+    *("invept", "invvpid"),
+)
 
 
 class Feature(NamedTuple):
@@ -79,6 +100,11 @@ _TABLE: Final = (
     Feature("mca", 1, 0, EDX, 14, msrs=(IA32_MCG_CAP, IA32_MCG_STATUS), needs=("mce",)),
     Feature("pat", 1, 0, EDX, 16, msrs=(IA32_PAT,)),
     Feature("pse36", 1, 0, EDX, 17, needs=("pse",)),
+    Feature(
+        *("vmx", 1, 0, ECX, 5, CR4.VMXE.mask),
+        instructions=_VMX_INSTRUCTIONS,
+        msrs=(IA32_FEATURE_CONTROL, *range(IA32_VMX_BASIC, IA32_VMX_TRUE_ENTRY_CTLS + 1)),
+    ),
     Feature("pcid", 1, 0, ECX, 17, CR4.PCIDE.mask),
     Feature("x2apic", 1, 0, ECX, 21),
     Feature("tsc-deadline", 1, 0, ECX, 24, msrs=(IA32_TSC_DEADLINE,)),
@@ -190,6 +216,15 @@ class Features:
         return frozenset(m for f in _TABLE if f.name not in self.names for m in f.msrs)
 
     @cached_property
+    def vmx(self) -> Capabilities | None:
+        """What VMX offers, or None without VMX."""
+        if "vmx" not in self.names:
+            return None
+        from ..vmx.caps import Capabilities  # noqa: PLC0415  (most guests never come here)
+
+        return Capabilities(self.names, self.cr4, self.efer, self.maxphyaddr)
+
+    @cached_property
     def _words(self) -> dict[tuple[int, int, int], int]:
         words = dict(_ALWAYS)
         for name in self.names:
@@ -203,9 +238,11 @@ class Features:
 
 
 def _model(model: str, signature: int, maxphyaddr: int, without: str = "") -> Features:
-    return Features(model, signature, FEATURES.keys() - without.split(), maxphyaddr)
+    return Features(model, signature, FEATURES.keys() - _ON_REQUEST - set(without.split()), maxphyaddr)
 
 
+# In no model: a kernel that finds VMX uses it, and VM entry is not built yet.
+_ON_REQUEST: Final = frozenset({"vmx"})
 _NO_KEYS: Final = "pku pks"
 _EARLY: Final = (
     "arch-capabilities pcid invpcid smep smap umip fsgsbase x2apic tsc-deadline tsc-adjust"

@@ -189,6 +189,21 @@ class Invalidation(Contexts):
             self.tlb.flush_nonglobal()
         self._forget()
 
+    def invvpid(self, kind: int, vpid: int, gva: int) -> None:
+        """INVVPID's four types."""
+        if kind == 0:
+            self.tlb.invalidate_vpid(gva >> 12, vpid)
+        elif kind == 2:
+            self.tlb.flush_vpids()
+        else:
+            self.tlb.flush_vpid(vpid, keep_global=kind == 3)
+        self._forget()
+
+    def invept(self, eptp: int | None) -> None:
+        """INVEPT of one EPT, or of all."""
+        self.tlb.flush_ept(eptp)
+        self._forget()
+
     def flush_all(self) -> None:
         """Drop every translation of the guest's, global ones too."""
         self.tlb.flush_all()

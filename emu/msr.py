@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .cpu import Cpu
 
+_LOCK, _FEATURE_CONTROL = 1, 5  # in IA32_FEATURE_CONTROL
 _PAT_RESET: Final = 0x0007040600070406
 
 
@@ -77,6 +78,8 @@ def read(cpu: Cpu, msr: int) -> int:
     special = _READ.get(msr)
     if special is not None:
         return special(cpu)
+    if index.IA32_VMX_BASIC <= msr <= index.IA32_VMX_TRUE_ENTRY_CTLS and cpu.features.vmx is not None:
+        return cpu.features.vmx.msrs[msr]
     if index.IA32_X2APIC_FIRST <= msr <= index.IA32_X2APIC_LAST:
         value: int | None = cpu.devices.lapic.msr_read(msr)
         if value is not None:
@@ -163,6 +166,13 @@ def _write_apic_base(cpu: Cpu, value: int) -> None:
         cpu.engine.flush_slots()  # they know which page was the APIC's
 
 
+def _write_feature_control(cpu: Cpu, value: int) -> None:
+    """IA32_FEATURE_CONTROL: without SMX there are the lock and VMX outside SMX; locked it stays as it is until a reset."""
+    if cpu.msr.get(index.IA32_FEATURE_CONTROL, 0) & _LOCK or value & ~_FEATURE_CONTROL:
+        raise GP(0)
+    cpu.msr[index.IA32_FEATURE_CONTROL] = value
+
+
 def _write_xss(cpu: Cpu, value: int) -> None:
     if value:
         raise GP(0)
@@ -185,6 +195,7 @@ _READ: Final[dict[int, Callable[[Cpu], int]]] = {
     index.IA32_PKRS: lambda cpu: cpu.pkrs,
     index.IA32_PAT: lambda cpu: cpu.msr.get(index.IA32_PAT, _PAT_RESET),
     index.IA32_XSS: lambda cpu: cpu.xss,
+    index.IA32_FEATURE_CONTROL: lambda cpu: cpu.msr.get(index.IA32_FEATURE_CONTROL, 0),
 }
 _WRITE: Final[dict[int, Callable[[Cpu, int], None]]] = {
     index.IA32_TIME_STAMP_COUNTER: _write_tsc,
@@ -197,6 +208,7 @@ _WRITE: Final[dict[int, Callable[[Cpu, int], None]]] = {
     index.IA32_PKRS: _write_pkrs,
     index.IA32_PAT: _write_pat,
     index.IA32_XSS: _write_xss,
+    index.IA32_FEATURE_CONTROL: _write_feature_control,
     index.IA32_MCG_STATUS: _ignore,
     index.IA32_BIOS_UPDT_TRIG: lambda _cpu, _value: None,  # a microcode update: there is none to take
 }

@@ -18,9 +18,9 @@ _LOCKABLE: Final = frozenset({
 })  # fmt: skip
 # Instructions whose pages say NP in front of the opcode.
 _NO_PREFIX: Final = frozenset({
-    "clac", "fxrstor", "fxrstor64", "fxsave", "fxsave64", "rdpkru", "stac", "vmread", "vmwrite", "wrpkru", "xgetbv", "xrstor",
-    "xrstor64", "xrstors", "xrstors64", "xsave", "xsave64", "xsavec", "xsavec64", "xsaveopt", "xsaveopt64", "xsaves", "xsaves64",
-    "xsetbv",
+    "clac", "fxrstor", "fxrstor64", "fxsave", "fxsave64", "rdpkru", "stac", "vmfunc", "vmptrst", "vmread", "vmwrite", "wrpkru",
+    "xgetbv", "xrstor", "xrstor64", "xrstors", "xrstors64", "xsave", "xsave64", "xsavec", "xsavec64", "xsaveopt", "xsaveopt64",
+    "xsaves", "xsaves64", "xsetbv",
 })  # fmt: skip
 _ONLY_66: Final = frozenset({"invept", "invpcid", "invvpid"})
 # SSE4a, which TCG runs; UD0 and UD1, whose ModRM byte Capstone leaves out.

@@ -2,7 +2,7 @@ r"""A machine in a file: state as JSON, then the pages that are not zero, compre
 
 ::
 
-    magic "PCSNAP2\\n" │ u64 length of header │ header (JSON) │ zlib stream of pages, in the order the header lists
+    magic "PCSNAP3\\n" │ u64 length of header │ header (JSON) │ zlib stream of pages, in the order the header lists
 
 Pages that were never written cost nothing to save: the processor's dirty list names the candidates.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .devices import ConsolePorts
     from .machine import Machine
 
-MAGIC: Final = b"PCSNAP2\n"
+MAGIC: Final = b"PCSNAP3\n"
 _FAMILY: Final = MAGIC[:6]
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)

@@ -6,12 +6,11 @@ where they are quickest; `capture` and `load` go between the two.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, field, fields, frozen
 
-from ..mmu.word import Bits, Word
+from ..vmx.words import Activity, Interruptibility
 from .contexts import NOT_SLOT, SLOT_FLAGS
 from .descriptors import FLAT_CODE32, FLAT_DATA32, Segment, Table, intern
 from .faults import Unimplemented
@@ -21,31 +20,14 @@ from .registers import HFLAGS, RIP
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..vmx.operation import Operation, VmxState
     from .cpu import Cpu
-
-
-class Interruptibility(Word):
-    """What holds events off, as the VMCS has it (SDM "Guest Non-Register State")."""
-
-    STI = Bits(0)
-    MOV_SS = Bits(1)
-    SMI = Bits(2)
-    NMI = Bits(3)
 
 
 STI_SHADOW: Final = Interruptibility.STI.mask
 MOV_SS_SHADOW: Final = Interruptibility.MOV_SS.mask
 _SHADOW: Final = STI_SHADOW | MOV_SS_SHADOW
 _NMI: Final = Interruptibility.NMI.mask
-
-
-class Activity(IntEnum):
-    """What the processor does, as the VMCS has it (SDM "Guest Non-Register State")."""
-
-    ACTIVE = 0
-    HLT = 1
-    SHUTDOWN = 2
-    WAIT_FOR_SIPI = 3
 
 
 def _words(values: Iterable[int]) -> tuple[int, ...]:
@@ -67,6 +49,14 @@ def _segments(values: Iterable[Segment | dict[str, int]]) -> tuple[Segment, ...]
 
 def _table(value: tuple[int, int]) -> Table:
     return Table(*value)
+
+
+def _vmx(value: VmxState | dict[str, Any] | None) -> VmxState | None:
+    if not isinstance(value, dict):
+        return value
+    from ..vmx.operation import VmxState  # noqa: PLC0415  (most guests never come here)
+
+    return VmxState(**value)
 
 
 def _msrs(value: dict[Any, int]) -> dict[int, int]:
@@ -92,6 +82,7 @@ class State:
         tsc_adjust, tsc_offset: see `Tsc`.
         interruptibility: the shadow of STI or MOV SS, and whether NMIs are blocked.
         activity: active, or halted.
+        vmx: VMX root operation, with every active VMCS; None outside VMX operation.
 
     """
 
@@ -120,6 +111,7 @@ class State:
     tsc_offset: int = 0
     interruptibility: Interruptibility = field(default=Interruptibility(0), converter=Interruptibility)
     activity: Activity = field(default=Activity.ACTIVE, converter=Activity)
+    vmx: VmxState | None = field(default=None, converter=_vmx)
 
     def as_dict(self) -> dict[str, Any]:
         """Give every field by name, for JSON."""
@@ -136,7 +128,19 @@ class State:
 
 # What `Cpu` has as an attribute of the same name.
 _ELSEWHERE: Final = frozenset(
-    {"registers", "rip", "rflags", "dr", "segments", "msrs", "tsc_adjust", "tsc_offset", "interruptibility", "activity"}
+    {
+        "registers",
+        "rip",
+        "rflags",
+        "dr",
+        "segments",
+        "msrs",
+        "tsc_adjust",
+        "tsc_offset",
+        "interruptibility",
+        "activity",
+        "vmx",
+    }
 )
 _PLAIN: Final = tuple(each.name for each in fields(State) if each.name not in _ELSEWHERE)
 
@@ -154,6 +158,7 @@ def capture(cpu: Cpu) -> State:
         tsc_offset=cpu.tsc.offset,
         interruptibility=Interruptibility(cpu.interrupt_shadow | (_NMI if cpu.nmi_blocked else 0)),
         activity=Activity.HLT if cpu.halted else Activity.ACTIVE,
+        vmx=None if cpu.vmx is None else cpu.vmx.save(),
         **{name: getattr(cpu, name) for name in _PLAIN},
     )
 
@@ -161,6 +166,16 @@ def capture(cpu: Cpu) -> State:
 def _mode(cpu: Cpu) -> tuple[Any, ...]:
     """Give what `Cpu.sync_control` derives from; outside 64-bit mode, segments too."""
     return cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, None if cpu.code64 else tuple(cpu.segments[:4])
+
+
+def _operation(cpu: Cpu, state: VmxState | None) -> Operation | None:
+    if state is None:
+        return None
+    if cpu.features.vmx is None:
+        raise ValueError("the state is in VMX operation, and the processor has no VMX")
+    from ..vmx.operation import Operation  # noqa: PLC0415  (most guests never come here)
+
+    return Operation.load(cpu.features.vmx, state)
 
 
 def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
@@ -188,6 +203,7 @@ def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     cpu.interrupt_shadow = state.interruptibility & _SHADOW
     cpu.nmi_blocked = bool(state.interruptibility & _NMI)
     cpu.halted = state.activity is Activity.HLT
+    cpu.vmx = _operation(cpu, state.vmx)
     cpu.store_flags(state.rflags)
     for number, segment in enumerate(state.segments):
         tcg_segment(cpu, number, segment)

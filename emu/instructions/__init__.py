@@ -14,6 +14,7 @@ from . import (
     syscall,
     time,
     transfer,
+    vmx,
     x87,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "syscall",
     "time",
     "transfer",
+    "vmx",
     "x87",
 ]

@@ -84,6 +84,8 @@ def load_cr0(cpu: Cpu, value: int) -> None:
     if value >> 32 or (value & _PG and not value & _PE) or (value & _NW and not value & _CD):
         raise GP(0)
     value = value & _CR0_KNOWN | _ET
+    if cpu.vmx is not None and not cpu.vmx.caps.cr0_supported(value):
+        raise GP(0)
     if not value & _PE:
         raise Unimplemented("real mode (CR0.PE cleared)")
     if value & _PG and not old & _PG:
@@ -129,7 +131,7 @@ def load_cr4(cpu: Cpu, value: int) -> None:
     """Check and load CR4."""
     old = cpu.cr4
     changed = value ^ old
-    if value & ~cpu.features.cr4:
+    if value & ~cpu.features.cr4 or (cpu.vmx is not None and not cpu.vmx.caps.cr4_supported(value)):
         raise GP(0)
     if changed & _PAE and cpu.long_mode:
         raise GP(0)

@@ -14,13 +14,17 @@ from paracell.emu.contexts import SLOT_FLAGS
 from paracell.emu.descriptors import FLAT_CODE32, FLAT_CODE64, FLAT_DATA32, UNUSABLE, Segment, Table
 from paracell.emu.engine import SLOT_BITS
 from paracell.emu.faults import Unimplemented
+from paracell.emu.features import parse
 from paracell.emu.machine import Machine
 from paracell.emu.registers import CS, HFLAGS, RAX, RIP
 from paracell.emu.snapshot import BadSnapshot
-from paracell.emu.state import Activity, Interruptibility, State
+from paracell.emu.state import State
 from paracell.mmu import rights
 from paracell.mmu.registers import CR4
 from paracell.mmu.rights import READ
+from paracell.vmx.fields import Field
+from paracell.vmx.operation import ActiveVmcs, VmxState
+from paracell.vmx.words import Activity, Interruptibility
 
 from .world import CODE, World
 
@@ -43,6 +47,7 @@ def segments(**named: Segment) -> tuple[Segment, ...]:
     return tuple((base | named).values())
 
 
+VMCS: Final = ActiveVmcs(0x8000, False, True, ((Field.TSC_OFFSET, 1 << 63), (Field.GUEST_RIP, 0x1234)))
 # For each field, values that are not the default ones, on top of 64-bit mode, or where the second says so of 32-bit mode.
 VALUES: Final[dict[str, list[Any]]] = {
     "registers": [tuple(range(1, 17)), (*(1 << 63 | i for i in range(15)), (1 << 64) - 1)],
@@ -76,13 +81,14 @@ VALUES: Final[dict[str, list[Any]]] = {
     "tsc_offset": [(1 << 64) - 100],
     "interruptibility": [Interruptibility(1), Interruptibility(2), Interruptibility(8), Interruptibility(9)],
     "activity": [Activity.HLT],
+    "vmx": [VmxState(0x7000), VmxState(0x7000, 0x8000, (VMCS, ActiveVmcs(0x9000, True, False, ())))],
 }
 CASES: Final = [(name, value) for name, values in VALUES.items() for value in values]
 
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    machine = Machine(16 << 20)
+    machine = Machine(16 << 20, features=parse("pks,+vmx"))
     yield machine
     machine.close()
 

@@ -12,7 +12,7 @@ LISTED = set(re.findall(r"^\.\. automodule:: paracell\.(\S+)$", (ROOT / "docs/re
 def modules() -> set[str]:
     found = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for room in ("emu", "mmu", "pku")
+        for room in ("emu", "mmu", "pku", "vmx")
         for path in (ROOT / room).rglob("*.py")
     }
     found |= {f"guest.{path.stem}" for path in (ROOT / "guest").glob("*.py") if path.stem != "build"}
