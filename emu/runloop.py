@@ -73,7 +73,8 @@ class RunLoop:
 
         If it had already written the exit port, that Stop wins: TCG finishes the block after the OUT, and a failure there does not count.
         """
-        return self.stop or Stop(reason, 0, (why, *describe(self._machine)))
+        vmx = [] if self.cpu.vmx is None else self.cpu.vmx.describe()
+        return self.stop or Stop(reason, 0, (why, *describe(self._machine), *vmx))
 
     def request_stop(self, reason: Reason) -> None:
         """Ask `run` to return soon, for this reason; may be called from another thread."""

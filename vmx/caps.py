@@ -78,6 +78,7 @@ class Capabilities:
         cr4_known: the bits that MOV to CR4 takes, VMXE among them.
         efer_known: the bits of IA32_EFER that may be set.
         maxphyaddr: how many bits a physical address has.
+        debugctl_known: the bits of IA32_DEBUGCTL that may be set.
         misc, ept_vpid: IA32_VMX_MISC, IA32_VMX_EPT_VPID_CAP.
 
     """
@@ -86,6 +87,7 @@ class Capabilities:
     cr4_known: int
     efer_known: int
     maxphyaddr: int
+    debugctl_known: int = 0
     misc: Misc = MISC
     ept_vpid: EptVpid = EPT_VPID
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..mmu.walk import Memory
     from .caps import Capabilities
+    from .rule import Rule
 
 NO_VMCS: Final = (1 << 64) - 1  # as a pointer
 _PAGE: Final = 4095
@@ -69,6 +70,7 @@ class Operation:
         caps: what the processor's VMX offers.
         vmxon_pointer: the physical address that VMXON was given.
         current: the current VMCS, or None.
+        refused: the rule that the last VM entry broke, or None.
         active: the active ones, by the physical address of their region.
 
     """
@@ -78,6 +80,7 @@ class Operation:
         self.vmxon_pointer = vmxon_pointer
         self.current: Vmcs | None = None
         self.active: dict[int, Vmcs] = {}
+        self.refused: Rule | None = None
 
     def save(self) -> VmxState:
         """Give what a snapshot keeps."""
@@ -112,6 +115,11 @@ class Operation:
             return _CF
         self.current[Field.INSTRUCTION_ERROR] = int(error)
         return _ZF
+
+    def describe(self) -> list[str]:
+        """Say for a report what the last VM entry broke, and what the current VMCS holds."""
+        lines = [] if self.refused is None else [f"the last VM entry broke a rule: {self.refused}"]
+        return [*lines, *(["no current VMCS"] if self.current is None else self.current.describe())]
 
     def the_current(self) -> Vmcs:
         """Give the current VMCS; VMfailInvalid where there is none."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...mmu.address import canonical
 from ...vmx.errors import InstructionError, VmFail
-from ..faults import GP, UD, Unimplemented
+from ..faults import GP, UD
 from ..registers import CC_OP, CC_SRC, SS, U32
 from ..state import MOV_SS_SHADOW
 from ..table import instruction
@@ -35,6 +35,16 @@ def _require_mode(cpu: Cpu) -> None:
         raise UD
 
 
+def _root_operation(cpu: Cpu) -> Operation:
+    """Give VMX root operation; #UD outside it, #GP(0) unless CPL is 0."""
+    operation = cpu.vmx
+    if operation is None:
+        raise UD
+    _require_mode(cpu)
+    cpu.require_ring0()
+    return operation
+
+
 def _set_flags(cpu: Cpu, flags: int) -> None:
     """VMsucceed, VMfailInvalid and VMfailValid set all six arithmetic flags (SDM "Conventions")."""
     cpu.q[CC_SRC] = flags
@@ -47,11 +57,7 @@ def _in_root(*mnemonics: str) -> Callable[[Body], Body]:
     def enter(body: Body) -> Body:
         @instruction(*mnemonics)
         def handler(cpu: Cpu, insn: Insn) -> None:
-            operation = cpu.vmx
-            if operation is None:
-                raise UD
-            _require_mode(cpu)
-            cpu.require_ring0()
+            operation = _root_operation(cpu)
             try:
                 body(cpu, insn, operation)
                 flags = 0
@@ -150,9 +156,21 @@ def vmfunc(_cpu: Cpu, _insn: Insn) -> None:
     raise UD
 
 
-@_in_root("vmlaunch", "vmresume")
-def enter_guest(cpu: Cpu, insn: Insn, operation: Operation) -> None:
-    """VMLAUNCH and VMRESUME, as far as their first checks (SDM "Basic VM-Entry Checks")."""
+@instruction("vmlaunch", "vmresume")
+def enter_guest(cpu: Cpu, insn: Insn) -> None:
+    """VMLAUNCH and VMRESUME: what fails before guest state is loaded goes on behind the instruction, as others do."""
+    operation = _root_operation(cpu)
+    try:
+        _enter_guest(cpu, insn, operation)
+    except VmFail as failure:
+        _set_flags(cpu, operation.fail(failure.error))
+        cpu.next(insn)
+
+
+def _enter_guest(cpu: Cpu, insn: Insn, operation: Operation) -> None:
+    """Make the first checks (SDM "Basic VM-Entry Checks"), and enter."""
+    from ..vmx import enter  # noqa: PLC0415  (most guests never come here)
+
     vmcs = operation.the_current()
     if vmcs.shadow:
         raise VmFail
@@ -162,7 +180,7 @@ def enter_guest(cpu: Cpu, insn: Insn, operation: Operation) -> None:
         raise VmFail(InstructionError.VMLAUNCH_NOT_CLEAR)
     if insn.mnemonic == "vmresume" and not vmcs.launched:
         raise VmFail(InstructionError.VMRESUME_NOT_LAUNCHED)
-    raise Unimplemented("VM entry is not built yet")
+    enter(cpu, operation, vmcs)
 
 
 def _descriptor(cpu: Cpu, insn: Insn) -> tuple[int, int, int]:
