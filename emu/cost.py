@@ -37,6 +37,8 @@ class Costs:
         msr: RDMSR, WRMSR.
         cpuid: CPUID.
         hlt: HLT, without the time asleep.
+        vm_exit: a VM exit, and a VM entry that fails for its guest state or MSRs.
+        vm_entry: a VM entry.
         block: a translated block of plain code, while a timer is armed and the clock counts blocks (`Timekeeper`): no event's.
 
     Example:
@@ -63,6 +65,8 @@ class Costs:
     cpuid: int = 100
     block: int = 4
     hlt: int = 0
+    vm_exit: int = 600
+    vm_entry: int = 550
 
     def __attrs_post_init__(self) -> None:
         for name in NAMES:
@@ -146,6 +150,8 @@ CHARGED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.HYPERCALL: ("syscall",),
     Kind.IDLE: (),
     Kind.RDTSC: ("rdtsc",),
+    Kind.VM_EXIT: ("vm_exit",),
+    Kind.VM_ENTRY: ("vm_entry",),
 }
 
 

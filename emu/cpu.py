@@ -47,6 +47,7 @@ from .translation import Translation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..vmx.nonroot import NonRoot
     from ..vmx.operation import Operation
     from .engine import Engine
     from .features import Features
@@ -77,7 +78,8 @@ class Cpu(Operands):
         gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
         iret_paths: IRETQ, by CS and SS in the frame.
         epoch: counts the changes of anything that cached transitions were worked out from.
-        vmx: VMX root operation, or None outside VMX operation.
+        vmx: VMX operation, or None outside it.
+        guest: VMX non-root operation, or None outside it.
         transition_pages: the linear pages of descriptors and TSS words that those two have read.
 
     """
@@ -98,7 +100,9 @@ class Cpu(Operands):
     tr: Segment
     nmi_blocked: bool
     halted: bool
+    tsc: Tsc
     vmx: Operation | None
+    guest: NonRoot | None
 
     def __init__(self, engine: Engine, memory: Memory, clock: Clock, features: Features = DEFAULT_FEATURES) -> None:
         self.engine = engine
@@ -122,6 +126,7 @@ class Cpu(Operands):
         self.emit: Callable[[Event], None] | None = None
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
+        self.vmx = self.guest = None
         self.iopl = 0
         self.dr = [0] * 8
         self.msr: dict[int, int] = {}

@@ -9,6 +9,7 @@ from . import instructions as _instructions  # noqa: F401  (registers the handle
 from .decode import decode, incomplete
 from .faults import GP, UD, Unimplemented
 from .insn import Insn
+from .intercepts import intercepted
 from .registers import OLD_EXCEPTION, RIP, U32, U64
 from .table import HANDLERS
 from .trapped import MAKERS
@@ -25,6 +26,7 @@ _OWN_FAULTS: Final = frozenset(
     {"cmpxchg16b", "fxsave", "fxsave64", "fxrstor", "fxrstor64", "ldmxcsr", "movaps", "movdqa", "movapd"}
 )
 _SSE: Final = frozenset({"ldmxcsr", "movaps", "movdqa", "movapd"})  # of these
+_BySize = dict[int, dict[bytes, "tuple[Handler, Insn]"]]
 
 
 def _undefined(_cpu: Cpu, _insn: Insn) -> None:
@@ -47,8 +49,9 @@ class Dispatch:
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
-        self._by_size: dict[int, dict[bytes, tuple[Handler, Insn]]] = {16: {}, 32: {}, 64: {}}
-        self.decoded = self._by_size[64]
+        self._of_host: _BySize = {16: {}, 32: {}, 64: {}}
+        self._of_guest: _BySize = {16: {}, 32: {}, 64: {}}  # in VMX non-root operation
+        self.decoded = self._of_host[64]
         self._q = cpu.q
         self._where, self._ram = cpu.translation.where, cpu.memory.ram
 
@@ -72,10 +75,10 @@ class Dispatch:
                 raise fault
 
             return cut_off, Insn.plain("invalid", code)
-        found = self.decoded.get(code) or self._decode(translation.code_size, code)
+        found = self.decoded.get(code) or self._decode(code)
         insn = found[1]
         maker = MAKERS.get(insn.mnemonic)
-        if maker is not None and rip in self._where and cpu.code64:
+        if maker is not None and rip in self._where and cpu.code64 and cpu.guest is None:
             closure = maker(cpu, insn, rip + insn.length & U32)
             if closure is not None:
                 at = self._where[rip]
@@ -86,21 +89,24 @@ class Dispatch:
         """Remember where the instruction at RIP is, unless it may reach into the next page, and how wide code is there."""
         translation = self.cpu.translation
         at = translation.fetch(linear)
-        self.decoded = self._by_size[translation.code_size]
+        self.decoded = (self._of_host if self.cpu.guest is None else self._of_guest)[translation.code_size]
         if at is not None and at & 4095 <= 4096 - LONGEST:
             translation.remember(rip, linear, at)
 
-    def _decode(self, size: int, code: bytes) -> tuple[Handler, Insn]:
-        if len(self._by_size[size]) > _MOST:
-            self._by_size[size].clear()
-        insn = decode(code, size)
+    def _decode(self, code: bytes) -> tuple[Handler, Insn]:
+        cpu, decoded = self.cpu, self.decoded
+        if len(decoded) > _MOST:
+            decoded.clear()
+        insn = decode(code, cpu.translation.code_size)
         handler = HANDLERS.get(insn.mnemonic)
-        if insn.mnemonic in self.cpu.features.undefined:
+        if insn.mnemonic in cpu.features.undefined:
             handler = _undefined
         elif handler is None:
             handler = _protected if insn.mnemonic in _OWN_FAULTS else _undefined
             # TCG refused it where no exception of the guest's can be meant: it is ours, and not written yet.
-            if handler is _undefined and self.cpu.d[OLD_EXCEPTION] != NO_EXCEPTION:
+            if handler is _undefined and cpu.d[OLD_EXCEPTION] != NO_EXCEPTION:
                 raise Unimplemented(f"instruction {insn.mnemonic} ({insn.bytes.hex(' ')})")
-        found = self._by_size[size][code] = (handler, insn)
+        elif cpu.guest is not None:
+            handler = intercepted(insn.mnemonic, handler)
+        found = decoded[code] = (handler, insn)
         return found

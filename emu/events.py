@@ -28,6 +28,8 @@ class Kind(IntEnum):
     HYPERCALL = 16
     IDLE = 17
     RDTSC = 18
+    VM_EXIT = 19
+    VM_ENTRY = 20
 
 
 class Who(IntEnum):
@@ -58,6 +60,8 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.HYPERCALL: ("nr", "arg0", "arg1", "arg2"),
     Kind.IDLE: (),
     Kind.RDTSC: ("value",),
+    Kind.VM_EXIT: ("source", "target", "reason", "qualification", "gpa"),
+    Kind.VM_ENTRY: ("source", "target"),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .events import Kind
-from .faults import DB, Fault, TripleFault
+from .faults import DB, During, Fault, TripleFault
 from .idt import enter
 from .registers import RF, RIP, U64
 
@@ -20,29 +20,30 @@ _CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13, 21})
 _PAGE_FAULTS: Final = frozenset({14, 20})
 _EXCEPTION, _INTERRUPT = Kind.EXCEPTION, Kind.INTERRUPT  # a member read off the class takes 0.1 µs
 _DOUBLE: Final = 8
+# In interruption information.
+_VALID, _NMI_TYPE, _SOFTWARE_INTERRUPT, _SOFTWARE_EXCEPTION = 1 << 31, 2 << 8, 4 << 8, 6 << 8
 _GD: Final = 1 << 13  # in DR7
 _BD: Final = 1 << 13  # in DR6
 _B0_TO_B3: Final = 15
 
 
 def deliver(cpu: Cpu, fault: Fault) -> None:
-    """Deliver an exception at RIP; a second one on the way becomes #DF by its class, a third is `TripleFault`."""
+    """Deliver an exception at RIP; a second one on the way becomes #DF by its class, a third is `TripleFault`.
+
+    A guest's may exit instead.
+    """
+    if cpu.guest is not None:
+        from .guest_events import deliver_in_guest  # noqa: PLC0415  (most guests never come here)
+
+        deliver_in_guest(cpu, fault)
+        return
     chain = [fault]
     cpu.interrupt_shadow = False
     cpu.halted = False
     cpu.breakpoints.hits = 0  # the instruction did not complete
     while True:
-        rf = RF
-        if fault.address is not None:
-            cpu.cr2 = fault.address
-        if isinstance(fault, DB):
-            cpu.dr[6] = cpu.dr[6] & ~_B0_TO_B3 | fault.dr6
-            cpu.dr[7] &= ~_GD
-            # Of the debug exceptions only general detect is a fault that marks RF (SDM "Instruction-Breakpoint …").
-            rf = RF if fault.dr6 & _BD else 0
-        cpu.event(_EXCEPTION, fault.vector, fault.error or 0, fault.address or 0, cost=cpu.costs.exception)
         try:
-            enter(cpu, fault.vector, fault.error, rf=rf, external=1)
+            through_idt(cpu, fault)
         except Fault as second:
             chain.append(second)
             if fault.vector == _DOUBLE:
@@ -55,6 +56,20 @@ def deliver(cpu: Cpu, fault: Fault) -> None:
             fault = second
         else:
             return
+
+
+def through_idt(cpu: Cpu, fault: Fault) -> None:
+    """Take an exception through its gate, with the registers that go with it; what goes wrong on the way is raised."""
+    rf = RF
+    if fault.address is not None:
+        cpu.cr2 = fault.address
+    if isinstance(fault, DB):
+        cpu.dr[6] = cpu.dr[6] & ~_B0_TO_B3 | fault.dr6
+        cpu.dr[7] &= ~_GD
+        # Of the debug exceptions only general detect is a fault that marks RF (SDM "Instruction-Breakpoint …").
+        rf = RF if fault.dr6 & _BD else 0
+    cpu.event(_EXCEPTION, fault.vector, fault.error or 0, fault.address or 0, cost=cpu.costs.exception)
+    enter(cpu, fault.vector, fault.error, rf=rf, external=1)
 
 
 def becomes_double(first: int, second: int) -> bool:
@@ -72,6 +87,7 @@ def interrupt(cpu: Cpu, vector: int) -> None:
     try:
         enter(cpu, vector, None, rf=rf, external=1)
     except Fault as fault:
+        fault.during = During(_VALID | (_NMI_TYPE if vector == 2 and cpu.nmi_blocked else 0) | vector)
         deliver(cpu, fault)
 
 
@@ -86,10 +102,16 @@ def software_interrupt(cpu: Cpu, vector: int, length: int) -> None:
 
     A fault is raised for the caller to deliver, with RIP back at the instruction.
     """
+    if cpu.guest is not None:
+        from .guest_events import software_exception  # noqa: PLC0415  (most guests never come here)
+
+        software_exception(cpu, vector, length)
     cpu.event(Kind.EXCEPTION, vector, 0, 0, cost=cpu.costs.exception)
     cpu.interrupt_shadow = False
     try:
         enter(cpu, vector, None, rf=0, external=0, software=True)
-    except Fault:
+    except Fault as fault:
         cpu.q[RIP] = cpu.q[RIP] - length & (U64 if cpu.code64 else 0xFFFFFFFF)
+        kind = _SOFTWARE_EXCEPTION if vector in {3, 4} and length == 1 else _SOFTWARE_INTERRUPT
+        fault.during = During(_VALID | kind | vector, 0, length)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,17 @@ VECTOR_NAMES: Final = {
 }  # fmt: skip
 
 
+class During(NamedTuple):
+    """An event on whose delivery a fault was raised: interruption information (0: none), error code, the instruction's length."""
+
+    info: int = 0
+    error: int = 0
+    length: int = 0
+
+
+NO_EVENT: Final = During()
+
+
 class Fault(Exception):
     """An exception of the guest, on its way to the IDT.
 
@@ -22,8 +33,11 @@ class Fault(Exception):
         vector: 0 to 31.
         error: the error code, or None for vectors without one.
         address: CR2's value for #PF, else None.
+        during: in VMX non-root operation, the event on whose delivery it was raised.
 
     """
+
+    during = NO_EVENT
 
     def __init__(self, vector: int, error: int | None = None, address: int | None = None) -> None:
         self.vector = vector

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 _LOCK, _FEATURE_CONTROL = 1, 5  # in IA32_FEATURE_CONTROL
-_PAT_RESET: Final = 0x0007040600070406
 
 
 class Plain:
@@ -193,7 +192,7 @@ _READ: Final[dict[int, Callable[[Cpu], int]]] = {
     index.IA32_FS_BASE: lambda cpu: cpu.segment_base(FS),
     index.IA32_GS_BASE: lambda cpu: cpu.segment_base(GS),
     index.IA32_PKRS: lambda cpu: cpu.pkrs,
-    index.IA32_PAT: lambda cpu: cpu.msr.get(index.IA32_PAT, _PAT_RESET),
+    index.IA32_PAT: lambda cpu: cpu.msr.get(index.IA32_PAT, index.PAT_RESET),
     index.IA32_XSS: lambda cpu: cpu.xss,
     index.IA32_FEATURE_CONTROL: lambda cpu: cpu.msr.get(index.IA32_FEATURE_CONTROL, 0),
 }

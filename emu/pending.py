@@ -87,6 +87,8 @@ class Pending:
             deliver(cpu, DB(cpu.breakpoints.take()))
         if self.interrupt or self.nmi:
             self.take_interrupt()
+        if cpu.guest is not None and cpu.interrupt_shadow:
+            self.step()
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
         if cpu.engine.no_block_seen:
@@ -105,6 +107,8 @@ class Pending:
         if cpu.interrupt_shadow:
             self.step()  # interrupts are looked at again after one more instruction
             return
+        if cpu.guest is not None and self._exits():
+            return
         if self.nmi and not cpu.nmi_blocked:
             self.nmi = False
             cpu.halted = False
@@ -118,6 +122,22 @@ class Pending:
             return
         cpu.halted = False
         interrupt(cpu, vector)
+
+    def _exits(self) -> bool:
+        """Exit from a guest for the NMI or interrupt that waits, whatever RFLAGS.IF says, where its controls want that."""
+        from .guest_events import interrupt_exit, nmi_exit, nmi_waits  # noqa: PLC0415  (most guests never come here)
+
+        cpu, guest = self.cpu, self.cpu.guest
+        if guest is None or self._devices is None:
+            return False
+        if self.nmi and guest.pin.NMI_EXITING and not nmi_waits(cpu, guest):
+            self.nmi = False
+            nmi_exit(cpu)
+            return True
+        if not self.interrupt or not guest.pin.EXTERNAL_INTERRUPT_EXITING:
+            return False
+        interrupt_exit(cpu, self._devices.pending() if guest.acknowledges else None)
+        return True
 
     def step(self) -> None:
         """Have TCG run exactly one more instruction, by its own single step, which the guest does not see."""

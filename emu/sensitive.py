@@ -41,6 +41,7 @@ _KERNEL: Final = re.compile(
 )
 _USER: Final = re.compile(_ALL + rb"|[\xe4-\xe7\xec-\xef\x6c-\x6f]|\x0f[\x00-\x03\xc7]", re.DOTALL)
 _BOTH: Final = re.compile(_USER.pattern + rb"|[\x9d\x9c]", re.DOTALL)
+_EVERYTHING: Final = re.compile(_KERNEL.pattern + rb"|" + _USER.pattern, re.DOTALL)
 _ALWAYS: Final = frozenset(
     {
         *BEFORE,
@@ -75,17 +76,20 @@ _MOST: Final = 4096  # hooks: a guest can make up addresses without end
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud", "invalid")
 
 
-def sensitive_sites(code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool) -> Iterable[int]:
+def sensitive_sites(
+    code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool, ports: bool = False
+) -> Iterable[int]:
     """Give the addresses of the sensitive instructions in a block that starts at `address`.
 
-    `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC.
+    `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC; `ports`, that I/O instructions do
+    whatever IOPL allows.
     """
     watch_popf = cpl == 0 or iopl > 0 or popf
-    pattern = _KERNEL if cpl <= iopl else _BOTH if watch_popf else _USER
+    pattern = _EVERYTHING if ports else _KERNEL if cpl <= iopl else _BOTH if watch_popf else _USER
     if not pattern.search(code) and (mode == 64 or _CS_PREFIX not in code):
         return ()
     wanted = _ALWAYS
-    if cpl > iopl:
+    if cpl > iopl or ports:
         wanted |= _PORT_ACCESS
     if watch_popf:
         wanted |= _POPF
@@ -170,12 +174,13 @@ class SensitiveSites:
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             self.cpu.fail(error)
 
-    def inspect(self, linear: int, size: int) -> None:
-        """Look through `size` bytes of code at a linear address, or as many as run one after the other."""
+    def inspect(self, linear: int, length: int) -> None:
+        """Look through `length` bytes of code at a linear address, or as many as run one after the other."""
         cpu = self.cpu
-        code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, size)
+        code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, length)
         popf = cpu.translation.ac_moves
-        for site in sensitive_sites(code, linear, cpu.translation.code_size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf):
+        ports, size = cpu.guest is not None, cpu.translation.code_size
+        for site in sensitive_sites(code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports):
             self.hook(site)
 
     def forget_old(self) -> None:

@@ -20,7 +20,7 @@ from .registers import HFLAGS, RIP
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..vmx.operation import Operation, VmxState
+    from ..vmx.operation import VmxState
     from .cpu import Cpu
 
 
@@ -168,20 +168,21 @@ def _mode(cpu: Cpu) -> tuple[Any, ...]:
     return cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, None if cpu.code64 else tuple(cpu.segments[:4])
 
 
-def _operation(cpu: Cpu, state: VmxState | None) -> Operation | None:
-    if state is None:
-        return None
-    if cpu.features.vmx is None:
-        raise ValueError("the state is in VMX operation, and the processor has no VMX")
+def _load_vmx(cpu: Cpu, state: VmxState | None) -> None:
     from ..vmx.operation import Operation  # noqa: PLC0415  (most guests never come here)
+    from .vmexit import set_guest  # noqa: PLC0415
 
-    return Operation.load(cpu.features.vmx, state)
+    if state is not None and cpu.features.vmx is None:
+        raise ValueError("the state is in VMX operation, and the processor has no VMX")
+    cpu.vmx = None if state is None or cpu.features.vmx is None else Operation.load(cpu.features.vmx, state)
+    set_guest(cpu, None if cpu.vmx is None else cpu.vmx.guest)
 
 
-def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
+def load(cpu: Cpu, state: State, *, anew: bool = False, in_vmx: bool = False) -> None:
     """Give the processor a state: one synchronisation with TCG, one change of context, no invalidation.
 
-    Lists and dictionaries change in place: callbacks have captured them.  `anew` takes nothing for given of what TCG was told before.
+    Lists and dictionaries change in place: callbacks have captured them.  `anew` takes nothing for given of what TCG was told before; with
+    `in_vmx` VMX operation stays as it is: this is a VM entry or exit.
     """
     if state.activity > Activity.HLT:
         raise Unimplemented(f"activity state {state.activity.name}")
@@ -203,7 +204,8 @@ def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     cpu.interrupt_shadow = state.interruptibility & _SHADOW
     cpu.nmi_blocked = bool(state.interruptibility & _NMI)
     cpu.halted = state.activity is Activity.HLT
-    cpu.vmx = _operation(cpu, state.vmx)
+    if not in_vmx and (state.vmx is not None or cpu.vmx is not None):
+        _load_vmx(cpu, state.vmx)
     cpu.store_flags(state.rflags)
     for number, segment in enumerate(state.segments):
         tcg_segment(cpu, number, segment)

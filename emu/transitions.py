@@ -90,8 +90,8 @@ def keep_gate(
     """
     at, low, high = gate
     code_at, raw = code
-    if not start[0] & HF_CS64 or found.selector & 4 or cpu.breakpoints.watching:
-        return
+    if not start[0] & HF_CS64 or found.selector & 4 or cpu.breakpoints.watching or cpu.guest is not None:
+        return  # (a guest's exceptions may exit)
     probe = cpu.translation.probe
     gate_place, code_place = probe(at, 16, READ, system=True), probe(code_at, 8, READ, system=True)
     stack_place, kept = 0, b""

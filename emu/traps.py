@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..mmu.address import PAGE
 from ..mmu.rights import EXEC
 from ..mmu.walk import NOT_CANONICAL
+from ..vmx.exits import VmExit
 from . import fastpath
 from .availability import not_available
 from .counting import Unit
@@ -47,6 +48,9 @@ _NOT_AVAILABLE: Final = 7
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # INT clears TF before it could trap, INT1 is no single step; behind SYSCALL and SYSENTER TCG itself looks whether TF is still set.
 _STRINGS: Final = "movs", "stos", "lods", "cmps", "scas"
+_INTERCEPTED: Final = frozenset(
+    range(0x100, 0x200)
+)  # SVM's exit codes + 100H, of what `vmexit` has had TCG stop before
 _OWN_STEP: Final = frozenset({"int", "int3", "into", "int1", "syscall", "sysenter"})
 
 
@@ -96,7 +100,9 @@ class Traps:
             if d[IS_INT]:
                 d[IS_INT] = 0
                 self._software_interrupt(vector)
-            elif vector == 13 or (vector == _NOT_AVAILABLE and not_available(self.cpu) is None):
+            elif (
+                vector == 13 or vector in _INTERCEPTED or (vector == _NOT_AVAILABLE and not_available(self.cpu) is None)
+            ):
                 self.execute()
                 return
             else:
@@ -205,16 +211,29 @@ class Traps:
                 handler(cpu, insn)
         except Fault as fault:
             deliver(cpu, fault)
-        if self._clock.cycles >= self.pending.attention_at:
+        except VmExit as exit_:
+            self._leave(exit_)
+        # A guest's exits tell of the shadow, so that must end with its instruction.
+        if self._clock.cycles >= self.pending.attention_at or (cpu.interrupt_shadow and cpu.guest is not None):
             self.pending.deliver()
+
+    def _leave(self, exit_: VmExit) -> None:
+        from .vmexit import leave  # noqa: PLC0415  (most guests never come here)
+
+        leave(self.cpu, exit_)
 
     def _execute_flagged(self, handler: Handler, insn: Insn) -> None:
         """Run with RF or TF set: RF ends with the instruction, and TF traps after it."""
         cpu = self.cpu
+        shadow = cpu.interrupt_shadow
         self.pending.end_stepping()
         stepping = cpu.q[EFLAGS] & TF
         cpu.q[EFLAGS] &= ~RF
-        handler(cpu, insn)
+        try:
+            handler(cpu, insn)
+        except VmExit:
+            cpu.interrupt_shadow = shadow  # the instruction has not run
+            raise
         held_off = cpu.interrupt_shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
         if stepping and not held_off and insn.mnemonic not in _OWN_STEP:
             raise DB(_BS | cpu.breakpoints.take())
@@ -234,6 +253,8 @@ class Traps:
         except Fault as fault:
             cpu.q[RIP] = after - length & (1 << 64) - 1
             deliver(cpu, fault)
+        except VmExit as exit_:
+            self._leave(exit_)
 
     def _exception(self, vector: int) -> None:
         """Deliver an exception that TCG itself found: #DE, #DB of TF, #NM, #MF …."""

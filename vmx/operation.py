@@ -14,6 +14,7 @@ from ..mmu.registers import RFLAGS
 from .caps import REVISION
 from .errors import InstructionError, VmFail
 from .fields import READ_ONLY, Field
+from .nonroot import NonRoot
 from .vmcs import SHADOW, Vmcs
 
 if TYPE_CHECKING:
@@ -55,21 +56,24 @@ class VmxState:
         vmxon_pointer: the VMXON region's physical address.
         current: the current VMCS's, or all ones.
         active: every active VMCS.
+        nonroot: a guest runs, by the current VMCS.
 
     """
 
     vmxon_pointer: int
     current: int = NO_VMCS
     active: tuple[ActiveVmcs, ...] = field(default=(), converter=_active)
+    nonroot: bool = False
 
 
 class Operation:
-    """A processor in VMX root operation.
+    """A processor in VMX operation.
 
     Attributes:
         caps: what the processor's VMX offers.
         vmxon_pointer: the physical address that VMXON was given.
         current: the current VMCS, or None.
+        guest: non-root operation, or None while the host runs.
         refused: the rule that the last VM entry broke, or None.
         active: the active ones, by the physical address of their region.
 
@@ -80,6 +84,7 @@ class Operation:
         self.vmxon_pointer = vmxon_pointer
         self.current: Vmcs | None = None
         self.active: dict[int, Vmcs] = {}
+        self.guest: NonRoot | None = None
         self.refused: Rule | None = None
 
     def save(self) -> VmxState:
@@ -88,7 +93,7 @@ class Operation:
             ActiveVmcs(v.address, v.shadow, v.launched, [(e, x) for e, x in v.items() if x])
             for v in self.active.values()
         )
-        return VmxState(self.vmxon_pointer, self.pointer, active)
+        return VmxState(self.vmxon_pointer, self.pointer, active, self.guest is not None)
 
     @classmethod
     def load(cls, caps: Capabilities, state: VmxState) -> Operation:
@@ -101,7 +106,11 @@ class Operation:
             vmcs.update(each.fields)
         if state.current != NO_VMCS and state.current not in made.active:
             raise ValueError("the current VMCS is not active")
+        if state.nonroot and state.current == NO_VMCS:
+            raise ValueError("a guest runs, and there is no current VMCS")
         made.current = made.active.get(state.current)
+        if state.nonroot:
+            made.guest = NonRoot(made.the_current())
         return made
 
     @property

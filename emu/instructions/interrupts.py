@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...mmu.registers import RFLAGS
 from ..events import Kind
 from ..exceptions import software_interrupt
-from ..faults import GP, UD, Fault
+from ..faults import GP, UD, During, Fault
 from ..idt import enter
 from ..registers import RIP
 from ..table import instruction
@@ -43,8 +43,9 @@ def int1(cpu: Cpu, insn: Insn) -> None:
     cpu.event(Kind.EXCEPTION, 1, 0, 0, cost=cpu.costs.exception)
     try:
         enter(cpu, 1, None, rf=0, external=1)
-    except Fault:
+    except Fault as fault:
         cpu.q[RIP] = before
+        fault.during = During(1 << 31 | 5 << 8 | 1, 0, insn.length)  # a privileged software exception
         raise
 
 

@@ -46,7 +46,8 @@ def _move_stack(cpu: Cpu, rsp: int) -> None:
 @instruction("iret", "iretq", "iretd")
 def iret(cpu: Cpu, insn: Insn) -> None:
     """IRET to the same or an outer ring, to 64-bit, compatibility or 32-bit code."""
-    cpu.nmi_blocked = False  # even if it faults (SDM "Handling Multiple NMIs")
+    if cpu.guest is None or cpu.guest.iret_unblocks:
+        cpu.nmi_blocked = False  # even if it faults (SDM "Handling Multiple NMIs")
     if cpu.system_flags & NT:
         if cpu.long_mode:
             raise GP(0)

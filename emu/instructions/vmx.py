@@ -169,7 +169,7 @@ def enter_guest(cpu: Cpu, insn: Insn) -> None:
 
 def _enter_guest(cpu: Cpu, insn: Insn, operation: Operation) -> None:
     """Make the first checks (SDM "Basic VM-Entry Checks"), and enter."""
-    from ..vmx import enter  # noqa: PLC0415  (most guests never come here)
+    from ..vmentry import enter  # noqa: PLC0415  (most guests never come here)
 
     vmcs = operation.the_current()
     if vmcs.shadow:
@@ -209,3 +209,9 @@ def invept(cpu: Cpu, insn: Insn, operation: Operation) -> None:
     if kind not in {_SINGLE, _ALL} or (kind == _SINGLE and eptp_refused(eptp, operation.caps)):
         raise VmFail(InstructionError.INVALIDATION_OPERAND)
     cpu.translation.invept(eptp if kind == _SINGLE else None)
+
+
+@instruction("pause")
+def pause(cpu: Cpu, insn: Insn) -> None:
+    """PAUSE, which comes here in a guest only, and where it does not exit does nothing."""
+    cpu.next(insn)

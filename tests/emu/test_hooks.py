@@ -125,7 +125,7 @@ def test_decoded_instructions_are_not_kept_without_end(world: World) -> None:
     world.memory.write(0x60000, code + bytes.fromhex(EXIT))
     world.cpu.q[RIP] = 0x60000
     assert world.machine.run().reason is Reason.EXIT
-    assert all(len(known) <= 1 << 14 for known in world.machine.traps.dispatch._by_size.values())
+    assert all(len(known) <= 1 << 14 for known in world.machine.traps.dispatch._of_host.values())
 
 
 @pytest.mark.parametrize("code", ["6c", "6d", "666d", "486d"])

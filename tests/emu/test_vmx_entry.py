@@ -164,18 +164,18 @@ def test_an_msr_that_cannot_be_loaded_is_a_vmx_abort(root: Root, which: int, val
     assert root.words(FIRST + 4, 1, size=4) == (4,)
 
 
-def test_an_entry_that_passes_says_what_is_missing(root: Root) -> None:
+def test_an_entry_that_needs_what_is_not_built_says_so(root: Root) -> None:
     """Through TCG, with the report that a user sees."""
     cpu, machine = root.cpu, root.machine
     assert machine is not None
-    with pytest.raises(Unimplemented, match="VM entry is not built yet"):
-        launch(root)
+    with pytest.raises(Unimplemented, match=r"VM entry with Pin\.PREEMPTION_TIMER"):
+        launch(root, controls(F.PIN_CONTROLS, 6))
     root.memory.write(CODE, bytes.fromhex("0f01c2"))
     root.memory.drop_stale_code()
     cpu.q[RIP] = CODE
     stop = machine.run()
     assert stop.reason is Reason.UNIMPLEMENTED
-    assert "VM entry is not built yet" in stop.report[0]
+    assert "VM entry with Pin.PREEMPTION_TIMER" in stop.report[0]
     assert any(line.startswith("VMCS at 0x41000, clear") for line in stop.report)
     assert any("GUEST_RIP" in line for line in stop.report)
 

@@ -1,0 +1,79 @@
+"""VM exits: their reasons, and what one tells (SDM "VMX Basic Exit Reasons", "Recording VM-Exit Information …")."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+ENTRY_FAILED: Final = 1 << 31  # in the exit reason
+
+
+class ExitReason(IntEnum):
+    """Basic exit reasons, those that can happen here."""
+
+    EXCEPTION_OR_NMI = 0
+    EXTERNAL_INTERRUPT = 1
+    TRIPLE_FAULT = 2
+    CPUID = 10
+    HLT = 12
+    INVD = 13
+    INVLPG = 14
+    RDPMC = 15
+    RDTSC = 16
+    VMCALL = 18
+    VMCLEAR = 19
+    VMLAUNCH = 20
+    VMPTRLD = 21
+    VMPTRST = 22
+    VMREAD = 23
+    VMRESUME = 24
+    VMWRITE = 25
+    VMXOFF = 26
+    VMXON = 27
+    CR_ACCESS = 28
+    MOV_DR = 29
+    IO = 30
+    RDMSR = 31
+    WRMSR = 32
+    INVALID_GUEST_STATE = 33
+    MSR_LOADING = 34
+    PAUSE = 40
+    GDTR_IDTR = 46
+    LDTR_TR = 47
+    INVEPT = 50
+    RDTSCP = 51
+    INVVPID = 53
+    WBINVD = 54
+    XSETBV = 55
+    INVPCID = 58
+
+
+class VmExit(Exception):
+    """Control leaves the guest, before the instruction at RIP or the event has done anything.
+
+    Attributes:
+        reason: the basic exit reason.
+        qualification: the exit qualification.
+        length, info: the instruction's length, and what it says of its operands.
+        event, error: the event that exits, as interruption information (0 where none does), and its error code.
+        vectoring, vectoring_error: the event on whose delivery this happened, and its error code.
+        fault: RFLAGS.RF is 1 in what is saved, as it would be on the stack of a fault.
+
+    """
+
+    def __init__(
+        self,
+        reason: ExitReason,
+        qualification: int = 0,
+        *,
+        length: int = 0,
+        info: int = 0,
+        event: int = 0,
+        error: int = 0,
+        fault: bool = False,
+    ) -> None:
+        super().__init__(reason.name)
+        self.reason, self.qualification = reason, qualification
+        self.length, self.info = length, info
+        self.event, self.error, self.fault = event, error, fault
+        self.vectoring = self.vectoring_error = 0

@@ -1,0 +1,84 @@
+"""VMX non-root operation: which controls are in force while a guest runs, and which events and accesses they make exit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .controls import Exit, Pin, Primary, Secondary
+from .fields import Field
+from .words import EventType, Interruption
+
+if TYPE_CHECKING:
+    from ..mmu.walk import Memory
+    from .vmcs import Vmcs
+
+_VALID: Final = Interruption.VALID.mask
+_HAS_ERROR: Final = Interruption.DELIVER_ERROR_CODE.mask
+_TYPE: Final = Interruption.TYPE.shift
+_PAGE_FAULT: Final = 14
+_UPPER_PORTS: Final = 0x8000
+_LOW_MSRS, _HIGH_MSRS, _COVERED = 0, 0xC0000000, 0x2000  # what an MSR bitmap covers
+
+
+def event_info(kind: EventType, vector: int, error: int | None = None) -> int:
+    """Give the interruption information of an event."""
+    return _VALID | kind << _TYPE | vector | (0 if error is None else _HAS_ERROR)
+
+
+class NonRoot:
+    """The controls of one stay in non-root operation; software cannot change them meanwhile.
+
+    Attributes:
+        vmcs: the current VMCS.
+        iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
+        acknowledges: an exit for an external interrupt takes it from the interrupt controller.
+        cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
+        pin, primary, secondary: its controls; `secondary` is 0 where the primary ones do not activate it.
+
+    """
+
+    def __init__(self, vmcs: Vmcs) -> None:
+        self.vmcs = vmcs
+        self.pin = Pin(vmcs[Field.PIN_CONTROLS])
+        self.primary = Primary(vmcs[Field.PRIMARY_CONTROLS])
+        self.secondary = Secondary(vmcs[Field.SECONDARY_CONTROLS] if self.primary.SECONDARY_CONTROLS else 0)
+        self.iret_unblocks = bool(self.pin.VIRTUAL_NMIS) or not self.pin.NMI_EXITING
+        self.acknowledges = bool(vmcs[Field.EXIT_CONTROLS] & Exit.ACKNOWLEDGE_INTERRUPT.mask)
+        self.cr0_mask, self.cr0_shadow = vmcs[Field.CR0_MASK], vmcs[Field.CR0_READ_SHADOW]
+        self.cr4_mask, self.cr4_shadow = vmcs[Field.CR4_MASK], vmcs[Field.CR4_READ_SHADOW]
+
+    def exception_exits(self, vector: int, error: int | None) -> bool:
+        """Tell whether an exception exits (SDM "Exception Bitmap"): #PF by its error code, too."""
+        wanted = bool(self.vmcs[Field.EXCEPTION_BITMAP] >> vector & 1)
+        if vector != _PAGE_FAULT:
+            return wanted
+        matches = (error or 0) & self.vmcs[Field.PFEC_MASK] == self.vmcs[Field.PFEC_MATCH]
+        return wanted == matches
+
+    def io_exits(self, memory: Memory, port: int, size: int) -> bool:
+        """Tell whether an access to `size` ports exits (SDM "I/O-Bitmap Addresses"): one that wraps around does."""
+        if not self.primary.IO_BITMAPS:
+            return bool(self.primary.UNCONDITIONAL_IO_EXITING)
+        return port + size > 0x10000 or any(self._io_bit(memory, at) for at in range(port, port + size))
+
+    def _io_bit(self, memory: Memory, port: int) -> int:
+        bitmap = self.vmcs[Field.IO_BITMAP_B if port >= _UPPER_PORTS else Field.IO_BITMAP_A]
+        return memory.read64(bitmap + (port % _UPPER_PORTS >> 6) * 8) >> port % 64 & 1
+
+    def msr_exits(self, memory: Memory, which: int, *, write: bool) -> bool:
+        """Tell whether an access to an MSR exits (SDM "MSR-Bitmap Address"): one that the bitmaps do not cover does."""
+        if not self.primary.MSR_BITMAPS:
+            return True
+        for number, first in enumerate((_LOW_MSRS, _HIGH_MSRS)):
+            if first <= which < first + _COVERED:
+                bitmap = self.vmcs[Field.MSR_BITMAP] + 0x400 * number + (0x800 if write else 0)
+                offset = which - first
+                return bool(memory.read64(bitmap + (offset >> 6) * 8) >> offset % 64 & 1)
+        return True
+
+    def cr3_load_exits(self, value: int) -> bool:
+        """Tell whether a load of CR3 exits (SDM "CR3-Target Controls")."""
+        if not self.primary.CR3_LOAD_EXITING:
+            return False
+        targets = (Field.CR3_TARGET0, Field.CR3_TARGET1, Field.CR3_TARGET2, Field.CR3_TARGET3)
+        return all(self.vmcs[target] != value for target in targets[: self.vmcs[Field.CR3_TARGET_COUNT]])
