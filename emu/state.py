@@ -145,8 +145,8 @@ _ELSEWHERE: Final = frozenset(
 _PLAIN: Final = tuple(each.name for each in fields(State) if each.name not in _ELSEWHERE)
 
 
-def capture(cpu: Cpu) -> State:
-    """Give the processor's state."""
+def capture(cpu: Cpu, *, in_vmx: bool = False) -> State:
+    """Give the processor's state; with `in_vmx` without VMX operation, as `load` with `in_vmx` wants it."""
     return State(
         registers=cpu.q[:16],
         rip=cpu.q[RIP],
@@ -158,7 +158,7 @@ def capture(cpu: Cpu) -> State:
         tsc_offset=cpu.tsc.offset,
         interruptibility=Interruptibility(cpu.interrupt_shadow | (_NMI if cpu.nmi_blocked else 0)),
         activity=Activity.HLT if cpu.halted else Activity.ACTIVE,
-        vmx=None if cpu.vmx is None else cpu.vmx.save(),
+        vmx=None if cpu.vmx is None or in_vmx else cpu.vmx.save(),
         **{name: getattr(cpu, name) for name in _PLAIN},
     )
 

@@ -51,22 +51,25 @@ _NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
 def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     """Enter the guest: `VmFail` for controls and host state; a failed entry for guest state and MSRs."""
     entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
-    for rules, error in ((CONTROLS, InstructionError.ENTRY_CONTROLS), (HOST, InstructionError.ENTRY_HOST_STATE)):
-        operation.refused = first_broken(rules, entered)
-        if operation.refused is not None:
-            raise VmFail(error)
+    # Of what is in no field, these rules ask for the mode, and for VTPR in memory.
+    if vmcs.checked_in_long_mode is not entered.long_mode or entered.primary.TPR_SHADOW:
+        for rules, error in ((CONTROLS, InstructionError.ENTRY_CONTROLS), (HOST, InstructionError.ENTRY_HOST_STATE)):
+            operation.refused = first_broken(rules, entered)
+            if operation.refused is not None:
+                raise VmFail(error)
+        vmcs.checked_in_long_mode = entered.long_mode
     operation.refused = first_broken(GUEST, entered)
     if operation.refused is not None:
         fail_entry(cpu, vmcs, ExitReason.INVALID_GUEST_STATE, operation.refused.qualification)
         return
     _require_built(entered)
-    host = cpu.state()
+    nmi_blocked = cpu.nmi_blocked
     enter_event(cpu)
     load(cpu, guest_state(cpu, entered, halts=not entered.event.VALID), in_vmx=True)
     cpu.translation.flush_all()
     failed = load_msrs(cpu, vmcs[Field.ENTRY_MSR_LOAD_ADDRESS], vmcs[Field.ENTRY_MSR_LOAD_COUNT])
     if failed:
-        cpu.nmi_blocked = bool(host.interruptibility.NMI)
+        cpu.nmi_blocked = nmi_blocked
         fail_entry(cpu, vmcs, ExitReason.MSR_LOADING, failed)
         return
     vmcs.launched = True

@@ -15,6 +15,7 @@ from ..vmx.words import Activity, Interruptibility
 from . import msr_index as index
 from .descriptors import UNUSABLE, Segment, Table, intern, null_stack
 from .registers import RSP
+from .state import capture
 from .vmlists import ABORT_PDPTES, abort
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def _guest_segment(vmcs: Vmcs, name: str) -> Segment:
 
 def guest_state(cpu: Cpu, entered: Entered, *, halts: bool) -> State:
     """Give the state that VM entry leaves (SDM "Loading Guest State"); `halts` where no event is injected."""
-    state, vmcs, entry = cpu.state(), entered.vmcs, entered.entry
+    state, vmcs, entry = capture(cpu, in_vmx=True), entered.vmcs, entered.entry
     long = bool(entry.IA32E_MODE_GUEST)
     cr0 = state.cr0 & ~_CR0_LOADED | vmcs[Field.GUEST_CR0] & _CR0_LOADED
     efer = vmcs[Field.GUEST_EFER] if entry.LOAD_EFER else state.efer
@@ -95,7 +96,7 @@ def guest_state(cpu: Cpu, entered: Entered, *, halts: bool) -> State:
 
 def save_guest(cpu: Cpu, vmcs: Vmcs, *, fault: bool) -> None:
     """Write the guest's state to the VMCS (SDM "Saving Guest State"); `fault` as in `VmExit`."""
-    state, controls = cpu.state(), Exit(vmcs[Field.EXIT_CONTROLS])
+    state, controls = capture(cpu, in_vmx=True), Exit(vmcs[Field.EXIT_CONTROLS])
     vmcs[Field.ENTRY_CONTROLS] = Entry(vmcs[Field.ENTRY_CONTROLS]).replace(
         IA32E_MODE_GUEST=state.efer >> EFER.LMA.shift & 1
     )
@@ -129,7 +130,7 @@ def save_guest(cpu: Cpu, vmcs: Vmcs, *, fault: bool) -> None:
 
 def host_state(cpu: Cpu, vmcs: Vmcs) -> State:
     """Give the state that a VM exit leaves."""
-    state, controls = cpu.state(), Exit(vmcs[Field.EXIT_CONTROLS])
+    state, controls = capture(cpu, in_vmx=True), Exit(vmcs[Field.EXIT_CONTROLS])
     long = bool(controls.HOST_ADDRESS_SPACE_SIZE)
     cr0 = state.cr0 & ~_CR0_LOADED | vmcs[Field.HOST_CR0] & _CR0_LOADED
     cr4 = vmcs[Field.HOST_CR4] | CR4.PAE.mask if long else vmcs[Field.HOST_CR4] & ~CR4.PCIDE.mask

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from ..mmu.registers import RFLAGS
 from .caps import REVISION
 from .errors import InstructionError, VmFail
-from .fields import READ_ONLY, Field
+from .fields import CONTROL, HOST, READ_ONLY, Field
 from .nonroot import NonRoot
 from .vmcs import SHADOW, Vmcs
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NO_VMCS: Final = (1 << 64) - 1  # as a pointer
 _PAGE: Final = 4095
+_CHECKED: Final = frozenset({CONTROL, HOST})  # types of fields
 _U32: Final = 0xFFFFFFFF
 _CF, _ZF = RFLAGS.CF.mask, RFLAGS.ZF.mask
 
@@ -186,6 +187,8 @@ class Operation:
         """VMWRITE, to what `writable` gave; `value` has 64 bits if `wide`, else 32, which clear the upper half of a longer field."""
         which, high = where
         vmcs = self.the_current()
+        if which.type in _CHECKED:
+            vmcs.checked_in_long_mode = None
         if high:
             vmcs[which] = vmcs[which] & _U32 | (value & _U32) << 32
         else:

@@ -29,6 +29,7 @@ class Vmcs(dict[int, int]):
     Attributes:
         address: the physical address of its region.
         shadow: its shadow-VMCS indicator.
+        checked_in_long_mode: in which mode controls and host state were found right, if they have not been written since; else None.
         launched: its launch state: VMRESUME may enter, VMLAUNCH may not.
 
     """
@@ -38,6 +39,7 @@ class Vmcs(dict[int, int]):
         self.address = address
         self.shadow = shadow
         self.launched = launched
+        self.checked_in_long_mode: bool | None = None
 
     @classmethod
     def read(cls, memory: Memory, address: int) -> Vmcs:

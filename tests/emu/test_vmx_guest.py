@@ -501,6 +501,15 @@ def test_what_is_not_built_is_said(host: Host, change: dict[F, int], what: str) 
     assert what in stop.report[0]
 
 
+def test_controls_and_host_state_are_checked_again_when_they_were_written(host: Host) -> None:
+    """By VMWRITE: what was right at the last entry is taken for right otherwise."""
+    for field, value, error in ((F.CR3_TARGET_COUNT, 5, 7), (F.HOST_CS_SELECTOR, 9, 8)):
+        host.guest("")
+        assert host.run("vmwrite", rax=int(field), rdx=value) == 0
+        assert host.run("vmresume") == 0x40
+        assert host.failed() == error
+
+
 def test_a_second_entry_needs_vmresume(host: Host) -> None:
     host.guest("")
     assert host.run("vmlaunch") == 0x40

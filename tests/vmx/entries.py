@@ -55,7 +55,8 @@ def controls(word: F, *bits: int) -> dict[F, int]:
 
 
 def put(vmcs: Vmcs, change: dict[F, int]) -> None:
-    """Write fields."""
+    """Write fields, as VMWRITE does."""
+    vmcs.checked_in_long_mode = None
     for field, value in change.items():
         vmcs[field] = value
 
