@@ -85,6 +85,17 @@ def nmi_waits(cpu: Cpu, guest: NonRoot) -> bool:
     return cpu.nmi_blocked and not (guest.pin.NMI_EXITING and guest.pin.VIRTUAL_NMIS)
 
 
+def window_exit(cpu: Cpu, guest: NonRoot) -> VmExit | None:
+    """Give the exit of a window that is open (SDM "Other Causes of VM Exits"): that for NMIs comes first."""
+    if cpu.interrupt_shadow:
+        return None
+    if guest.primary.NMI_WINDOW_EXITING and not cpu.nmi_blocked:
+        return VmExit(ExitReason.NMI_WINDOW)
+    if guest.primary.INTERRUPT_WINDOW_EXITING and cpu.interrupts_enabled:
+        return VmExit(ExitReason.INTERRUPT_WINDOW)
+    return None
+
+
 def nmi_exit(cpu: Cpu) -> None:
     """Exit for an NMI."""
     leave(cpu, VmExit(ExitReason.EXCEPTION_OR_NMI, event=event_info(EventType.NMI, _NMI)))

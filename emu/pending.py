@@ -85,6 +85,8 @@ class Pending:
             self.service()
         if cpu.breakpoints.hits and not cpu.interrupt_shadow:
             deliver(cpu, DB(cpu.breakpoints.take()))
+        if cpu.guest is not None and cpu.guest.windows:
+            self._look_through_windows()
         if self.interrupt or self.nmi:
             self.take_interrupt()
         if cpu.guest is not None and cpu.interrupt_shadow:
@@ -122,6 +124,19 @@ class Pending:
             return
         cpu.halted = False
         interrupt(cpu, vector)
+
+    def _look_through_windows(self) -> None:
+        """Exit from a guest where interrupts or NMIs could be delivered to it now, and the host wants to know."""
+        from .guest_events import nmi_waits, window_exit  # noqa: PLC0415  (most guests never come here)
+        from .vmexit import leave  # noqa: PLC0415
+
+        cpu, guest = self.cpu, self.cpu.guest
+        if guest is None or (self.nmi and not nmi_waits(cpu, guest) and not guest.primary.NMI_WINDOW_EXITING):
+            return  # an NMI comes before an interrupt window
+        exit_ = window_exit(cpu, guest)
+        if exit_ is not None:
+            self.end_stepping()
+            leave(cpu, exit_)
 
     def _exits(self) -> bool:
         """Exit from a guest for the NMI or interrupt that waits, whatever RFLAGS.IF says, where its controls want that."""

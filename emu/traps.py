@@ -213,8 +213,10 @@ class Traps:
             deliver(cpu, fault)
         except VmExit as exit_:
             self._leave(exit_)
-        # A guest's exits tell of the shadow, so that must end with its instruction.
-        if self._clock.cycles >= self.pending.attention_at or (cpu.interrupt_shadow and cpu.guest is not None):
+        # A guest's exits tell of the shadow, so that must end with its instruction; and a window may have opened.
+        if self._clock.cycles >= self.pending.attention_at or (
+            cpu.guest is not None and (cpu.interrupt_shadow or cpu.guest.windows)
+        ):
             self.pending.deliver()
 
     def _leave(self, exit_: VmExit) -> None:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
     Pin: (Pin.PREEMPTION_TIMER,),
     Primary: (
-        Primary.INTERRUPT_WINDOW_EXITING,
-        Primary.NMI_WINDOW_EXITING,
         Primary.TPR_SHADOW,
         Primary.MONITOR_TRAP_FLAG,
     ),

@@ -14,6 +14,8 @@ class ExitReason(IntEnum):
     EXCEPTION_OR_NMI = 0
     EXTERNAL_INTERRUPT = 1
     TRIPLE_FAULT = 2
+    INTERRUPT_WINDOW = 7
+    NMI_WINDOW = 8
     CPUID = 10
     HLT = 12
     INVD = 13

@@ -30,6 +30,7 @@ class NonRoot:
 
     Attributes:
         vmcs: the current VMCS.
+        windows: an interrupt window or an NMI window exits.
         iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
         acknowledges: an exit for an external interrupt takes it from the interrupt controller.
         cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
@@ -42,6 +43,7 @@ class NonRoot:
         self.pin = Pin(vmcs[Field.PIN_CONTROLS])
         self.primary = Primary(vmcs[Field.PRIMARY_CONTROLS])
         self.secondary = Secondary(vmcs[Field.SECONDARY_CONTROLS] if self.primary.SECONDARY_CONTROLS else 0)
+        self.windows = bool(self.primary.INTERRUPT_WINDOW_EXITING or self.primary.NMI_WINDOW_EXITING)
         self.iret_unblocks = bool(self.pin.VIRTUAL_NMIS) or not self.pin.NMI_EXITING
         self.acknowledges = bool(vmcs[Field.EXIT_CONTROLS] & Exit.ACKNOWLEDGE_INTERRUPT.mask)
         self.cr0_mask, self.cr0_shadow = vmcs[Field.CR0_MASK], vmcs[Field.CR0_READ_SHADOW]

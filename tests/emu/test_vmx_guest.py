@@ -349,6 +349,40 @@ def test_iret_and_blocking_by_nmi(host: Host, bits: tuple[int, ...], left: int) 
     assert (told["reason"], told["at"], told["vmcs"][F.GUEST_INTERRUPTIBILITY]) == (18, 2, left)
 
 
+IF: Final = 1 << 9
+
+
+@pytest.mark.parametrize(
+    ("code", "flags", "at"),
+    [
+        ("90", 2 | IF, 0),  # open at the entry
+        ("90fb9090", 2, 3),  # behind STI, one instruction later
+        ("90fbfa90", 2, None),  # STI, CLI: never
+        ("68020200009d90", 2, 6),  # push 0x202; popf
+        ("8ed09090", 2 | IF, 0),
+    ],
+)
+def test_the_interrupt_window(host: Host, code: str, flags: int, at: int | None) -> None:
+    told = host.guest(code, controls(PRIMARY, 2), {F.GUEST_RFLAGS: flags}, rax=16)
+    assert (told["reason"], told["at"]) == ((7, at) if at is not None else (18, len(code) // 2))
+
+
+def test_mov_ss_and_sti_hold_the_windows_off(host: Host) -> None:
+    for held in (1, 2):
+        change = {F.GUEST_RFLAGS: 2 | IF, F.GUEST_INTERRUPTIBILITY: held}
+        told = host.guest("9090", controls(PRIMARY, 2), change)
+        assert (told["reason"], told["at"], told["vmcs"][F.GUEST_INTERRUPTIBILITY]) == (7, 1, 0)
+
+
+def test_the_nmi_window(host: Host) -> None:
+    virtual = {**controls(PRIMARY, 22), **controls(F.PIN_CONTROLS, 3, 5)}
+    assert host.guest("90", virtual)["reason"] == 8
+    host.memory.write(GUEST_STACK, struct.pack("<5Q", GUEST + 3, 8, 2, GUEST_STACK, 16))
+    told = host.guest("9048cf90", virtual, {F.GUEST_INTERRUPTIBILITY: 8})  # IRET unblocks virtual NMIs
+    assert (told["reason"], told["at"]) == (8, 3)
+    assert host.guest("90", virtual, {F.GUEST_INTERRUPTIBILITY: 8})["reason"] == 18
+
+
 # ---- injection ---------------------------------------------------------------------------------------------------------
 
 
