@@ -85,6 +85,11 @@ def nmi_waits(cpu: Cpu, guest: NonRoot) -> bool:
     return cpu.nmi_blocked and not (guest.pin.NMI_EXITING and guest.pin.VIRTUAL_NMIS)
 
 
+def timer_exit(cpu: Cpu) -> None:
+    """Exit because the preemption timer is 0."""
+    leave(cpu, VmExit(ExitReason.PREEMPTION_TIMER))
+
+
 def window_exit(cpu: Cpu, guest: NonRoot) -> VmExit | None:
     """Give the exit of a window that is open (SDM "Other Causes of VM Exits"): that for NMIs comes first."""
     if cpu.interrupt_shadow:

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Final
 from ..vmx.fields import Field
 from ..vmx.words import EventType
 from .exceptions import deliver
-from .faults import During, Fault, Unimplemented
+from .faults import DB, During, Fault, Unimplemented
 from .idt import enter
 from .registers import RF, RIP, U64
+from .state import MOV_SS_SHADOW
 
 if TYPE_CHECKING:
     from ..vmx.vmcs import Vmcs
-    from ..vmx.words import Interruption
+    from ..vmx.words import Interruption, PendingDebug
     from .cpu import Cpu
 
 _WITH_LENGTH: Final = frozenset(
     {EventType.SOFTWARE_INTERRUPT, EventType.PRIVILEGED_SOFTWARE_EXCEPTION, EventType.SOFTWARE_EXCEPTION}
 )
 _DEBUG: Final = 1
+_DEBUG_BITS: Final = 0x400F  # BS and B3 to B0, in DR6, too
 
 
 def inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
@@ -49,3 +51,13 @@ def inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
         cpu.q[RIP] = before
         fault.during = During(int(event), error or 0, vmcs[Field.ENTRY_INSTRUCTION_LENGTH] if software else 0)
         deliver(cpu, fault)
+
+
+def deliver_pending_debug(cpu: Cpu, pending: PendingDebug) -> None:
+    """Deliver what the guest-state area holds of debug exceptions (SDM "Delivery of Pending Debug Exceptions after VM Entry")."""
+    if not pending.BS and not pending.ENABLED_BREAKPOINT:
+        return
+    if cpu.interrupt_shadow & MOV_SS_SHADOW:
+        cpu.breakpoints.hits |= pending.B  # a pending single step comes behind the next instruction by RFLAGS.TF
+    else:
+        deliver(cpu, DB(pending & _DEBUG_BITS))

@@ -65,8 +65,10 @@ class Pending:
         devices = self._devices
         if devices is None:
             return
-        deadline, was = devices.deadline(), self.deadline
+        deadline, was, guest = devices.deadline(), self.deadline, self.cpu.guest
         self.deadline = self._none if deadline is None else deadline
+        if guest is not None:
+            self.deadline = min(self.deadline, guest.expires)
         self.interrupt = devices.interrupt_waiting()
         self.nmi |= devices.take_nmi()
         if self.interrupt or self.nmi or self.deadline != was:
@@ -85,6 +87,8 @@ class Pending:
             self.service()
         if cpu.breakpoints.hits and not cpu.interrupt_shadow:
             deliver(cpu, DB(cpu.breakpoints.take()))
+        if cpu.guest is not None and cpu.guest.expires <= cpu.clock.now:
+            self._expire()
         if cpu.guest is not None and cpu.guest.windows:
             self._look_through_windows()
         if self.interrupt or self.nmi:
@@ -124,6 +128,13 @@ class Pending:
             return
         cpu.halted = False
         interrupt(cpu, vector)
+
+    def _expire(self) -> None:
+        """Exit from a guest whose preemption timer is 0."""
+        from .guest_events import timer_exit  # noqa: PLC0415  (most guests never come here)
+
+        self.end_stepping()
+        timer_exit(self.cpu)
 
     def _look_through_windows(self) -> None:
         """Exit from a guest where interrupts or NMIs could be delivered to it now, and the host wants to know."""

@@ -177,7 +177,11 @@ class RunLoop:
             traps.pending.take_interrupt()
             if not cpu.halted:
                 return
-        deadline = devices.wakes_at(interrupts=cpu.interrupts_enabled)
+        guest = cpu.guest
+        takes = cpu.interrupts_enabled or (guest is not None and bool(guest.pin.EXTERNAL_INTERRUPT_EXITING))
+        deadline = devices.wakes_at(interrupts=takes)
+        if guest is not None and guest.expires < NEVER:
+            deadline = guest.expires if deadline is None else min(deadline, guest.expires)
         if deadline is not None:
             before = self.clock.now
             typed = cpu.interrupts_enabled and devices.input_comes_before(deadline)
@@ -189,7 +193,9 @@ class RunLoop:
             if typed:
                 self.traps.pending.devices_changed()
             else:
-                self.traps.pending.service()
+                traps.pending.service()
+                if cpu.guest is not None:
+                    traps.pending.deliver()
             return
         if cpu.interrupts_enabled and devices.wait_for_input():
             self.traps.pending.devices_changed()

@@ -274,6 +274,7 @@ class Traps:
         pending.end_stepping()
         cpu.q[EFLAGS] &= ~RF
         if not stepped:
+            cpu.interrupt_shadow = False  # the instruction has run
             deliver(cpu, DB(_BS | cpu.breakpoints.take()))
         elif resuming and self._in_string():
             cpu.q[EFLAGS] |= RF

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import CR0, RFLAGS
 from ..vmx.control_checks import CONTROLS
-from ..vmx.controls import Pin, Primary, Secondary
+from ..vmx.controls import Primary, Secondary
 from ..vmx.errors import InstructionError, VmFail
 from ..vmx.exits import ExitReason
 from ..vmx.fields import Field
@@ -14,8 +14,9 @@ from ..vmx.guest_checks import GUEST
 from ..vmx.host_checks import HOST
 from ..vmx.nonroot import NonRoot
 from ..vmx.rule import Entered, first_broken
+from ..vmx.words import PendingDebug
 from .faults import Unimplemented
-from .inject import inject
+from .inject import deliver_pending_debug, inject
 from .state import load
 from .vmexit import enter_event, fail_entry, set_guest
 from .vmlists import load_msrs
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 # Controls that are offered and checked, and whose work is not built: an entry that sets one stops the run.
 _NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
-    Pin: (Pin.PREEMPTION_TIMER,),
     Primary: (
         Primary.TPR_SHADOW,
         Primary.MONITOR_TRAP_FLAG,
@@ -71,20 +71,25 @@ def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
         fail_entry(cpu, vmcs, ExitReason.MSR_LOADING, failed)
         return
     vmcs.launched = True
-    set_guest(cpu, NonRoot(vmcs))
+    guest = NonRoot(vmcs)
+    if guest.pin.PREEMPTION_TIMER:
+        guest.expires = cpu.clock.now + (vmcs[Field.PREEMPTION_TIMER_VALUE] << operation.caps.misc.TIMER_RATE)
+    set_guest(cpu, guest)
     if cpu.halted:
         cpu.engine.stop()  # the run loop waits
     if entered.event.VALID:
         inject(cpu, vmcs, entered.event)
+    else:
+        deliver_pending_debug(cpu, PendingDebug(vmcs[Field.GUEST_PENDING_DEBUG]))
 
 
 def _require_built(entered: Entered) -> None:
     """Stop where the guest needs what is not built."""
-    for word, value in ((Pin, entered.pin), (Primary, entered.primary), (Secondary, entered.secondary)):
+    for word, value in ((Primary, entered.primary), (Secondary, entered.secondary)):
         for bits in _NOT_BUILT[word]:
             if value & bits.mask:
                 raise Unimplemented(f"VM entry with {word.__name__}.{bits.name}")
     if entered[Field.GUEST_RFLAGS] & RFLAGS.VM.mask or not entered[Field.GUEST_CR0] & CR0.PE.mask:
         raise Unimplemented("VM entry to virtual-8086 or real mode")
-    if entered[Field.GUEST_PENDING_DEBUG]:
-        raise Unimplemented("VM entry with pending debug exceptions")
+    if entered[Field.GUEST_PENDING_DEBUG] and entered.event.VALID:
+        raise Unimplemented("VM entry with pending debug exceptions that injects an event")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..vmx.controls import Exit
 from ..vmx.exits import ENTRY_FAILED
 from ..vmx.fields import Field
 from ..vmx.nonroot import NonRoot, event_info
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 HOST, GUEST = 0, 1  # in events: who leaves and who goes on
 _NMI: Final = 2
+_SAVE_TIMER: Final = Exit.SAVE_PREEMPTION_TIMER.mask
 # TCG's intercept word: bit n is SVM's exit code 60H + n.  TCG gives the exit code + 100H as an exception before the instruction.
 _CPUID, _PAUSE = 1 << 0x12, 1 << 0x17
 
@@ -38,6 +40,8 @@ def set_guest(cpu: Cpu, guest: NonRoot | None) -> None:
     wanted = _CPUID | (_PAUSE if guest is not None and guest.primary.PAUSE_EXITING else 0)
     cpu.q[INTERCEPT >> 3] = 0 if guest is None else wanted
     cpu.translation.forget_code()
+    if cpu.devices is not None:
+        cpu.devices.changed()  # the preemption timer is a deadline like theirs
 
 
 def enter_event(cpu: Cpu) -> None:
@@ -58,6 +62,9 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
     vmcs[Field.IDT_VECTORING_ERROR_CODE] = exit_.vectoring_error
     vmcs[Field.EXIT_INSTRUCTION_LENGTH], vmcs[Field.EXIT_INSTRUCTION_INFO] = exit_.length, exit_.info
     vmcs[Field.ENTRY_INTERRUPTION_INFO] &= ~Interruption.VALID.mask
+    if guest.pin.PREEMPTION_TIMER and vmcs[Field.EXIT_CONTROLS] & _SAVE_TIMER:
+        left = max(guest.expires - cpu.clock.now, 0)
+        vmcs[Field.PREEMPTION_TIMER_VALUE] = left >> cpu.vmx.caps.misc.TIMER_RATE if cpu.vmx is not None else 0
     cpu.tsc.offset = 0
     failed = store_msrs(cpu, vmcs[Field.EXIT_MSR_STORE_ADDRESS], vmcs[Field.EXIT_MSR_STORE_COUNT])
     if failed:

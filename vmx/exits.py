@@ -44,6 +44,7 @@ class ExitReason(IntEnum):
     LDTR_TR = 47
     INVEPT = 50
     RDTSCP = 51
+    PREEMPTION_TIMER = 52
     INVVPID = 53
     WBINVD = 54
     XSETBV = 55

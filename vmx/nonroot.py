@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..mmu.walk import Memory
     from .vmcs import Vmcs
 
+NEVER: Final = 1 << 63  # a cycle that no clock reaches
 _VALID: Final = Interruption.VALID.mask
 _HAS_ERROR: Final = Interruption.DELIVER_ERROR_CODE.mask
 _TYPE: Final = Interruption.TYPE.shift
@@ -34,12 +35,14 @@ class NonRoot:
         iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
         acknowledges: an exit for an external interrupt takes it from the interrupt controller.
         cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
+        expires: the cycle at which the preemption timer is 0, or `NEVER`.
         pin, primary, secondary: its controls; `secondary` is 0 where the primary ones do not activate it.
 
     """
 
-    def __init__(self, vmcs: Vmcs) -> None:
+    def __init__(self, vmcs: Vmcs, expires: int = NEVER) -> None:
         self.vmcs = vmcs
+        self.expires = expires
         self.pin = Pin(vmcs[Field.PIN_CONTROLS])
         self.primary = Primary(vmcs[Field.PRIMARY_CONTROLS])
         self.secondary = Secondary(vmcs[Field.SECONDARY_CONTROLS] if self.primary.SECONDARY_CONTROLS else 0)

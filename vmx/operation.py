@@ -14,7 +14,7 @@ from ..mmu.registers import RFLAGS
 from .caps import REVISION
 from .errors import InstructionError, VmFail
 from .fields import CONTROL, HOST, READ_ONLY, Field
-from .nonroot import NonRoot
+from .nonroot import NEVER, NonRoot
 from .vmcs import SHADOW, Vmcs
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class VmxState:
         current: the current VMCS's, or all ones.
         active: every active VMCS.
         nonroot: a guest runs, by the current VMCS.
+        expires: the cycle at which its preemption timer is 0.
 
     """
 
@@ -65,6 +66,7 @@ class VmxState:
     current: int = NO_VMCS
     active: tuple[ActiveVmcs, ...] = field(default=(), converter=_active)
     nonroot: bool = False
+    expires: int = NEVER
 
 
 class Operation:
@@ -94,7 +96,9 @@ class Operation:
             ActiveVmcs(v.address, v.shadow, v.launched, [(e, x) for e, x in v.items() if x])
             for v in self.active.values()
         )
-        return VmxState(self.vmxon_pointer, self.pointer, active, self.guest is not None)
+        if self.guest is None:
+            return VmxState(self.vmxon_pointer, self.pointer, active)
+        return VmxState(self.vmxon_pointer, self.pointer, active, nonroot=True, expires=self.guest.expires)
 
     @classmethod
     def load(cls, caps: Capabilities, state: VmxState) -> Operation:
@@ -111,7 +115,7 @@ class Operation:
             raise ValueError("a guest runs, and there is no current VMCS")
         made.current = made.active.get(state.current)
         if state.nonroot:
-            made.guest = NonRoot(made.the_current())
+            made.guest = NonRoot(made.the_current(), state.expires)
         return made
 
     @property

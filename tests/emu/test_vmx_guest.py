@@ -383,6 +383,67 @@ def test_the_nmi_window(host: Host) -> None:
     assert host.guest("90", virtual, {F.GUEST_INTERRUPTIBILITY: 8})["reason"] == 18
 
 
+# ---- the preemption timer ----------------------------------------------------------------------------------------------
+
+TIMER: Final = {**controls(F.PIN_CONTROLS, 6), **controls(F.EXIT_CONTROLS, 22)}
+
+
+def test_a_timer_of_0_exits_before_the_first_instruction(host: Host) -> None:
+    told = host.guest("90", TIMER)
+    assert (told["reason"], told["at"], told["vmcs"][F.PREEMPTION_TIMER_VALUE]) == (52, 0, 0)
+
+
+@pytest.mark.parametrize("flags", [2, 2 | IF])
+def test_a_timer_ends_a_loop(host: Host, flags: int) -> None:
+    log = Log()
+    assert host.machine is not None
+    host.machine.add_sink(log)
+    told = host.guest("ebfe", TIMER, {F.PREEMPTION_TIMER_VALUE: 5000, F.GUEST_RFLAGS: flags})
+    assert (told["reason"], told["at"], told["vmcs"][F.PREEMPTION_TIMER_VALUE]) == (52, 0, 0)
+    entry, exit_ = (e for e in log.events if e.kind in {Kind.VM_ENTRY, Kind.VM_EXIT})
+    assert 5000 <= exit_.at - exit_.cost - entry.at < 5000 + 8  # a block has four cycles
+
+
+def test_a_timer_wakes_a_halted_guest(host: Host) -> None:
+    told = host.guest(HLT, TIMER, {F.PREEMPTION_TIMER_VALUE: 1 << 20})
+    assert (told["reason"], told["at"], told["vmcs"][F.GUEST_ACTIVITY]) == (52, 1, 1)
+
+
+def test_what_is_left_of_a_timer_is_saved(host: Host) -> None:
+    told = host.guest("0f31", TIMER, {F.PREEMPTION_TIMER_VALUE: 5000})
+    gone = 5000 - told["vmcs"][F.PREEMPTION_TIMER_VALUE]
+    assert told["reason"] == 18
+    assert host.cpu.costs.rdtsc <= gone <= host.cpu.costs.rdtsc + 3 * host.cpu.costs.block
+    told = host.guest("0f31", controls(F.PIN_CONTROLS, 6), {F.PREEMPTION_TIMER_VALUE: 5000})
+    assert told["vmcs"][F.PREEMPTION_TIMER_VALUE] == 5000
+
+
+# ---- pending debug exceptions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pending", "dr6"), [(0x4000, 0x4000), (0x1002, 2), (0x5003, 0x4003)])
+def test_pending_debug_exceptions(host: Host, pending: int, dr6: int) -> None:
+    told = host.guest("90", {F.GUEST_PENDING_DEBUG: pending, F.EXCEPTION_BITMAP: 2})
+    assert (told["reason"], told["qualification"], told["event"], told["at"]) == (0, dr6, VALID | HARDWARE | 1, 0)
+    told = host.guest("90", {F.GUEST_PENDING_DEBUG: pending})
+    assert (told["reason"], told["vmcs"][F.GUEST_RIP]) == (18, HANDLER + 16)
+    assert host.cpu.dr[6] & 0xF00F == dr6
+    host.cpu.dr[6] = 0xFFFF0FF0
+
+
+def test_breakpoints_that_are_not_enabled_are_not_pending(host: Host) -> None:
+    assert host.guest("90", {F.GUEST_PENDING_DEBUG: 3, F.EXCEPTION_BITMAP: 2})["reason"] == 18
+
+
+def test_mov_ss_holds_a_pending_breakpoint_for_an_instruction(host: Host) -> None:
+    change = {F.GUEST_PENDING_DEBUG: 0x1001, F.GUEST_INTERRUPTIBILITY: 2, F.EXCEPTION_BITMAP: 2}
+    told = host.guest("9090", change)
+    assert (told["reason"], told["qualification"], told["at"]) == (0, 1, 1)
+    change |= {F.GUEST_PENDING_DEBUG: 0x5001, F.GUEST_RFLAGS: 0x102}
+    told = host.guest("9090", change)
+    assert (told["qualification"], told["at"], told["vmcs"][F.GUEST_INTERRUPTIBILITY]) == (0x4001, 1, 0)
+
+
 # ---- injection ---------------------------------------------------------------------------------------------------------
 
 
@@ -522,9 +583,9 @@ def test_interrupts_exit_whatever_if_says(host: Host) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (controls(F.PIN_CONTROLS, 6), "Pin.PREEMPTION_TIMER"),
+        (controls(PRIMARY, 27), "Primary.MONITOR_TRAP_FLAG"),
         ({**controls(SECONDARY, 1), F.EPT_POINTER: 0x1E}, "Secondary.EPT"),
-        ({F.GUEST_PENDING_DEBUG: 1 << 14}, "pending debug exceptions"),
+        ({F.GUEST_PENDING_DEBUG: 1 << 14, F.ENTRY_INTERRUPTION_INFO: VALID | 2 << 8 | 2}, "pending debug exceptions"),
     ],
 )
 def test_what_is_not_built_is_said(host: Host, change: dict[F, int], what: str) -> None:
