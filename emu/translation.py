@@ -54,7 +54,7 @@ class Translation(Invalidation):
     """The processor's view of linear memory.
 
     Attributes:
-        vpid, eptp: with which virtual processor and EPT translations are tagged; there is no VMX yet that would set them.
+        vpid, eptp: with which virtual processor and EPT translations are tagged; nothing sets an EPT yet.
         code_pages: which frames TCG's TLB may run, and which it may write.
         refusal: the fill that was refused and stopped TCG, until the run loop takes it.
         code_size: 64, 32 or 16: how instruction bytes decode.

@@ -36,7 +36,6 @@ _NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
     ),
     Secondary: (
         Secondary.EPT,
-        Secondary.VPID,
         Secondary.UNRESTRICTED_GUEST,
         Secondary.VMCS_SHADOWING,
         Secondary.PML,
@@ -64,14 +63,15 @@ def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     nmi_blocked = cpu.nmi_blocked
     enter_event(cpu)
     load(cpu, guest_state(cpu, entered, halts=not entered.event.VALID), in_vmx=True)
-    cpu.translation.flush_all()
+    guest = NonRoot(vmcs)
+    if not guest.vpid:
+        cpu.translation.flush_all()
     failed = load_msrs(cpu, vmcs[Field.ENTRY_MSR_LOAD_ADDRESS], vmcs[Field.ENTRY_MSR_LOAD_COUNT])
     if failed:
         cpu.nmi_blocked = nmi_blocked
         fail_entry(cpu, vmcs, ExitReason.MSR_LOADING, failed)
         return
     vmcs.launched = True
-    guest = NonRoot(vmcs)
     if guest.pin.PREEMPTION_TIMER:
         guest.expires = cpu.clock.now + (vmcs[Field.PREEMPTION_TIMER_VALUE] << operation.caps.misc.TIMER_RATE)
     set_guest(cpu, guest)

@@ -39,7 +39,12 @@ def set_guest(cpu: Cpu, guest: NonRoot | None) -> None:
     cpu.d[HFLAGS] = cpu.d[HFLAGS] & ~HF_GUEST | (0 if guest is None else HF_GUEST)
     wanted = _CPUID | (_PAUSE if guest is not None and guest.primary.PAUSE_EXITING else 0)
     cpu.q[INTERCEPT >> 3] = 0 if guest is None else wanted
-    cpu.translation.forget_code()
+    translation = cpu.translation
+    translation.forget_code()
+    vpid = 0 if guest is None else guest.vpid
+    if translation.vpid != vpid:
+        translation.vpid = vpid
+        translation.configure()
     if cpu.devices is not None:
         cpu.devices.changed()  # the preemption timer is a deadline like theirs
 

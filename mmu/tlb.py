@@ -96,8 +96,7 @@ def _drop(spaces: list[Space], vpn: int) -> bool:
 class Tlb:
     """Translations by address space.
 
-    What VMX adds is here and tested, and nothing selects a VPID or an EPT yet: an invalidation "of the current VPID" is one of
-    everything today.
+    What EPT adds is here and tested, and nothing selects one yet.
 
     Attributes:
         tag: the current address space.

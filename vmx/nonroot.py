@@ -31,6 +31,7 @@ class NonRoot:
 
     Attributes:
         vmcs: the current VMCS.
+        vpid: what translations are tagged with; 0 without VPIDs.
         windows: an interrupt window or an NMI window exits.
         iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
         acknowledges: an exit for an external interrupt takes it from the interrupt controller.
@@ -46,6 +47,7 @@ class NonRoot:
         self.pin = Pin(vmcs[Field.PIN_CONTROLS])
         self.primary = Primary(vmcs[Field.PRIMARY_CONTROLS])
         self.secondary = Secondary(vmcs[Field.SECONDARY_CONTROLS] if self.primary.SECONDARY_CONTROLS else 0)
+        self.vpid = vmcs[Field.VPID] if self.secondary.VPID else 0
         self.windows = bool(self.primary.INTERRUPT_WINDOW_EXITING or self.primary.NMI_WINDOW_EXITING)
         self.iret_unblocks = bool(self.pin.VIRTUAL_NMIS) or not self.pin.NMI_EXITING
         self.acknowledges = bool(vmcs[Field.EXIT_CONTROLS] & Exit.ACKNOWLEDGE_INTERRUPT.mask)

@@ -383,6 +383,63 @@ def test_the_nmi_window(host: Host) -> None:
     assert host.guest("90", virtual, {F.GUEST_INTERRUPTIBILITY: 8})["reason"] == 18
 
 
+# ---- VPIDs -------------------------------------------------------------------------------------------------------------
+
+
+def by_vpid(vpid: int) -> dict[F, int]:
+    return {**controls(SECONDARY, 5), F.VPID: vpid}
+
+
+@pytest.mark.parametrize(
+    ("changes", "descriptor", "kind", "stale"),
+    [
+        ({}, None, None, False),  # without VPIDs entries and exits drop everything
+        (by_vpid(1), None, None, True),
+        (by_vpid(1), (1, 0x200000), 0, False),
+        (by_vpid(1), (1, 0x1000), 0, True),  # another address
+        (by_vpid(1), (1, 0), 1, False),
+        (by_vpid(1), (2, 0), 1, True),  # another VPID
+        (by_vpid(1), (0, 0), 2, False),
+        (by_vpid(1), (1, 0), 3, False),
+    ],
+)
+def test_translations_of_a_vpid(
+    host: Host, changes: dict[F, int], descriptor: tuple[int, int] | None, kind: int | None, stale: bool
+) -> None:
+    """A guest reads a page; the host moves it, may invalidate, and enters again: what is not invalidated is there still."""
+    read = "488b042500002000"  # mov rax, [0x200000]
+    host.memory.write(0x200000, struct.pack("<Q", 0x1111))
+    host.memory.write(0x600000, struct.pack("<Q", 0x2222))
+    host.cpu.translation.reset()
+    host.guest(read, changes)
+    assert host.cpu.q[RAX] == 0x1111
+    assert host.cpu.translation.tlb.tag.vpid == 0
+    host.memory.write(0x3008, struct.pack("<Q", 0x600083))
+    if descriptor is not None and kind is not None:
+        host.memory.write(0x50000, struct.pack("<2Q", *descriptor))
+        assert host.run("invvpid", rdx=kind) == 0
+    host.guest(read, changes)
+    assert host.cpu.q[RAX] == (0x1111 if stale else 0x2222)
+    host.memory.write(0x3008, struct.pack("<Q", 0x200083))
+    host.cpu.translation.reset()
+
+
+def test_each_vpid_has_its_own_translations_and_the_hosts_stay(host: Host) -> None:
+    read = "488b042500002000"
+    host.memory.write(0x200000, struct.pack("<Q", 0x1111))
+    host.memory.write(0x600000, struct.pack("<Q", 0x2222))
+    host.cpu.translation.reset()
+    host.guest(read, by_vpid(1))
+    host.memory.write(0x3008, struct.pack("<Q", 0x600083))
+    host.guest(read, by_vpid(2))
+    assert host.cpu.q[RAX] == 0x2222
+    host.guest("0f20d80f22d8" + read, by_vpid(1))  # the guest's own load of CR3 drops its own
+    assert host.cpu.q[RAX] == 0x2222
+    assert CODE >> 12 in host.cpu.translation.tlb.current  # the host's code, over three entries and exits
+    host.memory.write(0x3008, struct.pack("<Q", 0x200083))
+    host.cpu.translation.reset()
+
+
 # ---- the preemption timer ----------------------------------------------------------------------------------------------
 
 TIMER: Final = {**controls(F.PIN_CONTROLS, 6), **controls(F.EXIT_CONTROLS, 22)}
