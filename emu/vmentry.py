@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 # Controls that are offered and checked, and whose work is not built: an entry that sets one stops the run.
-_NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
+NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
     Primary: (
         Primary.TPR_SHADOW,
         Primary.MONITOR_TRAP_FLAG,
@@ -86,7 +86,7 @@ def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
 def _require_built(entered: Entered) -> None:
     """Stop where the guest needs what is not built."""
     for word, value in ((Primary, entered.primary), (Secondary, entered.secondary)):
-        for bits in _NOT_BUILT[word]:
+        for bits in NOT_BUILT[word]:
             if value & bits.mask:
                 raise Unimplemented(f"VM entry with {word.__name__}.{bits.name}")
     if entered[Field.GUEST_RFLAGS] & RFLAGS.VM.mask or not entered[Field.GUEST_CR0] & CR0.PE.mask:
