@@ -18,10 +18,12 @@ from paracell.signals import Interrupted, lethal, raising, stopping
 from .test_run import COMMAND, ENVIRONMENT
 
 PATIENCE = 60.0
+# Whoever runs the tests may ignore signals, as nohup does, and children inherit that.
+AS_USUAL = "[signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]"
 needs_host = pytest.mark.skipif(not (IMAGES / "paracell-host.elf").exists(), reason="the ParaCell host is not built")
 
 
-def start(folder: Path, *arguments: str | Path, before: str = "") -> subprocess.Popen[bytes]:
+def start(folder: Path, *arguments: str | Path, before: str = AS_USUAL) -> subprocess.Popen[bytes]:
     """Start a command whose temporary files are in `folder`, and wait until it has an engine."""
     script = f"import signal, sys; {before}\nfrom paracell.__main__ import main\nmain()"
     process = subprocess.Popen(
@@ -59,7 +61,10 @@ def test_a_signal_ends_a_command(tmp_path: Path, number: signal.Signals, argumen
     process = start(tmp_path, *arguments)
     time.sleep(delay)
     process.send_signal(number)
-    out, err = process.communicate(timeout=PATIENCE)
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number
     assert err == b"" or err.startswith(b"interrupted after ")
     assert err.count(b"\n") <= 1
