@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -78,6 +79,7 @@ def library_path() -> Path:
 
 
 _ZERO: Final = ctypes.c_uint64(0)
+_AGAIN: Final = 0.05  # s
 
 
 class Engine:
@@ -91,6 +93,7 @@ class Engine:
         no_block_seen: Unicorn has not told of a new block since the start, or since all code was dropped.
         places: what `calibrate` has found.
         counting: what TCG counts.
+        running: `run` has been entered and not left.
         leaving: `stop_after_block` has been called, and TCG runs still.
 
     """
@@ -110,7 +113,7 @@ class Engine:
         layout.verify(self._write_register, self.raw)
         layout.forbid_random(self.raw)
         self._views: dict[int, memoryview] = {}
-        self._stopped = self.leaving = False
+        self._stopped = self.leaving = self.running = False
         self.no_block_seen = True
         self.places = calibrate(self)
         self.counting = Counting(self.places, self.d)
@@ -251,11 +254,12 @@ class Engine:
         counter = counting.counter
         counter[0], self._stopped = 0, False
         error = 0
+        self.running = True
         if not self.leaving:
             error = self.start(rip, min(limit, MOST) if limit else UNLIMITED)
             if limit and not (error or self._stopped):
                 counter[0] -= 1  # TCG has left by the limit: before what it had counted last
-        self.leaving = False
+        self.leaving = self.running = False
         return error
 
     def start(self, rip: int, limit: int) -> int:
@@ -283,7 +287,7 @@ class Engine:
         self._lib.uc_emu_stop(self.handle)
 
     def stop_after_block(self) -> None:
-        """Leave `run` at the end of the block that runs; for callbacks within a block, and for other threads.
+        """Leave `run` at the end of the block that runs; for callbacks within a block.
 
         While TCG counts, the limit does it: the count then tells exactly what has run.
         """
@@ -292,6 +296,21 @@ class Engine:
             self.counting.counter[1] = 0
         else:
             self._lib.uc_emu_stop(self.handle)
+
+    def stop_from_outside(self) -> None:
+        """Leave `run` at the end of the block that runs; for other threads.
+
+        Unicorn forgets a request that comes while it starts, so the request is made again until `run` has been left.
+        """
+        self.stop_after_block()
+        if self.running:
+            again = threading.Timer(_AGAIN, self._stop_again)
+            again.daemon = True
+            again.start()
+
+    def _stop_again(self) -> None:
+        if self.leaving and self.running:
+            self.stop_from_outside()
 
     def go_on(self) -> None:
         """Do not leave `run` for the fill that was refused; for the interrupt callback that the refused fill has asked for."""

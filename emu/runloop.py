@@ -79,12 +79,12 @@ class RunLoop:
     def request_stop(self, reason: Reason) -> None:
         """Ask `run` to return soon, for this reason; may be called from another thread."""
         self._stop_requested = reason
-        self.engine.stop_after_block()
+        self.engine.stop_from_outside()
 
     def poll_console(self) -> None:
         """Ask for a look at the console soon, even if the guest makes no event; may be called from another thread."""
         self._console_polled = True
-        self.engine.stop_after_block()
+        self.engine.stop_from_outside()
 
     def _round(self) -> None:
         """Let TCG run once, and deal with what stopped it."""

@@ -222,7 +222,7 @@ class Effects:
         self._memory[_KERNEL_CODE : _KERNEL_CODE + len(handler)] = handler
         engine = self.engine
         engine.q[RDI], engine.q[RSP], engine.q[3] = count, _STACK, _REFUSED
-        with stopping(engine.stop_after_block):
+        with stopping(engine.stop_from_outside):
             start = time.thread_time()
             error = engine.run(_USER_CODE)
             seconds = time.thread_time() - start

@@ -89,7 +89,7 @@ class Bare:
         ctypes.memmove(self._base + _CODE - 16, _HLT, 1)
         q[RSP] = _STACK
         q[RIP] = _CODE
-        with stopping(self.engine.stop_after_block):
+        with stopping(self.engine.stop_from_outside):
             start = time.thread_time()
             self.engine.run(_CODE)
             return time.thread_time() - start

@@ -97,6 +97,23 @@ def test_at_an_event_in_the_middle_of_a_block(machine: Machine) -> None:
     assert machine.run().reason is Reason.REACHED
 
 
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_request_that_comes_while_unicorn_starts(monkeypatch: pytest.MonkeyPatch, *, counted: bool) -> None:
+    """Another thread asks behind the last look and before TCG runs: Unicorn forgets that request, and the guest never ends."""
+    machine = Machine(1 << 20)
+    machine.memory.write(0x8000, b"\xeb\xfe")
+    machine.cpu.q[RIP] = 0x8000
+    start = machine.engine.start
+
+    def stop_and_start(rip: int, limit: int) -> int:
+        machine.request_stop()
+        return start(rip, limit)
+
+    monkeypatch.setattr(machine.engine, "start", stop_and_start)
+    assert machine.run(1 << 40 if counted else 0).reason is Reason.INTERRUPTED
+    machine.close()
+
+
 def test_hooks_added_while_tcg_leaves_stay(machine: Machine) -> None:
     machine.run(100)
     machine.request_stop(Reason.REACHED)  # nothing runs: Unicorn's list of hooks looks empty from here to the next run
