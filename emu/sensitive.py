@@ -234,6 +234,7 @@ class SensitiveSites:
             self.leaving = -1
             if (
                 address in self._only_pauses
+                or self._is_known_plain()
                 or self._touch(address)
                 or self._is_plain()
                 or cpu.breakpoints.stops(address)
@@ -292,6 +293,13 @@ class SensitiveSites:
         if engine.counting.unit:
             engine.counting.counter[0] -= 1  # the instruction, or the rest of the block, will be counted when it runs
         engine.stop()
+
+    def _is_known_plain(self) -> bool:
+        """Tell whether at RIP stands what was found to be plain before, at a place that is known."""
+        place = self._where.get(self.cpu.q[RIP])
+        if place is None:
+            return False
+        return (self.cpu.translation.code_size, self._ram[place : place + LONGEST]) in self._plain
 
     def _is_plain(self) -> bool:
         """Tell whether TCG may run the instruction at RIP."""
