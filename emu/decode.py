@@ -43,6 +43,8 @@ _RENAMED: Final = {
     "outsw": "outs", "outsd": "outs", "rep insb": "ins", "rep outsb": "outs", "xsave64": "xsave", "xrstor64": "xrstor",
     "xsaveopt64": "xsaveopt", "xsavec64": "xsavec", "xsaves64": "xsaves", "xrstors64": "xrstors",
 }  # fmt: skip
+# What Capstone calls so may have another name in the table of handlers.
+NAMED_BY_OPERANDS: Final = frozenset({*_RENAMED, "mov", "pop", "push", "movsd", "call", "jmp", "invalid", "undecided"})
 
 
 _LONGEST: Final = 15  # bytes of an instruction

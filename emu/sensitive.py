@@ -11,7 +11,7 @@ import ctypes
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from .decode import decode, disassemble
+from .decode import NAMED_BY_OPERANDS, decode, disassemble
 from .dispatch import LONGEST
 from .fpflags import BEFORE, PATTERN
 from .opcodes import first_unusual
@@ -162,6 +162,7 @@ class SensitiveSites:
         self._dispatch = dispatch
         self._where, self._ram = cpu.translation.where, cpu.memory.ram
         self._hooked: dict[int, int] = {}
+        self._decoded = (b"", 0, "")
         self._plain: set[tuple[int, bytes]] = set()  # code met at hooked addresses that TCG runs rightly
         self._before = {name: bind(cpu) for name, bind in BEFORE.items()}
 
@@ -273,7 +274,7 @@ class SensitiveSites:
         """Give what is to be done before the instruction at a linear address."""
         cpu = self.cpu
         rip = address - (0 if cpu.code64 else cpu.segments[CS].base) & U64
-        return self._before.get(decode(cpu.code_at(rip), cpu.translation.code_size).mnemonic)
+        return self._before.get(self._mnemonic(cpu.code_at(rip), cpu.translation.code_size))
 
     def _touch(self, address: int) -> bool:
         """Do what must be done before TCG runs the instruction at RIP; tells whether it is such a one."""
@@ -293,6 +294,17 @@ class SensitiveSites:
         if engine.counting.unit:
             engine.counting.counter[0] -= 1  # the instruction, or the rest of the block, will be counted when it runs
         engine.stop()
+
+    def _mnemonic(self, code: bytes, size: int) -> str:
+        """Decode an instruction as far as its name, which is asked for twice where it is met for the first time."""
+        if self._decoded[:2] != (code, size):
+            _, _, full, _ = next(iter(disassemble(code, 0, size)), (0, 0, "invalid", ""))
+            name = full.rpartition(" ")[2]
+            # Only where the name alone may be that of a handler's, operands are needed.
+            if size != 64 or name in HANDLERS or name in self._before or name in NAMED_BY_OPERANDS:
+                name = decode(code, size).mnemonic
+            self._decoded = code, size, name
+        return self._decoded[2]
 
     def _is_known_plain(self) -> bool:
         """Tell whether at RIP stands what was found to be plain before, at a place that is known."""
@@ -316,7 +328,7 @@ class SensitiveSites:
         if found is not None:
             mnemonic = found[1].mnemonic
             return mnemonic in self.ignored or (mnemonic not in HANDLERS and mnemonic != "invalid")
-        mnemonic = decode(code, size).mnemonic
+        mnemonic = self._mnemonic(code, size)
         if mnemonic not in self.ignored and (mnemonic in HANDLERS or mnemonic == "invalid"):
             return False
         self._plain.add((size, code))

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell.emu.decode import decode
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RCX, RDI, RDX, RIP
 from paracell.emu.stop import Reason
+from paracell.emu.table import HANDLERS
+from paracell.fuzz.encodings import ENCODINGS
 
 from .world import CODE, GDT, World
 
@@ -133,3 +136,16 @@ def test_ins_as_the_first_instruction_ends(world: World, code: str) -> None:
     world.cpu.q[RDX], world.cpu.q[RDI] = 0x3FD, DATA
     run(world, code)
     assert world.cpu.q[RDI] > DATA
+
+
+def test_the_quick_name_of_an_instruction_says_as_much(world: World) -> None:
+    """At a hooked address only this is asked: whether Python runs it, whether it is none, whether something comes before it."""
+    assert world.machine is not None
+    sites = world.machine.traps.sites
+    for encoding in ENCODINGS[::5]:
+        code = (encoding + bytes(range(1, 16)))[:15]
+        quick, full = (
+            (name in HANDLERS, name == "invalid", sites._before.get(name))
+            for name in (sites._mnemonic(code, 64), decode(code, 64).mnemonic)
+        )
+        assert quick == full, code.hex()
