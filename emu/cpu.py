@@ -118,6 +118,9 @@ class Cpu(Operands):
         self.gate_paths: dict[int, GatePath] = {}
         self.iret_paths: dict[int, IretPath] = {}
         self.transition_pages: set[int] = set()
+        self._by_unit: dict[
+            int, tuple[SyscallPath | None, SysretPath | None, dict[int, GatePath], dict[int, IretPath]]
+        ] = {}
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
@@ -285,10 +288,23 @@ class Cpu(Operands):
         """Something has changed that crossings were worked out from."""
         self.syscall_path = self.sysret_path = None
         self.epoch += 1
+        self._by_unit.clear()
         self.forget_descriptors()
+
+    def change_unit(self, old: int, new: int) -> None:
+        """TCG counts something else from now on, which hflags tell: what was worked out under either unit waits for its return."""
+        self._by_unit[old] = self.syscall_path, self.sysret_path, dict(self.gate_paths), dict(self.iret_paths)
+        self.syscall_path, self.sysret_path, gates, irets = self._by_unit.pop(new, (None, None, {}, {}))
+        self.gate_paths.clear()
+        self.gate_paths.update(gates)
+        self.iret_paths.clear()
+        self.iret_paths.update(irets)
 
     def forget_descriptors(self) -> None:
         """A translation has changed through which crossings have read descriptors or the TSS."""
+        for _, _, gates, irets in self._by_unit.values():
+            gates.clear()
+            irets.clear()
         self.gate_paths.clear()
         self.iret_paths.clear()
         self.transition_pages.clear()

@@ -54,7 +54,7 @@ class Timekeeper:
         self.sync()
         unit = _INSTRUCTIONS if instructions else self.unit if deadline < NEVER else _NOTHING
         if unit is not self._engine.counting.unit:
-            self._cpu.forget_transitions()  # they know hflags, in which the engine notes what it counts
+            self._cpu.change_unit(self._engine.counting.unit, unit)
         self._each = 0 if deadline == NEVER else self._cpu.costs.block if unit is _BLOCKS else 1
         self._clock.charging = self._each != 0
         self._engine.counting.counter[0] = self._synced = 0

@@ -30,7 +30,7 @@ SWITCHES = ["lat -e pipe 50", "lat -e fork 10", "lat -e exec 5", *(["script"] if
 LEAST: Final[dict[tuple[str, str], dict[str, int]]] = {
     ("native", "calls"): {"syscall": 95, "sysret": 95},
     ("native", "faults"): {"gate": 95, "iret": 95, "page fault": 75, "syscall": 95, "sysret": 90, "wrpkru": 95},
-    ("native", "switches"): {"gate": 85, "iret": 90, "page fault": 50, "syscall": 95, "sysret": 95, "wrpkru": 95},
+    ("native", "switches"): {"gate": 85, "iret": 95, "page fault": 50, "syscall": 95, "sysret": 95, "wrpkru": 95},
     ("paracell", "calls"): {"wrpkru": 95},
     ("paracell", "faults"): {
         "gate": 70,
