@@ -298,6 +298,10 @@ class SensitiveSites:
     def _mnemonic(self, code: bytes, size: int) -> str:
         """Decode an instruction as far as its name, which is asked for twice where it is met for the first time."""
         if self._decoded[:2] != (code, size):
+            system = decode_system(code, size)
+            if system is not None:
+                self._decoded = code, size, system.mnemonic
+                return system.mnemonic
             _, _, full, _ = next(iter(disassemble(code, 0, size)), (0, 0, "invalid", ""))
             name = full.rpartition(" ")[2]
             # Only where the name alone may be that of a handler's, operands are needed.
