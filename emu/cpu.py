@@ -16,6 +16,7 @@ from .descriptors import FLAT_DATA32, UNUSABLE, Segment, Table
 from .events import Event, Kind, Who
 from .faults import GP
 from .features import DEFAULT as DEFAULT_FEATURES
+from .known import Known
 from .layout import HF_CS64
 from .mode import derive_mode, sync_control, tcg_segment
 from .operands import Operands
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .features import Features
     from .memory import Memory
-from .transitions import GatePath, IretPath, SyscallPath, SysretPath
+from .transitions import SyscallPath, SysretPath
 
 _RFLAGS_ALL: Final = 0x3F7FD5
 _SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL)
@@ -75,12 +76,12 @@ class Cpu(Operands):
         interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off.
         emit: takes each `Event`, or None when nobody listens.
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
-        gate_paths: gates of the IDT, by vector, with bit 8 set for INT n.
-        iret_paths: IRETQ, by CS and SS in the frame.
+        known: what is known of the side that runs, a virtual machine's host or guest.
+        gate_paths, iret_paths, transition_pages: its.
+        on_other_side: called with what is known of the side that runs from now on, by those who have bound it.
         epoch: counts the changes of anything that cached transitions were worked out from.
         vmx: VMX operation, or None outside it.
         guest: VMX non-root operation, or None outside it.
-        transition_pages: the linear pages of descriptors and TSS words that those two have read.
 
     """
 
@@ -113,14 +114,13 @@ class Cpu(Operands):
         self.q = engine.q
         self.d = engine.d
         self.syscall_path: SyscallPath | None = None
-        self.epoch = 0
         self.sysret_path: SysretPath | None = None
-        self.gate_paths: dict[int, GatePath] = {}
-        self.iret_paths: dict[int, IretPath] = {}
-        self.transition_pages: set[int] = set()
-        self._by_unit: dict[
-            int, tuple[SyscallPath | None, SysretPath | None, dict[int, GatePath], dict[int, IretPath]]
-        ] = {}
+        self.epoch = 0
+        self.known = known = Known()
+        self.gate_paths, self.iret_paths, self.transition_pages = (
+            known.gate_paths, known.iret_paths, known.transition_pages
+        )  # fmt: skip
+        self.on_other_side: list[Callable[[Known], None]] = []
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
@@ -288,13 +288,31 @@ class Cpu(Operands):
         """Something has changed that crossings were worked out from."""
         self.syscall_path = self.sysret_path = None
         self.epoch += 1
-        self._by_unit.clear()
+        self.known.by_unit.clear()
         self.forget_descriptors()
+
+    def take_known(self, known: Known) -> None:
+        """Go over to what is known of the other side of a virtual machine; transitions only if nothing has happened to them meanwhile."""
+        old, translation = self.known, self.translation
+        old.syscall_path, old.sysret_path, old.epoch = self.syscall_path, self.sysret_path, self.epoch
+        self.known = known
+        self.gate_paths, self.iret_paths, self.transition_pages = (
+            known.gate_paths, known.iret_paths, known.transition_pages
+        )  # fmt: skip
+        translation.where, translation.where_pages, translation.sites = known.where, known.where_pages, known.sites
+        for rebind in self.on_other_side:
+            rebind(known)
+        if known.epoch == self.epoch:
+            self.syscall_path, self.sysret_path = known.syscall_path, known.sysret_path
+        else:
+            self.syscall_path = self.sysret_path = None
+            known.by_unit.clear()
+            self.forget_descriptors()
 
     def change_unit(self, old: int, new: int) -> None:
         """TCG counts something else from now on, which hflags tell: what was worked out under either unit waits for its return."""
-        self._by_unit[old] = self.syscall_path, self.sysret_path, dict(self.gate_paths), dict(self.iret_paths)
-        self.syscall_path, self.sysret_path, gates, irets = self._by_unit.pop(new, (None, None, {}, {}))
+        self.known.by_unit[old] = self.syscall_path, self.sysret_path, dict(self.gate_paths), dict(self.iret_paths)
+        self.syscall_path, self.sysret_path, gates, irets = self.known.by_unit.pop(new, (None, None, {}, {}))
         self.gate_paths.clear()
         self.gate_paths.update(gates)
         self.iret_paths.clear()
@@ -302,7 +320,7 @@ class Cpu(Operands):
 
     def forget_descriptors(self) -> None:
         """A translation has changed through which crossings have read descriptors or the TSS."""
-        for _, _, gates, irets in self._by_unit.values():
+        for _, _, gates, irets in self.known.by_unit.values():
             gates.clear()
             irets.clear()
         self.gate_paths.clear()

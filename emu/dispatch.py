@@ -53,11 +53,11 @@ class Dispatch:
         self._of_guest: _BySize = {16: {}, 32: {}, 64: {}}  # in VMX non-root operation
         self.decoded = self._of_host[64]
         self._q = cpu.q
-        self._where, self._ram = cpu.translation.where, cpu.memory.ram
+        self._translation, self._ram = cpu.translation, cpu.memory.ram
 
     def find(self) -> tuple[Handler, Insn]:
         """Give the handler of the instruction at RIP, and the instruction; a handler that raises #UD where there is none."""
-        place = self._where.get(self._q[RIP])
+        place = self._translation.where.get(self._q[RIP])
         found = self.decoded.get(self._ram[place : place + LONGEST]) if place is not None else None
         return found or self._fetch()
 
@@ -78,10 +78,10 @@ class Dispatch:
         found = self.decoded.get(code) or self._decode(code)
         insn = found[1]
         maker = MAKERS.get(insn.mnemonic)
-        if maker is not None and rip in self._where and cpu.code64 and cpu.guest is None:
+        if maker is not None and rip in translation.where and cpu.code64 and cpu.guest is None:
             closure = maker(cpu, insn, rip + insn.length & U32)
             if closure is not None:
-                at = self._where[rip]
+                at = translation.where[rip]
                 translation.keep_site(rip, at, insn.length, closure)
         return found
 

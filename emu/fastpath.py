@@ -3,7 +3,8 @@
 A handler of the table reaches its processor through attributes and is found by its instruction's bytes.  These callbacks have
 everything they touch bound beforehand, which takes half the time: a trapped instruction is found by its RIP and is a closure
 (`trapped`), a SYSCALL or a page fault follows a cached transition (`transitions`).  Where those do not match, they call `rest`, the
-full implementation.  Lists and dicts that they captured must be mutated in place, never replaced.
+full implementation.  Lists and dicts that they captured must be mutated in place, never replaced; what belongs to one side of a
+virtual machine is bound anew when the other side runs (`Cpu.take_known`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from ..mmu.walk import Refusal
     from .cpu import Cpu
+    from .known import Known
     from .pending import Pending
 
 _TF_RF: Final = TF | RF
@@ -115,6 +117,12 @@ def interrupt(
     q, d, translation = cpu.q, cpu.d, cpu.translation
     words, sites, clock, breakpoints = cpu.memory.words, translation.sites, cpu.clock, cpu.breakpoints
 
+    def rebind(known: Known) -> None:
+        nonlocal sites
+        sites = known.sites
+
+    cpu.on_other_side.append(rebind)
+
     def on_interrupt(_engine: int, vector: int) -> None:
         if vector != 13 or d[IS_INT]:
             refusal = translation.refusal
@@ -166,6 +174,12 @@ def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
     )  # fmt: skip
     slots = translation.slots
 
+    def rebind(known: Known) -> None:
+        nonlocal gate_paths
+        gate_paths = known.gate_paths
+
+    cpu.on_other_side.append(rebind)
+
     def deliver(refusal: Refusal) -> bool:
         """Deliver it; do nothing, and say so, where it is not the usual case."""
         result, address, need, _, _ = refusal
@@ -195,6 +209,12 @@ def invalid(cpu: Cpu, pending: Pending, rest: Callable[[], bool]) -> Callable[[]
     """Make the callback for what TCG does not know, WRPKRU and SYSRET above all: a known site here, anything else by `rest`."""
     q, clock, words, translation = cpu.q, cpu.clock, cpu.memory.words, cpu.translation
     sites = translation.sites
+
+    def rebind(known: Known) -> None:
+        nonlocal sites
+        sites = known.sites
+
+    cpu.on_other_side.append(rebind)
 
     def on_invalid() -> bool:
         rip = q[RIP]

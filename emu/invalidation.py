@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .memory import Memory
 
-    Site = tuple[int, int, int, int, Callable[[], bool]]
-
 _PCIDE: Final = CR4.PCIDE.mask
 _FEW: Final = 40  # pages: dropped from TCG's slots one by one, which takes as long as filling that many again
 _KNOWN_ROOTS: Final = 64
@@ -34,10 +32,7 @@ class Invalidation(Contexts):
 
     Attributes:
         tlb: the Python-side TLB.
-        where: RIP → physical address of trapped instructions, until a translation changes.
-        where_pages: linear page → what of `where` lies there.
-        sites: RIP → index in `Memory.words` and value of the word that holds a trapped instruction, the same of the next word if it
-            goes on there, else 0 and 0, and its closure (`trapped`).
+        where, where_pages, sites: those of the present side (`Known`).
 
     """
 
@@ -45,9 +40,8 @@ class Invalidation(Contexts):
         super().__init__(cpu, engine)
         self.memory = memory
         self.tlb = Tlb()
-        self.where: dict[int, int] = {}
-        self.where_pages: dict[int, set[int]] = {}
-        self.sites: dict[int, Site] = {}
+        known = cpu.known
+        self.where, self.where_pages, self.sites = known.where, known.where_pages, known.sites
         self._walk4: Callable[[int, int, bytes], int] | None = None
         self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
 

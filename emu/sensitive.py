@@ -160,7 +160,7 @@ class SensitiveSites:
         self._pauses: frozenset[int] = frozenset()
         self._only_pauses: set[int] = set()  # hooked, and not known to be sensitive
         self._dispatch = dispatch
-        self._where, self._ram = cpu.translation.where, cpu.memory.ram
+        self._translation, self._ram = cpu.translation, cpu.memory.ram
         self._hooked: dict[int, int] = {}
         self._decoded = (b"", 0, "")
         self._plain: set[tuple[int, bytes]] = set()  # code met at hooked addresses that TCG runs rightly
@@ -249,7 +249,7 @@ class SensitiveSites:
     def _bind_touch(self, site: int) -> Callable[[], None] | None:
         """Make a hook that does what must be done before TCG runs the instruction at `site`; None where that is nothing (`fpflags`)."""
         cpu = self.cpu
-        q, where, words, breakpoints = cpu.q, self._where, cpu.memory.words, cpu.breakpoints
+        q, translation, words, breakpoints = cpu.q, cpu.translation, cpu.memory.words, cpu.breakpoints
         place, before = cpu.translation.fetch(site), self._before_it(site)
         if place is None or before is None or not cpu.code64:
             return None
@@ -259,7 +259,7 @@ class SensitiveSites:
 
         def touch() -> None:
             if (
-                where.get(q[RIP]) == place
+                translation.where.get(q[RIP]) == place
                 and words[at] == code
                 and (not crosses or words[at + 1] == more)
                 and not (breakpoints.on_code or self._pauses)
@@ -312,7 +312,7 @@ class SensitiveSites:
 
     def _is_known_plain(self) -> bool:
         """Tell whether at RIP stands what was found to be plain before, at a place that is known."""
-        place = self._where.get(self.cpu.q[RIP])
+        place = self._translation.where.get(self.cpu.q[RIP])
         if place is None:
             return False
         return (self.cpu.translation.code_size, self._ram[place : place + LONGEST]) in self._plain
@@ -320,7 +320,7 @@ class SensitiveSites:
     def _is_plain(self) -> bool:
         """Tell whether TCG may run the instruction at RIP."""
         rip, translation = self.cpu.q[RIP], self.cpu.translation
-        size, place = translation.code_size, self._where.get(rip)
+        size, place = translation.code_size, self._translation.where.get(rip)
         if place is None:
             code, found = self.cpu.code_at(rip), None
             self._dispatch.note(rip, self.cpu.linear_rip)
