@@ -72,6 +72,7 @@ class Cpu(Operands):
         tsc: the time-stamp counter.
         features: what the processor offers.
         cpl: the guest's privilege level, 0 to 3.
+        request_attention: has what waits between two instructions looked at.
         resumed_at, resumed_rip: when and where an IRET has set RFLAGS.RF, which is kept for instruction breakpoints only.
         interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off.
         emit: takes each `Event`, or None when nobody listens.
@@ -129,6 +130,7 @@ class Cpu(Operands):
         self.emit: Callable[[Event], None] | None = None
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
+        self.request_attention: Callable[[], None] = lambda: None
         self.vmx = self.guest = None
         self.iopl = 0
         self.dr = [0] * 8

@@ -32,6 +32,7 @@ class Invalidation(Contexts):
 
     Attributes:
         tlb: the Python-side TLB.
+        forgotten: counts what drops translations of the other side of a virtual machine.
         where, where_pages, sites: those of the present side (`Known`).
 
     """
@@ -40,6 +41,7 @@ class Invalidation(Contexts):
         super().__init__(cpu, engine)
         self.memory = memory
         self.tlb = Tlb()
+        self.forgotten = 0
         known = cpu.known
         self.where, self.where_pages, self.sites = known.where, known.where_pages, known.sites
         self._walk4: Callable[[int, int, bytes], int] | None = None
@@ -191,11 +193,13 @@ class Invalidation(Contexts):
             self.tlb.flush_vpids()
         else:
             self.tlb.flush_vpid(vpid, keep_global=kind == 3)
+        self.forgotten += 1
         self._forget()
 
     def invept(self, eptp: int | None) -> None:
         """INVEPT of one EPT, or of all."""
         self.tlb.flush_ept(eptp)
+        self.forgotten += 1
         self._forget()
 
     def flush_all(self) -> None:
@@ -206,6 +210,7 @@ class Invalidation(Contexts):
     def reset(self) -> None:
         """Drop every translation of everybody's: memory or the whole state has been replaced."""
         self.tlb.empty()
+        self.forgotten += 1
         self._forget()
 
     def load_pdptes(self, cr3: int) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HF_CS32, _HF_SS32, _HF_ADDSEG, _HF_PE = 1 << 4, 1 << 5, 1 << 6, 1 << 7
 _HF_LMA, _HF_OSFXSR = 1 << 14, 1 << 22
 _HF_TS_EM_MP: Final = 7 << 9
-_HF_OURS: Final = _HF_CS32 | _HF_SS32 | _HF_ADDSEG | _HF_PE | _HF_LMA | HF_CS64 | _HF_OSFXSR | _HF_TS_EM_MP
+HF_OURS: Final = _HF_CS32 | _HF_SS32 | _HF_ADDSEG | _HF_PE | _HF_LMA | HF_CS64 | _HF_OSFXSR | _HF_TS_EM_MP
 _CR0_PE: Final = CR0.PE.mask
 _CR4_OSFXSR, _CR4_FSGSBASE, _CR4_TSD = CR4.OSFXSR.mask, CR4.FSGSBASE.mask, CR4.TSD.mask
 _EFER_LMA: Final = EFER.LMA.mask
@@ -54,8 +54,8 @@ def derive_mode(cpu: Cpu) -> None:
     if cpu.cr4 & _CR4_OSFXSR:
         flags |= _HF_OSFXSR
     hflags = cpu.d[HFLAGS]
-    if hflags & _HF_OURS != flags:
-        cpu.d[HFLAGS] = hflags & ~_HF_OURS | flags
+    if hflags & HF_OURS != flags:
+        cpu.d[HFLAGS] = hflags & ~HF_OURS | flags
         cpu.translation.code_size = 64 if flags & HF_CS64 else (32 if flags & _HF_CS32 else 16)
         cpu.translation.forget_code()
     tcg_segment(cpu, CS, cpu.segments[CS])

@@ -49,7 +49,7 @@ class Pending:
         self.stepped_from = 0
         self.resuming = False
         self.time = Timekeeper(cpu, unit)
-        cpu.memory.on_stale = cpu.breakpoints.on_hit = self.request_attention
+        cpu.memory.on_stale = cpu.breakpoints.on_hit = cpu.request_attention = self.request_attention
 
     def attach(self, devices: Devices) -> None:
         """Take interrupts and deadlines from these devices."""
@@ -105,7 +105,8 @@ class Pending:
         elif look_at != NEVER:
             look_at = self.time.share(look_at)
         self.settle_resume()
-        self.attention_at = 0 if self.interrupt or self.nmi or cpu.engine.no_block_seen else look_at
+        windows = cpu.guest is not None and cpu.guest.windows
+        self.attention_at = 0 if self.interrupt or self.nmi or windows or cpu.engine.no_block_seen else look_at
 
     def take_interrupt(self) -> None:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""

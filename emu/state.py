@@ -145,8 +145,8 @@ _ELSEWHERE: Final = frozenset(
 _PLAIN: Final = tuple(each.name for each in fields(State) if each.name not in _ELSEWHERE)
 
 
-def capture(cpu: Cpu, *, in_vmx: bool = False) -> State:
-    """Give the processor's state; with `in_vmx` without VMX operation, as `load` with `in_vmx` wants it."""
+def capture(cpu: Cpu) -> State:
+    """Give the processor's state."""
     return State(
         registers=cpu.q[:16],
         rip=cpu.q[RIP],
@@ -158,7 +158,7 @@ def capture(cpu: Cpu, *, in_vmx: bool = False) -> State:
         tsc_offset=cpu.tsc.offset,
         interruptibility=Interruptibility(cpu.interrupt_shadow | (_NMI if cpu.nmi_blocked else 0)),
         activity=Activity.HLT if cpu.halted else Activity.ACTIVE,
-        vmx=None if cpu.vmx is None or in_vmx else cpu.vmx.save(),
+        vmx=None if cpu.vmx is None else cpu.vmx.save(),
         **{name: getattr(cpu, name) for name in _PLAIN},
     )
 
@@ -170,19 +170,18 @@ def _mode(cpu: Cpu) -> tuple[Any, ...]:
 
 def _load_vmx(cpu: Cpu, state: VmxState | None) -> None:
     from ..vmx.operation import Operation  # noqa: PLC0415  (most guests never come here)
-    from .vmexit import set_guest  # noqa: PLC0415
+    from .vmexit import resume_guest  # noqa: PLC0415
 
     if state is not None and cpu.features.vmx is None:
         raise ValueError("the state is in VMX operation, and the processor has no VMX")
     cpu.vmx = None if state is None or cpu.features.vmx is None else Operation.load(cpu.features.vmx, state)
-    set_guest(cpu, None if cpu.vmx is None else cpu.vmx.guest)
+    resume_guest(cpu, None if cpu.vmx is None else cpu.vmx.guest)
 
 
-def load(cpu: Cpu, state: State, *, anew: bool = False, in_vmx: bool = False) -> None:
+def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     """Give the processor a state: one synchronisation with TCG, one change of context, no invalidation.
 
-    Lists and dictionaries change in place: callbacks have captured them.  `anew` takes nothing for given of what TCG was told before; with
-    `in_vmx` VMX operation stays as it is: this is a VM entry or exit.
+    Lists and dictionaries change in place: callbacks have captured them.  `anew` takes nothing for given of what TCG was told before.
     """
     if state.activity > Activity.HLT:
         raise Unimplemented(f"activity state {state.activity.name}")
@@ -204,7 +203,7 @@ def load(cpu: Cpu, state: State, *, anew: bool = False, in_vmx: bool = False) ->
     cpu.interrupt_shadow = state.interruptibility & _SHADOW
     cpu.nmi_blocked = bool(state.interruptibility & _NMI)
     cpu.halted = state.activity is Activity.HLT
-    if not in_vmx and (state.vmx is not None or cpu.vmx is not None):
+    if state.vmx is not None or cpu.vmx is not None:
         _load_vmx(cpu, state.vmx)
     cpu.store_flags(state.rflags)
     for number, segment in enumerate(state.segments):

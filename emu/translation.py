@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu import rights
 from ..mmu.address import HALF, SIGNS
@@ -93,7 +93,7 @@ class Translation(Invalidation):
         masks = reserved_bits(mode, nxe=nxe, maxphyaddr=width, page1g="pdpe1gb" in features) if mode else ()
         self.paging = Paging(mode, root, masks, fetch_bit, bool(cr4 & CR4.PSE.mask), cpu.pdptes)
         self._walk4 = walker(self.memory, self.paging) if mode is _LEVEL4 else None
-        self._walkers.clear()
+        self._walkers = {}  # a new one, for `space` may have given the old one away
         self._globals = bool(cr4 & CR4.PGE.mask)
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
         if self.tlb.select(pcid, self.vpid, self.eptp):
@@ -112,6 +112,26 @@ class Translation(Invalidation):
             cpu.efer & EFER.NXE.mask,
         )
         self.select((self.paging.mode, *self.tlb.tag, *flags))
+
+    def space(self) -> tuple[Any, ...]:
+        """Give everything that `configure` has derived, for `take_space`."""
+        tlb = self.tlb
+        return (
+            self.paging, self._walk4, self._walkers, self._globals, self.vpid, self.eptp, self.code_size,
+            self._address_space, self._current_modes, (tlb.tag, tlb.current, tlb.shared),
+        )  # fmt: skip
+
+    def take_space(self, space: tuple[Any, ...]) -> bool:
+        """Take what `space` gave instead of deriving it; `switch` must follow; does nothing, and says so, where they have gone."""
+        (
+            paging, walk4, walkers, has_globals, vpid, eptp, code_size, address_space, modes, cached
+        ) = space  # fmt: skip
+        if not self.tlb.reselect(*cached):
+            return False
+        self.paging, self._walk4, self._walkers, self._globals = paging, walk4, walkers, has_globals
+        self.vpid, self.eptp, self.code_size = vpid, eptp, code_size
+        self._address_space, self._current_modes = address_space, modes
+        return True
 
     # ---- misses -----------------------------------------------------------------------------------------------
 

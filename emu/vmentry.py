@@ -1,32 +1,44 @@
-"""VM entry: from the host to the guest, or back at once where a check fails (SDM "VM Entries")."""
+"""VM entry: from the host to the guest, or back at once where a check fails (SDM "VM Entries").
+
+A guest that is gone back to as it was left is not checked again: what an exit has saved is guest state as it must be, and the controls
+that were found right stay so until they are written.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import CR0, RFLAGS
-from ..vmx.control_checks import CONTROLS
+from ..vmx.control_checks import CONTROLS, EVENT
 from ..vmx.controls import Primary, Secondary
 from ..vmx.errors import InstructionError, VmFail
 from ..vmx.exits import ExitReason
 from ..vmx.fields import Field
-from ..vmx.guest_checks import GUEST
+from ..vmx.guest_checks import AT_EACH_ENTRY, GUEST
 from ..vmx.host_checks import HOST
 from ..vmx.nonroot import NonRoot
+from ..vmx.operation import NO_VMCS
 from ..vmx.rule import Entered, first_broken
-from ..vmx.words import PendingDebug
+from ..vmx.words import Activity, Interruptibility, Interruption, PendingDebug
 from .faults import Unimplemented
 from .inject import deliver_pending_debug, inject
-from .state import load
+from .known import Known
+from .registers import U32
+from .state import MOV_SS_SHADOW
 from .vmexit import enter_event, fail_entry, set_guest
 from .vmlists import load_msrs
-from .vmstate import guest_state
+from .vmstate import guest_world, still_holds
+from .world import put, signature
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..mmu.word import Bits, Word
     from ..vmx.operation import Operation
+    from ..vmx.rule import Rule
     from ..vmx.vmcs import Vmcs
     from .cpu import Cpu
+    from .world import World
 
 # Controls that are offered and checked, and whose work is not built: an entry that sets one stops the run.
 NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
@@ -43,44 +55,125 @@ NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
         Secondary.MODE_BASED_EXECUTE,
     ),
 }
+_UNUSUAL: Final = ~(RFLAGS.mask() & ~RFLAGS.VM.mask)  # in RFLAGS, and bit 1, which is always 1
+_VALID: Final = Interruption.VALID.mask
+_SHADOW, _NMI_BLOCKED = Interruptibility.STI.mask | Interruptibility.MOV_SS.mask, Interruptibility.NMI.mask
+_HLT: Final = int(Activity.HLT)
+_CODE64, _LMA = 1 << 13, 1 << 10  # in the access rights of CS; in EFER
+_SIGNS: Final = frozenset({0, 0x1FFFF})  # of bits 63:47
+(
+    _RIP, _RSP, _RFLAGS, _EVENT, _INTERRUPTIBILITY, _ACTIVITY, _PENDING, _LINK, _LOADS, _LOAD_ADDRESS, _TSC_OFFSET, _TIMER
+) = (
+    Field.GUEST_RIP, Field.GUEST_RSP, Field.GUEST_RFLAGS, Field.ENTRY_INTERRUPTION_INFO, Field.GUEST_INTERRUPTIBILITY,
+    Field.GUEST_ACTIVITY, Field.GUEST_PENDING_DEBUG, Field.VMCS_LINK_POINTER, Field.ENTRY_MSR_LOAD_COUNT,
+    Field.ENTRY_MSR_LOAD_ADDRESS, Field.TSC_OFFSET, Field.PREEMPTION_TIMER_VALUE,
+)  # fmt: skip
 
 
 def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     """Enter the guest: `VmFail` for controls and host state; a failed entry for guest state and MSRs."""
-    entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
-    # Of what is in no field, these rules ask for the mode, and for VTPR in memory.
-    if vmcs.checked_in_long_mode is not entered.long_mode or entered.primary.TPR_SHADOW:
-        for rules, error in ((CONTROLS, InstructionError.ENTRY_CONTROLS), (HOST, InstructionError.ENTRY_HOST_STATE)):
-            operation.refused = first_broken(rules, entered)
-            if operation.refused is not None:
-                raise VmFail(error)
-        vmcs.checked_in_long_mode = entered.long_mode
-    operation.refused = first_broken(GUEST, entered)
-    if operation.refused is not None:
-        fail_entry(cpu, vmcs, ExitReason.INVALID_GUEST_STATE, operation.refused.qualification)
+    _keep_host(cpu, vmcs)
+    guest = _controls(cpu, operation, vmcs)
+    event = Interruption(vmcs[_EVENT])
+    world = _checked_guest(cpu, operation, vmcs, guest, event)
+    if world is None:
+        rule = operation.refused
+        fail_entry(cpu, vmcs, guest, ExitReason.INVALID_GUEST_STATE, 0 if rule is None else rule.qualification)
         return
-    _require_built(entered)
     nmi_blocked = cpu.nmi_blocked
     enter_event(cpu)
-    load(cpu, guest_state(cpu, entered, halts=not entered.event.VALID), in_vmx=True)
-    guest = NonRoot(vmcs)
+    put(cpu, world, vmcs[_RIP], vmcs[_RSP], vmcs[_RFLAGS])
+    interruptibility = vmcs[_INTERRUPTIBILITY]
+    cpu.interrupt_shadow = interruptibility & _SHADOW
+    cpu.nmi_blocked = bool(interruptibility & _NMI_BLOCKED)
+    cpu.halted = vmcs[_ACTIVITY] == _HLT and not event & _VALID
+    cpu.tsc.offset = vmcs[_TSC_OFFSET] if guest.offsets_tsc else 0
     if not guest.vpid:
         cpu.translation.flush_all()
-    failed = load_msrs(cpu, vmcs[Field.ENTRY_MSR_LOAD_ADDRESS], vmcs[Field.ENTRY_MSR_LOAD_COUNT])
+    failed = vmcs[_LOADS] and load_msrs(cpu, vmcs[_LOAD_ADDRESS], vmcs[_LOADS])
     if failed:
         cpu.nmi_blocked = nmi_blocked
-        fail_entry(cpu, vmcs, ExitReason.MSR_LOADING, failed)
+        fail_entry(cpu, vmcs, guest, ExitReason.MSR_LOADING, failed)
         return
     vmcs.launched = True
     if guest.pin.PREEMPTION_TIMER:
-        guest.expires = cpu.clock.now + (vmcs[Field.PREEMPTION_TIMER_VALUE] << operation.caps.misc.TIMER_RATE)
+        guest.expires = cpu.clock.now + (vmcs[_TIMER] << operation.caps.misc.TIMER_RATE)
     set_guest(cpu, guest)
     if cpu.halted:
         cpu.engine.stop()  # the run loop waits
-    if entered.event.VALID:
-        inject(cpu, vmcs, entered.event)
-    else:
-        deliver_pending_debug(cpu, PendingDebug(vmcs[Field.GUEST_PENDING_DEBUG]))
+    if cpu.interrupt_shadow:
+        cpu.request_attention()
+        if cpu.interrupt_shadow & MOV_SS_SHADOW:
+            cpu.pass_breakpoint()
+    if event & _VALID:
+        inject(cpu, vmcs, event)
+    elif vmcs[_PENDING]:
+        deliver_pending_debug(cpu, PendingDebug(vmcs[_PENDING]))
+
+
+def _keep_host(cpu: Cpu, vmcs: Vmcs) -> None:
+    """Have the exit go back to the host as it is known now, if that is the one that the VMCS's fields tell of."""
+    host = vmcs.host
+    if host is not None:
+        if signature(host) == signature(cpu):
+            host.known = cpu.known
+        else:
+            vmcs.host = None
+
+
+def _controls(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> NonRoot:
+    """Check controls and host state, if they have been written since they were found right."""
+    guest: NonRoot | None = vmcs.controls
+    # Of what is in no field, these rules ask for the mode, and for VTPR in memory.
+    if guest is None or vmcs.checked_in_long_mode is not cpu.long_mode or guest.primary.TPR_SHADOW:
+        entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
+        _require(operation, entered, CONTROLS, InstructionError.ENTRY_CONTROLS)
+        _require(operation, entered, HOST, InstructionError.ENTRY_HOST_STATE)
+        vmcs.checked_in_long_mode = entered.long_mode
+        if guest is None:
+            guest = vmcs.controls = NonRoot(vmcs)
+    return guest
+
+
+def _checked_guest(cpu: Cpu, operation: Operation, vmcs: Vmcs, guest: NonRoot, event: Interruption) -> World | None:
+    """Give the guest's side; None where a rule is broken, which `Operation.refused` tells."""
+    world: World | None = vmcs.guest
+    if world is None or not still_holds(cpu, world, guest):
+        world = vmcs.guest = None
+    if world is None or event & _VALID or not _is_usual(vmcs, world):
+        entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
+        if event & _VALID:
+            _require(operation, entered, EVENT, InstructionError.ENTRY_CONTROLS)
+        operation.refused = first_broken(GUEST if world is None else AT_EACH_ENTRY, entered)
+        if operation.refused is not None:
+            return None
+        _require_built(entered)
+        if world is None:
+            world = guest_world(cpu, entered, guest)
+    operation.refused = None
+    if world.forgotten != cpu.translation.forgotten or operation.entered.get(guest.vpid) is not vmcs:
+        world.known = Known()
+    operation.entered[guest.vpid] = vmcs
+    return world
+
+
+def _require(operation: Operation, entered: Entered, rules: Iterable[Rule], error: InstructionError) -> None:
+    """Fail where a rule of controls or host state is broken."""
+    operation.refused = first_broken(rules, entered)
+    if operation.refused is not None:
+        raise VmFail(error)
+
+
+def _is_usual(vmcs: Vmcs, world: World) -> bool:
+    """Tell whether no rule of `AT_EACH_ENTRY` can be broken."""
+    rip, rflags = vmcs[_RIP], vmcs[_RFLAGS]
+    code64 = world.efer & _LMA and world.segments[1].access & _CODE64
+    return (
+        not (vmcs[_INTERRUPTIBILITY] or vmcs[_ACTIVITY] or vmcs[_PENDING])
+        and (rip >> 47 in _SIGNS if code64 else rip <= U32)
+        and rflags & _UNUSUAL == 2
+        and vmcs[_LINK] == NO_VMCS
+    )
 
 
 def _require_built(entered: Entered) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ..vmx.controls import Exit
 from ..vmx.exits import ENTRY_FAILED
 from ..vmx.fields import Field
-from ..vmx.nonroot import NonRoot, event_info
-from ..vmx.words import EventType, Interruption
+from ..vmx.nonroot import NEVER, NonRoot, event_info
+from ..vmx.words import Activity, EventType, Interruption
 from .events import Kind
 from .layout import HF_GUEST, INTERCEPT
-from .registers import HFLAGS
-from .state import load
+from .registers import HFLAGS, RF, RIP, RSP
 from .vmlists import ABORT_MSRS, ABORT_SAVING, abort, load_msrs, store_msrs
-from .vmstate import host_state, save_guest
+from .vmstate import LATE, guest_loads, host_still_holds, host_world, save_by_control, save_late
+from .world import World, capture, put
 
 if TYPE_CHECKING:
     from ..vmx.exits import ExitReason, VmExit
@@ -23,35 +23,62 @@ if TYPE_CHECKING:
 
 HOST, GUEST = 0, 1  # in events: who leaves and who goes on
 _NMI: Final = 2
-_SAVE_TIMER: Final = Exit.SAVE_PREEMPTION_TIMER.mask
+_NMI_EVENT: Final = event_info(EventType.NMI, _NMI)
+_NMI_BLOCKED: Final = 8  # in the interruptibility state
+_NO_EVENT: Final = ~Interruption.VALID.mask
+_HLT, _ACTIVE = int(Activity.HLT), int(Activity.ACTIVE)
+_LMA, _PAE = 10, 1 << 5  # the bit of EFER; CR4
 # TCG's intercept word: bit n is SVM's exit code 60H + n.  TCG gives the exit code + 100H as an exception before the instruction.
 _CPUID, _PAUSE = 1 << 0x12, 1 << 0x17
+_VM_EXIT, _VM_ENTRY = Kind.VM_EXIT, Kind.VM_ENTRY  # a member read off the class takes 0.1 µs
+(
+    _REASON, _QUALIFICATION, _EVENT, _ERROR, _VECTORING, _VECTORING_ERROR, _LENGTH, _INFO, _INJECT, _RIP, _RSP, _RFLAGS,
+    _INTERRUPTIBILITY, _ACTIVITY, _PENDING, _ENTRY_CONTROLS, _TIMER, _STORES, _STORE_ADDRESS, _LOADS, _LOAD_ADDRESS, _GPA,
+    _HOST_RIP, _HOST_RSP,
+) = (
+    Field.EXIT_REASON, Field.EXIT_QUALIFICATION, Field.EXIT_INTERRUPTION_INFO, Field.EXIT_ERROR_CODE, Field.IDT_VECTORING_INFO,
+    Field.IDT_VECTORING_ERROR_CODE, Field.EXIT_INSTRUCTION_LENGTH, Field.EXIT_INSTRUCTION_INFO, Field.ENTRY_INTERRUPTION_INFO,
+    Field.GUEST_RIP, Field.GUEST_RSP, Field.GUEST_RFLAGS, Field.GUEST_INTERRUPTIBILITY, Field.GUEST_ACTIVITY,
+    Field.GUEST_PENDING_DEBUG, Field.ENTRY_CONTROLS, Field.PREEMPTION_TIMER_VALUE, Field.EXIT_MSR_STORE_COUNT,
+    Field.EXIT_MSR_STORE_ADDRESS, Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_ADDRESS, Field.GUEST_PHYSICAL_ADDRESS,
+    Field.HOST_RIP, Field.HOST_RSP,
+)  # fmt: skip
+_put: Final = dict.__setitem__
 
 
 def set_guest(cpu: Cpu, guest: NonRoot | None) -> None:
-    """Enter or leave non-root operation, as far as TCG and what is known of code are concerned.
+    """Enter or leave non-root operation, as far as TCG's intercepts and the preemption timer are concerned."""
+    before, cpu.guest = cpu.guest, guest
+    if cpu.vmx is not None:
+        cpu.vmx.guest = guest
+    cpu.q[INTERCEPT >> 3] = 0 if guest is None else _CPUID | (_PAUSE if guest.pauses else 0)
+    if guest is not None and guest.windows:
+        cpu.request_attention()
+    timed = before if guest is None else guest
+    if cpu.devices is not None and timed is not None and timed.expires != NEVER:
+        cpu.devices.changed()  # the preemption timer is a deadline like theirs
+
+
+def resume_guest(cpu: Cpu, guest: NonRoot | None) -> None:
+    """Follow VMX operation that was restored.
 
     TCG keeps blocks apart by this bit of hflags, so a block of the host's is never one of the guest's, although RIPs may be the same.
     """
-    cpu.guest = guest
-    if cpu.vmx is not None:
-        cpu.vmx.guest = guest
+    set_guest(cpu, guest)
+    if cpu.devices is not None:
+        cpu.devices.changed()
     cpu.d[HFLAGS] = cpu.d[HFLAGS] & ~HF_GUEST | (0 if guest is None else HF_GUEST)
-    wanted = _CPUID | (_PAUSE if guest is not None and guest.primary.PAUSE_EXITING else 0)
-    cpu.q[INTERCEPT >> 3] = 0 if guest is None else wanted
     translation = cpu.translation
     translation.forget_code()
     vpid = 0 if guest is None else guest.vpid
     if translation.vpid != vpid:
         translation.vpid = vpid
         translation.configure()
-    if cpu.devices is not None:
-        cpu.devices.changed()  # the preemption timer is a deadline like theirs
 
 
 def enter_event(cpu: Cpu) -> None:
     """Spend the time of an entry, and tell of it."""
-    cpu.event(Kind.VM_ENTRY, HOST, GUEST, cost=cpu.costs.vm_entry)
+    cpu.event(_VM_ENTRY, HOST, GUEST, cost=cpu.costs.vm_entry)
 
 
 def leave(cpu: Cpu, exit_: VmExit) -> None:
@@ -59,50 +86,94 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
     guest = cpu.guest
     assert guest is not None
     vmcs = guest.vmcs
-    save_guest(cpu, vmcs, fault=exit_.fault)
-    vmcs[Field.EXIT_REASON] = int(exit_.reason)
-    vmcs[Field.EXIT_QUALIFICATION] = exit_.qualification
-    vmcs[Field.EXIT_INTERRUPTION_INFO], vmcs[Field.EXIT_ERROR_CODE] = exit_.event, exit_.error
-    vmcs[Field.IDT_VECTORING_INFO] = exit_.vectoring
-    vmcs[Field.IDT_VECTORING_ERROR_CODE] = exit_.vectoring_error
-    vmcs[Field.EXIT_INSTRUCTION_LENGTH], vmcs[Field.EXIT_INSTRUCTION_INFO] = exit_.length, exit_.info
-    vmcs[Field.ENTRY_INTERRUPTION_INFO] &= ~Interruption.VALID.mask
-    if guest.pin.PREEMPTION_TIMER and vmcs[Field.EXIT_CONTROLS] & _SAVE_TIMER:
+    _save(cpu, vmcs, guest, fault=exit_.fault)
+    _put(vmcs, _REASON, int(exit_.reason))
+    _put(vmcs, _QUALIFICATION, exit_.qualification)
+    _put(vmcs, _EVENT, exit_.event)
+    _put(vmcs, _ERROR, exit_.error)
+    _put(vmcs, _VECTORING, exit_.vectoring)
+    _put(vmcs, _VECTORING_ERROR, exit_.vectoring_error)
+    _put(vmcs, _LENGTH, exit_.length)
+    _put(vmcs, _INFO, exit_.info)
+    _put(vmcs, _INJECT, vmcs[_INJECT] & _NO_EVENT)
+    if guest.expires != NEVER and guest.exit.SAVE_PREEMPTION_TIMER:
         left = max(guest.expires - cpu.clock.now, 0)
-        vmcs[Field.PREEMPTION_TIMER_VALUE] = left >> cpu.vmx.caps.misc.TIMER_RATE if cpu.vmx is not None else 0
-    cpu.tsc.offset = 0
-    failed = store_msrs(cpu, vmcs[Field.EXIT_MSR_STORE_ADDRESS], vmcs[Field.EXIT_MSR_STORE_COUNT])
-    if failed:
-        abort(cpu, vmcs, ABORT_SAVING, f"entry {failed} of the VM-exit MSR-store list cannot be stored")
+        _put(vmcs, _TIMER, left >> cpu.vmx.caps.misc.TIMER_RATE if cpu.vmx is not None else 0)
+    cpu.tsc.offset = 0  # before the list is stored
+    if vmcs[_STORES]:
+        failed = store_msrs(cpu, vmcs[_STORE_ADDRESS], vmcs[_STORES])
+        if failed:
+            abort(cpu, vmcs, ABORT_SAVING, f"entry {failed} of the VM-exit MSR-store list cannot be stored")
     _tell(cpu, vmcs)
-    is_nmi = exit_.event == event_info(EventType.NMI, _NMI)
-    if guest.pin.VIRTUAL_NMIS or is_nmi:
+    is_nmi = exit_.event == _NMI_EVENT
+    if guest.virtual_nmis or is_nmi:
         cpu.nmi_blocked = is_nmi
     set_guest(cpu, None)
-    load_host(cpu, vmcs)
+    load_host(cpu, vmcs, guest)
+
+
+def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, *, fault: bool) -> None:
+    """Write the guest's state to the VMCS, or leave it for later (SDM "Saving Guest State"); `fault` as in `VmExit`."""
+    world = vmcs.guest
+    if world is None:
+        world = World(cpu.known, guest=True, vpid=guest.vpid)
+        world.loads = guest_loads(guest)
+    capture(cpu, world)
+    q = cpu.q
+    _put(vmcs, _RIP, q[RIP])
+    _put(vmcs, _RSP, q[RSP])
+    _put(vmcs, _RFLAGS, cpu.rflags | (RF if fault else 0))
+    _put(vmcs, _INTERRUPTIBILITY, cpu.interrupt_shadow | (_NMI_BLOCKED if cpu.nmi_blocked else 0))
+    _put(vmcs, _ACTIVITY, _HLT if cpu.halted else _ACTIVE)
+    _put(vmcs, _PENDING, 0)
+    save_by_control(vmcs, world, guest)
+    long = world.efer >> _LMA & 1
+    if long != guest.entry.IA32E_MODE_GUEST:
+        vmcs[_ENTRY_CONTROLS] = guest.entry.replace(IA32E_MODE_GUEST=long)
+    if vmcs.late is None:
+        for field in LATE:
+            del vmcs[field]
+        vmcs.late = partial(save_late, vmcs, world)
+    # PDPTEs that are in memory are loaded at each entry.
+    if guest.keeps and vmcs.controls is guest and (long or not world.cr4 & _PAE):
+        vmcs.guest = world
+    else:
+        vmcs.guest = None
+        vmcs.settle()
 
 
 def _tell(cpu: Cpu, vmcs: Vmcs) -> None:
     """Spend the time of an exit, and tell of it."""
-    reason, qualification = vmcs[Field.EXIT_REASON], vmcs[Field.EXIT_QUALIFICATION]
-    cpu.event(
-        Kind.VM_EXIT, GUEST, HOST, reason, qualification, vmcs[Field.GUEST_PHYSICAL_ADDRESS], cost=cpu.costs.vm_exit
-    )
+    cost = cpu.costs.vm_exit
+    cpu.clock.cycles += cost
+    if cpu.emit is not None:
+        cpu.emit_event(_VM_EXIT, cost, (GUEST, HOST, vmcs[_REASON], vmcs[_QUALIFICATION], vmcs[_GPA]))
 
 
-def fail_entry(cpu: Cpu, vmcs: Vmcs, reason: ExitReason, qualification: int) -> None:
+def fail_entry(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, reason: ExitReason, qualification: int) -> None:
     """End an entry as a VM exit that saves no guest state (SDM "VM-Entry Failures During or After Loading Guest State")."""
-    vmcs[Field.EXIT_REASON] = reason | ENTRY_FAILED
-    vmcs[Field.EXIT_QUALIFICATION] = qualification
+    _put(vmcs, _REASON, reason | ENTRY_FAILED)
+    _put(vmcs, _QUALIFICATION, qualification)
     _tell(cpu, vmcs)
-    load_host(cpu, vmcs)
+    load_host(cpu, vmcs, guest)
 
 
-def load_host(cpu: Cpu, vmcs: Vmcs) -> None:
+def load_host(cpu: Cpu, vmcs: Vmcs, guest: NonRoot) -> None:
     """Load the host state, and the MSRs of the VM-exit MSR-load list (SDM "Loading Host State", "Loading MSRs")."""
-    load(cpu, host_state(cpu, vmcs), in_vmx=True)
-    if not NonRoot(vmcs).secondary.VPID:
+    world = vmcs.host
+    if world is None or not host_still_holds(cpu, world, guest):
+        world = host_world(cpu, vmcs, guest)
+        put(cpu, world, vmcs[_HOST_RIP], vmcs[_HOST_RSP], 2)
+        if guest.exit.HOST_ADDRESS_SPACE_SIZE:
+            capture(cpu, world)
+            vmcs.host = world
+    else:
+        put(cpu, world, vmcs[_HOST_RIP], vmcs[_HOST_RSP], 2)
+    cpu.interrupt_shadow = cpu.tsc.offset = 0
+    cpu.halted = False
+    if not guest.vpid:
         cpu.translation.flush_all()
-    failed = load_msrs(cpu, vmcs[Field.EXIT_MSR_LOAD_ADDRESS], vmcs[Field.EXIT_MSR_LOAD_COUNT])
-    if failed:
-        abort(cpu, vmcs, ABORT_MSRS, f"entry {failed} of the VM-exit MSR-load list cannot be loaded")
+    if vmcs[_LOADS]:
+        failed = load_msrs(cpu, vmcs[_LOAD_ADDRESS], vmcs[_LOADS])
+        if failed:
+            abort(cpu, vmcs, ABORT_MSRS, f"entry {failed} of the VM-exit MSR-load list cannot be loaded")

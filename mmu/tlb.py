@@ -136,6 +136,13 @@ class Tlb:
         self.shared = shared
         return len(spaces) > KEPT and self._evict(next(iter(spaces)))
 
+    def reselect(self, tag: Tag, current: Space, shared: Space) -> bool:
+        """Go back to an address space; does nothing, and says so, where its translations have gone meanwhile."""
+        if self._spaces.get(tag) is not current or self._globals.get(tag[:2]) is not shared:
+            return False
+        self.tag, self.current, self.shared = tag, current, shared
+        return True
+
     def _evict(self, tag: Tag) -> bool:
         """Forget an address space, and the global pages of its VPID and EPT with the last that could use them."""
         large = bool(self._spaces.pop(tag).large)

@@ -171,12 +171,7 @@ EXIT: Final = (
         _msr_list(Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_ADDRESS),
     ),
 )
-ENTRY: Final = (
-    Rule(
-        _ENTRY,
-        "the reserved bits of the VM-entry controls are as the capability MSRs say",
-        lambda e: e.caps.reserved_wrong(Entry, e.entry),
-    ),
+EVENT: Final = (
     Rule(_ENTRY, "the type of the injected event is not reserved", lambda e: e.injects(1)),
     Rule(_ENTRY, "the vector of the injected event is one of its type", _vector_inconsistent),
     Rule(_ENTRY, "an error code is delivered exactly with an exception that has one", _error_code_inconsistent),
@@ -191,6 +186,14 @@ ENTRY: Final = (
         lambda e: bool(e.event.VALID and e.event.DELIVER_ERROR_CODE) and bool(e[Field.ENTRY_ERROR_CODE] >> 16),
     ),
     Rule(_ENTRY, "the instruction length of the injected event is one of an instruction", _length_wrong),
+)
+ENTRY: Final = (
+    Rule(
+        _ENTRY,
+        "the reserved bits of the VM-entry controls are as the capability MSRs say",
+        lambda e: e.caps.reserved_wrong(Entry, e.entry),
+    ),
+    *EVENT,
     Rule(
         _ENTRY,
         "the VM-entry MSR-load area is aligned and within the physical-address width",

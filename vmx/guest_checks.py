@@ -33,7 +33,6 @@ _TF, _IF, _VM = RFLAGS.TF.mask, RFLAGS.IF.mask, RFLAGS.VM.mask
 _STI, _MOV_SS = Interruptibility.STI.mask, Interruptibility.MOV_SS.mask
 _BTF: Final = 2  # in IA32_DEBUGCTL
 _SIGNS: Final = frozenset({0, 0xFFFF})  # of bits 63:48
-_PDPTE_FIELDS: Final = (Field.GUEST_PDPTE0, Field.GUEST_PDPTE1, Field.GUEST_PDPTE2, Field.GUEST_PDPTE3)
 # Events that an activity state lets through: type → vectors, or None for any.
 _WAKES: Final[dict[int, dict[int, set[int] | None]]] = {
     Activity.HLT: {
@@ -252,14 +251,14 @@ OTHER: Final = (
 )
 
 
-def guest_pdptes(e: Entered) -> tuple[int, ...] | None:
+def guest_pdptes(e: Entered) -> tuple[int, int, int, int] | None:
     """Give the PDPTEs that the entry loads; None where the guest will not use PAE paging."""
     if not (e[Field.GUEST_CR0] & _PG and e[Field.GUEST_CR4] & _PAE) or e.entry.IA32E_MODE_GUEST:
         return None
     if e.secondary & Secondary.EPT.mask:
-        return tuple(e[field] for field in _PDPTE_FIELDS)
-    table = e[Field.GUEST_CR3] & 0xFFFFFFE0
-    return tuple(e.memory.read64(table + 8 * number) for number in range(4))
+        return e[Field.GUEST_PDPTE0], e[Field.GUEST_PDPTE1], e[Field.GUEST_PDPTE2], e[Field.GUEST_PDPTE3]
+    table, read = e[Field.GUEST_CR3] & 0xFFFFFFE0, e.memory.read64
+    return read(table), read(table + 8), read(table + 16), read(table + 24)
 
 
 def _pdptes_wrong(e: Entered) -> bool:
@@ -269,3 +268,4 @@ def _pdptes_wrong(e: Entered) -> bool:
 
 PDPTES: Final = (Rule(_PDPTES, "the reserved bits of the PDPTEs are 0", _pdptes_wrong, PDPTE_FAILED),)
 GUEST: Final = (*REGISTERS, *SEGMENTS, *TABLES, *RIP, *OTHER, *PDPTES)
+AT_EACH_ENTRY: Final = (*RIP, *OTHER)  # what of it asks for the fields in `vmcs.EACH_ENTRY`

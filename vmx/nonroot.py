@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .controls import Exit, Pin, Primary, Secondary
+from .controls import Entry, Exit, Pin, Primary, Secondary
 from .fields import Field
 from .words import EventType, Interruption
 
@@ -36,6 +36,11 @@ class NonRoot:
         iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
         acknowledges: an exit for an external interrupt takes it from the interrupt controller.
         cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
+        entry, exit: the controls of entries and exits.
+        offsets_tsc: the TSC offset counts.
+        pauses: PAUSE exits.
+        virtual_nmis: NMI blocking is that of virtual NMIs.
+        keeps: what an exit saves is what the next entry loads, so the guest may be gone back to without a look at its fields.
         expires: the cycle at which the preemption timer is 0, or `NEVER`.
         pin, primary, secondary: its controls; `secondary` is 0 where the primary ones do not activate it.
 
@@ -49,8 +54,16 @@ class NonRoot:
         self.secondary = Secondary(vmcs[Field.SECONDARY_CONTROLS] if self.primary.SECONDARY_CONTROLS else 0)
         self.vpid = vmcs[Field.VPID] if self.secondary.VPID else 0
         self.windows = bool(self.primary.INTERRUPT_WINDOW_EXITING or self.primary.NMI_WINDOW_EXITING)
-        self.iret_unblocks = bool(self.pin.VIRTUAL_NMIS) or not self.pin.NMI_EXITING
-        self.acknowledges = bool(vmcs[Field.EXIT_CONTROLS] & Exit.ACKNOWLEDGE_INTERRUPT.mask)
+        self.offsets_tsc = bool(self.primary.TSC_OFFSETTING)
+        self.pauses, self.virtual_nmis = bool(self.primary.PAUSE_EXITING), bool(self.pin.VIRTUAL_NMIS)
+        self.iret_unblocks = self.virtual_nmis or not self.pin.NMI_EXITING
+        self.entry, self.exit = Entry(vmcs[Field.ENTRY_CONTROLS]), Exit(vmcs[Field.EXIT_CONTROLS])
+        self.acknowledges = bool(self.exit.ACKNOWLEDGE_INTERRUPT)
+        self.keeps = (
+            self.entry.LOAD_DEBUG_CONTROLS == self.exit.SAVE_DEBUG_CONTROLS
+            and self.entry.LOAD_PAT == self.exit.SAVE_PAT
+            and self.entry.LOAD_EFER == self.exit.SAVE_EFER
+        )
         self.cr0_mask, self.cr0_shadow = vmcs[Field.CR0_MASK], vmcs[Field.CR0_READ_SHADOW]
         self.cr4_mask, self.cr4_shadow = vmcs[Field.CR4_MASK], vmcs[Field.CR4_READ_SHADOW]
 

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from ..mmu.registers import RFLAGS
 from .caps import REVISION
 from .errors import InstructionError, VmFail
-from .fields import CONTROL, HOST, READ_ONLY, Field
+from .fields import READ_ONLY, Field
 from .nonroot import NEVER, NonRoot
 from .vmcs import SHADOW, Vmcs
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 NO_VMCS: Final = (1 << 64) - 1  # as a pointer
 _PAGE: Final = 4095
-_CHECKED: Final = frozenset({CONTROL, HOST})  # types of fields
 _U32: Final = 0xFFFFFFFF
 _CF, _ZF = RFLAGS.CF.mask, RFLAGS.ZF.mask
 
@@ -78,6 +77,7 @@ class Operation:
         current: the current VMCS, or None.
         guest: non-root operation, or None while the host runs.
         refused: the rule that the last VM entry broke, or None.
+        entered: the VMCS of the guest that was entered last, by VPID.
         active: the active ones, by the physical address of their region.
 
     """
@@ -87,11 +87,14 @@ class Operation:
         self.vmxon_pointer = vmxon_pointer
         self.current: Vmcs | None = None
         self.active: dict[int, Vmcs] = {}
+        self.entered: dict[int, Vmcs] = {}
         self.guest: NonRoot | None = None
         self.refused: Rule | None = None
 
     def save(self) -> VmxState:
         """Give what a snapshot keeps."""
+        for vmcs in self.active.values():
+            vmcs.settle()
         active = tuple(
             ActiveVmcs(v.address, v.shadow, v.launched, [(e, x) for e, x in v.items() if x])
             for v in self.active.values()
@@ -191,8 +194,6 @@ class Operation:
         """VMWRITE, to what `writable` gave; `value` has 64 bits if `wide`, else 32, which clear the upper half of a longer field."""
         which, high = where
         vmcs = self.the_current()
-        if which.type in _CHECKED:
-            vmcs.checked_in_long_mode = None
         if high:
             vmcs[which] = vmcs[which] & _U32 | (value & _U32) << 32
         else:

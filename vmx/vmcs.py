@@ -10,27 +10,44 @@ VMPTRLD of one that is not active reads the region, VMCLEAR writes it, and in be
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .fields import Field
+from .fields import CONTROL, GUEST, HOST, Field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..mmu.walk import Memory
 
 SHADOW: Final = 1 << 31  # in a region's first word
 _DATA: Final = 8
 _FIELDS: Final = tuple(Field)
 _MASKS: Final = {field: (1 << field.bits) - 1 for field in Field}
+# What VM entry looks at each time; all else is looked at again only when it has been written.
+EACH_ENTRY: Final = frozenset(
+    {
+        Field.GUEST_RIP, Field.GUEST_RSP, Field.GUEST_RFLAGS, Field.GUEST_INTERRUPTIBILITY, Field.GUEST_ACTIVITY,
+        Field.GUEST_PENDING_DEBUG, Field.PREEMPTION_TIMER_VALUE, Field.VMCS_LINK_POINTER, Field.TSC_OFFSET,
+        Field.ENTRY_INTERRUPTION_INFO, Field.ENTRY_ERROR_CODE, Field.ENTRY_INSTRUCTION_LENGTH,
+    }
+)  # fmt: skip
+_TYPE: Final = 10  # the lowest bit of a field's type, in its encoding
+_put: Final = dict.__setitem__
 
 
 class Vmcs(dict[int, int]):
     """One VMCS that is active: ``vmcs[Field.GUEST_RIP]``.
 
+    Most of the guest state that an exit saves is never read, so an exit may leave it to `late`, and its fields out of the dictionary.
+
     Attributes:
         address: the physical address of its region.
         shadow: its shadow-VMCS indicator.
-        checked_in_long_mode: in which mode controls and host state were found right, if they have not been written since; else None.
         launched: its launch state: VMRESUME may enter, VMLAUNCH may not.
+        checked_in_long_mode: in which mode controls and host state were found right, if they have not been written since; else None.
+        guest, host, controls: what the processor has made of the guest state, the host state and the controls, if they have not
+            been written since; else None.
+        late: writes the fields that are not in the dictionary, or None where all are.
 
     """
 
@@ -40,17 +57,59 @@ class Vmcs(dict[int, int]):
         self.shadow = shadow
         self.launched = launched
         self.checked_in_long_mode: bool | None = None
+        self.guest: Any = None
+        self.host: Any = None
+        self.controls: Any = None
+        self.late: Callable[[], None] | None = None
+
+    def __missing__(self, field: int) -> int:
+        """Have what the last exit left for later written."""
+        if self.late is None:
+            raise KeyError(field)
+        self.settle()
+        return self[field]
+
+    def __setitem__(self, field: int, value: int) -> None:
+        """Write a field, as software does; what was made of it is worth nothing any more."""
+        self.settle()
+        _put(self, field, value)
+        self.written(field)
+
+    def written(self, field: int) -> None:
+        """Take note that software has written a field."""
+        if field in EACH_ENTRY:
+            return
+        kind = field >> _TYPE & 3
+        if kind == GUEST:
+            self.guest = None
+        elif kind == HOST:
+            self.host = self.checked_in_long_mode = None
+        elif kind == CONTROL:
+            self.forget()
+
+    def forget(self) -> None:
+        """Forget what was made of the fields: all of it depends on controls."""
+        self.settle()
+        self.guest = self.host = self.controls = self.checked_in_long_mode = None
+
+    def settle(self) -> None:
+        """Have every field in the dictionary."""
+        late = self.late
+        if late is not None:
+            self.late = None
+            late()
 
     @classmethod
     def read(cls, memory: Memory, address: int) -> Vmcs:
         """Make the VMCS whose region is at `address`; what is there of a field beyond its width does not count."""
         vmcs = cls(address, shadow=bool(memory.read64(address) & SHADOW))
         for number, field in enumerate(_FIELDS):
-            vmcs[int(field)] = memory.read64(address + _DATA + 8 * number) & _MASKS[field]
+            _put(vmcs, int(field), memory.read64(address + _DATA + 8 * number) & _MASKS[field])
         return vmcs
 
     def write(self, memory: Memory) -> None:
         """Write every field to the region, as VMCLEAR does; the launch state becomes clear."""
+        self.settle()
         self.launched = False
         for number, field in enumerate(_FIELDS):
             memory.write64(self.address + _DATA + 8 * number, self[field])

@@ -1,0 +1,147 @@
+"""One side of a virtual machine as a value: what a VM entry or exit takes from the processor and gives it, and what TCG makes of it.
+
+A side that is gone back to unchanged costs a few stores: its mode, its translations and what is known of its code (`Known`) are kept.  One
+that is made from a VMCS's fields is derived anew.  General registers but RSP, CR2, DR0 to DR6, PKRU, XCR0 and most MSRs belong to neither
+side, and stay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..mmu.registers import CR0, EFER
+from . import layout
+from .contexts import NOT_SLOT, SLOT_FLAGS
+from .layout import HF_GUEST
+from .mode import HF_OURS, sync_control, tcg_segment
+from .msr_index import IA32_DEBUGCTL, IA32_PAT, IA32_SYSENTER_CS, IA32_SYSENTER_EIP, IA32_SYSENTER_ESP, PAT_RESET
+from .registers import HFLAGS, RIP, RSP
+
+if TYPE_CHECKING:
+    from .cpu import Cpu
+    from .descriptors import Segment, Table
+    from .known import Known
+
+# The bits of CR0 that entries and exits load (SDM "Loading Guest Control Registers …", "Loading Host Control Registers …").
+CR0_LOADED: Final = sum(CR0.fields[name].mask for name in ("PE", "MP", "EM", "TS", "NE", "WP", "AM", "PG"))
+LMA_LME: Final = EFER.LMA.mask | EFER.LME.mask
+_CR0_KEPT: Final = ~CR0_LOADED
+_SEGMENTS: Final = slice(layout.SEGMENTS, layout.SEGMENTS + 144)
+_CR0, _CR4 = layout.CR >> 3, layout.CR + 32 >> 3
+_OURS: Final = HF_OURS | HF_GUEST
+_NOT_OURS: Final = NOT_SLOT & ~_OURS
+# MSRs that entries and exits may load, and what they hold where nobody has written them.
+SWITCHED_MSRS: Final = {
+    IA32_SYSENTER_CS: 0,
+    IA32_SYSENTER_ESP: 0,
+    IA32_SYSENTER_EIP: 0,
+    IA32_PAT: PAT_RESET,
+    IA32_DEBUGCTL: 0,
+}
+_MSRS: Final = tuple(SWITCHED_MSRS.items())
+
+
+class World:
+    """One side, but for RIP, RSP and RFLAGS, which are in the VMCS.
+
+    Attributes:
+        guest: it is the guest's.
+        vpid: what its translations are tagged with.
+        cr0, cr3, cr4, efer, pdptes, pkrs, cpl, gdtr, idtr, ldtr, tr: as in `Cpu`.
+        dr7: DR7.
+        msrs: the values of `SWITCHED_MSRS`.
+        loads: which of these are loaded; DR7 is where the last, IA32_DEBUGCTL, is.
+        segments: ES, CS, SS, DS, FS and GS; where `raw` is given, that has what has changed since without a trap.
+        raw: the six as TCG holds them.
+        hflags: TCG's bits for the mode.
+        control: TCG's CR4.
+        space: the state of translation (`Translation.space`); None where all that is derived must be derived anew.
+        known: what is known of its code and transitions.
+        forgotten: `Translation.forgotten` when the side was left.
+
+    """
+
+    __slots__ = (
+        "control", "cpl", "cr0", "cr3", "cr4", "dr7", "efer", "forgotten", "gdtr", "guest", "hflags", "idtr", "known", "ldtr", "loads",
+        "msrs", "pdptes", "pkrs", "raw", "segments", "space", "tr", "vpid",
+    )  # fmt: skip
+
+    cr0: int
+    cr3: int
+    cr4: int
+    efer: int
+    pdptes: tuple[int, int, int, int]
+    pkrs: int
+    cpl: int
+    gdtr: Table
+    idtr: Table
+    ldtr: Segment
+    tr: Segment
+    dr7: int
+    msrs: tuple[int, ...]
+    loads: tuple[bool, ...]
+    segments: tuple[Segment, ...]
+    hflags: int
+    control: int
+
+    def __init__(self, known: Known, *, guest: bool, vpid: int = 0) -> None:
+        self.guest, self.vpid = guest, vpid
+        self.known = known
+        self.raw: bytes | None = None
+        self.space: tuple[Any, ...] | None = None
+        self.forgotten = 0
+
+
+def signature(side: Cpu | World) -> tuple[Any, ...]:
+    """Give what translations, closures and transitions of a side, or of the one that runs, were worked out from."""
+    return (
+        side.cr0 & CR0_LOADED, side.cr3, side.cr4, side.efer, side.pkrs, side.gdtr[0], side.idtr[0], side.ldtr, side.tr
+    )  # fmt: skip
+
+
+def capture(cpu: Cpu, world: World) -> None:
+    """Take the side that runs out of the processor."""
+    q = cpu.q
+    world.cr0, world.cr3, world.cr4, world.efer = cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer
+    world.pdptes, world.pkrs, world.cpl = cpu.pdptes, cpu.pkrs, cpu.cpl
+    world.gdtr, world.idtr, world.ldtr, world.tr = cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr
+    world.dr7 = cpu.dr[7]
+    get = cpu.msr.get
+    world.msrs = tuple([get(which, default) for which, default in _MSRS])
+    world.segments, world.raw = tuple(cpu.segments), bytes(cpu.engine.raw[_SEGMENTS])
+    world.hflags, world.control = cpu.d[HFLAGS] & _OURS, q[_CR4]
+    translation = cpu.translation
+    world.space, world.forgotten, world.known = translation.space(), translation.forgotten, cpu.known
+
+
+def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
+    """Give the processor a side.  CR0 keeps the bits that entries and exits do not load."""
+    q, d, translation, msr = cpu.q, cpu.d, cpu.translation, cpu.msr
+    cpu.cr0 = cpu.cr0 & _CR0_KEPT | world.cr0 & CR0_LOADED
+    cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs = world.cr3, world.cr4, world.efer, world.pdptes, world.pkrs
+    cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr = world.gdtr, world.idtr, world.ldtr, world.tr
+    cpu.cpl = world.cpl
+    cpu.segments[:] = world.segments
+    for (which, _), value, loaded in zip(_MSRS, world.msrs, world.loads, strict=True):
+        if loaded:
+            msr[which] = value
+    if world.known is not cpu.known:
+        cpu.take_known(world.known)
+    q[RIP], q[RSP] = rip, rsp
+    cpu.store_flags(rflags)
+    if world.space is not None and world.raw is not None and translation.take_space(world.space):
+        cpu.engine.raw[_SEGMENTS] = world.raw
+        q[_CR0], q[_CR4] = cpu.cr0, world.control
+        d[HFLAGS] = d[HFLAGS] & _NOT_OURS | world.hflags
+        translation.switch()
+    else:
+        for number, segment in enumerate(world.segments):
+            tcg_segment(cpu, number, segment)
+        d[HFLAGS] = d[HFLAGS] & ~HF_GUEST | (HF_GUEST if world.guest else 0)
+        translation.vpid = world.vpid
+        sync_control(cpu)
+    # The slot may be the one of before, and hflags have just been written.
+    d[HFLAGS] = d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[translation.current_slot]
+    if world.loads[-1] and cpu.dr[7] != world.dr7:
+        cpu.dr[7] = world.dr7
+        cpu.breakpoints.update()
