@@ -81,6 +81,7 @@ class Cpu(Operands):
         gate_paths, iret_paths, transition_pages: its.
         on_other_side: called with what is known of the side that runs from now on, by those who have bound it.
         epoch: counts the changes of anything that cached transitions were worked out from.
+        switched_msrs: those that belong to one side of a virtual machine (`world.SWITCHED_MSRS`); None where one may have been written.
         vmx: VMX operation, or None outside it.
         guest: VMX non-root operation, or None outside it.
 
@@ -135,6 +136,7 @@ class Cpu(Operands):
         self.iopl = 0
         self.dr = [0] * 8
         self.msr: dict[int, int] = {}
+        self.switched_msrs: tuple[int, ...] | None = None
         self.segments = [FLAT_DATA32] * 6
         self.reset()
         self.take_gate, self.take_iret = bind_take_gate(self), bind_take_iret(self)

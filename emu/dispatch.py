@@ -15,6 +15,8 @@ from .table import HANDLERS
 from .trapped import MAKERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .cpu import Cpu
     from .table import Handler
 
@@ -77,13 +79,22 @@ class Dispatch:
             return cut_off, Insn.plain("invalid", code)
         found = self.decoded.get(code) or self._decode(code)
         insn = found[1]
-        maker = MAKERS.get(insn.mnemonic)
-        if maker is not None and rip in translation.where and cpu.code64 and cpu.guest is None:
-            closure = maker(cpu, insn, rip + insn.length & U32)
+        make = self._maker(insn)
+        if make is not None and rip in translation.where and cpu.code64:
+            closure = make(cpu, insn, rip + insn.length & U32)
             if closure is not None:
                 at = translation.where[rip]
                 translation.keep_site(rip, at, insn.length, closure)
         return found
+
+    def _maker(self, insn: Insn) -> Callable[[Cpu, Insn, int], Callable[[], bool] | None] | None:
+        """Give what makes a closure of an instruction, if anything does."""
+        cpu = self.cpu
+        if cpu.vmx is None:
+            return MAKERS.get(insn.mnemonic)
+        from .trapped_vmx import maker  # noqa: PLC0415  (most guests never come here)
+
+        return maker(cpu, insn)
 
     def note(self, rip: int, linear: int) -> None:
         """Remember where the instruction at RIP is, unless it may reach into the next page, and how wide code is there."""

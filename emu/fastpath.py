@@ -15,6 +15,7 @@ from ..mmu.address import SIGNS
 from ..mmu.rights import EXEC, WRITE
 from ..mmu.walk import NOT_PRESENT, RIGHTS, plain_error
 from .events import Kind
+from .layout import INTERCEPTED
 from .registers import (
     ARITHMETIC,
     CC_OP,
@@ -110,9 +111,10 @@ def interrupt(
     pending: Pending,
     rest: Callable[[int], None],
     refused: Callable[[Refusal], None],
+    deliver: Callable[[Refusal], bool],
 ) -> Callable[[int, int], None]:
-    """Make the callback for TCG's exceptions: a known site here, a refused fill by `refused`, anything else by `rest`."""
-    engine, deliver = cpu.engine, page_fault(cpu)
+    """Make the callback for TCG's exceptions: a known site here, a refused fill by `deliver` or `refused`, anything else by `rest`."""
+    engine = cpu.engine
     _, _, _, _, invalid_error, exit_request, tcg_exit_request, _ = engine.places
     q, d, translation = cpu.q, cpu.d, cpu.translation
     words, sites, clock, breakpoints = cpu.memory.words, translation.sites, cpu.clock, cpu.breakpoints
@@ -124,7 +126,7 @@ def interrupt(
     cpu.on_other_side.append(rebind)
 
     def on_interrupt(_engine: int, vector: int) -> None:
-        if vector != 13 or d[IS_INT]:
+        if (vector != 13 and vector < INTERCEPTED) or d[IS_INT]:
             refusal = translation.refusal
             if refusal is None:
                 rest(vector)

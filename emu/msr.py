@@ -97,6 +97,7 @@ def write(cpu: Cpu, msr: int, value: int) -> None:
         if plain.physical and value >> cpu.features.maxphyaddr:
             raise GP(0)
         cpu.msr[msr] = value
+        cpu.switched_msrs = None
         cpu.forget_transitions()
         return
     special = _WRITE.get(msr)
@@ -152,6 +153,7 @@ def _write_pat(cpu: Cpu, value: int) -> None:
     if any(value >> 8 * i & 0xFF not in {0, 1, 4, 5, 6, 7} for i in range(8)):
         raise GP(0)
     cpu.msr[index.IA32_PAT] = value
+    cpu.switched_msrs = None
 
 
 def _write_apic_base(cpu: Cpu, value: int) -> None:

@@ -198,6 +198,7 @@ def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     cpu.dr[:] = state.dr
     cpu.msr.clear()
     cpu.msr.update(state.msrs)
+    cpu.switched_msrs = None
     cpu.segments[:] = state.segments
     cpu.tsc.adjust, cpu.tsc.offset = state.tsc_adjust, state.tsc_offset
     cpu.interrupt_shadow = state.interruptibility & _SHADOW

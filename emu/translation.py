@@ -117,20 +117,19 @@ class Translation(Invalidation):
         """Give everything that `configure` has derived, for `take_space`."""
         tlb = self.tlb
         return (
-            self.paging, self._walk4, self._walkers, self._globals, self.vpid, self.eptp, self.code_size,
-            self._address_space, self._current_modes, (tlb.tag, tlb.current, tlb.shared),
+            tlb.gone, tlb.tag, tlb.current, tlb.shared, self.paging, self._walk4, self._walkers, self._globals,
+            self.vpid, self.eptp, self.code_size, self._address_space, self._current_modes,
         )  # fmt: skip
 
     def take_space(self, space: tuple[Any, ...]) -> bool:
-        """Take what `space` gave instead of deriving it; `switch` must follow; does nothing, and says so, where they have gone."""
-        (
-            paging, walk4, walkers, has_globals, vpid, eptp, code_size, address_space, modes, cached
-        ) = space  # fmt: skip
-        if not self.tlb.reselect(*cached):
+        """Take what `space` gave instead of deriving it; `switch` must follow.  Does nothing, and says so, if they have gone."""
+        tlb = self.tlb
+        if space[0] != tlb.gone:
             return False
-        self.paging, self._walk4, self._walkers, self._globals = paging, walk4, walkers, has_globals
-        self.vpid, self.eptp, self.code_size = vpid, eptp, code_size
-        self._address_space, self._current_modes = address_space, modes
+        (
+            _, tlb.tag, tlb.current, tlb.shared, self.paging, self._walk4, self._walkers, self._globals,
+            self.vpid, self.eptp, self.code_size, self._address_space, self._current_modes,
+        ) = space  # fmt: skip
         return True
 
     # ---- misses -----------------------------------------------------------------------------------------------

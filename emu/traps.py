@@ -27,6 +27,7 @@ from .events import Kind
 from .exceptions import deliver, software_interrupt
 from .faults import DB, SS, Fault, Unimplemented
 from .insn import Insn
+from .layout import INTERCEPTED
 from .pending import Pending
 from .prefixes import prefixes
 from .registers import EFLAGS, ERROR_CODE, IS_INT, OLD_EXCEPTION, RF, RIP, TF, U64
@@ -48,9 +49,6 @@ _NOT_AVAILABLE: Final = 7
 _WITH_ERROR: Final = frozenset({8, 10, 11, 12, 13, 14, 17, 21})
 # INT clears TF before it could trap, INT1 is no single step; behind SYSCALL and SYSENTER TCG itself looks whether TF is still set.
 _STRINGS: Final = "movs", "stos", "lods", "cmps", "scas"
-_INTERCEPTED: Final = frozenset(
-    range(0x100, 0x200)
-)  # SVM's exit codes + 100H, of what `vmexit` has had TCG stop before
 _OWN_STEP: Final = frozenset({"int", "int3", "into", "int1", "syscall", "sysenter"})
 
 
@@ -74,7 +72,7 @@ class Traps:
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
         self._page_fault = fastpath.page_fault(cpu)
         cpu.engine.install(
-            interrupt=fastpath.interrupt(cpu, self.pending, self.on_interrupt, self.on_refusal),
+            interrupt=fastpath.interrupt(cpu, self.pending, self.on_interrupt, self.on_refusal, self._page_fault),
             invalid=fastpath.invalid(cpu, self.pending, self.on_invalid),
             fill=cpu.translation.bind_fill(),
             syscall=fastpath.syscall(cpu, self.pending, self.on_syscall),
@@ -101,7 +99,7 @@ class Traps:
                 d[IS_INT] = 0
                 self._software_interrupt(vector)
             elif (
-                vector == 13 or vector in _INTERCEPTED or (vector == _NOT_AVAILABLE and not_available(self.cpu) is None)
+                vector == 13 or vector >= INTERCEPTED or (vector == _NOT_AVAILABLE and not_available(self.cpu) is None)
             ):
                 self.execute()
                 return

@@ -72,6 +72,33 @@ _SIGNS: Final = frozenset({0, 0x1FFFF})  # of bits 63:47
 
 def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     """Enter the guest: `VmFail` for controls and host state; a failed entry for guest state and MSRs."""
+    guest: NonRoot | None = vmcs.controls
+    world: World | None = vmcs.guest
+    if (
+        guest is None
+        or world is None
+        or not guest.plain
+        or vmcs[_EVENT] & _VALID
+        or vmcs.checked_in_long_mode is not cpu.long_mode
+        or not _is_usual(vmcs, world)
+        or not (guest.loads_all or still_holds(cpu, world, guest))
+    ):
+        _enter_anew(cpu, operation, vmcs)
+        return
+    _keep_host(cpu, vmcs)
+    _know_guest(cpu, operation, vmcs, world)
+    cost = cpu.costs.vm_entry
+    cpu.clock.cycles += cost
+    if cpu.emit is not None:
+        enter_event(cpu, cost)
+    put(cpu, world, vmcs[_RIP], vmcs[_RSP], vmcs[_RFLAGS])
+    cpu.interrupt_shadow, cpu.nmi_blocked = 0, False
+    cpu.tsc.offset = vmcs[_TSC_OFFSET] if guest.offsets_tsc else 0
+    set_guest(cpu, guest)
+
+
+def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
+    """Enter a guest that must be looked at."""
     _keep_host(cpu, vmcs)
     guest = _controls(cpu, operation, vmcs)
     event = Interruption(vmcs[_EVENT])
@@ -80,8 +107,10 @@ def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
         rule = operation.refused
         fail_entry(cpu, vmcs, guest, ExitReason.INVALID_GUEST_STATE, 0 if rule is None else rule.qualification)
         return
+    _know_guest(cpu, operation, vmcs, world)
     nmi_blocked = cpu.nmi_blocked
-    enter_event(cpu)
+    cpu.clock.cycles += cpu.costs.vm_entry
+    enter_event(cpu, cpu.costs.vm_entry)
     put(cpu, world, vmcs[_RIP], vmcs[_RSP], vmcs[_RFLAGS])
     interruptibility = vmcs[_INTERRUPTIBILITY]
     cpu.interrupt_shadow = interruptibility & _SHADOW
@@ -113,48 +142,50 @@ def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
 
 def _keep_host(cpu: Cpu, vmcs: Vmcs) -> None:
     """Have the exit go back to the host as it is known now, if that is the one that the VMCS's fields tell of."""
-    host = vmcs.host
+    host: World | None = vmcs.host
     if host is not None:
-        if signature(host) == signature(cpu):
+        # Whatever changes one of the others, too, counts as an epoch.
+        if host.registers.cr3 == cpu.cr3 and (host.epoch == cpu.epoch or signature(host.registers) == signature(cpu)):
             host.known = cpu.known
         else:
             vmcs.host = None
+
+
+def _know_guest(cpu: Cpu, operation: Operation, vmcs: Vmcs, world: World) -> None:
+    """Forget what is known of a guest's code where the host, or another guest with its VPID, may have dropped its translations."""
+    vpid, entered = world.vpid, operation.entered
+    if world.forgotten != cpu.translation.forgotten or entered.get(vpid) is not vmcs:
+        world.known = Known()
+        entered[vpid] = vmcs
 
 
 def _controls(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> NonRoot:
     """Check controls and host state, if they have been written since they were found right."""
     guest: NonRoot | None = vmcs.controls
     # Of what is in no field, these rules ask for the mode, and for VTPR in memory.
-    if guest is None or vmcs.checked_in_long_mode is not cpu.long_mode or guest.primary.TPR_SHADOW:
+    if vmcs.checked_in_long_mode is not cpu.long_mode or (guest is not None and guest.primary.TPR_SHADOW):
         entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
         _require(operation, entered, CONTROLS, InstructionError.ENTRY_CONTROLS)
         _require(operation, entered, HOST, InstructionError.ENTRY_HOST_STATE)
         vmcs.checked_in_long_mode = entered.long_mode
-        if guest is None:
-            guest = vmcs.controls = NonRoot(vmcs)
+    if guest is None:
+        guest = vmcs.controls = NonRoot(vmcs)
     return guest
 
 
 def _checked_guest(cpu: Cpu, operation: Operation, vmcs: Vmcs, guest: NonRoot, event: Interruption) -> World | None:
     """Give the guest's side; None where a rule is broken, which `Operation.refused` tells."""
     world: World | None = vmcs.guest
-    if world is None or not still_holds(cpu, world, guest):
+    if world is not None and not still_holds(cpu, world, guest):
         world = vmcs.guest = None
-    if world is None or event & _VALID or not _is_usual(vmcs, world):
-        entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
-        if event & _VALID:
-            _require(operation, entered, EVENT, InstructionError.ENTRY_CONTROLS)
-        operation.refused = first_broken(GUEST if world is None else AT_EACH_ENTRY, entered)
-        if operation.refused is not None:
-            return None
-        _require_built(entered)
-        if world is None:
-            world = guest_world(cpu, entered, guest)
-    operation.refused = None
-    if world.forgotten != cpu.translation.forgotten or operation.entered.get(guest.vpid) is not vmcs:
-        world.known = Known()
-    operation.entered[guest.vpid] = vmcs
-    return world
+    entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
+    if event & _VALID:
+        _require(operation, entered, EVENT, InstructionError.ENTRY_CONTROLS)
+    operation.refused = first_broken(GUEST if world is None else AT_EACH_ENTRY, entered)
+    if operation.refused is not None:
+        return None
+    _require_built(entered)
+    return guest_world(cpu, entered, guest) if world is None else world
 
 
 def _require(operation: Operation, entered: Entered, rules: Iterable[Rule], error: InstructionError) -> None:
@@ -167,7 +198,7 @@ def _require(operation: Operation, entered: Entered, rules: Iterable[Rule], erro
 def _is_usual(vmcs: Vmcs, world: World) -> bool:
     """Tell whether no rule of `AT_EACH_ENTRY` can be broken."""
     rip, rflags = vmcs[_RIP], vmcs[_RFLAGS]
-    code64 = world.efer & _LMA and world.segments[1].access & _CODE64
+    code64 = world.registers.efer & _LMA and world.segments[1].access & _CODE64
     return (
         not (vmcs[_INTERRUPTIBILITY] or vmcs[_ACTIVITY] or vmcs[_PENDING])
         and (rip >> 47 in _SIGNS if code64 else rip <= U32)

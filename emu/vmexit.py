@@ -27,17 +27,16 @@ _NMI_EVENT: Final = event_info(EventType.NMI, _NMI)
 _NMI_BLOCKED: Final = 8  # in the interruptibility state
 _NO_EVENT: Final = ~Interruption.VALID.mask
 _HLT, _ACTIVE = int(Activity.HLT), int(Activity.ACTIVE)
-_LMA, _PAE = 10, 1 << 5  # the bit of EFER; CR4
+_LMA, _PAE = 1 << 10, 1 << 5  # of EFER; of CR4
 # TCG's intercept word: bit n is SVM's exit code 60H + n.  TCG gives the exit code + 100H as an exception before the instruction.
 _CPUID, _PAUSE = 1 << 0x12, 1 << 0x17
 _VM_EXIT, _VM_ENTRY = Kind.VM_EXIT, Kind.VM_ENTRY  # a member read off the class takes 0.1 µs
 (
-    _REASON, _QUALIFICATION, _EVENT, _ERROR, _VECTORING, _VECTORING_ERROR, _LENGTH, _INFO, _INJECT, _RIP, _RSP, _RFLAGS,
+    _REASON, _QUALIFICATION, _INJECT, _RIP, _RSP, _RFLAGS,
     _INTERRUPTIBILITY, _ACTIVITY, _PENDING, _ENTRY_CONTROLS, _TIMER, _STORES, _STORE_ADDRESS, _LOADS, _LOAD_ADDRESS, _GPA,
     _HOST_RIP, _HOST_RSP,
 ) = (
-    Field.EXIT_REASON, Field.EXIT_QUALIFICATION, Field.EXIT_INTERRUPTION_INFO, Field.EXIT_ERROR_CODE, Field.IDT_VECTORING_INFO,
-    Field.IDT_VECTORING_ERROR_CODE, Field.EXIT_INSTRUCTION_LENGTH, Field.EXIT_INSTRUCTION_INFO, Field.ENTRY_INTERRUPTION_INFO,
+    Field.EXIT_REASON, Field.EXIT_QUALIFICATION, Field.ENTRY_INTERRUPTION_INFO,
     Field.GUEST_RIP, Field.GUEST_RSP, Field.GUEST_RFLAGS, Field.GUEST_INTERRUPTIBILITY, Field.GUEST_ACTIVITY,
     Field.GUEST_PENDING_DEBUG, Field.ENTRY_CONTROLS, Field.PREEMPTION_TIMER_VALUE, Field.EXIT_MSR_STORE_COUNT,
     Field.EXIT_MSR_STORE_ADDRESS, Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_ADDRESS, Field.GUEST_PHYSICAL_ADDRESS,
@@ -76,9 +75,9 @@ def resume_guest(cpu: Cpu, guest: NonRoot | None) -> None:
         translation.configure()
 
 
-def enter_event(cpu: Cpu) -> None:
-    """Spend the time of an entry, and tell of it."""
-    cpu.event(_VM_ENTRY, HOST, GUEST, cost=cpu.costs.vm_entry)
+def enter_event(cpu: Cpu, cost: int) -> None:
+    """Tell of an entry whose time has been spent."""
+    cpu.emit_event(_VM_ENTRY, cost, (HOST, GUEST))
 
 
 def leave(cpu: Cpu, exit_: VmExit) -> None:
@@ -87,20 +86,13 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
     assert guest is not None
     vmcs = guest.vmcs
     _save(cpu, vmcs, guest, fault=exit_.fault)
-    _put(vmcs, _REASON, int(exit_.reason))
-    _put(vmcs, _QUALIFICATION, exit_.qualification)
-    _put(vmcs, _EVENT, exit_.event)
-    _put(vmcs, _ERROR, exit_.error)
-    _put(vmcs, _VECTORING, exit_.vectoring)
-    _put(vmcs, _VECTORING_ERROR, exit_.vectoring_error)
-    _put(vmcs, _LENGTH, exit_.length)
-    _put(vmcs, _INFO, exit_.info)
+    vmcs.update(exit_.fields or exit_.as_fields())
     _put(vmcs, _INJECT, vmcs[_INJECT] & _NO_EVENT)
     if guest.expires != NEVER and guest.exit.SAVE_PREEMPTION_TIMER:
         left = max(guest.expires - cpu.clock.now, 0)
         _put(vmcs, _TIMER, left >> cpu.vmx.caps.misc.TIMER_RATE if cpu.vmx is not None else 0)
     cpu.tsc.offset = 0  # before the list is stored
-    if vmcs[_STORES]:
+    if not guest.plain and vmcs[_STORES]:
         failed = store_msrs(cpu, vmcs[_STORE_ADDRESS], vmcs[_STORES])
         if failed:
             abort(cpu, vmcs, ABORT_SAVING, f"entry {failed} of the VM-exit MSR-store list cannot be stored")
@@ -127,15 +119,15 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, *, fault: bool) -> None:
     _put(vmcs, _ACTIVITY, _HLT if cpu.halted else _ACTIVE)
     _put(vmcs, _PENDING, 0)
     save_by_control(vmcs, world, guest)
-    long = world.efer >> _LMA & 1
-    if long != guest.entry.IA32E_MODE_GUEST:
+    long = bool(cpu.efer & _LMA)
+    if long != guest.long:
         vmcs[_ENTRY_CONTROLS] = guest.entry.replace(IA32E_MODE_GUEST=long)
     if vmcs.late is None:
         for field in LATE:
             del vmcs[field]
         vmcs.late = partial(save_late, vmcs, world)
     # PDPTEs that are in memory are loaded at each entry.
-    if guest.keeps and vmcs.controls is guest and (long or not world.cr4 & _PAE):
+    if guest.keeps and vmcs.controls is guest and (long or not cpu.cr4 & _PAE):
         vmcs.guest = world
     else:
         vmcs.guest = None
@@ -160,8 +152,8 @@ def fail_entry(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, reason: ExitReason, qualifi
 
 def load_host(cpu: Cpu, vmcs: Vmcs, guest: NonRoot) -> None:
     """Load the host state, and the MSRs of the VM-exit MSR-load list (SDM "Loading Host State", "Loading MSRs")."""
-    world = vmcs.host
-    if world is None or not host_still_holds(cpu, world, guest):
+    world: World | None = vmcs.host
+    if world is None or not (guest.loads_all or host_still_holds(cpu, world, guest)):
         world = host_world(cpu, vmcs, guest)
         put(cpu, world, vmcs[_HOST_RIP], vmcs[_HOST_RSP], 2)
         if guest.exit.HOST_ADDRESS_SPACE_SIZE:
@@ -173,7 +165,7 @@ def load_host(cpu: Cpu, vmcs: Vmcs, guest: NonRoot) -> None:
     cpu.halted = False
     if not guest.vpid:
         cpu.translation.flush_all()
-    if vmcs[_LOADS]:
+    if not guest.plain and vmcs[_LOADS]:
         failed = load_msrs(cpu, vmcs[_LOAD_ADDRESS], vmcs[_LOADS])
         if failed:
             abort(cpu, vmcs, ABORT_MSRS, f"entry {failed} of the VM-exit MSR-load list cannot be loaded")

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.entry import reserved_pdpte
 from ..mmu.registers import CR0, CR4
+from ..vmx.controls import Exit
 from ..vmx.fields import Field
 from ..vmx.guest_checks import guest_pdptes
 from .descriptors import UNUSABLE, Segment, Table, intern, null_stack
 from .known import Known
 from .vmlists import ABORT_PDPTES, abort
-from .world import LMA_LME, World
+from .world import LMA_LME, Registers, World
 
 if TYPE_CHECKING:
     from ..vmx.nonroot import NonRoot
@@ -43,6 +44,11 @@ LATE: Final = (
 )  # fmt: skip
 _SYSENTER: Final = LATE[-3:]
 _PAT, _DEBUGCTL = 3, 4  # in `SWITCHED_MSRS`
+# A member read off the class takes 0.1 µs, and each exit asks.
+_SAVE_DEBUG, _SAVE_PAT, _SAVE_EFER = Exit.SAVE_DEBUG_CONTROLS.mask, Exit.SAVE_PAT.mask, Exit.SAVE_EFER.mask
+_GUEST_DR7, _GUEST_DEBUGCTL, _GUEST_PAT, _GUEST_EFER = (
+    Field.GUEST_DR7, Field.GUEST_DEBUGCTL, Field.GUEST_PAT, Field.GUEST_EFER
+)  # fmt: skip
 
 
 # ---- the guest ---------------------------------------------------------------------------------------------------------
@@ -57,21 +63,26 @@ def guest_world(cpu: Cpu, entered: Entered, controls: NonRoot) -> World:
     """Make the guest's side of its fields (SDM "Loading Guest State")."""
     vmcs, entry = entered.vmcs, controls.entry
     world = World(Known(), guest=True, vpid=controls.vpid)
-    world.cr0, world.cr3, world.cr4 = vmcs[Field.GUEST_CR0], vmcs[Field.GUEST_CR3], vmcs[Field.GUEST_CR4]
-    efer = vmcs[Field.GUEST_EFER] if entry.LOAD_EFER else cpu.efer
-    if world.cr0 & CR0.PG.mask:
-        efer = efer & ~LMA_LME | (LMA_LME if entry.IA32E_MODE_GUEST else 0)
-    world.efer = efer
-    world.pdptes = guest_pdptes(entered) or cpu.pdptes
-    world.pkrs = vmcs[Field.GUEST_PKRS] if entry.LOAD_PKRS else cpu.pkrs
+    cr0, efer = vmcs[Field.GUEST_CR0], vmcs[Field.GUEST_EFER] if entry.LOAD_EFER else cpu.efer
+    if cr0 & CR0.PG.mask:
+        efer = efer & ~LMA_LME | (LMA_LME if controls.long else 0)
+    world.segments = tuple(_guest_segment(vmcs, name) for name in _NAMES)
+    world.registers = Registers(
+        cr0,
+        vmcs[Field.GUEST_CR3],
+        vmcs[Field.GUEST_CR4],
+        efer,
+        guest_pdptes(entered) or cpu.pdptes,
+        vmcs[Field.GUEST_PKRS] if entry.LOAD_PKRS else cpu.pkrs,
+        world.segments[2].dpl,
+        Table(vmcs[Field.GUEST_GDTR_BASE], vmcs[Field.GUEST_GDTR_LIMIT]),
+        Table(vmcs[Field.GUEST_IDTR_BASE], vmcs[Field.GUEST_IDTR_LIMIT]),
+        _guest_segment(vmcs, "LDTR"),
+        _guest_segment(vmcs, "TR"),
+    )
     world.dr7 = vmcs[Field.GUEST_DR7] & ~_DR7_CLEAR | _DR7
     world.msrs = tuple(vmcs[field] for field in _GUEST_MSRS)
     world.loads = guest_loads(controls)
-    world.segments = tuple(_guest_segment(vmcs, name) for name in _NAMES)
-    world.cpl = world.segments[2].dpl
-    world.ldtr, world.tr = _guest_segment(vmcs, "LDTR"), _guest_segment(vmcs, "TR")
-    world.gdtr = Table(vmcs[Field.GUEST_GDTR_BASE], vmcs[Field.GUEST_GDTR_LIMIT])
-    world.idtr = Table(vmcs[Field.GUEST_IDTR_BASE], vmcs[Field.GUEST_IDTR_LIMIT])
     return world
 
 
@@ -83,8 +94,8 @@ def guest_loads(controls: NonRoot) -> tuple[bool, ...]:
 def still_holds(cpu: Cpu, world: World, controls: NonRoot) -> bool:
     """Tell whether what an entry does not load is in the processor as it was when the guest exited."""
     entry = controls.entry
-    return bool(entry.LOAD_EFER or not (cpu.efer ^ world.efer) & ~LMA_LME) and bool(
-        entry.LOAD_PKRS or cpu.pkrs == world.pkrs
+    return bool(entry.LOAD_EFER or not (cpu.efer ^ world.registers.efer) & ~LMA_LME) and bool(
+        entry.LOAD_PKRS or cpu.pkrs == world.registers.pkrs
     )
 
 
@@ -105,33 +116,34 @@ def _segments(world: World) -> tuple[Segment, ...]:
 
 def save_late(vmcs: Vmcs, world: World) -> None:
     """Write to a VMCS what its last exit has left for later."""
-    put = dict.__setitem__
-    for name, segment in zip((*_NAMES, "LDTR", "TR"), (*_segments(world), world.ldtr, world.tr), strict=True):
+    put, registers = dict.__setitem__, world.registers
+    segments = *_segments(world), registers.ldtr, registers.tr
+    for name, segment in zip((*_NAMES, "LDTR", "TR"), segments, strict=True):
         values = segment.selector, segment.base, segment.limit, segment.access & _ACCESS
         for field, value in zip(_GUEST[name], values, strict=True):
             put(vmcs, field, value)
-    put(vmcs, Field.GUEST_GDTR_BASE, world.gdtr.base)
-    put(vmcs, Field.GUEST_GDTR_LIMIT, world.gdtr.limit)
-    put(vmcs, Field.GUEST_IDTR_BASE, world.idtr.base)
-    put(vmcs, Field.GUEST_IDTR_LIMIT, world.idtr.limit)
-    put(vmcs, Field.GUEST_CR0, world.cr0)
-    put(vmcs, Field.GUEST_CR3, world.cr3)
-    put(vmcs, Field.GUEST_CR4, world.cr4)
-    put(vmcs, Field.GUEST_PKRS, world.pkrs)
+    put(vmcs, Field.GUEST_GDTR_BASE, registers.gdtr.base)
+    put(vmcs, Field.GUEST_GDTR_LIMIT, registers.gdtr.limit)
+    put(vmcs, Field.GUEST_IDTR_BASE, registers.idtr.base)
+    put(vmcs, Field.GUEST_IDTR_LIMIT, registers.idtr.limit)
+    put(vmcs, Field.GUEST_CR0, registers.cr0)
+    put(vmcs, Field.GUEST_CR3, registers.cr3)
+    put(vmcs, Field.GUEST_CR4, registers.cr4)
+    put(vmcs, Field.GUEST_PKRS, registers.pkrs)
     for field, value in zip(_SYSENTER, world.msrs, strict=False):
         put(vmcs, field, value)
 
 
 def save_by_control(vmcs: Vmcs, world: World, controls: NonRoot) -> None:
     """Write to a VMCS what an exit saves only where a control says so."""
-    put, exit_ = dict.__setitem__, controls.exit
-    if exit_.SAVE_DEBUG_CONTROLS:
-        put(vmcs, Field.GUEST_DR7, world.dr7)
-        put(vmcs, Field.GUEST_DEBUGCTL, world.msrs[_DEBUGCTL])
-    if exit_.SAVE_PAT:
-        put(vmcs, Field.GUEST_PAT, world.msrs[_PAT])
-    if exit_.SAVE_EFER:
-        put(vmcs, Field.GUEST_EFER, world.efer)
+    put, saves = dict.__setitem__, controls.exit
+    if saves & _SAVE_DEBUG:
+        put(vmcs, _GUEST_DR7, world.dr7)
+        put(vmcs, _GUEST_DEBUGCTL, world.msrs[_DEBUGCTL])
+    if saves & _SAVE_PAT:
+        put(vmcs, _GUEST_PAT, world.msrs[_PAT])
+    if saves & _SAVE_EFER:
+        put(vmcs, _GUEST_EFER, world.registers.efer)
 
 
 # ---- the host ----------------------------------------------------------------------------------------------------------
@@ -141,29 +153,36 @@ def host_world(cpu: Cpu, vmcs: Vmcs, controls: NonRoot) -> World:
     """Make the host's side of its fields (SDM "Loading Host State")."""
     exit_ = controls.exit
     long = bool(exit_.HOST_ADDRESS_SPACE_SIZE)
-    world = World(Known(), guest=False)
-    world.cr0, world.cr3 = vmcs[Field.HOST_CR0], vmcs[Field.HOST_CR3]
-    world.cr4 = vmcs[Field.HOST_CR4] | CR4.PAE.mask if long else vmcs[Field.HOST_CR4] & ~CR4.PCIDE.mask
+    cr0, cr3 = vmcs[Field.HOST_CR0], vmcs[Field.HOST_CR3]
+    cr4 = vmcs[Field.HOST_CR4] | CR4.PAE.mask if long else vmcs[Field.HOST_CR4] & ~CR4.PCIDE.mask
     efer = vmcs[Field.HOST_EFER] if exit_.LOAD_EFER else cpu.efer
-    world.efer = efer & ~LMA_LME | (LMA_LME if long else 0)
-    world.pdptes = cpu.pdptes if long else _host_pdptes(cpu, vmcs, world)
-    world.pkrs = vmcs[Field.HOST_PKRS] if exit_.LOAD_PKRS else cpu.pkrs
+    pae = not long and cr0 & CR0.PG.mask and cr4 & CR4.PAE.mask
+    world = World(Known(), guest=False)
+    world.registers = Registers(
+        cr0,
+        cr3,
+        cr4,
+        efer & ~LMA_LME | (LMA_LME if long else 0),
+        _host_pdptes(cpu, vmcs, cr3) if pae else cpu.pdptes,
+        vmcs[Field.HOST_PKRS] if exit_.LOAD_PKRS else cpu.pkrs,
+        0,
+        Table(vmcs[Field.HOST_GDTR_BASE], _TABLE_LIMIT),
+        Table(vmcs[Field.HOST_IDTR_BASE], _TABLE_LIMIT),
+        Segment(0, 0, 0, UNUSABLE),
+        Segment(vmcs[Field.HOST_TR_SELECTOR], vmcs[Field.HOST_TR_BASE], _TSS_LIMIT, _TSS),
+    )
     world.dr7 = _DR7
     world.msrs = (*(vmcs[field] for field in _HOST_SYSENTER), vmcs[Field.HOST_PAT], 0)
     world.loads = True, True, True, bool(exit_.LOAD_PAT), True
-    world.segments, world.cpl = _host_segments(vmcs, long=long), 0
-    world.ldtr = Segment(0, 0, 0, UNUSABLE)
-    world.tr = Segment(vmcs[Field.HOST_TR_SELECTOR], vmcs[Field.HOST_TR_BASE], _TSS_LIMIT, _TSS)
-    world.gdtr = Table(vmcs[Field.HOST_GDTR_BASE], _TABLE_LIMIT)
-    world.idtr = Table(vmcs[Field.HOST_IDTR_BASE], _TABLE_LIMIT)
+    world.segments = _host_segments(vmcs, long=long)
     return world
 
 
 def host_still_holds(cpu: Cpu, world: World, controls: NonRoot) -> bool:
     """Tell whether the host that was made of a VMCS's fields is what an exit would make of them now."""
     exit_ = controls.exit
-    return bool(exit_.LOAD_EFER or not (cpu.efer ^ world.efer) & ~LMA_LME) and bool(
-        exit_.LOAD_PKRS or cpu.pkrs == world.pkrs
+    return bool(exit_.LOAD_EFER or not (cpu.efer ^ world.registers.efer) & ~LMA_LME) and bool(
+        exit_.LOAD_PKRS or cpu.pkrs == world.registers.pkrs
     )
 
 
@@ -185,11 +204,9 @@ def _host_segments(vmcs: Vmcs, *, long: bool) -> tuple[Segment, ...]:
     )
 
 
-def _host_pdptes(cpu: Cpu, vmcs: Vmcs, world: World) -> tuple[int, int, int, int]:
+def _host_pdptes(cpu: Cpu, vmcs: Vmcs, cr3: int) -> tuple[int, int, int, int]:
     """Give the PDPTEs of a host with PAE paging (SDM "Checking and Loading Host Page-Directory-Pointer-Table Entries")."""
-    if not (world.cr0 & CR0.PG.mask and world.cr4 & CR4.PAE.mask):
-        return cpu.pdptes
-    table, read = world.cr3 & 0xFFFFFFE0, cpu.memory.read64
+    table, read = cr3 & 0xFFFFFFE0, cpu.memory.read64
     found = read(table), read(table + 8), read(table + 16), read(table + 24)
     if any(entry & 1 and entry & reserved_pdpte(cpu.features.maxphyaddr) for entry in found):
         abort(cpu, vmcs, ABORT_PDPTES, "a reserved bit of the host's PDPTEs is set")

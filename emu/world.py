@@ -7,15 +7,15 @@ side, and stay.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..mmu.registers import CR0, EFER
 from . import layout
-from .contexts import NOT_SLOT, SLOT_FLAGS
+from .contexts import NOT_SLOT, SLOT_FLAGS, SMAP_SLOT
 from .layout import HF_GUEST
 from .mode import HF_OURS, sync_control, tcg_segment
 from .msr_index import IA32_DEBUGCTL, IA32_PAT, IA32_SYSENTER_CS, IA32_SYSENTER_EIP, IA32_SYSENTER_ESP, PAT_RESET
-from .registers import HFLAGS, RIP, RSP
+from .registers import AC, HFLAGS, RIP, RSP
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -38,33 +38,12 @@ SWITCHED_MSRS: Final = {
     IA32_PAT: PAT_RESET,
     IA32_DEBUGCTL: 0,
 }
+_new: Final = tuple.__new__
 _MSRS: Final = tuple(SWITCHED_MSRS.items())
 
 
-class World:
-    """One side, but for RIP, RSP and RFLAGS, which are in the VMCS.
-
-    Attributes:
-        guest: it is the guest's.
-        vpid: what its translations are tagged with.
-        cr0, cr3, cr4, efer, pdptes, pkrs, cpl, gdtr, idtr, ldtr, tr: as in `Cpu`.
-        dr7: DR7.
-        msrs: the values of `SWITCHED_MSRS`.
-        loads: which of these are loaded; DR7 is where the last, IA32_DEBUGCTL, is.
-        segments: ES, CS, SS, DS, FS and GS; where `raw` is given, that has what has changed since without a trap.
-        raw: the six as TCG holds them.
-        hflags: TCG's bits for the mode.
-        control: TCG's CR4.
-        space: the state of translation (`Translation.space`); None where all that is derived must be derived anew.
-        known: what is known of its code and transitions.
-        forgotten: `Translation.forgotten` when the side was left.
-
-    """
-
-    __slots__ = (
-        "control", "cpl", "cr0", "cr3", "cr4", "dr7", "efer", "forgotten", "gdtr", "guest", "hflags", "idtr", "known", "ldtr", "loads",
-        "msrs", "pdptes", "pkrs", "raw", "segments", "space", "tr", "vpid",
-    )  # fmt: skip
+class Registers(NamedTuple):
+    """What a side has as `Cpu` has it."""
 
     cr0: int
     cr3: int
@@ -77,12 +56,43 @@ class World:
     idtr: Table
     ldtr: Segment
     tr: Segment
+
+
+class World:
+    """One side, but for RIP, RSP and RFLAGS, which are in the VMCS.
+
+    Attributes:
+        guest: it is the guest's.
+        vpid: what its translations are tagged with.
+        registers: control registers and the like.
+        dr7: DR7.
+        msrs: the values of `SWITCHED_MSRS`.
+        loads: which of these are loaded; DR7 is where the last, IA32_DEBUGCTL, is.
+        segments: ES, CS, SS, DS, FS and GS; where `raw` is given, that has what has changed since without a trap.
+        raw: the six as TCG holds them.
+        hflags: TCG's bits for the mode.
+        control: TCG's CR4.
+        space: the state of translation (`Translation.space`); None where all that is derived must be derived anew.
+        slot_by_pkru: its translation contexts at this privilege level.
+        known: what is known of its code and transitions.
+        forgotten: `Translation.forgotten` when the side was left.
+        epoch: `Cpu.epoch` when it was gone to.
+
+    """
+
+    __slots__ = (
+        "control", "dr7", "epoch", "forgotten", "guest", "hflags", "known", "loads", "msrs", "raw", "registers", "segments",
+        "slot_by_pkru", "space", "vpid",
+    )  # fmt: skip
+
+    registers: Registers
     dr7: int
     msrs: tuple[int, ...]
     loads: tuple[bool, ...]
     segments: tuple[Segment, ...]
     hflags: int
     control: int
+    slot_by_pkru: dict[int, int]
 
     def __init__(self, known: Known, *, guest: bool, vpid: int = 0) -> None:
         self.guest, self.vpid = guest, vpid
@@ -90,9 +100,17 @@ class World:
         self.raw: bytes | None = None
         self.space: tuple[Any, ...] | None = None
         self.forgotten = 0
+        self.epoch = -1
 
 
-def signature(side: Cpu | World) -> tuple[Any, ...]:
+def switched_msrs(cpu: Cpu) -> tuple[int, ...]:
+    """Give what `SWITCHED_MSRS` hold; the processor keeps it until one of them is written."""
+    get = cpu.msr.get
+    found = cpu.switched_msrs = tuple([get(which, default) for which, default in _MSRS])
+    return found
+
+
+def signature(side: Cpu | Registers) -> tuple[Any, ...]:
     """Give what translations, closures and transitions of a side, or of the one that runs, were worked out from."""
     return (
         side.cr0 & CR0_LOADED, side.cr3, side.cr4, side.efer, side.pkrs, side.gdtr[0], side.idtr[0], side.ldtr, side.tr
@@ -101,30 +119,29 @@ def signature(side: Cpu | World) -> tuple[Any, ...]:
 
 def capture(cpu: Cpu, world: World) -> None:
     """Take the side that runs out of the processor."""
-    q = cpu.q
-    world.cr0, world.cr3, world.cr4, world.efer = cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer
-    world.pdptes, world.pkrs, world.cpl = cpu.pdptes, cpu.pkrs, cpu.cpl
-    world.gdtr, world.idtr, world.ldtr, world.tr = cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr
-    world.dr7 = cpu.dr[7]
-    get = cpu.msr.get
-    world.msrs = tuple([get(which, default) for which, default in _MSRS])
-    world.segments, world.raw = tuple(cpu.segments), bytes(cpu.engine.raw[_SEGMENTS])
-    world.hflags, world.control = cpu.d[HFLAGS] & _OURS, q[_CR4]
     translation = cpu.translation
-    world.space, world.forgotten, world.known = translation.space(), translation.forgotten, cpu.known
+    # Not by the class's own constructor, which takes twice as long.
+    world.registers = _new(
+        Registers,
+        (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, cpu.cpl, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr),
+    )
+    world.dr7, world.msrs = cpu.dr[7], cpu.switched_msrs or switched_msrs(cpu)
+    world.segments, world.raw = tuple(cpu.segments), bytes(cpu.engine.raw[_SEGMENTS])
+    world.hflags, world.control = cpu.d[HFLAGS] & _OURS, cpu.q[_CR4]
+    world.space, world.slot_by_pkru = translation.space(), translation.slot_by_pkru
+    world.forgotten, world.known = translation.forgotten, cpu.known
 
 
 def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
     """Give the processor a side.  CR0 keeps the bits that entries and exits do not load."""
-    q, d, translation, msr = cpu.q, cpu.d, cpu.translation, cpu.msr
-    cpu.cr0 = cpu.cr0 & _CR0_KEPT | world.cr0 & CR0_LOADED
-    cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs = world.cr3, world.cr4, world.efer, world.pdptes, world.pkrs
-    cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr = world.gdtr, world.idtr, world.ldtr, world.tr
-    cpu.cpl = world.cpl
+    q, d, translation = cpu.q, cpu.d, cpu.translation
+    (
+        cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, cpu.cpl, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr
+    ) = world.registers  # fmt: skip
+    cpu.cr0 = cpu.cr0 & _CR0_KEPT | cr0 & CR0_LOADED
     cpu.segments[:] = world.segments
-    for (which, _), value, loaded in zip(_MSRS, world.msrs, world.loads, strict=True):
-        if loaded:
-            msr[which] = value
+    if world.msrs != cpu.switched_msrs:
+        _load_msrs(cpu, world)
     if world.known is not cpu.known:
         cpu.take_known(world.known)
     q[RIP], q[RSP] = rip, rsp
@@ -132,16 +149,30 @@ def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
     if world.space is not None and world.raw is not None and translation.take_space(world.space):
         cpu.engine.raw[_SEGMENTS] = world.raw
         q[_CR0], q[_CR4] = cpu.cr0, world.control
-        d[HFLAGS] = d[HFLAGS] & _NOT_OURS | world.hflags
-        translation.switch()
+        slot_by_pkru = world.slot_by_pkru
+        number = slot_by_pkru.get(cpu.pkru)
+        if number is None or (number == SMAP_SLOT and rflags & AC):
+            translation.switch()
+            number = translation.current_slot
+        else:
+            translation.enter(number, translation.slots[number].table, slot_by_pkru)
+        d[HFLAGS] = d[HFLAGS] & _NOT_OURS | world.hflags | SLOT_FLAGS[number]
     else:
         for number, segment in enumerate(world.segments):
             tcg_segment(cpu, number, segment)
         d[HFLAGS] = d[HFLAGS] & ~HF_GUEST | (HF_GUEST if world.guest else 0)
         translation.vpid = world.vpid
         sync_control(cpu)
-    # The slot may be the one of before, and hflags have just been written.
-    d[HFLAGS] = d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[translation.current_slot]
+        # TCG's words may have been replaced before, and with them the slot that it believes itself in.
+        d[HFLAGS] = d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[translation.current_slot]
+    world.epoch = cpu.epoch
     if world.loads[-1] and cpu.dr[7] != world.dr7:
         cpu.dr[7] = world.dr7
         cpu.breakpoints.update()
+
+
+def _load_msrs(cpu: Cpu, world: World) -> None:
+    for (which, _), value, loaded in zip(_MSRS, world.msrs, world.loads, strict=True):
+        if loaded:
+            cpu.msr[which] = value
+    cpu.switched_msrs = world.msrs if all(world.loads) else None

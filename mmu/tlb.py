@@ -102,17 +102,20 @@ class Tlb:
         tag: the current address space.
         current: its translations; `select` replaces it.
         shared: the global pages of its VPID and EPT; `select` replaces it too.
+        gone: counts how often spaces have been replaced; until then, these three may be set to what they were.
 
     """
 
     def __init__(self) -> None:
         self.tag = Tag()
+        self.gone = 0
         self._spaces: dict[Tag, Space] = {}  # selected longest ago first
         self._globals: dict[tuple[int, int], Space] = {}
         self.empty()
 
     def empty(self) -> None:
         """Drop everything of everybody, as a reset does."""
+        self.gone += 1
         self._spaces.clear()
         self._globals.clear()
         self.current = self._spaces[self.tag] = Space()
@@ -136,15 +139,9 @@ class Tlb:
         self.shared = shared
         return len(spaces) > KEPT and self._evict(next(iter(spaces)))
 
-    def reselect(self, tag: Tag, current: Space, shared: Space) -> bool:
-        """Go back to an address space; does nothing, and says so, where its translations have gone meanwhile."""
-        if self._spaces.get(tag) is not current or self._globals.get(tag[:2]) is not shared:
-            return False
-        self.tag, self.current, self.shared = tag, current, shared
-        return True
-
     def _evict(self, tag: Tag) -> bool:
         """Forget an address space, and the global pages of its VPID and EPT with the last that could use them."""
+        self.gone += 1
         large = bool(self._spaces.pop(tag).large)
         pair = tag[:2]
         if not any(other[:2] == pair for other in self._spaces):
@@ -238,6 +235,7 @@ class Tlb:
 
     def load(self, state: tuple[Any, ...]) -> None:
         """Take what `save` gave; a space that is still there stays the object that it is."""
+        self.gone += 1
         self.tag, spaces, shared = state
         self._spaces = {tag: self._spaces.get(tag, Space()) for tag in spaces}
         self._globals = {pair: self._globals.get(pair, Space()) for pair in shared}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from .fields import Field
+
 ENTRY_FAILED: Final = 1 << 31  # in the exit reason
 
 
@@ -60,6 +62,7 @@ class VmExit(Exception):
         length, info: the instruction's length, and what it says of its operands.
         event, error: the event that exits, as interruption information (0 where none does), and its error code.
         vectoring, vectoring_error: the event on whose delivery this happened, and its error code.
+        fields: what is written to the VMCS, where that was worked out beforehand.
         fault: RFLAGS.RF is 1 in what is saved, as it would be on the stack of a fault.
 
     """
@@ -80,3 +83,17 @@ class VmExit(Exception):
         self.length, self.info = length, info
         self.event, self.error, self.fault = event, error, fault
         self.vectoring = self.vectoring_error = 0
+        self.fields: dict[int, int] | None = None
+
+    def as_fields(self) -> dict[int, int]:
+        """Give the read-only fields that tell of it (SDM "Recording VM-Exit Information …")."""
+        return {
+            Field.EXIT_REASON: int(self.reason),
+            Field.EXIT_QUALIFICATION: self.qualification,
+            Field.EXIT_INTERRUPTION_INFO: self.event,
+            Field.EXIT_ERROR_CODE: self.error,
+            Field.IDT_VECTORING_INFO: self.vectoring,
+            Field.IDT_VECTORING_ERROR_CODE: self.vectoring_error,
+            Field.EXIT_INSTRUCTION_LENGTH: self.length,
+            Field.EXIT_INSTRUCTION_INFO: self.info,
+        }

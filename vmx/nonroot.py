@@ -20,6 +20,8 @@ _PAGE_FAULT: Final = 14
 _UPPER_PORTS: Final = 0x8000
 _LOW_MSRS, _HIGH_MSRS, _COVERED = 0, 0xC0000000, 0x2000  # what an MSR bitmap covers
 
+_COUNTS: Final = Field.ENTRY_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_STORE_COUNT
+
 
 def event_info(kind: EventType, vector: int, error: int | None = None) -> int:
     """Give the interruption information of an event."""
@@ -32,37 +34,48 @@ class NonRoot:
     Attributes:
         vmcs: the current VMCS.
         vpid: what translations are tagged with; 0 without VPIDs.
+        pin, primary, secondary, entry, exit: its controls; `secondary` is 0 where the primary ones do not activate it.
         windows: an interrupt window or an NMI window exits.
+        virtual_nmis: NMI blocking is that of virtual NMIs.
         iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
         acknowledges: an exit for an external interrupt takes it from the interrupt controller.
-        cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
-        entry, exit: the controls of entries and exits.
-        offsets_tsc: the TSC offset counts.
         pauses: PAUSE exits.
-        virtual_nmis: NMI blocking is that of virtual NMIs.
+        offsets_tsc: the TSC offset counts.
+        long: entries are to IA-32e mode.
         keeps: what an exit saves is what the next entry loads, so the guest may be gone back to without a look at its fields.
+        plain: besides that, entries and exits do nothing more: no lists of MSRs, no timer, no TPR shadow, and with a VPID no flush.
+        loads_all: entries and exits load EFER and PKRS.
+        cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
         expires: the cycle at which the preemption timer is 0, or `NEVER`.
-        pin, primary, secondary: its controls; `secondary` is 0 where the primary ones do not activate it.
 
     """
 
     def __init__(self, vmcs: Vmcs, expires: int = NEVER) -> None:
         self.vmcs = vmcs
         self.expires = expires
-        self.pin = Pin(vmcs[Field.PIN_CONTROLS])
-        self.primary = Primary(vmcs[Field.PRIMARY_CONTROLS])
-        self.secondary = Secondary(vmcs[Field.SECONDARY_CONTROLS] if self.primary.SECONDARY_CONTROLS else 0)
+        self.pin = pin = Pin(vmcs[Field.PIN_CONTROLS])
+        self.primary = primary = Primary(vmcs[Field.PRIMARY_CONTROLS])
+        self.secondary = Secondary(vmcs[Field.SECONDARY_CONTROLS] if primary.SECONDARY_CONTROLS else 0)
+        self.entry = entry = Entry(vmcs[Field.ENTRY_CONTROLS])
+        self.exit = exit_ = Exit(vmcs[Field.EXIT_CONTROLS])
         self.vpid = vmcs[Field.VPID] if self.secondary.VPID else 0
-        self.windows = bool(self.primary.INTERRUPT_WINDOW_EXITING or self.primary.NMI_WINDOW_EXITING)
-        self.offsets_tsc = bool(self.primary.TSC_OFFSETTING)
-        self.pauses, self.virtual_nmis = bool(self.primary.PAUSE_EXITING), bool(self.pin.VIRTUAL_NMIS)
-        self.iret_unblocks = self.virtual_nmis or not self.pin.NMI_EXITING
-        self.entry, self.exit = Entry(vmcs[Field.ENTRY_CONTROLS]), Exit(vmcs[Field.EXIT_CONTROLS])
-        self.acknowledges = bool(self.exit.ACKNOWLEDGE_INTERRUPT)
+        self.windows = bool(primary.INTERRUPT_WINDOW_EXITING or primary.NMI_WINDOW_EXITING)
+        self.virtual_nmis = bool(pin.VIRTUAL_NMIS)
+        self.iret_unblocks = self.virtual_nmis or not pin.NMI_EXITING
+        self.acknowledges = bool(exit_.ACKNOWLEDGE_INTERRUPT)
+        self.pauses, self.offsets_tsc = bool(primary.PAUSE_EXITING), bool(primary.TSC_OFFSETTING)
+        self.long = bool(entry.IA32E_MODE_GUEST)
         self.keeps = (
-            self.entry.LOAD_DEBUG_CONTROLS == self.exit.SAVE_DEBUG_CONTROLS
-            and self.entry.LOAD_PAT == self.exit.SAVE_PAT
-            and self.entry.LOAD_EFER == self.exit.SAVE_EFER
+            entry.LOAD_DEBUG_CONTROLS == exit_.SAVE_DEBUG_CONTROLS
+            and entry.LOAD_PAT == exit_.SAVE_PAT
+            and entry.LOAD_EFER == exit_.SAVE_EFER
+        )
+        self.loads_all = bool(entry.LOAD_EFER and exit_.LOAD_EFER and entry.LOAD_PKRS and exit_.LOAD_PKRS)
+        self.plain = (
+            self.keeps
+            and self.vpid != 0
+            and not (pin.PREEMPTION_TIMER or primary.TPR_SHADOW)
+            and not any(vmcs[count] for count in _COUNTS)
         )
         self.cr0_mask, self.cr0_shadow = vmcs[Field.CR0_MASK], vmcs[Field.CR0_READ_SHADOW]
         self.cr4_mask, self.cr4_shadow = vmcs[Field.CR4_MASK], vmcs[Field.CR4_READ_SHADOW]

@@ -74,8 +74,8 @@ class Trapped(World):
         self.careful = careful
         cpu, traps = self.cpu, self.traps
         self._syscall = fastpath.syscall(cpu, traps.pending, traps.on_syscall)
-        self._interrupt = fastpath.interrupt(cpu, traps.pending, traps.on_interrupt, traps.on_refusal)
         self._page_fault = fastpath.page_fault(cpu)
+        self._interrupt = fastpath.interrupt(cpu, traps.pending, traps.on_interrupt, traps.on_refusal, self._page_fault)
         self._invalid = fastpath.invalid(cpu, traps.pending, traps.on_invalid)
 
     def access(self, address: int, need: int) -> None:
