@@ -40,6 +40,7 @@ from .registers import (
     RIP,
     SS,
     SS_WORD,
+    VM,
 )
 from .state import State, capture, load
 from .transitions import bind_take_gate, bind_take_iret
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 from .transitions import SyscallPath, SysretPath
 
 _RFLAGS_ALL: Final = 0x3F7FD5
-_SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL)
+_SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL | VM)
 
 _USER, _KERNEL = Who.USER, Who.KERNEL  # a member read off the class takes 0.1 µs
 _new: Final = tuple.__new__
@@ -73,6 +74,8 @@ class Cpu(Operands):
         features: what the processor offers.
         cpl: the guest's privilege level, 0 to 3.
         request_attention: has what waits between two instructions looked at.
+        v86: RFLAGS.VM, virtual-8086 mode.
+        emulates_8086: real or virtual-8086 mode: a selector is a paragraph's number.
         resumed_at, resumed_rip: when and where an IRET has set RFLAGS.RF, which is kept for instruction breakpoints only.
         interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off.
         emit: takes each `Event`, or None when nobody listens.
@@ -134,6 +137,7 @@ class Cpu(Operands):
         self.request_attention: Callable[[], None] = lambda: None
         self.vmx = self.guest = None
         self.iopl = 0
+        self.v86 = self.emulates_8086 = False
         self.dr = [0] * 8
         self.msr: dict[int, int] = {}
         self.switched_msrs: tuple[int, ...] | None = None
@@ -163,6 +167,8 @@ class Cpu(Operands):
         word = q[EFLAGS] & ~(ARITHMETIC | DF | IOPL) | self.iopl << 12
         if d[DF_WORD] != 1:
             word |= DF
+        if self.v86:
+            word |= VM
         return word | (q[CC_SRC] if d[CC_OP] == 1 else self.engine.flags()) & ARITHMETIC
 
     @rflags.setter
@@ -179,6 +185,8 @@ class Cpu(Operands):
         d[CC_OP] = 1
         d[DF_WORD] = 0xFFFFFFFF if value & DF else 1
         q[EFLAGS] = value & _SYSTEM_FLAGS | 2
+        if self.v86 is not bool(value & VM):
+            self.set_v86(not self.v86)
         if self.iopl != value >> 12 & 3:
             self.iopl = value >> 12 & 3
             self._iopl_changed()
@@ -214,6 +222,11 @@ class Cpu(Operands):
         self.q[EFLAGS] = after = before & ~clear | put
         if (before ^ after) & AC:
             self.translation.switch()
+
+    def set_v86(self, on: bool) -> None:
+        """Set or clear RFLAGS.VM; the segments are the caller's."""
+        self.v86 = on
+        derive_mode(self)
 
     @property
     def system_flags(self) -> int:

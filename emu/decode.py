@@ -93,12 +93,12 @@ def disassemble(code: bytes, address: int, mode: int) -> Iterator[tuple[int, int
             at += insn.length
 
 
-def decode(code: bytes, mode: int) -> Insn:
+def decode(code: bytes, mode: int, *, in_8086: bool = False) -> Insn:
     """Decode the instruction at the start of `code` for a 64-, 32- or 16-bit code segment.
 
-    Bytes that are no instruction give the mnemonic ``invalid``.
+    Bytes that are no instruction give the mnemonic ``invalid``.  In real and virtual-8086 mode (`in_8086`) CS may be written.
     """
-    return decode_system(code, mode) or _capstone_decode(code, mode)
+    return decode_system(code, mode) or _capstone_decode(code, mode, in_8086=in_8086)
 
 
 @cache
@@ -112,18 +112,18 @@ def _disassembler(mode: int) -> Any:
     return md
 
 
-def _capstone_decode(code: bytes, mode: int) -> Insn:
+def _capstone_decode(code: bytes, mode: int, *, in_8086: bool = False) -> Insn:
     if mode == 16 and (insn := _invalidation16(code)) is not None:
         return insn
     found = next(_disassembler(mode).disasm(code, 0, 1), None)
-    if found is None and (insn := _in_order(code, mode)) is not None:
+    if found is None and (insn := _in_order(code, mode, in_8086=in_8086)) is not None:
         return insn
     if found is None or not legal(code, mode, found.mnemonic, found.op_str):
         name = "too_long" if _too_long(code, mode) else "invalid"
         return Insn(name, 1, (), 32, 8 if mode == 64 else 4, rep=False, bytes=code[:1])
     operands = tuple(_operand(found, o, mode) for o in found.operands)
     before, _, name = found.mnemonic.rpartition(" ")
-    if mode != 64 and name not in _CHECK_THEMSELVES and _stores_through_cs(found, name):
+    if mode != 64 and not in_8086 and name not in _CHECK_THEMSELVES and _stores_through_cs(found, name):
         return Insn("store_through_cs", found.size, operands, 32, found.addr_size, rep=False, bytes=bytes(found.bytes))
     rep = before.startswith("rep")
     opsize = _opsize(found, mode)
@@ -139,7 +139,7 @@ def _stores_through_cs(found: Any, name: str) -> bool:
     return False
 
 
-def _in_order(code: bytes, mode: int) -> Insn | None:
+def _in_order(code: bytes, mode: int, *, in_8086: bool) -> Insn | None:
     """Decode an instruction whose prefixes stand in an order that Capstone does not know: a processor knows no order.
 
     66 means nothing beside F2 or F3 where these choose the instruction.
@@ -157,7 +157,7 @@ def _in_order(code: bytes, mode: int) -> Insn | None:
         found = next(_disassembler(mode).disasm(ordered + rest, 0, 1), None)
         if found is None or not legal(code, mode, found.mnemonic, found.op_str):
             continue
-        insn = _capstone_decode(ordered + rest, mode)
+        insn = _capstone_decode(ordered + rest, mode, in_8086=in_8086)
         if kept is others or insn.mnemonic in _CHOSEN:
             length = insn.length + count - len(ordered)
             return evolve(insn, length=length, bytes=code[:length]) if length <= _LONGEST else None

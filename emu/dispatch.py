@@ -28,7 +28,7 @@ _OWN_FAULTS: Final = frozenset(
     {"cmpxchg16b", "fxsave", "fxsave64", "fxrstor", "fxrstor64", "ldmxcsr", "movaps", "movdqa", "movapd"}
 )
 _SSE: Final = frozenset({"ldmxcsr", "movaps", "movdqa", "movapd"})  # of these
-_BySize = dict[int, dict[bytes, "tuple[Handler, Insn]"]]
+_BySize = dict[tuple[int, bool], dict[bytes, "tuple[Handler, Insn]"]]
 
 
 def _undefined(_cpu: Cpu, _insn: Insn) -> None:
@@ -45,15 +45,15 @@ class Dispatch:
     """Finds the handler of the instruction at RIP.
 
     Attributes:
-        decoded: what is known of instruction bytes in code of the present size (64, 32 or 16).
+        decoded: what is known of instruction bytes in code of the present size (64, 32 or 16), in real and virtual-8086 mode or not.
 
     """
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
-        self._of_host: _BySize = {16: {}, 32: {}, 64: {}}
-        self._of_guest: _BySize = {16: {}, 32: {}, 64: {}}  # in VMX non-root operation
-        self.decoded = self._of_host[64]
+        self._of_host: _BySize = {(size, in_8086): {} for size in (16, 32, 64) for in_8086 in (False, True)}
+        self._of_guest: _BySize = {kind: {} for kind in self._of_host}  # in VMX non-root operation
+        self.decoded = self._of_host[64, False]
         self._q = cpu.q
         self._translation, self._ram = cpu.translation, cpu.memory.ram
 
@@ -98,9 +98,10 @@ class Dispatch:
 
     def note(self, rip: int, linear: int) -> None:
         """Remember where the instruction at RIP is, unless it may reach into the next page, and how wide code is there."""
-        translation = self.cpu.translation
+        cpu, translation = self.cpu, self.cpu.translation
         at = translation.fetch(linear)
-        self.decoded = (self._of_host if self.cpu.guest is None else self._of_guest)[translation.code_size]
+        of = self._of_host if cpu.guest is None else self._of_guest
+        self.decoded = of[translation.code_size, cpu.emulates_8086]
         if at is not None and at & 4095 <= 4096 - LONGEST:
             translation.remember(rip, linear, at)
 
@@ -108,7 +109,7 @@ class Dispatch:
         cpu, decoded = self.cpu, self.decoded
         if len(decoded) > _MOST:
             decoded.clear()
-        insn = decode(code, cpu.translation.code_size)
+        insn = decode(code, cpu.translation.code_size, in_8086=cpu.emulates_8086)
         handler = HANDLERS.get(insn.mnemonic)
         if insn.mnemonic in cpu.features.undefined:
             handler = _undefined

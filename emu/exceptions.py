@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from .events import Kind
 from .faults import DB, During, Fault, TripleFault
 from .idt import enter
+from .realmode import require_iopl
 from .registers import RF, RIP, U64
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def nmi(cpu: Cpu) -> None:
     interrupt(cpu, 2)
 
 
-def software_interrupt(cpu: Cpu, vector: int, length: int) -> None:
-    """INT n, INT3 or INTO, with RIP past its `length` bytes.
+def software_interrupt(cpu: Cpu, vector: int, length: int, *, by_number: bool = True) -> None:
+    """INT n (`by_number`), INT3 or INTO, with RIP past its `length` bytes.
 
     A fault is raised for the caller to deliver, with RIP back at the instruction.
     """
@@ -109,6 +110,8 @@ def software_interrupt(cpu: Cpu, vector: int, length: int) -> None:
     cpu.event(Kind.EXCEPTION, vector, 0, 0, cost=cpu.costs.exception)
     cpu.interrupt_shadow = False
     try:
+        if by_number:
+            require_iopl(cpu)
         enter(cpu, vector, None, rf=0, external=0, software=True)
     except Fault as fault:
         cpu.q[RIP] = cpu.q[RIP] - length & (U64 if cpu.code64 else 0xFFFFFFFF)

@@ -2,7 +2,7 @@
 
 ::
 
-    long mode             32-bit (SS:ESP only when the privilege level changes; 16-bit gates push words)
+    long mode             32-bit (SS:ESP only when the privilege level changes; 16-bit gates push words; `realmode` has the rest)
     rsp+40  SS            esp+20  SS
        +32  RSP              +16  ESP
        +24  RFLAGS           +12  EFLAGS
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..mmu.address import canonical
 from .descriptors import Segment, null_stack, parse
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
+from .realmode import enter_real, leave_v86, outer_words
 from .registers import AC, CS, IF, NT, RF, RIP, RSP, SS, TF, U64, VM
 from .segments import descriptor_address, mark_accessed, stack_segment
 from .transitions import keep_gate, origin
@@ -27,7 +28,7 @@ from .transitions import keep_gate, origin
 if TYPE_CHECKING:
     from .cpu import Cpu
 
-_LMA: Final = 1 << 10
+_PE, _LMA = 1, 1 << 10  # in CR0 and in EFER
 _TASK_GATE: Final = 5
 _GATES32: Final = frozenset({_TASK_GATE, 6, 7, 14, 15})
 _GATES64: Final = frozenset({14, 15})
@@ -68,8 +69,10 @@ def enter(cpu: Cpu, vector: int, error: int | None, *, rf: int, external: int, s
         if path is not None and cpu.take_gate(path, error, rf):
             return
         _enter64(cpu, vector, error, rf, external, software=software)
-    else:
+    elif cpu.cr0 & _PE:
         _enter32(cpu, vector, error, rf, external, software=software)
+    else:
+        enter_real(cpu, vector)
 
 
 # ---- through the gate -----------------------------------------------------------------------------------------
@@ -154,6 +157,8 @@ def _gate_code(cpu: Cpu, selector: int, external: int) -> tuple[Segment, int, tu
     if not raw >> 47 & 1:
         raise NP(selector & 0xFFFC | external)
     cpl = cpu.cpl if raw >> 42 & 1 else dpl
+    if cpu.v86 and cpl:
+        raise GP(selector & 0xFFFC | external)
     return parse(selector & 0xFFFC | cpl, mark_accessed(cpu, at, raw)), cpl, (at, raw)
 
 
@@ -167,13 +172,15 @@ def _enter32(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
     if found.kind == _TASK_GATE:
         raise Unimplemented(f"a task gate (vector {vector})")
     code, cpl, _ = _gate_code(cpu, found.selector, external)
-    q, old, old_code, old_stack = cpu.q, cpu.cpl, cpu.segments[CS], cpu.segment(SS)
+    q, old, old_code, old_stack, v86 = cpu.q, cpu.cpl, cpu.segments[CS], cpu.segment(SS), cpu.v86
     flags, rsp, stack = cpu.rflags, q[RSP], old_stack
     words = [q[RIP], old_code.selector, flags | rf]
     if error is not None:
         words.insert(0, error)
     if cpl < old:
         words += [rsp, old_stack.selector]
+        if v86:
+            words += outer_words(cpu)
         rsp, selector = tss_stack(cpu, cpl, external)
         stack = stack_segment(cpu, selector, cpl, fault=TS, external=external)
     size = 4 if found.kind & 8 else 2
@@ -184,16 +191,22 @@ def _enter32(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
     check_stack_room(stack, top, len(frame), inner_error)
     if found.target > code.limit:
         raise GP(external)
+    if v86:
+        cpu.set_v86(False)
     cpu.set_cs(code, cpl)
     try:
         cpu.write_bytes(stack.base + top & 0xFFFFFFFF, frame, stack=True)
     except Fault:
+        if v86:
+            cpu.set_v86(True)
         cpu.set_cs(old_code, old)
         raise
     q[RSP] = rsp & ~mask & 0xFFFFFFFF | top
     q[RIP] = found.target
     if cpl < old:
         cpu.set_segment(SS, stack)
+    if v86:
+        leave_v86(cpu)
     cpu.set_system_flags(found.clear, 0)
 
 

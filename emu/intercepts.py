@@ -12,6 +12,7 @@ from ..mmu.registers import CR0, CR4
 from ..vmx.exits import ExitReason, VmExit
 from .faults import GP, UD, Unimplemented
 from .operand_info import descriptor_info, displacement, invalidation_info, pointer_info, selector_info, vmcs_field_info
+from .realmode import require_protected
 from .registers import RCX, RDX, U32
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ _VMX: Final = {
 @_on(*_VMX)
 def _vmx(cpu: Cpu, insn: Insn, _guest: NonRoot) -> None:
     name = insn.mnemonic
-    if name != "vmcall" and cpu.long_mode and not cpu.code64:
+    if name != "vmcall" and (cpu.emulates_8086 or (cpu.long_mode and not cpu.code64)):
         raise UD
     if not insn.operands:
         info = 0
@@ -181,6 +182,7 @@ def _descriptor_table(cpu: Cpu, insn: Insn, guest: NonRoot) -> None:
 @_on("lldt", "ltr", "sldt", "str")
 def _selector(cpu: Cpu, insn: Insn, guest: NonRoot) -> None:
     if guest.secondary.DESCRIPTOR_TABLE_EXITING:
+        require_protected(cpu)
         _require_descriptor_access(cpu, insn)
         _leave(insn, ExitReason.LDTR_TR, displacement(cpu, insn), selector_info(insn))
 

@@ -28,6 +28,7 @@ class Operands(LinearAccess):
     d: memoryview
     segments: list[Segment]
     interrupt_shadow: int
+    emulates_8086: bool
 
     @property
     def code64(self) -> bool:
@@ -75,8 +76,8 @@ class Operands(LinearAccess):
         return address & (U64 if self.code64 else U32)
 
     def store_address(self, insn: Insn, mem: Operand) -> int:
-        """As `operand_address`, for a store; #GP(0) through CS, which 64-bit code alone may write (SDM "Type Checking")."""
-        if mem.segment == CS and not self.code64:
+        """As `operand_address`, for a store; #GP(0) through CS, which protected mode writes in 64-bit code only (SDM "Type Checking")."""
+        if mem.segment == CS and not (self.code64 or self.emulates_8086):
             raise GP(0)
         return self.operand_address(insn, mem)
 

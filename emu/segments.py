@@ -11,6 +11,7 @@ from ..mmu.address import canonical
 from . import layout
 from .descriptors import ACCESSED, UNUSABLE, Segment, null_stack, parse
 from .faults import GP, NP, TS, StackFault
+from .realmode import paragraph
 from .registers import DS, ES, FS, GS, SS
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def mark_accessed(cpu: Cpu, at: int, raw: int) -> int:
 
 def load_segment(cpu: Cpu, number: int, selector: int) -> None:
     """Load ES, SS, DS, FS or GS as MOV and POP do (SDM "MOV", "Loading a segment register while in protected mode")."""
+    if cpu.emulates_8086:
+        cpu.set_segment(number, paragraph(cpu, number, selector))
+        return
     if number == SS:
         cpu.set_segment(SS, stack_segment(cpu, selector, cpu.cpl, null_allowed=cpu.code64))
         return

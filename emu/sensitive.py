@@ -32,7 +32,8 @@ _PREFIXED: Final = _PREFIXES + rb"(?:\x0f[\x05\x34\xa2\xae\x78\x79]|[\xcc-\xce])
 # x87 and SSE instructions that see exception flags: `fpflags` has something to do before TCG runs them, or Python runs them.
 # TCG runs LOCK with what cannot be locked, which is #UD.  POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID
 # read TCG's tables; IN and OUT check no permission.  A string of INS or OUTS would be a call for each element.  A null SS at
-# ring 1 takes TCG to ring 0.  In 64-bit code TCG cuts RSP to 32 bits where RETF and IRET have no REX.W.
+# ring 1 takes TCG to ring 0.  In 64-bit code TCG cuts RSP to 32 bits where RETF and IRET have no REX.W; in other code it obeys an
+# IRET whose image has RFLAGS.VM, whatever CPL is.
 _ALL: Final = rb"\xf0|\xf1|\x0f\xb2|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED + rb"|" + PATTERN
 _KERNEL: Final = re.compile(
     _ALL + rb"|[\x9d\x9c]|\x0f[\x00-\x03\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]"
@@ -68,8 +69,12 @@ _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 _FIST: Final = frozenset({"fist", "fistp"})
 _NARROW: Final = frozenset({"retf", "iret", "iretd"})
+_IRET: Final = frozenset({"iret", "iretd"})
+_SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
+# In real and virtual-8086 mode: TCG would load a selector below 4 as a null one; ARPL is not recognised.
+_IN_8086: Final = frozenset({"les", "lds", "lfs", "lgs", "arpl"})
 _RETFQ: Final = b"\x48\xcb"
-_CS_PREFIX: Final = 0x2E
+_CS_PREFIX, _IRET_CODE = 0x2E, 0xCF
 _THROUGH_CS: Final = "cs:["
 _PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
 _MOST: Final = 4096  # hooks: a guest can make up addresses without end
@@ -77,16 +82,31 @@ _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", 
 
 
 def sensitive_sites(
-    code: bytes, address: int, mode: int, *, cpl: int, iopl: int, popf: bool, ports: bool = False
+    code: bytes,
+    address: int,
+    mode: int,
+    *,
+    cpl: int,
+    iopl: int,
+    popf: bool,
+    ports: bool = False,
+    in_8086: bool = False,
 ) -> Iterable[int]:
     """Give the addresses of the sensitive instructions in a block that starts at `address`.
 
     `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC; `ports`, that I/O instructions do
-    whatever IOPL allows.
+    whatever IOPL allows; `in_8086` real or virtual-8086 mode.
     """
+    if in_8086:
+        wanted = _ALWAYS | _POPF | _IRET | _IN_8086
+        if iopl or cpl:
+            wanted |= _PUSHF
+        if cpl or ports:
+            wanted |= _PORT_ACCESS
+        return _sites_by_capstone(code, address, mode, wanted, in_8086=True)
     watch_popf = cpl == 0 or iopl > 0 or popf
     pattern = _EVERYTHING if ports else _KERNEL if cpl <= iopl else _BOTH if watch_popf else _USER
-    if not pattern.search(code) and (mode == 64 or _CS_PREFIX not in code):
+    if not pattern.search(code) and (mode == 64 or (_CS_PREFIX not in code and _IRET_CODE not in code)):
         return ()
     wanted = _ALWAYS
     if cpl > iopl or ports:
@@ -95,8 +115,7 @@ def sensitive_sites(
         wanted |= _POPF
     if iopl:
         wanted |= _PUSHF
-    if mode == 64:
-        wanted |= _NARROW
+    wanted |= _NARROW if mode == 64 else _IRET
     return _sites(code, address, mode, wanted)
 
 
@@ -105,7 +124,7 @@ def _sites(code: bytes, address: int, mode: int, wanted: frozenset[str]) -> Iter
     while (at := first_unusual(code, at, mode)) < size:
         insn = decode_system(code[at : at + LONGEST], mode)
         if insn is None:
-            yield from _sites_by_capstone(code[at:], address + at, mode, wanted)
+            yield from _sites_by_capstone(code[at:], address + at, mode, wanted, in_8086=False)
             return
         name = insn.mnemonic
         if (
@@ -119,15 +138,16 @@ def _sites(code: bytes, address: int, mode: int, wanted: frozenset[str]) -> Iter
         at += insn.length
 
 
-def _sites_by_capstone(code: bytes, address: int, mode: int, wanted: frozenset[str]) -> Iterator[int]:
+def _sites_by_capstone(code: bytes, address: int, mode: int, wanted: frozenset[str], *, in_8086: bool) -> Iterator[int]:
     for at, size, mnemonic, text in disassemble(code, address, mode):
         name = mnemonic.rpartition(" ")[2]
         if (
             name in wanted
             or mnemonic in wanted
-            or (name == "mov" and text.startswith("ss,"))
+            or (name == "mov" and (text.startswith("ss,") or (in_8086 and text.partition(",")[0] in _SEGMENTS)))
+            or (in_8086 and name == "pop" and text in _SEGMENTS)
             or (name in _FIST and text.startswith("word"))
-            or (mode != 64 and _THROUGH_CS in text)
+            or (mode != 64 and not in_8086 and _THROUGH_CS in text)
             or size > _PLAIN_SIZE.get(name, 15)
         ):
             yield at
@@ -162,8 +182,8 @@ class SensitiveSites:
         self._dispatch = dispatch
         self._translation, self._ram = cpu.translation, cpu.memory.ram
         self._hooked: dict[int, int] = {}
-        self._decoded = (b"", 0, "")
-        self._plain: set[tuple[int, bytes]] = set()  # code met at hooked addresses that TCG runs rightly
+        self._decoded = (b"", (0, False), "")
+        self._plain: set[tuple[int, bool, bytes]] = set()  # code met at hooked addresses that TCG runs rightly
         self._before = {name: bind(cpu) for name, bind in BEFORE.items()}
 
     def on_block(self, _engine: int, block: int, _before: int, _user: Any) -> None:
@@ -180,8 +200,10 @@ class SensitiveSites:
         cpu = self.cpu
         code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, length)
         popf = cpu.translation.ac_moves
-        ports, size = cpu.guest is not None, cpu.translation.code_size
-        for site in sensitive_sites(code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports):
+        ports, size, in_8086 = cpu.guest is not None, cpu.translation.code_size, cpu.emulates_8086
+        for site in sensitive_sites(
+            code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports, in_8086=in_8086
+        ):
             self.hook(site)
 
     def forget_old(self) -> None:
@@ -274,7 +296,7 @@ class SensitiveSites:
         """Give what is to be done before the instruction at a linear address."""
         cpu = self.cpu
         rip = address - (0 if cpu.code64 else cpu.segments[CS].base) & U64
-        return self._before.get(self._mnemonic(cpu.code_at(rip), cpu.translation.code_size))
+        return self._before.get(self._mnemonic(cpu.code_at(rip)))
 
     def _touch(self, address: int) -> bool:
         """Do what must be done before TCG runs the instruction at RIP; tells whether it is such a one."""
@@ -295,19 +317,20 @@ class SensitiveSites:
             engine.counting.counter[0] -= 1  # the instruction, or the rest of the block, will be counted when it runs
         engine.stop()
 
-    def _mnemonic(self, code: bytes, size: int) -> str:
+    def _mnemonic(self, code: bytes) -> str:
         """Decode an instruction as far as its name, which is asked for twice where it is met for the first time."""
-        if self._decoded[:2] != (code, size):
+        size, in_8086 = kind = self.cpu.translation.code_size, self.cpu.emulates_8086
+        if self._decoded[:2] != (code, kind):
             system = decode_system(code, size)
             if system is not None:
-                self._decoded = code, size, system.mnemonic
+                self._decoded = code, kind, system.mnemonic
                 return system.mnemonic
             _, _, full, _ = next(iter(disassemble(code, 0, size)), (0, 0, "invalid", ""))
             name = full.rpartition(" ")[2]
             # Only where the name alone may be that of a handler's, operands are needed.
             if size != 64 or name in HANDLERS or name in self._before or name in NAMED_BY_OPERANDS:
-                name = decode(code, size).mnemonic
-            self._decoded = code, size, name
+                name = decode(code, size, in_8086=in_8086).mnemonic
+            self._decoded = code, kind, name
         return self._decoded[2]
 
     def _is_known_plain(self) -> bool:
@@ -315,25 +338,26 @@ class SensitiveSites:
         place = self._translation.where.get(self.cpu.q[RIP])
         if place is None:
             return False
-        return (self.cpu.translation.code_size, self._ram[place : place + LONGEST]) in self._plain
+        cpu = self.cpu
+        return (cpu.translation.code_size, cpu.emulates_8086, self._ram[place : place + LONGEST]) in self._plain
 
     def _is_plain(self) -> bool:
         """Tell whether TCG may run the instruction at RIP."""
         rip, translation = self.cpu.q[RIP], self.cpu.translation
-        size, place = translation.code_size, self._translation.where.get(rip)
+        size, in_8086, place = translation.code_size, self.cpu.emulates_8086, self._translation.where.get(rip)
         if place is None:
             code, found = self.cpu.code_at(rip), None
             self._dispatch.note(rip, self.cpu.linear_rip)
         else:
             code = self._ram[place : place + LONGEST]
             found = self._dispatch.decoded.get(code)
-        if (size, code) in self._plain:
+        if (size, in_8086, code) in self._plain:
             return True
         if found is not None:
             mnemonic = found[1].mnemonic
             return mnemonic in self.ignored or (mnemonic not in HANDLERS and mnemonic != "invalid")
-        mnemonic = self._mnemonic(code, size)
+        mnemonic = self._mnemonic(code)
         if mnemonic not in self.ignored and (mnemonic in HANDLERS or mnemonic == "invalid"):
             return False
-        self._plain.add((size, code))
+        self._plain.add((size, in_8086, code))
         return True

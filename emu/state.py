@@ -165,7 +165,16 @@ def capture(cpu: Cpu) -> State:
 
 def _mode(cpu: Cpu) -> tuple[Any, ...]:
     """Give what `Cpu.sync_control` derives from; outside 64-bit mode, segments too."""
-    return cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, None if cpu.code64 else tuple(cpu.segments[:4])
+    return (
+        cpu.cr0,
+        cpu.v86,
+        cpu.cr3,
+        cpu.cr4,
+        cpu.efer,
+        cpu.pdptes,
+        cpu.pkrs,
+        None if cpu.code64 else tuple(cpu.segments[:4]),
+    )
 
 
 def _load_vmx(cpu: Cpu, state: VmxState | None) -> None:

@@ -249,7 +249,7 @@ class Traps:
             if opcode in {b"\xcc", b"\xce"}:
                 length = 1
         try:
-            software_interrupt(cpu, vector, length)
+            software_interrupt(cpu, vector, length, by_number=length > 1)
         except Fault as fault:
             cpu.q[RIP] = after - length & (1 << 64) - 1
             deliver(cpu, fault)

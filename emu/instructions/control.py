@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ...mmu.address import canonical
 from ...mmu.registers import CR0, CR4, EFER
 from ..events import Kind
-from ..faults import GP, UD, Unimplemented
+from ..faults import GP, UD
 from ..registers import CS
 from ..table import instruction
 
@@ -84,10 +84,8 @@ def load_cr0(cpu: Cpu, value: int) -> None:
     if value >> 32 or (value & _PG and not value & _PE) or (value & _NW and not value & _CD):
         raise GP(0)
     value = value & _CR0_KNOWN | _ET
-    if cpu.vmx is not None and not cpu.vmx.caps.cr0_supported(value):
+    if cpu.vmx is not None and not cpu.vmx.caps.cr0_supported(value, unrestricted=_unrestricted(cpu)):
         raise GP(0)
-    if not value & _PE:
-        raise Unimplemented("real mode (CR0.PE cleared)")
     if value & _PG and not old & _PG:
         if cpu.efer & _LME:
             if not cpu.cr4 & _PAE or cpu.segments[CS].access & 0x2000:
@@ -108,6 +106,10 @@ def load_cr0(cpu: Cpu, value: int) -> None:
             cpu.translation.flush_all()
     else:
         cpu.set_cr0(value)
+
+
+def _unrestricted(cpu: Cpu) -> bool:
+    return cpu.guest is not None and bool(cpu.guest.secondary.UNRESTRICTED_GUEST)
 
 
 def load_cr3(cpu: Cpu, value: int) -> None:

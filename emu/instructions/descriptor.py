@@ -11,6 +11,7 @@ from ...mmu.address import canonical
 from ...mmu.registers import CR0, CR4
 from ..descriptors import UNUSABLE, Segment, Table, parse
 from ..faults import GP, NP, UD
+from ..realmode import require_protected
 from ..registers import CS, DS, ES, FS, GS, RSP, SS
 from ..segments import descriptor_address, load_segment
 from ..table import instruction
@@ -87,6 +88,7 @@ def store_table(cpu: Cpu, insn: Insn) -> None:
 @instruction("lldt")
 def lldt(cpu: Cpu, insn: Insn) -> None:
     """LLDT r/m16: a null selector makes the LDT unusable."""
+    require_protected(cpu)
     cpu.require_ring0()
     selector = cpu.get(insn, insn.operands[0]) & 0xFFFF
     if selector & 0xFFFC:
@@ -99,6 +101,7 @@ def lldt(cpu: Cpu, insn: Insn) -> None:
 @instruction("ltr")
 def ltr(cpu: Cpu, insn: Insn) -> None:
     """LTR r/m16: an available TSS, which becomes busy."""
+    require_protected(cpu)
     cpu.require_ring0()
     selector = cpu.get(insn, insn.operands[0]) & 0xFFFF
     if not selector & 0xFFFC:
@@ -135,6 +138,7 @@ def _system_segment(cpu: Cpu, selector: int, types: frozenset[int]) -> tuple[Seg
 @instruction("sldt", "str")
 def store_selector(cpu: Cpu, insn: Insn) -> None:
     """SLDT and STR: 16 bits to memory, zero-extended to a register."""
+    require_protected(cpu)
     _require_umip(cpu)
     source = cpu.ldtr if insn.mnemonic == "sldt" else cpu.tr
     cpu.put(insn, insn.operands[0], source.selector)
@@ -186,6 +190,7 @@ def _answer(cpu: Cpu, insn: Insn, *, good: bool) -> None:
 @instruction("lar")
 def lar(cpu: Cpu, insn: Insn) -> None:
     """LAR: access rights as in the descriptor's second doubleword, and ZF."""
+    require_protected(cpu)
     target, source = insn.operands
     raw = _visible(cpu, cpu.get(insn, source) & 0xFFFF)
     good = raw is not None and bool(raw >> 44 & 1 or raw >> 40 & 0xF in _LAR_TYPES[cpu.long_mode])
@@ -197,6 +202,7 @@ def lar(cpu: Cpu, insn: Insn) -> None:
 @instruction("lsl")
 def lsl(cpu: Cpu, insn: Insn) -> None:
     """LSL: the limit in bytes, and ZF."""
+    require_protected(cpu)
     target, source = insn.operands
     selector = cpu.get(insn, source) & 0xFFFF
     raw = _visible(cpu, selector)
@@ -209,11 +215,23 @@ def lsl(cpu: Cpu, insn: Insn) -> None:
 @instruction("verr", "verw")
 def verify(cpu: Cpu, insn: Insn) -> None:
     """VERR and VERW: ZF tells whether the segment could be read or written."""
+    require_protected(cpu)
     raw = _visible(cpu, cpu.get(insn, insn.operands[0]) & 0xFFFF)
     kind = 0 if raw is None else raw >> 40 & 0x1F
     readable = kind & 0x10 != 0 and kind & 0x0A != 0x08  # not execute-only code
     writable = kind & 0x1A == 0x12  # data
     _answer(cpu, insn, good=writable if insn.mnemonic == "verw" else readable)
+
+
+@instruction("arpl")
+def arpl(cpu: Cpu, insn: Insn) -> None:
+    """ARPL: raise the RPL of a selector to that of another; ZF tells whether it was lower.  TCG runs it where it is hooked by no mode."""
+    require_protected(cpu)
+    target, source = insn.operands
+    selector, least = cpu.get(insn, target) & 0xFFFF, cpu.get(insn, source) & 3
+    lower = selector & 3 < least
+    cpu.put(insn, target, selector & ~3 | least if lower else selector)
+    _answer(cpu, insn, good=lower)
 
 
 # ---- segment registers ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...mmu.registers import CR4
 from ..faults import GP, UD
+from ..realmode import require_iopl
 from ..registers import AC, ID, IF, IOPL, NT, RF, RSP, SS, TF, VIF, VIP, VM
 from ..state import STI_SHADOW
 from ..table import instruction
@@ -21,7 +22,7 @@ _ORDINARY: Final = 0xDD5 & ~IF | TF  # CF PF AF ZF SF TF DF OF
 def cli(cpu: Cpu, insn: Insn) -> None:
     """CLI: IOPL decides; CR4.PVI's virtual interrupts are for CPL 3 below it."""
     if cpu.cpl > cpu.iopl:
-        if cpu.cpl == 3 and cpu.cr4 & CR4.PVI.mask:
+        if cpu.cpl == 3 and not cpu.v86 and cpu.cr4 & CR4.PVI.mask:
             cpu.set_system_flags(VIF, 0)
             cpu.next(insn)
             return
@@ -34,7 +35,7 @@ def cli(cpu: Cpu, insn: Insn) -> None:
 def sti(cpu: Cpu, insn: Insn) -> None:
     """STI: interrupts are let in only after the next instruction, if IF was 0."""
     if cpu.cpl > cpu.iopl:
-        if cpu.cpl == 3 and cpu.cr4 & CR4.PVI.mask and not cpu.system_flags & VIP:
+        if cpu.cpl == 3 and not cpu.v86 and cpu.cr4 & CR4.PVI.mask and not cpu.system_flags & VIP:
             cpu.set_system_flags(0, VIF)
             cpu.next(insn)
             return
@@ -67,6 +68,7 @@ def stack_pointer_mask(cpu: Cpu) -> int:
 @instruction("popf")
 def popf(cpu: Cpu, insn: Insn) -> None:
     """POPF, POPFD, POPFQ: which bits change depends on CPL and IOPL."""
+    require_iopl(cpu)
     size = insn.opsize // 8
     mask = stack_pointer_mask(cpu)
     rsp = cpu.q[RSP]
@@ -88,6 +90,7 @@ def popf(cpu: Cpu, insn: Insn) -> None:
 @instruction("pushf")
 def pushf(cpu: Cpu, insn: Insn) -> None:
     """PUSHF, PUSHFD, PUSHFQ: RF and VM are pushed as zero.  Only hooked where TCG's IOPL is not the guest's."""
+    require_iopl(cpu)
     size = insn.opsize // 8
     mask = stack_pointer_mask(cpu)
     rsp = cpu.q[RSP]

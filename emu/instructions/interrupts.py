@@ -28,7 +28,7 @@ def int_n(cpu: Cpu, insn: Insn) -> None:
             return
     vector = insn.operands[0].value & 0xFF if insn.mnemonic == "int" else 3 if insn.mnemonic == "int3" else 4
     cpu.next(insn)
-    software_interrupt(cpu, vector, insn.length)
+    software_interrupt(cpu, vector, insn.length, by_number=insn.mnemonic == "int")
 
 
 @instruction("int1")

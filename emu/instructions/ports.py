@@ -18,8 +18,8 @@ _AT_ONCE: Final = 1 << 16
 
 
 def check_port(cpu: Cpu, port: int, size: int) -> None:
-    """Raise #GP(0) unless CPL ≤ IOPL or the TSS's bitmap allows every byte of the access."""
-    if cpu.cpl <= cpu.iopl:
+    """Raise #GP(0) unless CPL ≤ IOPL, but in virtual-8086 mode, or the TSS's bitmap allows every byte of the access."""
+    if cpu.cpl <= cpu.iopl and not cpu.v86:
         return
     tr = cpu.tr
     if tr.access & UNUSABLE or not tr.access & 8 or tr.limit < 103:

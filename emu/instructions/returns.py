@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from ..events import Kind
 from ..faults import GP, Unimplemented
 from ..idt import check_stack_room
-from ..registers import AC, ID, IF, IOPL, NT, RF, RIP, RSP, SS, TF, U64, VIF, VIP, VM
+from ..realmode import enter_v86, paragraph, require_iopl
+from ..registers import AC, CS, ID, IF, IOPL, NT, RF, RIP, RSP, SS, TF, U64, VIF, VIP, VM
 from ..segments import check_target, forget_inner_segments, return_code, stack_segment
 from ..table import instruction
 from ..transitions import RARE, keep_iret, origin
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 _L: Final = 0x2000  # in Segment.access
 _ORDINARY: Final = 0x8D5 | TF | 1 << 10 | NT  # CF PF AF ZF SF OF, TF, DF, NT
 _WIDE: Final = RF | AC | ID  # only from 32 bits on
-_FORMS: Final = {(n, size): struct.Struct(f"<{n}{c}") for n in (2, 3, 5) for size, c in ((2, "H"), (4, "I"), (8, "Q"))}
+_VALID: Final = _ORDINARY | _WIDE | IF | IOPL | VM | VIF | VIP | 2
+_FORMS: Final = {
+    (n, size): struct.Struct(f"<{n}{c}") for n in (2, 3, 5, 9) for size, c in ((2, "H"), (4, "I"), (8, "Q"))
+}
 _FRAME: Final = _FORMS[5, 8]
 
 
@@ -48,6 +52,9 @@ def iret(cpu: Cpu, insn: Insn) -> None:
     """IRET to the same or an outer ring, to 64-bit, compatibility or 32-bit code."""
     if cpu.guest is None or cpu.guest.iret_unblocks:
         cpu.nmi_blocked = False  # even if it faults (SDM "Handling Multiple NMIs")
+    if cpu.emulates_8086:
+        _iret_8086(cpu, insn)
+        return
     if cpu.system_flags & NT:
         if cpu.long_mode:
             raise GP(0)
@@ -58,7 +65,11 @@ def iret(cpu: Cpu, insn: Insn) -> None:
     rip, cs, image = popped[:3]
     cs &= 0xFFFF
     if image & VM and size == 4 and not old and not cpu.long_mode:
-        raise Unimplemented("IRET to virtual-8086 mode")
+        popped = _pop(cpu, 9, size)
+        cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
+        cpu.interrupt_shadow = False
+        enter_v86(cpu, popped, cpu.resume(image & _VALID, rip))
+        return
     code = return_code(cpu, cs)
     cpl = cs & 3
     if cpl > old and len(popped) == 3:
@@ -90,13 +101,30 @@ def iret(cpu: Cpu, insn: Insn) -> None:
         keep_iret(cpu, start, cs, popped[4] & 0xFFFF)
 
 
+def _iret_8086(cpu: Cpu, insn: Insn) -> None:
+    """IRET from real to real mode, and within a virtual-8086 task of IOPL 3."""
+    require_iopl(cpu)
+    size = insn.opsize >> 3
+    rip, cs, image = _pop(cpu, 3, size)
+    code = paragraph(cpu, CS, cs & 0xFFFF)
+    check_target(cpu, code, rip)
+    flags = _returned_flags(cpu, image, size)
+    cpu.event(Kind.IRET, rip, cost=cpu.costs.iret)
+    flags = cpu.resume(flags, rip)
+    cpu.interrupt_shadow = False
+    _move_stack(cpu, cpu.q[RSP] + 3 * size)
+    cpu.q[RIP] = rip
+    cpu.set_cs(code, cpu.cpl)
+    cpu.rflags = flags
+
+
 def _returned_flags(cpu: Cpu, image: int, size: int) -> int:
     """Merge the popped flags with those that CPL, IOPL and the operand size protect."""
     change = _ORDINARY if size == 2 else _ORDINARY | _WIDE
     if cpu.cpl <= cpu.iopl:
         change |= IF
     if not cpu.cpl:
-        change |= IOPL if size == 2 else IOPL | VIF | VIP
+        change |= IOPL if size == 2 or cpu.emulates_8086 else IOPL | VIF | VIP
     return cpu.rflags & ~change | image & change
 
 
@@ -111,8 +139,9 @@ def far_return(cpu: Cpu, insn: Insn) -> None:
     extra = insn.operands[0].value & 0xFFFF if insn.operands else 0
     rip, cs = _pop(cpu, 2, size)
     cs &= 0xFFFF
-    code = return_code(cpu, cs)
-    cpl = cs & 3
+    in_8086 = cpu.emulates_8086
+    code = paragraph(cpu, CS, cs) if in_8086 else return_code(cpu, cs)
+    cpl = cpu.cpl if in_8086 else cs & 3
     used = 2 * size + extra
     if cpl == cpu.cpl:
         check_target(cpu, code, rip)

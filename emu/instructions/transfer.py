@@ -11,6 +11,7 @@ from ...mmu.address import canonical
 from ..descriptors import Segment, null_stack, parse
 from ..faults import GP, NP, TS, UD, StackFault, Unimplemented
 from ..idt import check_stack_room, tss_stack
+from ..realmode import paragraph
 from ..registers import CS, RIP, RSP, SS, U64
 from ..segments import check_target, descriptor_address, mark_accessed, stack_segment
 from ..table import instruction
@@ -45,6 +46,9 @@ def far_branch(cpu: Cpu, insn: Insn) -> None:
     """Far JMP and CALL, direct or through memory, to a code segment or a call gate."""
     selector, offset = _far_pointer(cpu, insn)
     calls = insn.mnemonic.endswith("call")
+    if cpu.emulates_8086:
+        _far_branch_8086(cpu, insn, selector, offset, calls=calls)
+        return
     error = selector & 0xFFFC
     if not error:
         raise GP(0)
@@ -65,6 +69,20 @@ def far_branch(cpu: Cpu, insn: Insn) -> None:
     check_target(cpu, code, offset)
     if calls:
         _push(cpu, insn.opsize >> 3, cpu.segments[CS].selector, cpu.q[RIP] + insn.length)
+    cpu.q[RIP] = offset
+    cpu.set_cs(code, cpu.cpl)
+
+
+def _far_branch_8086(cpu: Cpu, insn: Insn, selector: int, offset: int, *, calls: bool) -> None:
+    """Far JMP and CALL in real and virtual-8086 mode: #SS where the stack has no room comes before #GP of the target."""
+    code = paragraph(cpu, CS, selector)
+    size = insn.opsize >> 3
+    if calls:
+        top = cpu.q[RSP] - 2 * size & stack_pointer_mask(cpu)
+        check_stack_room(cpu.segment(SS), top, 2 * size, 0)
+    check_target(cpu, code, offset)
+    if calls:
+        _push(cpu, size, cpu.segments[CS].selector, cpu.q[RIP] + insn.length)
     cpu.q[RIP] = offset
     cpu.set_cs(code, cpu.cpl)
 

@@ -30,8 +30,8 @@ _SINGLE, _ALL = 1, 2  # types of INVEPT
 
 
 def _require_mode(cpu: Cpu) -> None:
-    """Raise #UD in compatibility mode; real and virtual-8086 mode do not come here."""
-    if cpu.long_mode and not cpu.code64:
+    """Raise #UD in compatibility, real and virtual-8086 mode."""
+    if cpu.emulates_8086 or (cpu.long_mode and not cpu.code64):
         raise UD
 
 

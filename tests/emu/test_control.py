@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell.emu.faults import GP, UD, Unimplemented
+from paracell.emu.faults import GP, UD
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RBX, RCX
 from paracell.mmu.rights import READ
@@ -92,9 +92,12 @@ def test_reserved_bits_of_cr0_are_ignored_and_et_is_set(long: World) -> None:
     assert long.cpu.cr0 == CR0 | CD | NW
 
 
-def test_real_mode_is_not_there_and_said(flat: World) -> None:
-    with pytest.raises(Unimplemented, match="real mode"):
-        write(flat, 0, 0x10)
+def test_real_mode_and_back(flat: World) -> None:
+    before = flat.cpu.segments[1]
+    write(flat, 0, 0x10)
+    assert (flat.cpu.cr0, flat.cpu.emulates_8086, flat.cpu.segments[1]) == (0x10, True, before)
+    write(flat, 0, 0x11)
+    assert (flat.cpu.cr0, flat.cpu.emulates_8086, flat.cpu.segments[1]) == (0x11, False, before)
 
 
 def test_clts(long: World) -> None:

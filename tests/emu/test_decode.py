@@ -49,7 +49,7 @@ def test_what_decode_system_knows_is_what_capstone_says(mode: int) -> None:
 
 
 def by_capstone(code: bytes, mode: int, wanted: frozenset[str]) -> list[int]:
-    return list(sensitive._sites_by_capstone(code, 0, mode, wanted))
+    return list(sensitive._sites_by_capstone(code, 0, mode, wanted, in_8086=False))
 
 
 def wanted(mode: int, *, cpl: int, iopl: int, popf: bool) -> frozenset[str]:
@@ -60,7 +60,7 @@ def wanted(mode: int, *, cpl: int, iopl: int, popf: bool) -> frozenset[str]:
         names |= sensitive._POPF
     if iopl:
         names |= sensitive._PUSHF
-    return names | sensitive._NARROW if mode == 64 else names
+    return names | (sensitive._NARROW if mode == 64 else sensitive._IRET)
 
 
 def check(code: bytes, mode: int, privilege: dict[str, int]) -> None:

@@ -146,6 +146,6 @@ def test_the_quick_name_of_an_instruction_says_as_much(world: World) -> None:
         code = (encoding + bytes(range(1, 16)))[:15]
         quick, full = (
             (name in HANDLERS, name == "invalid", sites._before.get(name))
-            for name in (sites._mnemonic(code, 64), decode(code, 64).mnemonic)
+            for name in (sites._mnemonic(code), decode(code, 64).mnemonic)
         )
         assert quick == full, code.hex()

@@ -224,7 +224,7 @@ def test_paging_can_be_left_from_compatibility_mode_but_not_in_vmx_operation(roo
     with pytest.raises(faults.GP):
         root.do("0f22c0")
     cpu.q[RAX] = 0x80000030
-    with pytest.raises(faults.GP):  # which without VMX is not implemented: real mode
+    with pytest.raises(faults.GP):
         root.do("0f22c0")
     cpu.load(inside)
     cpu.vmx = None
