@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 _DEBUG, _NMI, _BREAKPOINT, _OVERFLOW, _DOUBLE, _PAGE_FAULT = 1, 2, 3, 4, 8, 14
+_PE: Final = 1  # in CR0
 _PENDING: Final = 0x600F  # the bits of DR6 that the exit qualification of #DB has: BS, BD, B3 to B0
 
 
@@ -30,6 +31,8 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
     cpu.halted = False
     cpu.breakpoints.hits = 0
     while True:
+        if not cpu.cr0 & _PE:
+            fault.error = None  # real mode has no error codes
         if guest.exception_exits(fault.vector, fault.error):
             exit_ = _exception_exit(fault)
             # An exit of #DF itself tells of no vectoring: it is no event that came while another was delivered.

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _HF_CS32, _HF_SS32, _HF_ADDSEG, _HF_PE = 1 << 4, 1 << 5, 1 << 6, 1 << 7
 _HF_LMA, _HF_OSFXSR = 1 << 14, 1 << 22
-_HF_8086: Final = 1 << 28  # means nothing to TCG, and keeps blocks of real and virtual-8086 mode apart
+HF_8086: Final = 1 << 28  # means nothing to TCG, and keeps blocks of real and virtual-8086 mode apart
 _HF_TS_EM_MP: Final = 7 << 9
-HF_OURS: Final = _HF_CS32 | _HF_SS32 | _HF_ADDSEG | _HF_PE | _HF_LMA | HF_CS64 | _HF_OSFXSR | _HF_TS_EM_MP | _HF_8086
+HF_OURS: Final = _HF_CS32 | _HF_SS32 | _HF_ADDSEG | _HF_PE | _HF_LMA | HF_CS64 | _HF_OSFXSR | _HF_TS_EM_MP | HF_8086
 _CR0_PE: Final = CR0.PE.mask
 _CR4_OSFXSR, _CR4_FSGSBASE, _CR4_TSD = CR4.OSFXSR.mask, CR4.FSGSBASE.mask, CR4.TSD.mask
 _EFER_LMA: Final = EFER.LMA.mask
@@ -39,7 +39,7 @@ def derive_mode(cpu: Cpu) -> None:
     access = cpu.segments[CS].access
     cpu.emulates_8086 = cpu.v86 or not cpu.cr0 & _CR0_PE
     # Real mode, too, is protected mode to TCG, and virtual-8086 mode has no VM: so far branches and loads of segment registers trap.
-    flags = _HF_PE | _HF_8086 if cpu.emulates_8086 else _HF_PE
+    flags = _HF_PE | HF_8086 if cpu.emulates_8086 else _HF_PE
     if long and access & 0x2000:
         flags |= _HF_LMA | HF_CS64 | _HF_CS32 | _HF_SS32
     else:

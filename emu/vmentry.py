@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..mmu.registers import CR0, RFLAGS
+from ..mmu.registers import RFLAGS
 from ..vmx.control_checks import CONTROLS, EVENT
 from ..vmx.controls import Primary, Secondary
 from ..vmx.errors import InstructionError, VmFail
@@ -48,7 +48,6 @@ NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
     ),
     Secondary: (
         Secondary.EPT,
-        Secondary.UNRESTRICTED_GUEST,
         Secondary.VMCS_SHADOWING,
         Secondary.PML,
         Secondary.XSAVES,
@@ -213,7 +212,5 @@ def _require_built(entered: Entered) -> None:
         for bits in NOT_BUILT[word]:
             if value & bits.mask:
                 raise Unimplemented(f"VM entry with {word.__name__}.{bits.name}")
-    if entered[Field.GUEST_RFLAGS] & RFLAGS.VM.mask or not entered[Field.GUEST_CR0] & CR0.PE.mask:
-        raise Unimplemented("VM entry to virtual-8086 or real mode")
     if entered[Field.GUEST_PENDING_DEBUG] and entered.event.VALID:
         raise Unimplemented("VM entry with pending debug exceptions that injects an event")

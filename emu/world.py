@@ -13,9 +13,9 @@ from ..mmu.registers import CR0, EFER
 from . import layout
 from .contexts import NOT_SLOT, SLOT_FLAGS, SMAP_SLOT
 from .layout import HF_GUEST
-from .mode import HF_OURS, sync_control, tcg_segment
+from .mode import HF_8086, HF_OURS, sync_control, tcg_segment
 from .msr_index import IA32_DEBUGCTL, IA32_PAT, IA32_SYSENTER_CS, IA32_SYSENTER_EIP, IA32_SYSENTER_ESP, PAT_RESET
-from .registers import AC, HFLAGS, RIP, RSP
+from .registers import AC, HFLAGS, RIP, RSP, VM
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CR0_LOADED: Final = sum(CR0.fields[name].mask for name in ("PE", "MP", "EM", "TS", "NE", "WP", "AM", "PG"))
 LMA_LME: Final = EFER.LMA.mask | EFER.LME.mask
 _CR0_KEPT: Final = ~CR0_LOADED
+_PE: Final = CR0.PE.mask
 _SEGMENTS: Final = slice(layout.SEGMENTS, layout.SEGMENTS + 144)
 _CR0, _CR4 = layout.CR >> 3, layout.CR + 32 >> 3
 _OURS: Final = HF_OURS | HF_GUEST
@@ -145,10 +146,12 @@ def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
     if world.known is not cpu.known:
         cpu.take_known(world.known)
     q[RIP], q[RSP] = rip, rsp
+    cpu.v86 = bool(rflags & VM)  # so that `store_flags` derives nothing
     cpu.store_flags(rflags)
     if world.space is not None and world.raw is not None and translation.take_space(world.space):
         cpu.engine.raw[_SEGMENTS] = world.raw
-        q[_CR0], q[_CR4] = cpu.cr0, world.control
+        q[_CR0], q[_CR4] = cpu.cr0 | _PE, world.control
+        cpu.emulates_8086 = world.hflags & HF_8086 != 0
         slot_by_pkru = world.slot_by_pkru
         number = slot_by_pkru.get(cpu.pkru)
         if number is None or (number == SMAP_SLOT and rflags & AC):
