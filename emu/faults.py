@@ -69,11 +69,17 @@ class NM(Fault):
 
 
 class DB(Fault):
-    """#DB, with the DR6 bits that it sets."""
+    """#DB.
 
-    def __init__(self, dr6: int) -> None:
+    Attributes:
+        dr6: the bits of DR6 that it sets.
+        trap: it comes of the instruction before RIP; else it is a fault of the one at RIP, or an event.
+
+    """
+
+    def __init__(self, dr6: int, *, trap: bool = False) -> None:
         super().__init__(1)
-        self.dr6 = dr6
+        self.dr6, self.trap = dr6, trap
 
 
 class TS(Fault):

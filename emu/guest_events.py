@@ -12,6 +12,7 @@ from ..vmx.nonroot import event_info
 from ..vmx.words import EventType
 from .exceptions import becomes_double, through_idt
 from .faults import DB, NO_EVENT, During, Fault
+from .pending_debug import held_by_mov_ss, trap_exit
 from .registers import RIP, U32, U64
 from .vmexit import leave
 
@@ -28,19 +29,24 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
     """Deliver an exception of the guest's, as `exceptions.deliver` does, unless it exits."""
     guest = cpu.guest
     assert guest is not None
+    if isinstance(fault, DB) and fault.trap and guest.traps:
+        leave(cpu, trap_exit(fault.dr6))
+        return
     cpu.halted = False
+    held = held_by_mov_ss(cpu)
     cpu.breakpoints.hits = 0
     while True:
         if not cpu.cr0 & _PE:
             fault.error = None  # real mode has no error codes
         if guest.exception_exits(fault.vector, fault.error):
             exit_ = _exception_exit(fault)
+            exit_.pending = 0 if fault.vector == _DEBUG else held
             # An exit of #DF itself tells of no vectoring: it is no event that came while another was delivered.
             during = NO_EVENT if fault.vector == _DOUBLE else fault.during
             exit_.vectoring, exit_.vectoring_error, exit_.length = during
             leave(cpu, exit_)
             return
-        cpu.interrupt_shadow = False
+        cpu.interrupt_shadow = held = 0
         try:
             through_idt(cpu, fault)
         except Fault as second:

@@ -1,34 +1,55 @@
-"""Event injection: the event that VM entry delivers to the guest (SDM "Event Injection")."""
+"""What VM entry brings the guest before its first instruction (SDM "Event Injection", "Special Features of VM Entry")."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..vmx.exits import ExitReason, VmExit
 from ..vmx.fields import Field
-from ..vmx.words import EventType
+from ..vmx.words import EventType, PendingDebug
 from .exceptions import deliver
-from .faults import DB, During, Fault, Unimplemented
+from .faults import During, Fault
 from .idt import enter
+from .pending_debug import behind_injection, trap_exit, without_injection
 from .registers import RF, RIP, U64
-from .state import MOV_SS_SHADOW
+from .vmexit import leave
 
 if TYPE_CHECKING:
     from ..vmx.vmcs import Vmcs
-    from ..vmx.words import Interruption, PendingDebug
+    from ..vmx.words import Interruption
     from .cpu import Cpu
 
 _WITH_LENGTH: Final = frozenset(
     {EventType.SOFTWARE_INTERRUPT, EventType.PRIVILEGED_SOFTWARE_EXCEPTION, EventType.SOFTWARE_EXCEPTION}
 )
 _DEBUG: Final = 1
-_DEBUG_BITS: Final = 0x400F  # BS and B3 to B0, in DR6, too
 
 
-def inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
+def begin(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
+    """Do what comes before the guest's first instruction: an event, pending debug exceptions, the monitor trap flag."""
+    guest, pending = cpu.guest, PendingDebug(vmcs[Field.GUEST_PENDING_DEBUG])
+    assert guest is not None
+    if event.VALID and event.TYPE == EventType.OTHER:
+        leave(cpu, VmExit(ExitReason.MONITOR_TRAP_FLAG, pending=pending))
+        return
+    if event.VALID:
+        hits = behind_injection(event, pending, cpu.interrupt_shadow)
+        _inject(cpu, vmcs, event)
+        if hits and cpu.guest is guest:
+            cpu.breakpoints.hits |= hits
+            cpu.breakpoints.on_hit()
+    else:
+        fault = without_injection(cpu, pending)
+        if fault is None:
+            return
+        deliver(cpu, fault)
+    if guest.traps and cpu.guest is guest:
+        leave(cpu, trap_exit(cpu.breakpoints.hits))
+
+
+def _inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
     """Deliver an event through the guest's IDT; what goes wrong on the way is delivered, or exits, with the event as vectoring."""
     kind, vector = event.TYPE, event.VECTOR
-    if kind == EventType.OTHER:
-        raise Unimplemented("VM entry that injects a pending MTF VM exit")
     error = vmcs[Field.ENTRY_ERROR_CODE] if event.DELIVER_ERROR_CODE else None
     software = kind in _WITH_LENGTH
     before = cpu.q[RIP]
@@ -51,13 +72,3 @@ def inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
         cpu.q[RIP] = before
         fault.during = During(int(event), error or 0, vmcs[Field.ENTRY_INSTRUCTION_LENGTH] if software else 0)
         deliver(cpu, fault)
-
-
-def deliver_pending_debug(cpu: Cpu, pending: PendingDebug) -> None:
-    """Deliver what the guest-state area holds of debug exceptions (SDM "Delivery of Pending Debug Exceptions after VM Entry")."""
-    if not pending.BS and not pending.ENABLED_BREAKPOINT:
-        return
-    if cpu.interrupt_shadow & MOV_SS_SHADOW:
-        cpu.breakpoints.hits |= pending.B  # a pending single step comes behind the next instruction by RFLAGS.TF
-    else:
-        deliver(cpu, DB(pending & _DEBUG_BITS))

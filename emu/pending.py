@@ -85,16 +85,18 @@ class Pending:
         cpu = self.cpu
         if cpu.clock.now >= self.deadline:
             self.service()
+        if cpu.guest is not None and cpu.guest.traps:
+            self._trap()
         if cpu.breakpoints.hits and not cpu.interrupt_shadow:
-            deliver(cpu, DB(cpu.breakpoints.take()))
+            deliver(cpu, DB(cpu.breakpoints.take(), trap=True))
         if cpu.guest is not None and cpu.guest.expires <= cpu.clock.now:
             self._expire()
         if cpu.guest is not None and cpu.guest.windows:
             self._look_through_windows()
         if self.interrupt or self.nmi:
             self.take_interrupt()
-        if cpu.guest is not None and cpu.interrupt_shadow:
-            self.step()
+        if cpu.guest is not None and (cpu.interrupt_shadow or cpu.guest.traps):
+            self._step_guest()
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
         if cpu.engine.no_block_seen:
@@ -118,7 +120,7 @@ class Pending:
             return
         if self.nmi and not cpu.nmi_blocked:
             self.nmi = False
-            cpu.halted = False
+            self._wake()
             nmi(cpu)
             return
         if not cpu.q[EFLAGS] & IF or self._devices is None:
@@ -127,8 +129,17 @@ class Pending:
         self.interrupt = False
         if vector is None:
             return
-        cpu.halted = False
+        self._wake()
         interrupt(cpu, vector)
+
+    def _wake(self) -> None:
+        """Be ready for an event between two instructions: the processor does not halt, and our own single step is not for the handler."""
+        self.cpu.halted = False
+        if self.stepping:
+            self.stepping = self.resuming = False
+            self.cpu.q[EFLAGS] &= ~TF
+        if self.cpu.guest is not None:
+            self.cpu.guest.boundary = True
 
     def _expire(self) -> None:
         """Exit from a guest whose preemption timer is 0."""
@@ -136,6 +147,24 @@ class Pending:
 
         self.end_stepping()
         timer_exit(self.cpu)
+
+    def _trap(self) -> None:
+        """Exit by the monitor trap flag, where the guest has come to an instruction boundary."""
+        from .pending_debug import trap_exit  # noqa: PLC0415  (most guests never come here)
+        from .vmexit import leave  # noqa: PLC0415
+
+        cpu, guest = self.cpu, self.cpu.guest
+        if guest is not None and guest.boundary:
+            leave(cpu, trap_exit(cpu.breakpoints.hits))
+
+    def _step_guest(self) -> None:
+        """Have the guest run one instruction, at whose end the shadow ends, or the monitor trap flag exits."""
+        cpu, guest = self.cpu, self.cpu.guest
+        if guest is not None and guest.traps:
+            self._trap()  # an interrupt or an NMI has been delivered
+            cpu.syscall_path = None
+        if cpu.guest is not None and not cpu.halted:
+            self.step()
 
     def _look_through_windows(self) -> None:
         """Exit from a guest where interrupts or NMIs could be delivered to it now, and the host wants to know."""
@@ -179,6 +208,8 @@ class Pending:
 
     def end_stepping(self) -> None:
         """Hide our own single step: its instruction has ended, or Python is about to run it, so that the shadow and RF end with it."""
+        if self.cpu.guest is not None:
+            self.cpu.guest.boundary = True
         if self.stepping:
             self.stepping = self.resuming = False
             self.cpu.q[EFLAGS] &= ~(TF | RF)

@@ -56,6 +56,8 @@ class RunLoop:
         self._left = instructions
         stop: Stop | None = None
         try:
+            if cpu.guest is not None:
+                self.traps.pending.deliver()  # a guest of a snapshot has nothing set for its next instruction boundary
             while stop is None:
                 self._round()
                 stop = self.stop
@@ -101,7 +103,9 @@ class RunLoop:
         limit, unit, look_at = pending.time.plan(pending.deadline, 1 if cpu.breakpoints.watching else self._left)
         pending.attention_at = min(pending.attention_at, look_at)
         shadow = cpu.interrupt_shadow
-        if cpu.breakpoints.watching:
+        if (
+            cpu.breakpoints.watching and cpu.guest is None
+        ):  # a guest's shadow ends with a single step, for exits tell of it
             cpu.interrupt_shadow = False  # one instruction now runs, and with it the shadow of the one before ends
         error = traps.run(limit, unit)
         self.clock.sync()
@@ -176,6 +180,8 @@ class RunLoop:
         if traps.pending.interrupt or traps.pending.nmi:
             traps.pending.take_interrupt()
             if not cpu.halted:
+                if cpu.guest is not None:
+                    traps.pending.deliver()
                 return
         guest = cpu.guest
         takes = cpu.interrupts_enabled or (guest is not None and bool(guest.pin.EXTERNAL_INTERRUPT_EXITING))

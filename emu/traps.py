@@ -122,7 +122,8 @@ class Traps:
         self.pending.end_stepping()
         if not self._page_fault(refusal):
             deliver(self.cpu, self._fault(refusal))
-        if self._clock.cycles >= self.pending.attention_at:
+        guest = self.cpu.guest
+        if self._clock.cycles >= self.pending.attention_at or (guest is not None and guest.windows):
             self.pending.deliver()
 
     def _fault(self, refusal: Refusal) -> Fault:
@@ -236,7 +237,9 @@ class Traps:
             raise
         held_off = cpu.interrupt_shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
         if stepping and not held_off and insn.mnemonic not in _OWN_STEP:
-            raise DB(_BS | cpu.breakpoints.take())
+            if insn.mnemonic != "sti":
+                cpu.interrupt_shadow = 0
+            raise DB(_BS | cpu.breakpoints.take(), trap=True)
 
     def _software_interrupt(self, vector: int) -> None:
         """INT n, INT3, INTO without a prefix: TCG has moved RIP past the instruction."""
@@ -273,7 +276,7 @@ class Traps:
         cpu.q[EFLAGS] &= ~RF
         if not stepped:
             cpu.interrupt_shadow = False  # the instruction has run
-            deliver(cpu, DB(_BS | cpu.breakpoints.take()))
+            deliver(cpu, DB(_BS | cpu.breakpoints.take(), trap=True))
         elif resuming and self._in_string():
             cpu.q[EFLAGS] |= RF
             pending.settle_resume()

@@ -19,9 +19,9 @@ from ..vmx.host_checks import HOST
 from ..vmx.nonroot import NonRoot
 from ..vmx.operation import NO_VMCS
 from ..vmx.rule import Entered, first_broken
-from ..vmx.words import Activity, Interruptibility, Interruption, PendingDebug
+from ..vmx.words import Activity, EventType, Interruptibility, Interruption
 from .faults import Unimplemented
-from .inject import deliver_pending_debug, inject
+from .inject import begin
 from .known import Known
 from .registers import U32
 from .state import MOV_SS_SHADOW
@@ -42,10 +42,7 @@ if TYPE_CHECKING:
 
 # Controls that are offered and checked, and whose work is not built: an entry that sets one stops the run.
 NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
-    Primary: (
-        Primary.TPR_SHADOW,
-        Primary.MONITOR_TRAP_FLAG,
-    ),
+    Primary: (Primary.TPR_SHADOW,),
     Secondary: (
         Secondary.EPT,
         Secondary.VMCS_SHADOWING,
@@ -114,7 +111,8 @@ def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     interruptibility = vmcs[_INTERRUPTIBILITY]
     cpu.interrupt_shadow = interruptibility & _SHADOW
     cpu.nmi_blocked = bool(interruptibility & _NMI_BLOCKED)
-    cpu.halted = vmcs[_ACTIVITY] == _HLT and not event & _VALID
+    vectoring = event & _VALID and event.TYPE != EventType.OTHER
+    cpu.halted = vmcs[_ACTIVITY] == _HLT and not vectoring
     cpu.tsc.offset = vmcs[_TSC_OFFSET] if guest.offsets_tsc else 0
     if not guest.vpid:
         cpu.translation.flush_all()
@@ -126,6 +124,7 @@ def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     vmcs.launched = True
     if guest.pin.PREEMPTION_TIMER:
         guest.expires = cpu.clock.now + (vmcs[_TIMER] << operation.caps.misc.TIMER_RATE)
+    guest.boundary = False
     set_guest(cpu, guest)
     if cpu.halted:
         cpu.engine.stop()  # the run loop waits
@@ -133,10 +132,8 @@ def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
         cpu.request_attention()
         if cpu.interrupt_shadow & MOV_SS_SHADOW:
             cpu.pass_breakpoint()
-    if event & _VALID:
-        inject(cpu, vmcs, event)
-    elif vmcs[_PENDING]:
-        deliver_pending_debug(cpu, PendingDebug(vmcs[_PENDING]))
+    if event & _VALID or vmcs[_PENDING]:
+        begin(cpu, vmcs, event)
 
 
 def _keep_host(cpu: Cpu, vmcs: Vmcs) -> None:
@@ -212,5 +209,3 @@ def _require_built(entered: Entered) -> None:
         for bits in NOT_BUILT[word]:
             if value & bits.mask:
                 raise Unimplemented(f"VM entry with {word.__name__}.{bits.name}")
-    if entered[Field.GUEST_PENDING_DEBUG] and entered.event.VALID:
-        raise Unimplemented("VM entry with pending debug exceptions that injects an event")

@@ -11,6 +11,7 @@ from ..vmx.nonroot import NEVER, NonRoot, event_info
 from ..vmx.words import Activity, EventType, Interruption
 from .events import Kind
 from .layout import HF_GUEST, INTERCEPT
+from .pending_debug import held_by_mov_ss
 from .registers import HFLAGS, RF, RIP, RSP
 from .vmlists import ABORT_MSRS, ABORT_SAVING, abort, load_msrs, store_msrs
 from .vmstate import LATE, guest_loads, host_still_holds, host_world, save_by_control, save_late
@@ -85,7 +86,7 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
     guest = cpu.guest
     assert guest is not None
     vmcs = guest.vmcs
-    _save(cpu, vmcs, guest, fault=exit_.fault)
+    _save(cpu, vmcs, guest, exit_.pending, fault=exit_.fault)
     vmcs.update(exit_.fields or exit_.as_fields())
     _put(vmcs, _INJECT, vmcs[_INJECT] & _NO_EVENT)
     if guest.expires != NEVER and guest.exit.SAVE_PREEMPTION_TIMER:
@@ -104,8 +105,8 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
     load_host(cpu, vmcs, guest)
 
 
-def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, *, fault: bool) -> None:
-    """Write the guest's state to the VMCS, or leave it for later (SDM "Saving Guest State"); `fault` as in `VmExit`."""
+def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: bool) -> None:
+    """Write the guest's state to the VMCS, or leave it for later (SDM "Saving Guest State"); `pending` and `fault` as in `VmExit`."""
     world = vmcs.guest
     if world is None:
         world = World(cpu.known, guest=True, vpid=guest.vpid)
@@ -117,7 +118,8 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, *, fault: bool) -> None:
     _put(vmcs, _RFLAGS, cpu.rflags | (RF if fault else 0))
     _put(vmcs, _INTERRUPTIBILITY, cpu.interrupt_shadow | (_NMI_BLOCKED if cpu.nmi_blocked else 0))
     _put(vmcs, _ACTIVITY, _HLT if cpu.halted else _ACTIVE)
-    _put(vmcs, _PENDING, 0)
+    _put(vmcs, _PENDING, (cpu.interrupt_shadow and held_by_mov_ss(cpu)) if pending is None else pending)
+    cpu.breakpoints.hits = 0
     save_by_control(vmcs, world, guest)
     long = bool(cpu.efer & _LMA)
     if long != guest.long:

@@ -41,6 +41,7 @@ class ExitReason(IntEnum):
     WRMSR = 32
     INVALID_GUEST_STATE = 33
     MSR_LOADING = 34
+    MONITOR_TRAP_FLAG = 37
     PAUSE = 40
     GDTR_IDTR = 46
     LDTR_TR = 47
@@ -64,6 +65,7 @@ class VmExit(Exception):
         vectoring, vectoring_error: the event on whose delivery this happened, and its error code.
         fields: what is written to the VMCS, where that was worked out beforehand.
         fault: RFLAGS.RF is 1 in what is saved, as it would be on the stack of a fault.
+        pending: the debug exceptions that wait, as the guest-state area tells of them; None for those that MOV SS holds off.
 
     """
 
@@ -77,11 +79,13 @@ class VmExit(Exception):
         event: int = 0,
         error: int = 0,
         fault: bool = False,
+        pending: int | None = None,
     ) -> None:
         super().__init__(reason.name)
         self.reason, self.qualification = reason, qualification
         self.length, self.info = length, info
         self.event, self.error, self.fault = event, error, fault
+        self.pending = pending
         self.vectoring = self.vectoring_error = 0
         self.fields: dict[int, int] | None = None
 

@@ -35,7 +35,9 @@ class NonRoot:
         vmcs: the current VMCS.
         vpid: what translations are tagged with; 0 without VPIDs.
         pin, primary, secondary, entry, exit: its controls; `secondary` is 0 where the primary ones do not activate it.
-        windows: an interrupt window or an NMI window exits.
+        windows: something may exit between two instructions: an interrupt window, an NMI window, or the monitor trap flag.
+        traps: the monitor trap flag.
+        boundary: an instruction, or the delivery of an event, has ended since the entry.
         virtual_nmis: NMI blocking is that of virtual NMIs.
         iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
         acknowledges: an exit for an external interrupt takes it from the interrupt controller.
@@ -43,7 +45,8 @@ class NonRoot:
         offsets_tsc: the TSC offset counts.
         long: entries are to IA-32e mode.
         keeps: what an exit saves is what the next entry loads, so the guest may be gone back to without a look at its fields.
-        plain: besides that, entries and exits do nothing more: no lists of MSRs, no timer, no TPR shadow, and with a VPID no flush.
+        plain: besides that, entries and exits do nothing more: no lists of MSRs, no timer, no TPR shadow, no monitor trap flag, and
+            with a VPID no flush.
         loads_all: entries and exits load EFER and PKRS.
         cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
         expires: the cycle at which the preemption timer is 0, or `NEVER`.
@@ -59,7 +62,8 @@ class NonRoot:
         self.entry = entry = Entry(vmcs[Field.ENTRY_CONTROLS])
         self.exit = exit_ = Exit(vmcs[Field.EXIT_CONTROLS])
         self.vpid = vmcs[Field.VPID] if self.secondary.VPID else 0
-        self.windows = bool(primary.INTERRUPT_WINDOW_EXITING or primary.NMI_WINDOW_EXITING)
+        self.traps, self.boundary = bool(primary.MONITOR_TRAP_FLAG), False
+        self.windows = self.traps or bool(primary.INTERRUPT_WINDOW_EXITING or primary.NMI_WINDOW_EXITING)
         self.virtual_nmis = bool(pin.VIRTUAL_NMIS)
         self.iret_unblocks = self.virtual_nmis or not pin.NMI_EXITING
         self.acknowledges = bool(exit_.ACKNOWLEDGE_INTERRUPT)
@@ -74,7 +78,7 @@ class NonRoot:
         self.plain = (
             self.keeps
             and self.vpid != 0
-            and not (pin.PREEMPTION_TIMER or primary.TPR_SHADOW)
+            and not (pin.PREEMPTION_TIMER or primary.TPR_SHADOW or self.traps)
             and not any(vmcs[count] for count in _COUNTS)
         )
         self.cr0_mask, self.cr0_shadow = vmcs[Field.CR0_MASK], vmcs[Field.CR0_READ_SHADOW]

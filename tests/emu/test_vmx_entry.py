@@ -168,14 +168,14 @@ def test_an_entry_that_needs_what_is_not_built_says_so(root: Root) -> None:
     """Through TCG, with the report that a user sees."""
     cpu, machine = root.cpu, root.machine
     assert machine is not None
-    with pytest.raises(Unimplemented, match=r"VM entry with Primary\.MONITOR_TRAP_FLAG"):
-        launch(root, controls(F.PRIMARY_CONTROLS, 27))
+    with pytest.raises(Unimplemented, match=r"VM entry with Primary\.TPR_SHADOW"):
+        launch(root, controls(F.PRIMARY_CONTROLS, 21))
     root.memory.write(CODE, bytes.fromhex("0f01c2"))
     root.memory.drop_stale_code()
     cpu.q[RIP] = CODE
     stop = machine.run()
     assert stop.reason is Reason.UNIMPLEMENTED
-    assert "VM entry with Primary.MONITOR_TRAP_FLAG" in stop.report[0]
+    assert "VM entry with Primary.TPR_SHADOW" in stop.report[0]
     assert any(line.startswith("VMCS at 0x41000, clear") for line in stop.report)
     assert any("GUEST_RIP" in line for line in stop.report)
 

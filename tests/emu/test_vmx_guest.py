@@ -640,9 +640,7 @@ def test_interrupts_exit_whatever_if_says(host: Host) -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (controls(PRIMARY, 27), "Primary.MONITOR_TRAP_FLAG"),
         ({**controls(SECONDARY, 1), F.EPT_POINTER: 0x1E}, "Secondary.EPT"),
-        ({F.GUEST_PENDING_DEBUG: 1 << 14, F.ENTRY_INTERRUPTION_INFO: VALID | 2 << 8 | 2}, "pending debug exceptions"),
     ],
 )
 def test_what_is_not_built_is_said(host: Host, change: dict[F, int], what: str) -> None:
