@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import CR0, CR4
 from ..vmx.exits import ExitReason, VmExit
+from . import tpr_shadow
 from .faults import GP, UD, Unimplemented
 from .operand_info import descriptor_info, displacement, invalidation_info, pointer_info, selector_info, vmcs_field_info
 from .realmode import require_protected
@@ -252,7 +253,12 @@ def _mov_to_cr(cpu: Cpu, insn: Insn, guest: NonRoot) -> bool | None:
     else:
         if (number == 3 and guest.cr3_load_exits(value)) or (number == 8 and guest.primary.CR8_LOAD_EXITING):
             _cr_access(insn, number, 0, source.number)
-        return False
+        if number != 8 or not guest.primary.TPR_SHADOW:
+            return False
+        exit_ = tpr_shadow.write(cpu, guest, value)
+        if exit_ is not None:
+            cpu.next(insn)
+            raise exit_
     cpu.next(insn)
     return True
 
@@ -269,7 +275,9 @@ def _mov_from_cr(cpu: Cpu, insn: Insn, guest: NonRoot) -> bool:
     else:
         if (number == 3 and guest.primary.CR3_STORE_EXITING) or (number == 8 and guest.primary.CR8_STORE_EXITING):
             _cr_access(insn, number, 1, target.number)
-        return False
+        if number != 8 or not guest.primary.TPR_SHADOW:
+            return False
+        value = tpr_shadow.read(cpu, guest)
     cpu.q[target.number] = value if cpu.code64 else value & U32
     cpu.next(insn)
     return True

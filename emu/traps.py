@@ -29,6 +29,7 @@ from .faults import DB, SS, Fault, Unimplemented
 from .insn import Insn
 from .layout import INTERCEPTED
 from .pending import Pending
+from .pending_debug import word
 from .prefixes import prefixes
 from .registers import EFLAGS, ERROR_CODE, IS_INT, OLD_EXCEPTION, RF, RIP, TF, U64
 from .sensitive import SensitiveSites
@@ -232,8 +233,12 @@ class Traps:
         cpu.q[EFLAGS] &= ~RF
         try:
             handler(cpu, insn)
-        except VmExit:
-            cpu.interrupt_shadow = shadow  # the instruction has not run
+        except VmExit as exit_:
+            if exit_.behind:
+                cpu.interrupt_shadow = 0
+                exit_.pending = word(cpu.breakpoints.hits | (_BS if stepping else 0))
+            else:
+                cpu.interrupt_shadow = shadow  # the instruction has not run
             raise
         held_off = cpu.interrupt_shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
         if stepping and not held_off and insn.mnemonic not in _OWN_STEP:

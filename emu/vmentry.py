@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 # Controls that are offered and checked, and whose work is not built: an entry that sets one stops the run.
 NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
-    Primary: (Primary.TPR_SHADOW,),
+    Primary: (),
     Secondary: (
         Secondary.EPT,
         Secondary.VMCS_SHADOWING,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _EXECUTION, _EXIT, _ENTRY = "VM-Execution Control Fields", "VM-Exit Control Fields", "VM-Entry Control Fields"
-_VTPR: Final = 0x80  # in the virtual-APIC page
+VTPR: Final = 0x80  # in the virtual-APIC page
 _MSR_ENTRY: Final = 16  # bytes
 _WITH_ERROR_CODE: Final = frozenset({8, 10, 11, 12, 13, 14, 17})
 _WITH_LENGTH: Final = (
@@ -43,7 +43,7 @@ def _msr_list(count: Field, address: Field) -> Callable[[Entered], bool]:
 def _threshold_above_vtpr(e: Entered) -> bool:
     if not e.primary.TPR_SHADOW:
         return False
-    vtpr = e.memory.read64(e[Field.VIRTUAL_APIC_ADDRESS] + _VTPR)
+    vtpr = e.memory.read64(e[Field.VIRTUAL_APIC_ADDRESS] + VTPR)
     return e[Field.TPR_THRESHOLD] & 0xF > vtpr >> 4 & 0xF
 
 

@@ -43,6 +43,7 @@ class ExitReason(IntEnum):
     MSR_LOADING = 34
     MONITOR_TRAP_FLAG = 37
     PAUSE = 40
+    TPR_BELOW_THRESHOLD = 43
     GDTR_IDTR = 46
     LDTR_TR = 47
     INVEPT = 50
@@ -55,7 +56,7 @@ class ExitReason(IntEnum):
 
 
 class VmExit(Exception):
-    """Control leaves the guest, before the instruction at RIP or the event has done anything.
+    """Control leaves the guest, before the instruction at RIP or the event has done anything, or behind the instruction.
 
     Attributes:
         reason: the basic exit reason.
@@ -65,6 +66,7 @@ class VmExit(Exception):
         vectoring, vectoring_error: the event on whose delivery this happened, and its error code.
         fields: what is written to the VMCS, where that was worked out beforehand.
         fault: RFLAGS.RF is 1 in what is saved, as it would be on the stack of a fault.
+        behind: the instruction has been done, and RIP is behind it.
         pending: the debug exceptions that wait, as the guest-state area tells of them; None for those that MOV SS holds off.
 
     """
@@ -79,13 +81,14 @@ class VmExit(Exception):
         event: int = 0,
         error: int = 0,
         fault: bool = False,
+        behind: bool = False,
         pending: int | None = None,
     ) -> None:
         super().__init__(reason.name)
         self.reason, self.qualification = reason, qualification
         self.length, self.info = length, info
         self.event, self.error, self.fault = event, error, fault
-        self.pending = pending
+        self.behind, self.pending = behind, pending
         self.vectoring = self.vectoring_error = 0
         self.fields: dict[int, int] | None = None
 
