@@ -88,17 +88,27 @@ _VMX: Final = {
 }  # fmt: skip
 
 
+_ACCESSES: Final = frozenset({"vmread", "vmwrite"})
+
+
+def _encoding(cpu: Cpu, insn: Insn) -> int:
+    """Give the field that VMREAD or VMWRITE means."""
+    return cpu.get(insn, insn.operands[insn.mnemonic == "vmread"])
+
+
 @_on(*_VMX)
-def _vmx(cpu: Cpu, insn: Insn, _guest: NonRoot) -> None:
+def _vmx(cpu: Cpu, insn: Insn, guest: NonRoot) -> None:
     name = insn.mnemonic
     if name != "vmcall" and (cpu.emulates_8086 or (cpu.long_mode and not cpu.code64)):
         raise UD
+    if name in _ACCESSES and not guest.vmcs_access_exits(cpu.memory, _encoding(cpu, insn), write=name == "vmwrite"):
+        return
     if not insn.operands:
         info = 0
     elif len(insn.operands) == 1:
         info = pointer_info(insn)
     else:
-        info = vmcs_field_info(insn) if name in {"vmread", "vmwrite"} else invalidation_info(insn)
+        info = vmcs_field_info(insn) if name in _ACCESSES else invalidation_info(insn)
     _leave(insn, _VMX[name], displacement(cpu, insn), info)
 
 

@@ -45,7 +45,6 @@ NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
     Primary: (),
     Secondary: (
         Secondary.EPT,
-        Secondary.VMCS_SHADOWING,
         Secondary.PML,
         Secondary.XSAVES,
         Secondary.MODE_BASED_EXECUTE,
@@ -126,6 +125,8 @@ def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
         guest.expires = cpu.clock.now + (vmcs[_TIMER] << operation.caps.misc.TIMER_RATE)
     guest.boundary = False
     set_guest(cpu, guest)
+    if guest.shadows:
+        operation.link(cpu.memory)
     if cpu.halted:
         cpu.engine.stop()  # the run loop waits
     if cpu.interrupt_shadow:

@@ -18,6 +18,7 @@ _HAS_ERROR: Final = Interruption.DELIVER_ERROR_CODE.mask
 _TYPE: Final = Interruption.TYPE.shift
 _PAGE_FAULT: Final = 14
 _UPPER_PORTS: Final = 0x8000
+_ENCODINGS: Final = 0x8000  # what a VMREAD or VMWRITE bitmap covers
 _LOW_MSRS, _HIGH_MSRS, _COVERED = 0, 0xC0000000, 0x2000  # what an MSR bitmap covers
 
 _COUNTS: Final = Field.ENTRY_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_STORE_COUNT
@@ -37,6 +38,7 @@ class NonRoot:
         pin, primary, secondary, entry, exit: its controls; `secondary` is 0 where the primary ones do not activate it.
         windows: something may exit between two instructions: an interrupt window, an NMI window, or the monitor trap flag.
         traps: the monitor trap flag.
+        shadows: VMREAD and VMWRITE may reach the VMCS of the link pointer.
         boundary: an instruction, or the delivery of an event, has ended since the entry.
         virtual_nmis: NMI blocking is that of virtual NMIs.
         iret_unblocks: IRET ends the blocking of NMIs, or of virtual NMIs.
@@ -62,6 +64,7 @@ class NonRoot:
         self.entry = entry = Entry(vmcs[Field.ENTRY_CONTROLS])
         self.exit = exit_ = Exit(vmcs[Field.EXIT_CONTROLS])
         self.vpid = vmcs[Field.VPID] if self.secondary.VPID else 0
+        self.shadows = bool(self.secondary.VMCS_SHADOWING)
         self.traps, self.boundary = bool(primary.MONITOR_TRAP_FLAG), False
         self.windows = self.traps or bool(primary.INTERRUPT_WINDOW_EXITING or primary.NMI_WINDOW_EXITING)
         self.virtual_nmis = bool(pin.VIRTUAL_NMIS)
@@ -112,6 +115,13 @@ class NonRoot:
                 offset = which - first
                 return bool(memory.read64(bitmap + (offset >> 6) * 8) >> offset % 64 & 1)
         return True
+
+    def vmcs_access_exits(self, memory: Memory, encoding: int, *, write: bool) -> bool:
+        """Tell whether VMREAD or VMWRITE exits (SDM "VMCS Shadowing Bitmap Addresses"): one that the bitmaps do not cover does."""
+        if not self.shadows or encoding >= _ENCODINGS:
+            return True
+        bitmap = self.vmcs[Field.VMWRITE_BITMAP if write else Field.VMREAD_BITMAP]
+        return bool(memory.read64(bitmap + (encoding >> 6) * 8) >> encoding % 64 & 1)
 
     def cr3_load_exits(self, value: int) -> bool:
         """Tell whether a load of CR3 exits (SDM "CR3-Target Controls")."""

@@ -76,6 +76,7 @@ class Operation:
         vmxon_pointer: the physical address that VMXON was given.
         current: the current VMCS, or None.
         guest: non-root operation, or None while the host runs.
+        shadow: the VMCS that a guest's VMREAD and VMWRITE reach, or None.
         refused: the rule that the last VM entry broke, or None.
         entered: the VMCS of the guest that was entered last, by VPID.
         active: the active ones, by the physical address of their region.
@@ -89,6 +90,7 @@ class Operation:
         self.active: dict[int, Vmcs] = {}
         self.entered: dict[int, Vmcs] = {}
         self.guest: NonRoot | None = None
+        self.shadow: Vmcs | None = None
         self.refused: Rule | None = None
 
     def save(self) -> VmxState:
@@ -119,6 +121,7 @@ class Operation:
         made.current = made.active.get(state.current)
         if state.nonroot:
             made.guest = NonRoot(made.the_current(), state.expires)
+            made.shadow = made.active.get(made._link_pointer())
         return made
 
     @property
@@ -144,6 +147,29 @@ class Operation:
             raise VmFail
         return self.current
 
+    def link(self, memory: Memory) -> None:
+        """Have a guest with VMCS shadowing reach the VMCS of the link pointer, which that makes active."""
+        pointer = self._link_pointer()
+        self.shadow = None if pointer == NO_VMCS else self._activate(memory, pointer)
+
+    def _link_pointer(self) -> int:
+        guest = self.guest
+        return NO_VMCS if guest is None or not guest.shadows else guest.vmcs[Field.VMCS_LINK_POINTER]
+
+    def _activate(self, memory: Memory, address: int) -> Vmcs:
+        vmcs = self.active.get(address)
+        if vmcs is None:
+            vmcs = self.active[address] = Vmcs.read(memory, address)
+        return vmcs
+
+    def _accessed(self) -> Vmcs:
+        """Give what VMREAD and VMWRITE reach: the current VMCS, or in a guest its shadow; VMfailInvalid where there is none."""
+        if self.guest is None:
+            return self.the_current()
+        if self.shadow is None:
+            raise VmFail
+        return self.shadow
+
     def vmclear(self, memory: Memory, address: int) -> None:
         """VMCLEAR: write the VMCS to its region; it is active and current no more."""
         if address & _PAGE or self.caps.beyond(address):
@@ -165,15 +191,13 @@ class Operation:
         header = memory.read64(address) & _U32
         if header & ~SHADOW != REVISION:
             raise VmFail(InstructionError.VMPTRLD_REVISION)
-        vmcs = self.active.get(address)
-        if vmcs is None:
-            vmcs = self.active[address] = Vmcs.read(memory, address)
+        vmcs = self._activate(memory, address)
         vmcs.shadow = bool(header & SHADOW)
         self.current = vmcs
 
     def vmread(self, encoding: int) -> int:
         """VMREAD: give a field, or its upper half."""
-        vmcs = self.the_current()
+        vmcs = self._accessed()
         found = self.caps.fields.get(encoding)
         if found is None:
             raise VmFail(InstructionError.UNSUPPORTED_FIELD)
@@ -182,7 +206,7 @@ class Operation:
 
     def writable(self, encoding: int) -> tuple[Field, bool]:
         """Give the field that VMWRITE may write by this encoding, and whether its upper half is meant."""
-        self.the_current()
+        self._accessed()
         found = self.caps.fields.get(encoding)
         if found is None:
             raise VmFail(InstructionError.UNSUPPORTED_FIELD)
@@ -193,7 +217,7 @@ class Operation:
     def vmwrite(self, where: tuple[Field, bool], value: int, *, wide: bool) -> None:
         """VMWRITE, to what `writable` gave; `value` has 64 bits if `wide`, else 32, which clear the upper half of a longer field."""
         which, high = where
-        vmcs = self.the_current()
+        vmcs = self._accessed()
         if high:
             vmcs[which] = vmcs[which] & _U32 | (value & _U32) << 32
         else:

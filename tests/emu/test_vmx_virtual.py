@@ -1,17 +1,22 @@
-"""What a guest is given of its own: the task-priority register (SDM "Virtualizing CR8-Based TPR Accesses")."""
+"""What a guest is given of its own (SDM "Virtualizing CR8-Based TPR Accesses", "VMCS Shadowing Bitmap Addresses")."""
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
-from paracell.emu.registers import RCX
+from paracell.emu.machine import Machine
+from paracell.emu.registers import RCX, RDX
+from paracell.emu.stop import Reason
+from paracell.vmx.caps import REVISION
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
+from paracell.vmx.vmcs import Vmcs
 
 from ..vmx.entries import controls
-from .test_vmx_guest import GP_EXITS, HARDWARE, Host, host, module_host
+from .test_vmx_guest import GP_EXITS, HARDWARE, RING_3, Host, host, module_host
 
 __all__ = ("host", "module_host")
 
@@ -80,3 +85,97 @@ def test_the_threshold_is_checked_by_each_entry(host: Host) -> None:
     vtpr(host, 0x40)
     assert host.run("vmresume") == 0x40
     assert host.failed() == 7
+
+
+# ---- VMCS shadowing ----------------------------------------------------------------------------------------------------
+
+SHADOW, READ_MAP, WRITE_MAP = 0x57000, 0x58000, 0x59000
+SHADOWING: Final = {
+    **controls(F.SECONDARY_CONTROLS, 14), F.VMCS_LINK_POINTER: SHADOW, F.VMREAD_BITMAP: READ_MAP, F.VMWRITE_BITMAP: WRITE_MAP,
+}  # fmt: skip
+VMREAD, VMWRITE = "0f78c2", "0f79c2"  # vmread rdx, rax; vmwrite rax, rdx
+FLAGS: Final = 0x8D5
+
+
+@pytest.fixture
+def shadowed(host: Host) -> Host:
+    """The shadow VMCS is clear, and neither bitmap has a bit."""
+    for page in (READ_MAP, WRITE_MAP):
+        host.memory.write(page, bytes(4096))
+    vmcs = Vmcs(SHADOW)
+    vmcs[F.GUEST_RIP], vmcs[F.EXIT_REASON] = 0x1234567890, 0x12
+    vmcs.write(host.memory)
+    host.memory.write(SHADOW, struct.pack("<I", REVISION | 1 << 31))
+    return host
+
+
+def flags(told: dict[str, Any]) -> int:
+    return int(told["vmcs"][F.GUEST_RFLAGS]) & FLAGS
+
+
+def test_vmread_reaches_the_shadow(shadowed: Host) -> None:
+    told = shadowed.guest(VMREAD, SHADOWING, {F.GUEST_RFLAGS: 2 | FLAGS}, rax=int(F.GUEST_RIP))
+    assert (told["reason"], shadowed.cpu.q[RDX], flags(told)) == (18, 0x1234567890, 0)
+
+
+def test_vmwrite_reaches_the_shadow_and_the_host_finds_it_there(shadowed: Host) -> None:
+    told = shadowed.guest(VMWRITE, SHADOWING, rax=int(F.EXIT_REASON), rdx=0x55)
+    assert (told["reason"], flags(told), told["vmcs"][F.EXIT_REASON]) == (18, 0, 18)
+    vmx = shadowed.cpu.vmx
+    assert vmx is not None
+    assert vmx.active[SHADOW][F.EXIT_REASON] == 0x55
+    assert vmx.active[SHADOW].shadow
+    vmx.vmclear(shadowed.memory, SHADOW)
+    assert Vmcs.read(shadowed.memory, SHADOW)[F.EXIT_REASON] == 0x55
+
+
+def test_a_field_that_is_not_there(shadowed: Host) -> None:
+    for code in (VMREAD, VMWRITE):
+        told = shadowed.guest(code, SHADOWING, rax=0x7FFE)
+        assert (told["reason"], flags(told), told["vmcs"][F.INSTRUCTION_ERROR]) == (18, 0x40, 12)
+
+
+def test_without_a_link_pointer_they_fail(shadowed: Host) -> None:
+    for code in (VMREAD, VMWRITE):
+        told = shadowed.guest(code, SHADOWING, {F.VMCS_LINK_POINTER: (1 << 64) - 1}, rax=int(F.GUEST_RIP))
+        assert (told["reason"], flags(told)) == (18, 1)
+
+
+@pytest.mark.parametrize("field", [int(F.GUEST_RIP), int(F.VPID), int(F.HOST_EFER) | 1, 0x7FFF, 0])
+def test_the_bitmaps_of_fields(shadowed: Host, field: int) -> None:
+    for code, page, reason in ((VMREAD, READ_MAP, 23), (VMWRITE, WRITE_MAP, 25)):
+        other = WRITE_MAP if page == READ_MAP else READ_MAP
+        shadowed.memory.write(page, bytes(4096))
+        shadowed.memory.write(other, b"\xff" * 4096)
+        assert shadowed.guest(code, SHADOWING, rax=field)["reason"] == 18
+        shadowed.memory.write(page + field // 8, bytes([1 << field % 8]))
+        assert shadowed.guest(code, SHADOWING, rax=field)["reason"] == reason
+        assert shadowed.guest(code, SHADOWING, rax=field ^ 1)["reason"] == 18
+
+
+def test_what_the_bitmaps_do_not_cover_exits(shadowed: Host) -> None:
+    for field in (1 << 15, 1 << 32 | int(F.GUEST_RIP), 1 << 63):
+        assert shadowed.guest(VMREAD, SHADOWING, rax=field)["reason"] == 23
+        assert shadowed.guest(VMWRITE, SHADOWING, rax=field)["reason"] == 25
+
+
+def test_at_ring_3_the_exit_outranks_the_fault(shadowed: Host) -> None:
+    """As in the operation section of their pages: the bitmap decides first, then the privilege level."""
+    for code, reason in ((VMREAD, 23), (VMWRITE, 25)):
+        told = shadowed.guest(code, SHADOWING, RING_3, GP_EXITS, rax=int(F.GUEST_RIP))
+        assert told["event"] & 0xFF == 13
+        assert shadowed.guest(code, SHADOWING, RING_3, GP_EXITS, rax=1 << 15)["reason"] == reason
+
+
+def test_a_snapshot_keeps_the_shadow(shadowed: Host) -> None:
+    shadowed.prepare("90" + VMREAD, SHADOWING, rax=int(F.GUEST_RIP))
+    assert shadowed.machine is not None
+    assert shadowed.machine.run(2).reason is Reason.LIMIT
+    file = io.BytesIO()
+    shadowed.machine.save(file)
+    file.seek(0)
+    other = Machine.restore(file)
+    for machine in (other, shadowed.machine):
+        assert machine.run().reason is Reason.HALTED
+        assert machine.cpu.q[RDX] == 0x1234567890
+    other.close()
