@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Final
 from ..mmu.registers import CR0, CR4
 from ..vmx.exits import ExitReason, VmExit
 from . import tpr_shadow
-from .faults import GP, UD, Unimplemented
-from .operand_info import descriptor_info, displacement, invalidation_info, pointer_info, selector_info, vmcs_field_info
+from .faults import GP, UD
+from .operand_info import (
+    descriptor_info,
+    displacement,
+    invalidation_info,
+    pointer_info,
+    selector_info,
+    string_info,
+    vmcs_field_info,
+)
 from .realmode import require_protected
-from .registers import RCX, RDX, U32
+from .registers import RCX, RDI, RDX, RSI, U32, U64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,9 +238,23 @@ def _port(cpu: Cpu, insn: Insn, guest: NonRoot) -> None:
 
 
 @_on("ins", "outs")
-def _string_port(_cpu: Cpu, _insn: Insn, guest: NonRoot) -> None:
-    if guest.primary.IO_BITMAPS or guest.primary.UNCONDITIONAL_IO_EXITING:
-        raise Unimplemented("INS or OUTS in a guest whose I/O may exit")
+def _string_port(cpu: Cpu, insn: Insn, guest: NonRoot) -> None:
+    """REP INS and OUTS exit before the first element, or before the next, whatever RCX is."""
+    from .instructions.ports import check_port, string_segment, width  # noqa: PLC0415  (it registers handlers, which this table serves)
+
+    port, size, segment = cpu.q[RDX] & 0xFFFF, width(insn), string_segment(insn)
+    check_port(cpu, port, size)
+    if not guest.io_exits(cpu.memory, port, size):
+        return
+    out = insn.mnemonic == "outs"
+    offset = cpu.q[RSI if out else RDI] & (1 << 8 * insn.address_size) - 1
+    raise VmExit(
+        ExitReason.IO,
+        size - 1 | (0 if out else 1 << 3) | 1 << 4 | insn.rep << 5 | port << 16,
+        length=insn.length,
+        info=string_info(insn, segment),
+        linear=cpu.segment_base(segment) + offset & (U64 if cpu.code64 else U32),
+    )
 
 
 # ---- control and debug registers ---------------------------------------------------------------------------------------

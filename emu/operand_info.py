@@ -57,6 +57,11 @@ def vmcs_field_info(insn: Insn) -> int:
     return _memory(insn) | (data.number << 3 if data.kind == "reg" else 0) | encoding.number << 28
 
 
+def string_info(insn: Insn, segment: int) -> int:
+    """INS, OUTS: the address size, and for OUTS the segment."""
+    return _ADDRESS_SIZES[insn.address_size] << 7 | (segment << 15 if insn.mnemonic == "outs" else 0)
+
+
 def descriptor_info(cpu: Cpu, insn: Insn) -> int:
     """LGDT, LIDT, SGDT, SIDT."""
     wide = 0 if not cpu.code64 and insn.opsize == 16 else 1 << 11

@@ -66,6 +66,7 @@ class VmExit(Exception):
         vectoring, vectoring_error: the event on whose delivery this happened, and its error code.
         fields: what is written to the VMCS, where that was worked out beforehand.
         fault: RFLAGS.RF is 1 in what is saved, as it would be on the stack of a fault.
+        linear: the guest-linear address; None where the exit tells of none.
         behind: the instruction has been done, and RIP is behind it.
         pending: the debug exceptions that wait, as the guest-state area tells of them; None for those that MOV SS holds off.
 
@@ -81,6 +82,7 @@ class VmExit(Exception):
         event: int = 0,
         error: int = 0,
         fault: bool = False,
+        linear: int | None = None,
         behind: bool = False,
         pending: int | None = None,
     ) -> None:
@@ -88,13 +90,14 @@ class VmExit(Exception):
         self.reason, self.qualification = reason, qualification
         self.length, self.info = length, info
         self.event, self.error, self.fault = event, error, fault
+        self.linear = linear
         self.behind, self.pending = behind, pending
         self.vectoring = self.vectoring_error = 0
         self.fields: dict[int, int] | None = None
 
     def as_fields(self) -> dict[int, int]:
         """Give the read-only fields that tell of it (SDM "Recording VM-Exit Information …")."""
-        return {
+        found: dict[int, int] = {
             Field.EXIT_REASON: int(self.reason),
             Field.EXIT_QUALIFICATION: self.qualification,
             Field.EXIT_INTERRUPTION_INFO: self.event,
@@ -104,3 +107,6 @@ class VmExit(Exception):
             Field.EXIT_INSTRUCTION_LENGTH: self.length,
             Field.EXIT_INSTRUCTION_INFO: self.info,
         }
+        if self.linear is not None:
+            found[Field.GUEST_LINEAR_ADDRESS] = self.linear
+        return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..descriptors import UNUSABLE
 from ..events import Kind
 from ..faults import GP
-from ..registers import DF, ES, RCX, RDI, RDX, RSI, U32
+from ..registers import DF, DS, ES, RCX, RDI, RDX, RSI, U32
 from ..table import instruction
 
 if TYPE_CHECKING:
@@ -61,8 +61,14 @@ def port_out(cpu: Cpu, insn: Insn) -> None:
     cpu.devices.port_write(port, data.size, value)
 
 
-def _width(insn: Insn) -> int:
+def width(insn: Insn) -> int:
+    """Give how many bytes an element of INS or OUTS has."""
     return {0x6C: 1, 0x6E: 1}.get(insn.bytes[-1], min(insn.opsize, 32) // 8)
+
+
+def string_segment(insn: Insn) -> int:
+    """Give the segment of the memory operand of INS or OUTS."""
+    return next((o.segment for o in insn.operands if o.kind == "mem"), DS) if insn.mnemonic == "outs" else ES
 
 
 def _step(cpu: Cpu, size: int) -> int:
@@ -98,15 +104,14 @@ def _give_block(cpu: Cpu, port: int, base: int, count: int, mask: int) -> int:
 def port_string(cpu: Cpu, insn: Insn) -> None:
     """INS and OUTS, with REP one trap for the whole string, or for 65,536 elements of it: interrupts come in between."""
     port = cpu.q[RDX] & 0xFFFF
-    size = _width(insn)
+    size = width(insn)
     check_port(cpu, port, size)
     mask = (1 << 8 * insn.address_size) - 1
     count = cpu.q[RCX] & mask if insn.rep else 1
     step = _step(cpu, size)
     out = insn.mnemonic == "outs"
     register = RSI if out else RDI
-    segment = next((o.segment for o in insn.operands if o.kind == "mem"), 3) if out else ES
-    base = cpu.segment_base(segment)
+    base = cpu.segment_base(string_segment(insn))
     last, later = 0, max(count - _AT_ONCE, 0)
     count -= later
     watching = cpu.breakpoints.watching

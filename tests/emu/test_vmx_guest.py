@@ -10,7 +10,7 @@ import pytest
 
 from paracell.emu.events import Kind
 from paracell.emu.machine import Machine
-from paracell.emu.registers import RAX, RCX, RDX, RIP, RSP
+from paracell.emu.registers import RAX, RCX, RDI, RDX, RIP, RSI, RSP
 from paracell.emu.stop import Reason
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
@@ -217,6 +217,56 @@ def test_the_io_bitmaps(host: Host, port: int, size: int, code: str) -> None:
     bit(host, BITMAPS, port - 1)
     bit(host, BITMAPS, port + size)
     assert host.guest(code, io, rdx=port)["reason"] == 18
+
+
+STRINGS: Final = [
+    # code, bytes of an element, IN, REP, instruction information, of which INS leaves the segment open; through a 32-bit address
+    ("6c", 1, 1, 0, 2 << 7, False),
+    ("666d", 2, 1, 0, 2 << 7, False),
+    ("f36d", 4, 1, 1, 2 << 7, False),
+    ("67f36c", 1, 1, 1, 1 << 7, True),
+    ("6e", 1, 0, 0, 2 << 7 | 3 << 15, False),
+    ("666f", 2, 0, 0, 2 << 7 | 3 << 15, False),
+    ("f36e", 1, 0, 1, 2 << 7 | 3 << 15, False),
+    ("656f", 4, 0, 0, 2 << 7 | 5 << 15, False),
+    ("67646f", 4, 0, 0, 1 << 7 | 4 << 15, True),
+]
+
+
+@pytest.mark.parametrize(("code", "size", "into", "rep", "info", "narrow"), STRINGS)
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_strings_of_ports(
+    host: Host, code: str, size: int, into: int, rep: int, info: int, narrow: bool, count: int
+) -> None:
+    bases = {F.GUEST_FS_BASE: 0x100000, F.GUEST_GS_BASE: 0xFFFF800000000000}
+    base = {4: 0x100000, 5: 0xFFFF800000000000}.get(info >> 15, 0)
+    for control in (controls(PRIMARY, 24), controls(PRIMARY, 25)):
+        bit(host, BITMAPS, 0x80)
+        host.prepare("90" + code, control, bases, rcx=count, rdx=0x10080)
+        host.cpu.q[RSI], host.cpu.q[RDI] = 0x100000000 | 0x25000, 0x100000000 | 0x26000
+        assert host.machine is not None
+        assert host.machine.run().reason is Reason.HALTED
+        told = host.told()
+        assert (told["reason"], told["at"], told["length"], told["info"]) == (30, 1, len(code) // 2, info)
+        assert told["qualification"] == 0x80 << 16 | rep << 5 | 1 << 4 | into << 3 | size - 1
+        offset = 0x26000 if into else 0x25000
+        assert told["vmcs"][F.GUEST_LINEAR_ADDRESS] == base + offset + (0 if narrow else 1 << 32)
+        assert host.cpu.q[RCX] == count
+
+
+def test_strings_of_ports_that_do_not_exit(host: Host) -> None:
+    host.memory.write(0x25000, b"ab")
+    host.prepare("f36e", controls(PRIMARY, 25), rcx=2, rdx=0x80)
+    host.cpu.q[RSI] = 0x25000
+    assert host.machine is not None
+    assert host.machine.run().reason is Reason.HALTED
+    assert (host.told()["reason"], host.cpu.q[RSI], host.cpu.q[RCX]) == (18, 0x25002, 0)
+
+
+def test_the_privilege_to_use_a_port_outranks_the_exit(host: Host) -> None:
+    for code in ("6c", "f36f", "ec"):
+        told = host.guest(code, controls(PRIMARY, 24), RING_3, GP_EXITS, rdx=0x3F8)
+        assert (told["reason"], told["event"]) == (0, VALID | HARDWARE | ERROR_CODE | 13)
 
 
 def test_ports_that_wrap_around_exit(host: Host) -> None:
