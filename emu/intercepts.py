@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import CR0, CR4
 from ..vmx.exits import ExitReason, VmExit
+from ..vmx.fields import Field
 from . import tpr_shadow
 from .faults import GP, UD
 from .operand_info import (
@@ -22,7 +23,7 @@ from .operand_info import (
     vmcs_field_info,
 )
 from .realmode import require_protected
-from .registers import RCX, RDI, RDX, RSI, U32, U64
+from .registers import RAX, RCX, RDI, RDX, RSI, U32, U64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,9 +182,14 @@ def _invpcid(cpu: Cpu, insn: Insn, guest: NonRoot) -> None:
 
 
 @_on("xsaves", "xrstors")
-def _xsaves(_cpu: Cpu, _insn: Insn, guest: NonRoot) -> None:
-    if not guest.secondary.XSAVES:
+def _xsaves(cpu: Cpu, insn: Insn, guest: NonRoot) -> None:
+    if not guest.secondary.XSAVES or not cpu.cr4 & _OSXSAVE or insn.operands[0].kind != "mem":
         raise UD
+    cpu.require_ring0()
+    wanted = (cpu.q[RDX] & U32) << 32 | cpu.q[RAX] & U32
+    if wanted & cpu.xss & guest.vmcs[Field.XSS_EXITING_BITMAP]:
+        reason = ExitReason.XSAVES if insn.mnemonic == "xsaves" else ExitReason.XRSTORS
+        _leave(insn, reason, displacement(cpu, insn), pointer_info(insn))
 
 
 @_on("vmfunc")

@@ -42,7 +42,7 @@ def _memory(insn: Insn) -> int:
 
 
 def pointer_info(insn: Insn) -> int:
-    """VMCLEAR, VMPTRLD, VMPTRST, VMXON."""
+    """VMCLEAR, VMPTRLD, VMPTRST, VMXON, XSAVES, XRSTORS."""
     return _memory(insn)
 
 

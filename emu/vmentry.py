@@ -46,7 +46,6 @@ NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
     Secondary: (
         Secondary.EPT,
         Secondary.PML,
-        Secondary.XSAVES,
         Secondary.MODE_BASED_EXECUTE,
     ),
 }

@@ -53,6 +53,8 @@ class ExitReason(IntEnum):
     WBINVD = 54
     XSETBV = 55
     INVPCID = 58
+    XSAVES = 63
+    XRSTORS = 64
 
 
 class VmExit(Exception):

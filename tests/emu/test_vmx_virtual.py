@@ -9,14 +9,14 @@ from typing import Any, Final
 import pytest
 
 from paracell.emu.machine import Machine
-from paracell.emu.registers import RCX, RDX
+from paracell.emu.registers import RBX, RCX, RDX
 from paracell.emu.stop import Reason
 from paracell.vmx.caps import REVISION
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 from paracell.vmx.vmcs import Vmcs
 
 from ..vmx.entries import controls
-from .test_vmx_guest import GP_EXITS, HARDWARE, RING_3, Host, host, module_host
+from .test_vmx_guest import GP_EXITS, HARDWARE, RING_3, UD_EXITS, VALID, Host, host, module_host
 
 __all__ = ("host", "module_host")
 
@@ -179,3 +179,38 @@ def test_a_snapshot_keeps_the_shadow(shadowed: Host) -> None:
         assert machine.run().reason is Reason.HALTED
         assert machine.cpu.q[RDX] == 0x1234567890
     other.close()
+
+
+# ---- XSAVES and XRSTORS ------------------------------------------------------------------------------------------------
+
+XSAVES, XRSTORS = "0fc76b40", "0fc75b40"  # [rbx+64]
+OSXSAVE: Final = {F.GUEST_CR4: 0x42020}
+AREA: Final = 0x5A000
+
+
+def xsaves(host: Host, code: str, *changes: dict[F, int]) -> dict[str, Any]:
+    host.prepare(code, {**controls(F.SECONDARY_CONTROLS, 20), **OSXSAVE}, *changes, rax=3, rdx=0)
+    host.cpu.q[RBX] = AREA
+    host.memory.write(AREA, bytes(1024))
+    host.memory.write(AREA + 64 + 520, struct.pack("<Q", 1 << 63))
+    assert host.machine is not None
+    assert host.machine.run().reason is Reason.HALTED
+    return host.told()
+
+
+@pytest.mark.parametrize(("code", "reason"), [(XSAVES, 63), (XRSTORS, 64)])
+def test_xsaves_and_xrstors(host: Host, code: str, reason: int) -> None:
+    without = {F.SECONDARY_CONTROLS: 0}
+    assert xsaves(host, code, without, UD_EXITS)["event"] == VALID | HARDWARE | 6
+    assert xsaves(host, code, {F.GUEST_CR4: 0x2020}, UD_EXITS)["event"] == VALID | HARDWARE | 6
+    assert xsaves(host, code, RING_3, GP_EXITS)["event"] & 0xFF == 13
+    assert xsaves(host, code, {F.XSS_EXITING_BITMAP: (1 << 64) - 1})["reason"] == 18  # IA32_XSS is 0
+    if code == XSAVES:
+        assert host.memory.read64(AREA + 64 + 520) == 1 << 63 | 1
+    for xss, wanted in ((2, reason), (4, 18)):  # a component that no processor here has
+        host.cpu.xss = xss
+        told = xsaves(host, code, {F.XSS_EXITING_BITMAP: 2}, {F.GUEST_CR0: 0x80000039})
+        host.cpu.xss = 0
+        assert told["reason"] == wanted
+        if wanted == reason:
+            assert (told["qualification"], told["info"], told["length"]) == (64, 0x01C18100, 4)
