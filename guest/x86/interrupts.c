@@ -35,7 +35,7 @@ void pic_unmask(int line) {
 
 void interrupt_done(u64 vector) {
     if (vector == VEC_IRQ0 && timer_is_local) {
-        lapic[LAPIC_EOI] = 0;
+        lapic_write(LAPIC_EOI, 0);
         return;
     }
     if (vector >= VEC_IRQ0 + 8)

@@ -27,9 +27,15 @@ void interrupt_done(u64 vector);
 /* timer.c */
 void timer_init(void);
 extern bool timer_is_local;             /* the local APIC's, not the 8254 */
-extern volatile u32 *lapic;
 
-#define LAPIC_EOI (0xb0 / 4)
+/* lapic.c: registers by their offset in the page. */
+void lapic_init(void);
+void lapic_write(u32 offset, u32 value);
+
+#define LAPIC_EOI 0xb0
+#define LAPIC_SPURIOUS 0xf0
+#define LAPIC_LVT_TIMER 0x320
+#define LAPIC_LINT0 0x350
 
 /* entry.S */
 extern u64 kernel_stack;                /* top of the stack for the next entry */

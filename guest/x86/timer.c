@@ -2,16 +2,10 @@
  * mode; without one the 8254 does, whose 16 bits may end too early: the kernel
  * then reads the clock and arms it again.
  * Source: SDM volume 3, "TSC-Deadline Mode". */
-#include "layout.h"
 #include "machine.h"
 #include "platform/time.h"
 #include "x86.h"
 
-#define LAPIC_SPURIOUS (0xf0 / 4)
-#define LAPIC_LVT_TIMER (0x320 / 4)
-#define LAPIC_LINT0 (0x350 / 4)
-#define SOFTWARE_ENABLE 0x1ff
-#define MODE_EXTINT 0x700
 #define MODE_DEADLINE 0x40000
 
 #define PIT_HZ 1193182UL
@@ -20,7 +14,6 @@
 #define PIT_COMMAND 0x43
 #define GATE_2 0x61
 
-volatile u32 *lapic;
 bool timer_is_local;
 static u64 hz;
 
@@ -54,10 +47,8 @@ void timer_init(void) {
         pic_unmask(0);
         return;
     }
-    lapic = (volatile u32 *)((rdmsr(MSR_APIC_BASE) & ~PAGE_MASK) + DIRECT_MAP);
-    lapic[LAPIC_SPURIOUS] = SOFTWARE_ENABLE;
-    lapic[LAPIC_LINT0] = MODE_EXTINT;   /* the 8259s come through here */
-    lapic[LAPIC_LVT_TIMER] = MODE_DEADLINE | VEC_IRQ0;
+    lapic_init();
+    lapic_write(LAPIC_LVT_TIMER, MODE_DEADLINE | VEC_IRQ0);
 }
 
 u64 plat_cycles(void) { return rdtsc(); }

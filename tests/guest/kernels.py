@@ -14,6 +14,7 @@ from attrs import frozen
 
 from paracell import runtimes
 from paracell.emu.cost import DEFAULT, Costs
+from paracell.emu.features import DEFAULT as PROCESSOR
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
 from paracell.guest.rootfs import init_block
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from paracell.emu.devices import ConsolePorts
+    from paracell.emu.features import Features
     from paracell.emu.machine import Machine as Inner
     from paracell.guest.multiboot import Module
     from paracell.runtimes import Runtime
@@ -103,12 +105,20 @@ def boot(
     console: ConsolePorts,
     memory: int = MEMORY,
     costs: Costs = DEFAULT,
+    cpu: str | Features = PROCESSOR,
 ) -> Inner:
     """Our own machine with a container in it, before its first instruction; `machine` is the runtime, or ``emulator-`` and it."""
     runtime = runtimes.named(machine.removeprefix("emulator-"))
     modules = runtime.modules(rootfs, init_block(argv, env, settings))
     booted = Machine.boot(
-        runtime.image, modules=modules, append=options, memory=memory, runtime=runtime, costs=costs, console=console
+        runtime.image,
+        modules=modules,
+        append=options,
+        memory=memory,
+        runtime=runtime,
+        costs=costs,
+        console=console,
+        cpu=cpu,
     )
     return booted.inner
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from paracell import runtimes
 from paracell.emu.cost import DEFAULT
+from paracell.emu.features import DEFAULT as PROCESSOR
 from paracell.guest import shipped
 
 from .kernels import Typed, boot, tar_of
 
 if TYPE_CHECKING:
     from paracell.emu.cost import Costs
+    from paracell.emu.features import Features
     from paracell.emu.machine import Machine
 
 BUSYBOX: Final = Path(shutil.which("busybox") or "/bin/busybox")
@@ -46,10 +48,12 @@ def _binary(name: str) -> bytes:
     return path.read_bytes()
 
 
-def machine_with(runtime: str, program: str, costs: Costs = DEFAULT) -> tuple[Machine, Typed]:
+def machine_with(
+    runtime: str, program: str, costs: Costs = DEFAULT, cpu: str | Features = PROCESSOR
+) -> tuple[Machine, Typed]:
     """A machine before its first instruction, and its console; `program` is a name of `PROGRAMS`, or a command."""
     name, *arguments = PROGRAMS.get(program) or program.split()
     path, console = f"bin/{name.rpartition('/')[2]}", Typed(b"")
     rootfs = tar_of({path: _binary(name), "tmp/x": b""})
     argv = [f"/{path}", *arguments]
-    return boot(runtime, rootfs, argv, console=console, memory=64 << 20, costs=costs), console
+    return boot(runtime, rootfs, argv, console=console, memory=64 << 20, costs=costs, cpu=cpu), console

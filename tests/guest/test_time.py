@@ -73,6 +73,30 @@ def test_the_clock_is_the_sum(runtime: str, program: str) -> None:
     if program == "script":
         assert bytes(console.sent[0]) == SAID
         assert {Kind.IDLE, Kind.INTERRUPT, Kind.HLT} <= set(auditor.count)
+
+
+# The timer and the end of an interrupt: by the local APIC's MSRs, by its page, by the 8254 and the 8259s.
+@over_runtimes
+@pytest.mark.parametrize("cpu", ["pks", "pks,-x2apic", "pks,-tsc-deadline"])
+@pytest.mark.skipif("script" not in PROGRAMS, reason="busybox is not installed")
+def test_every_kind_of_timer_rings(runtime: str, cpu: str) -> None:
+    machine, console = machine_with(runtime, "script", cpu=cpu)
+    counted: Counter[int] = Counter()
+
+    class Deadlines:
+        def emit(self, event: Event) -> None:
+            if event.kind is Kind.MSR and event.data[1]:
+                counted[event.data[0]] += 1
+
+        def close(self) -> None:
+            pass
+
+    machine.add_sink(Deadlines())
+    assert machine.run().reason == "exit"
+    assert bytes(console.sent[0]) == SAID
+    by_msr = counted[0x80B]  # EOI
+    assert bool(by_msr) == (cpu == "pks"), counted
+    assert bool(counted[0x6E0]) == ("tsc-deadline" not in cpu), counted
     machine.close()
 
 
