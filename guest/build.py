@@ -121,6 +121,16 @@ DECLARED: Final = (
         ("guest/host/core", "guest/host/paracell", "guest/defence", "guest/x86", "guest/kernel", "pku/xgate"),
     ),
     Image(
+        "runv-host.elf",
+        (
+            *("guest/host/core/*.c", "guest/runv/*.[cS]", "guest/virt/*.c", _DEFENCE, "guest/kernel/options.c"),
+            *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
+            _X86,
+        ),
+        "guest/host/core/host.ld",
+        ("guest/host/core", "guest/runv", "guest/virt", "guest/defence", "guest/x86", "guest/kernel", "pku/xgate"),
+    ),
+    Image(
         "hostile.elf",
         ("guest/attacks/host/*.[cS]", "guest/kernel/lib/string.c"),
         "pku/xgate/kernel.ld",

@@ -98,6 +98,12 @@ PARACELL: Final = Runtime(
     "paracell-kernel.elf",
     "XGates",
 )
+RUNV: Final = Runtime(
+    "runv",
+    "the container kernel in a virtual machine, with EPT, above the RunV host",
+    "runv-host.elf",
+    "native.elf",
+)
 RUNTIMES: Final = {runtime.name: runtime for runtime in (NATIVE, PARACELL)}
 DEFAULT: Final = PARACELL
 

@@ -1,0 +1,72 @@
+/* VM entry, and where VM exits come.
+ *
+ *   host's stack from vm_enter() on:   callee-saved registers, struct vcpu *   ← HOST_RSP
+ */
+#include "vmcs.h"
+
+#define HOST_RSP_AT 128         /* in struct vcpu, behind the registers */
+
+        .macro  MOVE_REGISTERS op
+        \op     0, %rax
+        \op     8, %rcx
+        \op     16, %rdx
+        \op     24, %rbx
+        \op     40, %rbp
+        \op     48, %rsi
+        \op     64, %r8
+        \op     72, %r9
+        \op     80, %r10
+        \op     88, %r11
+        \op     96, %r12
+        \op     104, %r13
+        \op     112, %r14
+        \op     120, %r15
+        .endm
+
+        .macro  LOAD offset, register
+        mov     \offset(%rdi), \register
+        .endm
+
+        .macro  SAVE offset, register
+        mov     \register, \offset(%rdi)
+        .endm
+
+        .text
+        .globl  vm_enter
+vm_enter:                               /* RDI: struct vcpu *, ESI: has it been launched? */
+        push    %rbx
+        push    %rbp
+        push    %r12
+        push    %r13
+        push    %r14
+        push    %r15
+        push    %rdi
+        cmp     %rsp, HOST_RSP_AT(%rdi) /* nearly always the same */
+        je      1f
+        mov     %rsp, HOST_RSP_AT(%rdi)
+        mov     $HOST_RSP, %eax
+        vmwrite %rsp, %rax
+1:      test    %esi, %esi
+        MOVE_REGISTERS LOAD
+        mov     56(%rdi), %rdi
+        je      2f
+        vmresume
+        jmp     3f
+2:      vmlaunch
+3:      pop     %rdi                    /* it failed */
+        xor     %eax, %eax
+        jmp     4f
+
+        .globl  vm_exit
+vm_exit:                                /* HOST_RIP */
+        xchg    %rdi, (%rsp)            /* the guest's RDI ↔ struct vcpu * */
+        MOVE_REGISTERS SAVE
+        pop     56(%rdi)
+        mov     $1, %eax
+4:      pop     %r15
+        pop     %r14
+        pop     %r13
+        pop     %r12
+        pop     %rbp
+        pop     %rbx
+        ret

@@ -1,0 +1,68 @@
+/* Guest-physical to host-physical: a page is bound when the guest first touches it.
+ * Source: SDM volume 3, "The Extended Page Table Mechanism (EPT)". */
+#include "pte.h"
+#include "runv.h"
+
+#define EPT_ALLOWED 7UL                         /* read, write, execute */
+#define EPT_WRITE_BACK (6UL << 3)               /* of a leaf: the memory type */
+#define EPTP_WRITE_BACK 6UL
+#define EPTP_LEVELS ((TABLE_LEVELS - 1UL) << 3)
+
+bool ept_create(struct vcpu *v) { return (v->ept = page_alloc()); }
+
+u64 ept_pointer(const struct vcpu *v) { return host_physical(v->ept) | EPTP_WRITE_BACK | EPTP_LEVELS; }
+
+static void free_table(u64 *table, int level) {
+    for (u64 *entry = table; level > 1 && entry < table + TABLE_ENTRIES; entry++)
+        if (*entry)
+            free_table(host(*entry & PTE_ADDRESS), level - 1);
+    page_free(table);
+}
+
+void ept_destroy(struct vcpu *v) {
+    if (!v->ept)
+        return;
+    if (!OFF(invept))
+        invept(ept_pointer(v)); /* the next container's tables may be at the same address */
+    free_table(v->ept, TABLE_LEVELS);
+}
+
+/* The leaf entry of a page, its tables made if missing; NULL without memory. */
+static u64 *leaf_of(u64 *table, u64 gpa) {
+    for (int level = TABLE_LEVELS; level > 1; level--) {
+        u64 *entry = &table[level_index(gpa, level)];
+        void *next;
+        if (!*entry) {
+            if (!(next = page_alloc()))
+                return NULL;
+            *entry = host_physical(next) | EPT_ALLOWED;
+        }
+        table = host(*entry & PTE_ADDRESS);
+    }
+    return &table[level_index(gpa, 1)];
+}
+
+bool vcpu_map(u64 gpa, u64 hpa) {
+    u64 *leaf = leaf_of(self->vcpu.ept, gpa);
+
+    if (leaf)
+        *leaf = hpa | EPT_WRITE_BACK | EPT_ALLOWED;
+    return leaf;
+}
+
+void vcpu_unmap(u64 gpa) {
+    *leaf_of(self->vcpu.ept, gpa) = 0;
+    invept(ept_pointer(&self->vcpu));
+}
+
+bool vcpu_reclaim(void) { return false; }       /* a table stays as long as its container */
+
+void ept_violation(struct vcpu *v) {
+    u64 gpa = vmread(GUEST_PHYSICAL_ADDRESS);
+
+    if (gpa >> PAGE_SHIFT >= self->pages)
+        kill_container("it used an address outside its memory", gpa);
+    if (!binding_get(gpa))
+        kill_container("no host memory for a page that it touched", gpa);
+    inject_again(v);
+}

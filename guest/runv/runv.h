@@ -1,0 +1,64 @@
+/* What the files of the RunV runtime share. */
+#ifndef RUNV_H
+#define RUNV_H
+
+#include "host.h"
+#include "vmcs.h"
+
+/* vmx.c: VMX operation. */
+void vmx_init(void);
+void vmcs_load(void *vmcs);                     /* make it the current one */
+void vmcs_clear(void *vmcs);
+u32  vmx_controls(u32 wanted, u32 msr, const char *what);       /* with those that the processor insists on */
+void invept(u64 ept_pointer), invvpid(u64 vpid);        /* single context */
+
+/* vmcs.c: the fields of a new VMCS. */
+void vmcs_fill(struct vcpu *);
+
+/* entry.S: into the guest and back.  False: VM entry failed, and INSTRUCTION_ERROR says why. */
+bool vm_enter(struct vcpu *, bool launched);
+extern char vm_exit[];
+
+/* exit.c */
+void handle_exit(struct vcpu *);
+void finish_instruction(struct vcpu *);         /* it has been emulated: go on behind it */
+bool in_user_mode(void);                        /* CPL 3 */
+
+/* events.c */
+void inject_exception(struct vcpu *, u64 vector);                       /* without an error code */
+void inject_fault(struct vcpu *, u64 vector, u64 error);
+void inject_again(struct vcpu *);               /* what was being delivered when the exit came, if anything was */
+void inject_interrupt(struct vcpu *);           /* what the devices have, or an exit when the guest can take it */
+void wait_for_event(struct vcpu *);             /* HLT */
+
+/* ept.c */
+bool ept_create(struct vcpu *);
+void ept_destroy(struct vcpu *);
+u64  ept_pointer(const struct vcpu *);
+void ept_violation(struct vcpu *);
+
+/* linear.c */
+enum access { READ, WRITE };
+void *linear(u64 address, enum access, u64 *error);     /* NULL: #PF with this error code, or an address outside memory */
+
+/* port.c, msr.c, cpuid.c, control.c: the instructions that exit. */
+void port_exit(struct vcpu *);
+void msr_init(void);
+u64  msr_bitmap(void);                          /* its physical address */
+void msr_load(struct vcpu *), msr_put(struct vcpu *);   /* those that VM entry and exit leave alone */
+void rdmsr_exit(struct vcpu *), wrmsr_exit(struct vcpu *);
+void cpuid_exit(struct vcpu *);
+void control_init(void);
+void control_fill(void);                                /* the masks of a new VMCS */
+void control_load(struct vcpu *), control_put(struct vcpu *);
+void control_exit(struct vcpu *);
+void xsetbv_exit(struct vcpu *);
+
+#define VECTOR_DB 1
+#define VECTOR_UD 6
+#define VECTOR_GP 13
+#define VECTOR_PF 14
+#define VECTOR_AC 17
+#define VECTOR_MC 18
+
+#endif
