@@ -33,6 +33,7 @@ KERNEL: Final = (
     *("-mcmodel=kernel", "-mno-red-zone", "-mno-mmx", "-mno-sse", "-mno-sse2", "-fno-omit-frame-pointer"),
     *("-fno-asynchronous-unwind-tables", "-Wl,-z,max-page-size=4096"),
 )
+PVKERNEL: Final = (*(f for f in KERNEL if f != "-mcmodel=kernel"), "-fPIC", "-fvisibility=hidden")  # it lies anywhere
 PROGRAM: Final = ("-fasynchronous-unwind-tables", "-Wl,--eh-frame-hdr", "-Wl,-z,max-page-size=4096")
 
 
@@ -129,6 +130,26 @@ DECLARED: Final = (
         ),
         "guest/host/core/host.ld",
         ("guest/host/core", "guest/runv", "guest/virt", "guest/defence", "guest/x86", "guest/kernel", "pku/xgate"),
+    ),
+    Image(
+        "pvm-kernel.elf",
+        (*_KERNEL, "guest/pvkernel/*.[cS]", "guest/native/code.c", "guest/x86/uart.c"),
+        "guest/pvkernel/kernel.ld",
+        ("guest/kernel", "guest/x86", "guest/pvkernel", "guest/pvm"),
+        PVKERNEL,
+    ),
+    Image(
+        "pvm-host.elf",
+        (
+            *("guest/host/core/*.c", "guest/pvm/*.[cS]", "guest/shadow/*.c", _DEFENCE, "guest/kernel/options.c"),
+            *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
+            *(
+                f"guest/x86/{f}"
+                for f in ("boot.S", "image.c", "interrupts.c", "lapic.c", "power.c", "segments.c", "timer.c", "uart.c")
+            ),
+        ),
+        "guest/host/core/host.ld",
+        ("guest/host/core", "guest/pvm", "guest/shadow", "guest/defence", "guest/x86", "guest/kernel"),
     ),
     Image(
         "hostile.elf",

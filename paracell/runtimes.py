@@ -104,7 +104,13 @@ RUNV: Final = Runtime(
     "runv-host.elf",
     "native.elf",
 )
-RUNTIMES: Final = {runtime.name: runtime for runtime in (NATIVE, PARACELL)}
+PVM: Final = Runtime(
+    "pvm",
+    "the container kernel at ring 3, on shadow page tables, above the PVM host",
+    "pvm-host.elf",
+    "pvm-kernel.elf",
+)
+RUNTIMES: Final = {runtime.name: runtime for runtime in (NATIVE, PARACELL, PVM)}
 DEFAULT: Final = PARACELL
 
 

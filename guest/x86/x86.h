@@ -9,6 +9,7 @@
 #define CR4_OSXMMEXCPT (1UL << 10)
 #define CR4_UMIP (1UL << 11)
 #define CR4_FSGSBASE (1UL << 16)
+#define CR4_PCIDE (1UL << 17)
 #define CR4_OSXSAVE (1UL << 18)
 #define CR4_SMEP (1UL << 20)
 #define CR4_SMAP (1UL << 21)
@@ -53,6 +54,14 @@ static inline u64 read_cr2(void) { u64 v; asm volatile("mov %%cr2, %0" : "=r"(v)
 static inline void write_cr0(u64 v) { asm volatile("mov %0, %%cr0" :: "r"(v) : "memory"); }
 static inline void write_cr3(u64 v) { asm volatile("mov %0, %%cr3" :: "r"(v) : "memory"); }
 static inline void write_cr4(u64 v) { asm volatile("mov %0, %%cr4" :: "r"(v) : "memory"); }
+/* With CR4.PCIDE. */
+#define INVPCID_PAGE 0          /* of one PCID */
+#define INVPCID_ONE 1           /* all of one PCID, but for global ones */
+#define INVPCID_ALL 3           /* of all PCIDs, but for global ones */
+static inline void invpcid(u64 type, u64 pcid, u64 va) {
+    struct { u64 pcid, va; } descriptor = {pcid, va};
+    asm volatile("invpcid %0, %1" :: "m"(descriptor), "r"(type) : "memory");
+}
 /* Drop every translation, those of global pages too. */
 static inline void flush_tlb(void) {
     u64 cr4 = read_cr4();

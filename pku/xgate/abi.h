@@ -39,6 +39,7 @@
 #define HC_LIMIT        512     /* entries in one PTE_SET */
 
 #ifndef __ASSEMBLER__
+#include "boot.h"
 #include "types.h"
 
 /* What the gate needs of its processor, in key-protected memory at a fixed address. */
@@ -59,14 +60,6 @@ struct gk_header {
     u8 *scratch;                /* the one page of the image that container user may write */
     u64 exit_start, exit_end;   /* the way out behind the look at `pending`: an interrupt here goes out by the host */
     u8 *check[2], *take_stack;  /* instructions that a positive control changes (defence.h) */
-};
-
-/* What the container kernel finds in RDI when it starts. */
-struct gk_boot {
-    u64 memory, free_start;     /* guest-physical bytes */
-    u64 rootfs, rootfs_size, init, init_size;   /* guest-physical */
-    u64 hwcap;
-    char cmdline[1024];
 };
 #endif
 #endif

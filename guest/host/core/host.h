@@ -85,6 +85,7 @@ bool copy_from_guest(void *to, u64 address, u64 size);
 
 /* ---- what a runtime brings ---- */
 
+void runtime_reserve(u64 *from, u64 pages);     /* memory for what it keeps of each page of all that there is: moves *from behind it */
 void runtime_init(void);                        /* the processor's features, and its own entries */
 bool vcpu_create(struct vcpu *);                /* before anything is bound; false without memory */
 void vcpu_start(struct vcpu *, const struct elf_header *kernel, u64 boot_page);        /* its first instruction; gpa of struct gk_boot */

@@ -20,6 +20,7 @@ static void memory_init(const struct multiboot *info) {
         from = MAX(from, (u64)modules[i].end);
     if (info->mods_addr >= HIGH_MEMORY)
         from = MAX(from, ROUND_UP((u64)info->mods_addr + PAGE_SIZE, PAGE_SIZE));
+    runtime_reserve(&from, to >> PAGE_SHIFT);
     bindings_init(&from, to >> PAGE_SHIFT);     /* modules are lent to containers, so all pages can be bound */
     pages_init(from, to);
     containers_share();

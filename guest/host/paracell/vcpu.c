@@ -24,6 +24,8 @@ static void features_init(void) {
     wrpkru(PKRU_KERNEL);
 }
 
+void runtime_reserve(u64 *from, u64 pages) { (void)from, (void)pages; }
+
 void runtime_init(void) {
     if (OFF(int80))
         open_gate(0x80);

@@ -1,0 +1,45 @@
+/* What the files of the PVM runtime share. */
+#ifndef PVM_H
+#define PVM_H
+
+#include "host.h"
+#include "switcher.h"
+
+#define VECTOR_DB 1
+#define VECTOR_GP 13
+#define VECTOR_PF 14
+
+static inline bool in_user_mode(void) { return switcher.flags & SWITCH_USER; }
+
+/* vcpu.c */
+extern bool has_keys, has_pcid;
+bool load_cr3(u64 cr3);                         /* false: no page of the guest's */
+void ready_to_enter(void);                      /* the last thing before the guest */
+
+/* memory.c */
+void page_fault(struct trapframe *, u64 address);
+bool prefault(u64 address, u64 error);
+void *guest_bytes(u64 va, u64 size, u64 access);        /* within a page; PF_WRITE, PF_FETCH; NULL: not mapped so */
+u64 fetch(const struct trapframe *, u8 *code, u64 size);        /* what there is of the instruction at RIP */
+
+/* event.c */
+void event(struct trapframe *, u64 vector, u64 error, u64 address);
+void deliver_interrupt(struct trapframe *);     /* one waits: now, or when the guest lets it */
+void event_return(struct trapframe *);          /* to user mode, as the PVCS says */
+
+/* hypercall.c */
+void hypercall(struct trapframe *);
+bool write_msr(u64 msr, u64 value);
+bool read_msr(u64 msr, u64 *value);
+void synthetic_cpuid(struct trapframe *);
+
+/* privileged.c: #GP in supervisor mode.  False: the instruction is none that we do. */
+bool emulate(struct trapframe *);
+
+/* ports.c */
+u32 port_in(u16 port, u32 size);
+void port_out(u16 port, u32 size, u32 value);
+i64 port_in_string(u16 port, u8 *to, u64 count);
+void port_out_string(u16 port, const u8 *from, u64 count);
+
+#endif

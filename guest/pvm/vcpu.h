@@ -1,0 +1,29 @@
+/* What a guest has of the processor under PVM, beside what every host keeps (host.h). */
+#ifndef VCPU_H
+#define VCPU_H
+
+#include "abi.h"
+#include "platform/entry.h"
+#include "shadow.h"
+#include "switcher.h"
+
+/* The guest's part of the address space: the lower half, and of the upper half these entries of level 4. */
+#define GUEST_SLOT 256
+#define HOST_SLOT 288
+
+struct uart { u8 received[128]; u64 count, taken; bool ended; u8 scratch, lcr, ier, mcr; };
+
+struct vcpu {
+    struct shadows shadows;
+    struct switcher switcher;   /* while it does not run */
+    u64 cr3;                    /* guest-physical */
+    u64 pvcs, event_entry, retu_rip, star;
+    u64 tsc_deadline;
+    u64 fault, fault_error;     /* a page fault that its kernel has been told of: it is looked at again on the way back */
+    bool faulted;
+    struct uart uart[2];
+    u64 fs, gs, pkru;
+    struct trapframe start;
+};
+
+#endif
