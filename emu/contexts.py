@@ -22,6 +22,7 @@ from .engine import SLOT_BITS, SLOTS
 from .registers import AC, EFLAGS, HFLAGS
 
 if TYPE_CHECKING:
+    from ..mmu.second import SecondStage
     from .cpu import Cpu
     from .engine import Engine
 
@@ -29,6 +30,7 @@ SMAP_SLOT: Final = 2  # the one that TCG leaves by itself when RFLAGS.AC is set
 NOT_SLOT: Final = 0xFFFFFFFF & ~SLOT_BITS
 SLOT_FLAGS: Final = tuple(flags for flags, _ in SLOTS)
 IDENTITY: Final = bytes([0x77]) * 512
+_UNPAGED: Final = rights.table(Context(user=False))  # what only an EPT limits
 _SHARERS: Final = 64  # PKRUs that one slot stands for: a guest can make up four billion
 _KEPT: Final = 4096  # address spaces and modes that are kept in mind: a guest chooses PKRSs, PCIDs and EPTs, too
 
@@ -55,6 +57,7 @@ class Contexts:
 
     Attributes:
         paging: mode, root and reserved bits now in force.
+        second: the second stage of translation, or None.
         slots: what each of the three holds.
         current_slot, previous_slot: the number of the slot in use, and of the one before it.
         table: the rights of the context in use.
@@ -66,6 +69,7 @@ class Contexts:
         self.cpu = cpu
         self.engine = engine
         self.paging = Paging(Mode.NONE, 0)
+        self.second: SecondStage | None = None
         self.slots = (Slot(), Slot(), Slot())
         self.current_slot = 0
         self.previous_slot = 1
@@ -101,6 +105,12 @@ class Contexts:
         supervisor_keys = denied(cpu.pkrs, user=False, wp=wp) if keys4 and cr4 & CR4.PKS.mask else (0, 0)
         smap = bool(cr4 & CR4.SMAP.mask) and not user and (system or not self.engine.q[EFLAGS] & AC)
         return Context(user, wp, bool(cr4 & CR4.SMEP.mask), smap, user_keys, supervisor_keys)
+
+    def rights_of(self, context: Context) -> bytes:
+        """Give the rights that a context has of each attribute index."""
+        if self.paging.mode:
+            return rights.table(context)
+        return IDENTITY if self.second is None else _UNPAGED
 
     def switch(self) -> None:
         """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
@@ -157,7 +167,7 @@ class Contexts:
     def _assign(self, pkru: int) -> int:
         """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
         context = self.context(user=self.cpu.cpl == 3)
-        table = rights.table(context) if self.paging.mode else IDENTITY
+        table = self.rights_of(context)
         number = self._same_rights(table)
         if number is not None:
             self.slots[number].pkrus.append(pkru)

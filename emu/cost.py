@@ -152,6 +152,7 @@ CHARGED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.RDTSC: ("rdtsc",),
     Kind.VM_EXIT: ("vm_exit",),
     Kind.VM_ENTRY: ("vm_entry",),
+    Kind.EPT_VIOLATION: (),
 }
 
 

@@ -30,6 +30,7 @@ class Kind(IntEnum):
     RDTSC = 18
     VM_EXIT = 19
     VM_ENTRY = 20
+    EPT_VIOLATION = 21
 
 
 class Who(IntEnum):
@@ -49,7 +50,7 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.IRET: ("to",),
     Kind.CR3_LOAD: ("old", "new", "flush"),
     Kind.INVALIDATION: ("scope", "address"),
-    Kind.PAGE_WALK: ("gva", "need", "frame", "refused"),
+    Kind.PAGE_WALK: ("gva", "need", "frame", "refused", "reads", "ept_reads"),
     Kind.PORT: ("port", "write", "value"),
     Kind.MSR: ("msr", "write", "value"),
     Kind.CPUID: ("leaf", "subleaf"),
@@ -62,6 +63,7 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.RDTSC: ("value",),
     Kind.VM_EXIT: ("source", "target", "reason", "qualification", "gpa"),
     Kind.VM_ENTRY: ("source", "target"),
+    Kind.EPT_VIOLATION: ("refused", "gpa", "qualification", "gva"),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..vmx.exits import VmExit
 from .events import Kind
 from .faults import DB, During, Fault, TripleFault
 from .idt import enter
@@ -87,8 +88,15 @@ def interrupt(cpu: Cpu, vector: int) -> None:
     cpu.event(_INTERRUPT, vector, cost=cpu.costs.interrupt)
     try:
         enter(cpu, vector, None, rf=rf, external=1)
-    except Fault as fault:
-        fault.during = During(_VALID | (_NMI_TYPE if vector == 2 and cpu.nmi_blocked else 0) | vector)
+    except (Fault, VmExit) as fault:
+        event = During(_VALID | (_NMI_TYPE if vector == 2 and cpu.nmi_blocked else 0) | vector)
+        if isinstance(fault, VmExit):
+            from .vmexit import leave  # noqa: PLC0415  (most guests never come here)
+
+            fault.while_delivering(*event)
+            leave(cpu, fault)
+            return
+        fault.during = event
         deliver(cpu, fault)
 
 
@@ -113,8 +121,16 @@ def software_interrupt(cpu: Cpu, vector: int, length: int, *, by_number: bool = 
         if by_number:
             require_iopl(cpu)
         enter(cpu, vector, None, rf=0, external=0, software=True)
-    except Fault as fault:
+    except (Fault, VmExit) as fault:
         cpu.q[RIP] = cpu.q[RIP] - length & (U64 if cpu.code64 else 0xFFFFFFFF)
         kind = _SOFTWARE_EXCEPTION if vector in {3, 4} and length == 1 else _SOFTWARE_INTERRUPT
-        fault.during = During(_VALID | kind | vector, 0, length)
+        note_event(fault, During(_VALID | kind | vector, 0, length))
         raise
+
+
+def note_event(fault: Fault | VmExit, event: During) -> None:
+    """Note on whose delivery a fault was raised, or an exit happened."""
+    if isinstance(fault, VmExit):
+        fault.while_delivering(*event)
+    else:
+        fault.during = event

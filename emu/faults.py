@@ -34,10 +34,12 @@ class Fault(Exception):
         error: the error code, or None for vectors without one.
         address: CR2's value for #PF, else None.
         during: in VMX non-root operation, the event on whose delivery it was raised.
+        nmi_unblocking: an IRET that has ended the blocking of NMIs raised it.
 
     """
 
     during = NO_EVENT
+    nmi_unblocking = False
 
     def __init__(self, vector: int, error: int | None = None, address: int | None = None) -> None:
         self.vector = vector

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 _DEBUG, _NMI, _BREAKPOINT, _OVERFLOW, _DOUBLE, _PAGE_FAULT = 1, 2, 3, 4, 8, 14
+_NMI_UNBLOCKING: Final = 1 << 12  # in interruption information
 _PE: Final = 1  # in CR0
 _PENDING: Final = 0x600F  # the bits of DR6 that the exit qualification of #DB has: BS, BD, B3 to B0
 
@@ -42,17 +43,19 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
             exit_ = _exception_exit(fault)
             exit_.pending = 0 if fault.vector == _DEBUG else held
             # An exit of #DF itself tells of no vectoring: it is no event that came while another was delivered.
-            during = NO_EVENT if fault.vector == _DOUBLE else fault.during
-            exit_.vectoring, exit_.vectoring_error, exit_.length = during
+            exit_.vectoring, exit_.vectoring_error, exit_.length = NO_EVENT if fault.vector == _DOUBLE else fault.during
             leave(cpu, exit_)
             return
         cpu.interrupt_shadow = held = 0
+        event = During(event_info(EventType.HARDWARE_EXCEPTION, fault.vector, fault.error), fault.error or 0)
         try:
             through_idt(cpu, fault)
+        except VmExit as exit_:
+            exit_.while_delivering(*event)
+            leave(cpu, exit_)
+            return
         except Fault as second:
-            second.during = During(
-                event_info(EventType.HARDWARE_EXCEPTION, fault.vector, fault.error), fault.error or 0
-            )
+            second.during = event
             if fault.vector == _DOUBLE:
                 leave(cpu, VmExit(ExitReason.TRIPLE_FAULT))
                 return
@@ -73,7 +76,8 @@ def _exception_exit(fault: Fault) -> VmExit:
     return VmExit(
         ExitReason.EXCEPTION_OR_NMI,
         qualification,
-        event=event_info(EventType.HARDWARE_EXCEPTION, fault.vector, fault.error),
+        event=event_info(EventType.HARDWARE_EXCEPTION, fault.vector, fault.error)
+        | (_NMI_UNBLOCKING if fault.nmi_unblocking else 0),
         error=fault.error or 0,
         fault=fault.vector != _DEBUG,
     )

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..mmu.address import canonical
+from ..vmx.exits import VmExit
 from .descriptors import Segment, null_stack, parse
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
 from .realmode import enter_real, leave_v86, outer_words
@@ -119,7 +120,7 @@ def _enter64(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
         cpu.load_pair(code, null_stack(cpl), cpl, flags & ~found.clear)
     try:
         cpu.write_bytes(top, frame, stack=True)
-    except Fault as fault:
+    except (Fault, VmExit) as fault:
         if cpl == old:
             cpu.set_cs(old_code, old)
         else:
@@ -196,7 +197,7 @@ def _enter32(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
     cpu.set_cs(code, cpl)
     try:
         cpu.write_bytes(stack.base + top & 0xFFFFFFFF, frame, stack=True)
-    except Fault:
+    except (Fault, VmExit):
         if v86:
             cpu.set_v86(True)
         cpu.set_cs(old_code, old)

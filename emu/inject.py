@@ -68,7 +68,12 @@ def _inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
             external=int(not software),
             software=kind in {EventType.SOFTWARE_INTERRUPT, EventType.SOFTWARE_EXCEPTION},
         )
-    except Fault as fault:
+    except (Fault, VmExit) as fault:
         cpu.q[RIP] = before
-        fault.during = During(int(event), error or 0, vmcs[Field.ENTRY_INSTRUCTION_LENGTH] if software else 0)
+        injected = During(int(event), error or 0, vmcs[Field.ENTRY_INSTRUCTION_LENGTH] if software else 0)
+        if isinstance(fault, VmExit):
+            fault.while_delivering(*injected)
+            leave(cpu, fault)
+            return
+        fault.during = injected
         deliver(cpu, fault)

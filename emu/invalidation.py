@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.entry import reserved_pdpte
 from ..mmu.registers import CR4
+from ..mmu.rights import READ
 from ..mmu.tlb import Tlb
-from ..mmu.walk import walker
+from ..mmu.walk import Refusal, SecondStageFault
 from .contexts import Contexts
 from .faults import GP
+from .second_stage import second_stage_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..mmu.walk import Paging, Refusal
+    from ..mmu.walk import Paging
     from .cpu import Cpu
     from .engine import Engine
     from .memory import Memory
@@ -55,6 +57,9 @@ class Invalidation(Contexts):
         def configure(self) -> None:
             """Recompute mode and root from CR0, CR3, CR4 and EFER; the context follows (`Translation`)."""
 
+        def make_walker(self, paging: Paging) -> Callable[[int, int, bytes], int]:
+            """Make what translates a page that is not cached (`Translation`)."""
+
         def select_space(self) -> None:
             """Tell the contexts of mode, address space and control bits (`Translation`)."""
 
@@ -85,7 +90,7 @@ class Invalidation(Contexts):
             if len(self._walkers) >= _KNOWN_ROOTS:
                 self._walkers.clear()
             paging = self.paging._replace(root=root)
-            known = self._walkers[root] = paging, walker(self.memory, paging)
+            known = self._walkers[root] = paging, self.make_walker(paging)
         self.paging, self._walk4 = known
 
     def _take_pcid(self, pcid: int) -> None:
@@ -173,6 +178,18 @@ class Invalidation(Contexts):
         if known:
             self.engine.flush_page(gva)
 
+    def drop_used(self, gva: int) -> None:
+        """Drop what translated a page of the current address space: an EPT violation does."""
+        page = gva >> 12
+        if self.tlb.drop_used(page):
+            self._forget()
+            return
+        if page in self.where_pages:
+            self._forget_page(page)
+        if page in self.cpu.transition_pages:
+            self.cpu.forget_descriptors()
+        self.engine.flush_page(gva)
+
     def invpcid(self, kind: int, pcid: int, gva: int) -> None:
         """INVPCID's four types."""
         if kind == 0:
@@ -197,7 +214,7 @@ class Invalidation(Contexts):
         self._forget()
 
     def invept(self, eptp: int | None) -> None:
-        """INVEPT of one EPT, or of all."""
+        """INVEPT of one EPT, by its root, or of all."""
         self.tlb.flush_ept(eptp)
         self.forgotten += 1
         self._forget()
@@ -216,8 +233,11 @@ class Invalidation(Contexts):
     def load_pdptes(self, cr3: int) -> None:
         """Load the PDPTE registers of PAE paging; #GP on a reserved bit (SDM "PDPTE Registers")."""
         at = cr3 & 0xFFFFFFE0
-        read = self.memory.read64
-        entries = read(at), read(at + 8), read(at + 16), read(at + 24)
+        read = self.memory.read64 if self.second is None else self.second.read_register
+        try:
+            entries = read(at), read(at + 8), read(at + 16), read(at + 24)
+        except SecondStageFault as fault:
+            raise second_stage_exit(self.cpu, Refusal(fault.result, 0, READ, fault.gpa, fault.qualification)) from None
         for entry in entries:
             if entry & 1 and entry & reserved_pdpte(self.cpu.features.maxphyaddr):
                 raise GP(0)

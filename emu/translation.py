@@ -10,15 +10,17 @@ from ..mmu.address import HALF, SIGNS
 from ..mmu.explain import Still, Walk, look, physical
 from ..mmu.registers import CR0, CR4, EFER
 from ..mmu.rights import EXEC, READ, WRITE, Context
-from ..mmu.tlb import CAPACITY, NO_EPT
+from ..mmu.tlb import CAPACITY, NO_EPT, UNPAGED
 from ..mmu.walk import (
     INDEX_MASK,
     LEVEL_SHIFT,
     NOT_CANONICAL,
+    NOT_PRESENT,
     RIGHTS,
     Mode,
     Paging,
     Refusal,
+    SecondStageFault,
     attributes,
     error_code,
     reserved_bits,
@@ -26,23 +28,27 @@ from ..mmu.walk import (
     walker,
 )
 from . import layout
-from .contexts import IDENTITY, Slot
 from .engine import SLOTS
 from .events import Kind
 from .faults import GP, PF, Fault, Unimplemented
 from .invalidation import Invalidation
 from .memory import APIC_PAGE, IO_APIC_PAGE, NOTHING
+from .second_stage import second_stage_exit
 from .smc import CodePages
 from .tablesize import TableSizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..mmu.second import SecondStage
+    from ..vmx.exits import VmExit
+    from .contexts import Slot
     from .cpu import Cpu
     from .engine import Engine
     from .memory import Memory
 
 _LEVEL4, _PAGE_WALK = Mode.LEVEL4, Kind.PAGE_WALK  # a member read off the class takes 0.1 µs
+_SIZE: Final = 7 << LEVEL_SHIFT
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _new: Final = tuple.__new__
@@ -54,7 +60,7 @@ class Translation(Invalidation):
     """The processor's view of linear memory.
 
     Attributes:
-        vpid, eptp: with which virtual processor and EPT translations are tagged; nothing sets an EPT yet.
+        vpid, eptp: with which virtual processor and EPT translations are tagged.
         code_pages: which frames TCG's TLB may run, and which it may write.
         refusal: the fill that was refused and stopped TCG, until the run loop takes it.
         code_size: 64, 32 or 16: how instruction bytes decode.
@@ -92,16 +98,29 @@ class Translation(Invalidation):
         width = 32 if mode is Mode.BITS32 and "pse36" not in features else features.maxphyaddr
         masks = reserved_bits(mode, nxe=nxe, maxphyaddr=width, page1g="pdpe1gb" in features) if mode else ()
         self.paging = Paging(mode, root, masks, fetch_bit, bool(cr4 & CR4.PSE.mask), cpu.pdptes)
-        self._walk4 = walker(self.memory, self.paging) if mode is _LEVEL4 else None
+        self._walk4 = self.make_walker(self.paging) if mode is _LEVEL4 else None
         self._walkers = {}  # a new one, for `space` may have given the old one away
-        self._globals = bool(cr4 & CR4.PGE.mask)
-        pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0
+        self._globals = bool(mode and cr4 & CR4.PGE.mask)
+        pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0 if mode else UNPAGED
         if self.tlb.select(pcid, self.vpid, self.eptp):
             self.engine.flush_slots()
         self.select_space()
         self.code_size = 64 if cpu.code64 else (32 if cpu.segments[1].access & 0x4000 else 16)
         self.forget_code()
         self.switch()
+
+    def take_second_stage(self, vpid: int, second: SecondStage | None) -> None:
+        """Take another VPID, and another second stage or none; `configure` must follow."""
+        if second is not None:
+            mappings = self.tlb.guest_physical(second.root.address)
+            if mappings is not second.mappings:
+                second = second.again(mappings)
+        self.vpid, self.second = vpid, second
+        self.eptp = NO_EPT if second is None else second.root.address
+
+    def make_walker(self, paging: Paging) -> Callable[[int, int, bytes], int]:
+        """Make what translates a page that is not cached, for one set of 4-level tables."""
+        return walker(self.memory, paging) if self.second is None else self.second.walker(paging)
 
     def select_space(self) -> None:
         """Tell the contexts of everything that they depend on besides privilege and keys."""
@@ -118,7 +137,7 @@ class Translation(Invalidation):
         tlb = self.tlb
         return (
             tlb.gone, tlb.tag, tlb.current, tlb.shared, self.paging, self._walk4, self._walkers, self._globals,
-            self.vpid, self.eptp, self.code_size, self._address_space, self._current_modes,
+            self.vpid, self.eptp, self.second, self.code_size, self._address_space, self._current_modes,
         )  # fmt: skip
 
     def take_space(self, space: tuple[Any, ...]) -> bool:
@@ -128,7 +147,7 @@ class Translation(Invalidation):
             return False
         (
             _, tlb.tag, tlb.current, tlb.shared, self.paging, self._walk4, self._walkers, self._globals,
-            self.vpid, self.eptp, self.code_size, self._address_space, self._current_modes,
+            self.vpid, self.eptp, self.second, self.code_size, self._address_space, self._current_modes,
         ) = space  # fmt: skip
         return True
 
@@ -143,7 +162,7 @@ class Translation(Invalidation):
         outgrown = TableSizes(engine, SLOTS).outgrown
         refills = 1024  # until a table is looked at
 
-        def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:
+        def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:  # noqa: PLR0915
             """Answer a miss from the TLB or by a walk; False makes it a page fault."""
             nonlocal refills
             need = _NEED[kind]
@@ -166,7 +185,7 @@ class Translation(Invalidation):
                         entry = walk4(gva, need, table)
                         if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
                             current[vpn] = entry
-                        elif entry >= 0:
+                        elif entry & _SIZE and entry >= 0:
                             tlb.insert(vpn, entry, use_global=self._globals)
                     else:
                         entry = self._walk(gva, need)
@@ -178,6 +197,10 @@ class Translation(Invalidation):
                         if self.in_place and not cpu.breakpoints.watching:
                             exception[0] = _PF
                         return False
+                    if not entry & _SIZE:  # the EPT lets it be fetched, and not be read
+                        view = entry_at(pointer)
+                        view[0], view[1] = entry >> 12 << 12, grant(entry >> 12, vpn, EXEC, EXEC)
+                        return True
                 else:  # TCG has lost it for want of room, or because everything went
                     refills -= 1
                     if not refills:
@@ -198,6 +221,12 @@ class Translation(Invalidation):
                     page = self._device_page(page, need, gva)
                 view = entry_at(pointer)
                 view[0], view[1] = page, perms
+            except SecondStageFault as fault:
+                address = entry_at(pointer + offset)[0]
+                self.refusal = self.refuse(fault, address if address >> 12 == gva >> 12 else gva, need)
+                if self.in_place and not cpu.breakpoints.watching:
+                    exception[0] = _PF
+                return False
             except BaseException as error:  # noqa: BLE001  (the run loop raises it)
                 cpu.fail(error)
                 return False
@@ -218,23 +247,63 @@ class Translation(Invalidation):
 
     def _walk(self, gva: int, need: int, table: bytes | None = None) -> int:
         """Walk and cache; negative where refused.  Non-canonical addresses are refused before any table is read."""
-        paging = self.paging
+        paging, second = self.paging, self.second
         mode = paging.mode
         if mode is _LEVEL4:
             if gva >> 47 not in SIGNS:
                 return NOT_CANONICAL
-        elif not mode:
+        elif not mode and second is None:
             return gva & 0xFFFFF000 | 0x20F
-        if self._walk4 is not None:
+        cpu = self.cpu
+        if cpu.emit is not None or cpu.costs.walk:
+            entry = self._told_walk(gva, need, table or self.table)
+        elif self._walk4 is not None:
             entry = self._walk4(gva, need, table or self.table)
+        elif second is not None:
+            entry = second.translate(paging, gva, need, table or self.table)
         else:
             entry = walk(self.memory, paging, gva, need, table or self.table)
-        cpu = self.cpu
-        if entry >= 0:
+        if entry >= 0 and entry & _SIZE:
             self.tlb.insert(gva >> 12, entry, use_global=self._globals)
-        if cpu.emit is not None or cpu.costs.walk:
-            cpu.event(_PAGE_WALK, gva, need, max(entry, 0) & ~0xFFF, -min(entry, 0), cost=cpu.costs.walk)
         return entry
+
+    def _told_walk(self, gva: int, need: int, table: bytes) -> int:
+        """Walk, and tell of it: how many entries were read of the tables, and how many of the EPT."""
+        cpu, second = self.cpu, self.second
+        entry, trail, entries = NOT_PRESENT, list[int](), 0
+        try:
+            if second is None:
+                entry = walk(self.memory, self.paging, gva, need, table, trail)
+            else:
+                second.entries = 0
+                entry = second.translate(self.paging, gva, need, table, trail)
+        except SecondStageFault as fault:
+            entry = fault.result
+            raise
+        finally:
+            if second is not None:
+                entries = second.entries
+            cpu.event(
+                _PAGE_WALK,
+                gva,
+                need,
+                max(entry, 0) & ~0xFFF,
+                -min(entry, 0),
+                len(trail) >> 1,
+                entries,
+                cost=cpu.costs.walk,
+            )
+        return entry
+
+    # ---- what the second stage refuses ------------------------------------------------------------------------
+
+    def refuse(self, fault: SecondStageFault, gva: int, need: int) -> Refusal:
+        """Drop what translated a linear address whose final address the second stage refuses, and say what was refused."""
+        gpa = fault.gpa
+        if fault.final:
+            self.drop_used(gva)
+            gpa = gpa & ~0xFFF | gva & 0xFFF  # a fill knows the page only
+        return Refusal(fault.result, gva, need, gpa, fault.qualification)
 
     # ---- Python's own accesses --------------------------------------------------------------------------------
 
@@ -243,13 +312,16 @@ class Translation(Invalidation):
         need = WRITE if write else READ
         if system:
             context = self.context(user=False, system=True)
-            table = rights.table(context) if self.paging.mode else IDENTITY
+            table = self.rights_of(context)
         elif user is not None:
             context = self.context(user=user)
-            table = rights.table(context) if self.paging.mode else IDENTITY
+            table = self.rights_of(context)
         else:
             context, table = self.current, self.table
-        entry = self._lookup(gva, need, table)
+        try:
+            entry = self._lookup(gva, need, table)
+        except SecondStageFault as fault:
+            raise second_stage_exit(self.cpu, self.refuse(fault, gva, need)) from None
         if entry < 0:
             raise self.page_fault(Refusal(entry, gva, need), context)
         return entry & ~0xFFF | gva & 0xFFF
@@ -257,7 +329,7 @@ class Translation(Invalidation):
     def _system_rights(self, slot: Slot) -> bytes:
         """Give the rights of implicit supervisor accesses: the same as long as the slot keeps its context."""
         context = self.context(user=False, system=True)
-        slot.system = rights.table(context) if self.paging.mode else IDENTITY
+        slot.system = self.rights_of(context)
         return slot.system
 
     def probe(self, gva: int, size: int, need: int, *, system: bool = False) -> int:
@@ -300,12 +372,17 @@ class Translation(Invalidation):
 
     def _glance(self, gva: int) -> int:
         """Walk for a fetch, and leave no trace: no accessed bit, no TLB entry, no event."""
-        mode = self.paging.mode
-        if not mode:
+        mode, second = self.paging.mode, self.second
+        if not mode and second is None:
             return gva & 0xFFFFF000
         if mode is _LEVEL4 and gva >> 47 not in SIGNS:
             return NOT_CANONICAL
-        return walk(Still(self.memory), self.paging, gva, EXEC, self.table, [])
+        if second is None:
+            return walk(Still(self.memory), self.paging, gva, EXEC, self.table, [])
+        try:
+            return second.still().translate(self.paging, gva, EXEC, self.table)
+        except SecondStageFault as fault:
+            return fault.result
 
     def _lookup(self, gva: int, need: int, table: bytes) -> int:
         vpn = gva >> 12
@@ -329,9 +406,12 @@ class Translation(Invalidation):
         pa = entry & ~0xFFF | gva & 0xFFF
         return pa if self.memory.is_ram(pa) else None
 
-    def fetch_fault(self, gva: int) -> Fault:
-        """Give the fault of fetching at an address that `fetch` has refused."""
-        entry = self._walk(gva, EXEC)
+    def fetch_fault(self, gva: int) -> Fault | VmExit:
+        """Give the fault, or the VM exit, of fetching at an address that `fetch` has refused."""
+        try:
+            entry = self._walk(gva, EXEC)
+        except SecondStageFault as fault:
+            return second_stage_exit(self.cpu, self.refuse(fault, gva, EXEC))
         if entry >= 0:
             raise Unimplemented(f"code outside RAM, at {gva:#x}")
         return self.page_fault(Refusal(entry, gva, EXEC))
@@ -369,7 +449,7 @@ class Translation(Invalidation):
         index = 0
         if result == RIGHTS and (any(context.user_keys) or any(context.supervisor_keys)):
             trail: list[int] = []
-            walk(self.memory, paging, gva, need, rights.table(context), trail)
+            walk(self.second or self.memory, paging, gva, need, rights.table(context), trail)
             index = attributes(trail)
         return PF(
             int(error_code(paging, context, need, result, index)), gva, partial(self._explain, gva, need, context)

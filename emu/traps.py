@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu.address import PAGE
 from ..mmu.rights import EXEC
-from ..mmu.walk import NOT_CANONICAL
+from ..mmu.walk import NOT_CANONICAL, VIOLATION
 from ..vmx.exits import VmExit
 from . import fastpath
 from .availability import not_available
@@ -32,6 +32,7 @@ from .pending import Pending
 from .pending_debug import word
 from .prefixes import prefixes
 from .registers import EFLAGS, ERROR_CODE, IS_INT, OLD_EXCEPTION, RF, RIP, TF, U64
+from .second_stage import second_stage_exit
 from .sensitive import SensitiveSites
 from .stackref import through_stack
 from .table import HANDLERS
@@ -120,8 +121,12 @@ class Traps:
             else:
                 self.pending.deliver()
             return
+        shadow = self.cpu.interrupt_shadow
         self.pending.end_stepping()
-        if not self._page_fault(refusal):
+        if refusal.result <= VIOLATION:
+            self.cpu.interrupt_shadow = shadow  # the instruction has not run
+            self._leave(second_stage_exit(self.cpu, refusal))
+        elif not self._page_fault(refusal):
             deliver(self.cpu, self._fault(refusal))
         guest = self.cpu.guest
         if self._clock.cycles >= self.pending.attention_at or (guest is not None and guest.windows):

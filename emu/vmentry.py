@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import RFLAGS
 from ..vmx.control_checks import CONTROLS, EVENT
-from ..vmx.controls import Primary, Secondary
 from ..vmx.errors import InstructionError, VmFail
 from ..vmx.exits import ExitReason
 from ..vmx.fields import Field
@@ -20,7 +19,6 @@ from ..vmx.nonroot import NonRoot
 from ..vmx.operation import NO_VMCS
 from ..vmx.rule import Entered, first_broken
 from ..vmx.words import Activity, EventType, Interruptibility, Interruption
-from .faults import Unimplemented
 from .inject import begin
 from .known import Known
 from .registers import U32
@@ -33,22 +31,12 @@ from .world import put, signature
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..mmu.word import Bits, Word
     from ..vmx.operation import Operation
     from ..vmx.rule import Rule
     from ..vmx.vmcs import Vmcs
     from .cpu import Cpu
     from .world import World
 
-# Controls that are offered and checked, and whose work is not built: an entry that sets one stops the run.
-NOT_BUILT: Final[dict[type[Word], tuple[Bits, ...]]] = {
-    Primary: (),
-    Secondary: (
-        Secondary.EPT,
-        Secondary.PML,
-        Secondary.MODE_BASED_EXECUTE,
-    ),
-}
 _UNUSUAL: Final = ~(RFLAGS.mask() & ~RFLAGS.VM.mask)  # in RFLAGS, and bit 1, which is always 1
 _VALID: Final = Interruption.VALID.mask
 _SHADOW, _NMI_BLOCKED = Interruptibility.STI.mask | Interruptibility.MOV_SS.mask, Interruptibility.NMI.mask
@@ -180,7 +168,6 @@ def _checked_guest(cpu: Cpu, operation: Operation, vmcs: Vmcs, guest: NonRoot, e
     operation.refused = first_broken(GUEST if world is None else AT_EACH_ENTRY, entered)
     if operation.refused is not None:
         return None
-    _require_built(entered)
     return guest_world(cpu, entered, guest) if world is None else world
 
 
@@ -201,11 +188,3 @@ def _is_usual(vmcs: Vmcs, world: World) -> bool:
         and rflags & _UNUSUAL == 2
         and vmcs[_LINK] == NO_VMCS
     )
-
-
-def _require_built(entered: Entered) -> None:
-    """Stop where the guest needs what is not built."""
-    for word, value in ((Primary, entered.primary), (Secondary, entered.secondary)):
-        for bits in NOT_BUILT[word]:
-            if value & bits.mask:
-                raise Unimplemented(f"VM entry with {word.__name__}.{bits.name}")

@@ -13,8 +13,9 @@ from .events import Kind
 from .layout import HF_GUEST, INTERCEPT
 from .pending_debug import held_by_mov_ss
 from .registers import HFLAGS, RF, RIP, RSP
+from .second_stage import second_stage_of
 from .vmlists import ABORT_MSRS, ABORT_SAVING, abort, load_msrs, store_msrs
-from .vmstate import LATE, guest_loads, host_still_holds, host_world, save_by_control, save_late
+from .vmstate import LATE, guest_loads, host_still_holds, host_world, save_by_control, save_late, save_pdptes
 from .world import World, capture, put
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ _CPUID, _PAUSE = 1 << 0x12, 1 << 0x17
 _VM_EXIT, _VM_ENTRY = Kind.VM_EXIT, Kind.VM_ENTRY  # a member read off the class takes 0.1 µs
 (
     _REASON, _QUALIFICATION, _INJECT, _RIP, _RSP, _RFLAGS,
-    _INTERRUPTIBILITY, _ACTIVITY, _PENDING, _ENTRY_CONTROLS, _TIMER, _STORES, _STORE_ADDRESS, _LOADS, _LOAD_ADDRESS, _GPA,
+    _INTERRUPTIBILITY, _ACTIVITY, _PENDING, _ENTRY_CONTROLS, _TIMER, _STORES, _STORE_ADDRESS, _LOADS, _LOAD_ADDRESS,
     _HOST_RIP, _HOST_RSP,
 ) = (
     Field.EXIT_REASON, Field.EXIT_QUALIFICATION, Field.ENTRY_INTERRUPTION_INFO,
     Field.GUEST_RIP, Field.GUEST_RSP, Field.GUEST_RFLAGS, Field.GUEST_INTERRUPTIBILITY, Field.GUEST_ACTIVITY,
     Field.GUEST_PENDING_DEBUG, Field.ENTRY_CONTROLS, Field.PREEMPTION_TIMER_VALUE, Field.EXIT_MSR_STORE_COUNT,
-    Field.EXIT_MSR_STORE_ADDRESS, Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_ADDRESS, Field.GUEST_PHYSICAL_ADDRESS,
+    Field.EXIT_MSR_STORE_ADDRESS, Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_ADDRESS,
     Field.HOST_RIP, Field.HOST_RSP,
 )  # fmt: skip
 _put: Final = dict.__setitem__
@@ -70,10 +71,11 @@ def resume_guest(cpu: Cpu, guest: NonRoot | None) -> None:
     cpu.d[HFLAGS] = cpu.d[HFLAGS] & ~HF_GUEST | (0 if guest is None else HF_GUEST)
     translation = cpu.translation
     translation.forget_code()
-    vpid = 0 if guest is None else guest.vpid
-    if translation.vpid != vpid:
-        translation.vpid = vpid
-        translation.configure()
+    if guest is None:
+        translation.take_second_stage(0, None)
+    else:
+        translation.take_second_stage(guest.vpid, second_stage_of(cpu, guest))
+    translation.configure()
 
 
 def enter_event(cpu: Cpu, cost: int) -> None:
@@ -97,7 +99,7 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
         failed = store_msrs(cpu, vmcs[_STORE_ADDRESS], vmcs[_STORES])
         if failed:
             abort(cpu, vmcs, ABORT_SAVING, f"entry {failed} of the VM-exit MSR-store list cannot be stored")
-    _tell(cpu, vmcs)
+    _tell(cpu, vmcs, exit_.gpa or 0)
     is_nmi = exit_.event == _NMI_EVENT
     if guest.virtual_nmis or is_nmi:
         cpu.nmi_blocked = is_nmi
@@ -109,7 +111,7 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
     """Write the guest's state to the VMCS, or leave it for later (SDM "Saving Guest State"); `pending` and `fault` as in `VmExit`."""
     world = vmcs.guest
     if world is None:
-        world = World(cpu.known, guest=True, vpid=guest.vpid)
+        world = World(cpu.known, guest=True, vpid=guest.vpid, second=cpu.translation.second)
         world.loads = guest_loads(guest)
     capture(cpu, world)
     q = cpu.q
@@ -121,6 +123,8 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
     _put(vmcs, _PENDING, (cpu.interrupt_shadow and held_by_mov_ss(cpu)) if pending is None else pending)
     cpu.breakpoints.hits = 0
     save_by_control(vmcs, world, guest)
+    if world.second is not None and cpu.cr4 & _PAE and not cpu.efer & _LMA:
+        save_pdptes(vmcs, world)
     long = bool(cpu.efer & _LMA)
     if long != guest.long:
         vmcs[_ENTRY_CONTROLS] = guest.entry.replace(IA32E_MODE_GUEST=long)
@@ -136,12 +140,12 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
         vmcs.settle()
 
 
-def _tell(cpu: Cpu, vmcs: Vmcs) -> None:
+def _tell(cpu: Cpu, vmcs: Vmcs, gpa: int = 0) -> None:
     """Spend the time of an exit, and tell of it."""
     cost = cpu.costs.vm_exit
     cpu.clock.cycles += cost
     if cpu.emit is not None:
-        cpu.emit_event(_VM_EXIT, cost, (GUEST, HOST, vmcs[_REASON], vmcs[_QUALIFICATION], vmcs[_GPA]))
+        cpu.emit_event(_VM_EXIT, cost, (GUEST, HOST, vmcs[_REASON], vmcs[_QUALIFICATION], gpa))
 
 
 def fail_entry(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, reason: ExitReason, qualification: int) -> None:

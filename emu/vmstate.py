@@ -11,6 +11,7 @@ from ..vmx.fields import Field
 from ..vmx.guest_checks import guest_pdptes
 from .descriptors import UNUSABLE, Segment, Table, intern, null_stack
 from .known import Known
+from .second_stage import second_stage_of
 from .vmlists import ABORT_PDPTES, abort
 from .world import LMA_LME, Registers, World
 
@@ -34,6 +35,7 @@ _GUEST: Final = {
 _GUEST_MSRS: Final = (
     Field.GUEST_SYSENTER_CS, Field.GUEST_SYSENTER_ESP, Field.GUEST_SYSENTER_EIP, Field.GUEST_PAT, Field.GUEST_DEBUGCTL
 )  # fmt: skip
+_PDPTES: Final = (Field.GUEST_PDPTE0, Field.GUEST_PDPTE1, Field.GUEST_PDPTE2, Field.GUEST_PDPTE3)
 _HOST_SYSENTER: Final = (Field.HOST_SYSENTER_CS, Field.HOST_SYSENTER_ESP, Field.HOST_SYSENTER_EIP)
 # What an exit leaves for later.
 LATE: Final = (
@@ -62,7 +64,7 @@ def _guest_segment(vmcs: Vmcs, name: str) -> Segment:
 def guest_world(cpu: Cpu, entered: Entered, controls: NonRoot) -> World:
     """Make the guest's side of its fields (SDM "Loading Guest State")."""
     vmcs, entry = entered.vmcs, controls.entry
-    world = World(Known(), guest=True, vpid=controls.vpid)
+    world = World(Known(), guest=True, vpid=controls.vpid, second=second_stage_of(cpu, controls))
     cr0, efer = vmcs[Field.GUEST_CR0], vmcs[Field.GUEST_EFER] if entry.LOAD_EFER else cpu.efer
     if cr0 & CR0.PG.mask:
         efer = efer & ~LMA_LME | (LMA_LME if controls.long else 0)
@@ -132,6 +134,12 @@ def save_late(vmcs: Vmcs, world: World) -> None:
     put(vmcs, Field.GUEST_PKRS, registers.pkrs)
     for field, value in zip(_SYSENTER, world.msrs, strict=False):
         put(vmcs, field, value)
+
+
+def save_pdptes(vmcs: Vmcs, world: World) -> None:
+    """Write the PDPTEs of a guest with PAE paging and an EPT to a VMCS."""
+    for field, value in zip(_PDPTES, world.registers.pdptes, strict=True):
+        dict.__setitem__(vmcs, field, value)
 
 
 def save_by_control(vmcs: Vmcs, world: World, controls: NonRoot) -> None:

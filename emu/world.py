@@ -18,6 +18,7 @@ from .msr_index import IA32_DEBUGCTL, IA32_PAT, IA32_SYSENTER_CS, IA32_SYSENTER_
 from .registers import AC, HFLAGS, RIP, RSP, VM
 
 if TYPE_CHECKING:
+    from ..mmu.second import SecondStage
     from .cpu import Cpu
     from .descriptors import Segment, Table
     from .known import Known
@@ -64,7 +65,7 @@ class World:
 
     Attributes:
         guest: it is the guest's.
-        vpid: what its translations are tagged with.
+        vpid, second: what its translations are tagged with, and the second stage that they have, or None.
         registers: control registers and the like.
         dr7: DR7.
         msrs: the values of `SWITCHED_MSRS`.
@@ -82,8 +83,22 @@ class World:
     """
 
     __slots__ = (
-        "control", "dr7", "epoch", "forgotten", "guest", "hflags", "known", "loads", "msrs", "raw", "registers", "segments",
-        "slot_by_pkru", "space", "vpid",
+        "control",
+        "dr7",
+        "epoch",
+        "forgotten",
+        "guest",
+        "hflags",
+        "known",
+        "loads",
+        "msrs",
+        "raw",
+        "registers",
+        "second",
+        "segments",
+        "slot_by_pkru",
+        "space",
+        "vpid",
     )  # fmt: skip
 
     registers: Registers
@@ -95,8 +110,8 @@ class World:
     control: int
     slot_by_pkru: dict[int, int]
 
-    def __init__(self, known: Known, *, guest: bool, vpid: int = 0) -> None:
-        self.guest, self.vpid = guest, vpid
+    def __init__(self, known: Known, *, guest: bool, vpid: int = 0, second: SecondStage | None = None) -> None:
+        self.guest, self.vpid, self.second = guest, vpid, second
         self.known = known
         self.raw: bytes | None = None
         self.space: tuple[Any, ...] | None = None
@@ -164,7 +179,7 @@ def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
         for number, segment in enumerate(world.segments):
             tcg_segment(cpu, number, segment)
         d[HFLAGS] = d[HFLAGS] & ~HF_GUEST | (HF_GUEST if world.guest else 0)
-        translation.vpid = world.vpid
+        translation.take_second_stage(world.vpid, world.second)
         sync_control(cpu)
         # TCG's words may have been replaced before, and with them the slot that it believes itself in.
         d[HFLAGS] = d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[translation.current_slot]

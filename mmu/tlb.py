@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CAPACITY: Final = 1 << 16  # of one address space; a page is 4 KiB here, so 256 MiB
 KEPT: Final = 64  # address spaces that hold translations
 NO_EPT: Final = -1  # beside any root, for 0 is one
+UNPAGED: Final = -1  # beside any PCID
 _2M, _1G = 1 << 9, 1 << 18  # of 4 KiB pages
 _SPANS: Final = {2: _2M, 3: _1G}
 _SIZE: Final = 7 << LEVEL_SHIFT
@@ -74,13 +75,49 @@ class Space(dict[int, int]):
         self.large.update(large)
 
 
+class GuestPhysical:
+    """The guest-physical mappings of one EPT (SDM "Caching Translation Information"): only an INVEPT or a violation drops them.
+
+    Attributes:
+        pages: guest-physical page → what `second.SecondStage` has found there; nothing that cannot be read.
+        tables: guest-physical page → index in RAM's words of a page that guest paging structures are in: some of `pages`, readier.
+
+    """
+
+    def __init__(self) -> None:
+        self.pages: dict[int, int] = {}
+        self.tables: dict[int, int] = {}
+
+    def keep(self, gpa: int, page: int) -> None:
+        """Add a mapping; the oldest goes when there are too many."""
+        if len(self.pages) >= CAPACITY:
+            self.drop(next(iter(self.pages)))
+        self.pages[gpa] = page
+
+    def drop(self, gpa: int) -> None:
+        """Drop a page."""
+        self.pages.pop(gpa, None)
+        self.tables.pop(gpa, None)
+
+    def empty(self) -> None:
+        """Drop everything."""
+        self.pages.clear()
+        self.tables.clear()
+
+    def become(self, pages: dict[int, int], tables: dict[int, int]) -> None:
+        """Hold these mappings and no others."""
+        self.empty()
+        self.pages.update(pages)
+        self.tables.update(tables)
+
+
 class Tag(NamedTuple):
     """What an address space is known by (SDM "Caching Translation Information", "VPID", "EPT").
 
     Attributes:
         vpid: the virtual processor; 0 outside VMX non-root operation.
         eptp: physical address of the EPT's root (EP4TA), or `NO_EPT`.
-        pcid: the process context; 0 without CR4.PCIDE.
+        pcid: the process context; 0 without CR4.PCIDE, and `UNPAGED` without paging.
 
     """
 
@@ -94,9 +131,7 @@ def _drop(spaces: list[Space], vpn: int) -> bool:
 
 
 class Tlb:
-    """Translations by address space.
-
-    What EPT adds is here and tested, and nothing selects one yet.
+    """Translations by address space, and guest-physical mappings by EPT.
 
     Attributes:
         tag: the current address space.
@@ -111,6 +146,7 @@ class Tlb:
         self.gone = 0
         self._spaces: dict[Tag, Space] = {}  # selected longest ago first
         self._globals: dict[tuple[int, int], Space] = {}
+        self._guest_physical: dict[int, GuestPhysical] = {}  # used longest ago first
         self.empty()
 
     def empty(self) -> None:
@@ -118,6 +154,8 @@ class Tlb:
         self.gone += 1
         self._spaces.clear()
         self._globals.clear()
+        for mappings in self._guest_physical.values():
+            mappings.empty()
         self.current = self._spaces[self.tag] = Space()
         self.shared = self._globals[self.tag[:2]] = Space()
 
@@ -147,6 +185,15 @@ class Tlb:
         if not any(other[:2] == pair for other in self._spaces):
             large |= bool(self._globals.pop(pair).large)
         return large
+
+    def guest_physical(self, eptp: int) -> GuestPhysical:
+        """Give the guest-physical mappings of an EPT, by its root; the EPT used longest ago loses its own when too many have some."""
+        kept = self._guest_physical
+        found = kept[eptp] = kept.pop(eptp) if eptp in kept else GuestPhysical()
+        if len(kept) > KEPT:
+            self.gone += 1
+            kept.pop(next(iter(kept))).empty()
+        return found
 
     def insert(self, vpn: int, entry: int, *, use_global: bool) -> None:
         """Keep a translation."""
@@ -218,10 +265,17 @@ class Tlb:
             self.flush_vpid(vpid)
 
     def flush_ept(self, eptp: int | None = None) -> None:
-        """Drop what was translated through an EPT, of every VPID: INVEPT type 1; through any EPT: type 2."""
+        """Drop what was translated through an EPT, of every VPID, and its guest-physical mappings: INVEPT type 1; of any EPT: type 2."""
         for key, space in (*self._spaces.items(), *self._globals.items()):
             if key[1] == eptp or (eptp is None and key[1] != NO_EPT):
                 space.empty()
+        for root, mappings in self._guest_physical.items():
+            if eptp in {None, root}:
+                mappings.empty()
+
+    def drop_used(self, vpn: int) -> bool:
+        """Drop a page of the current address space, as an EPT violation does.  Returns as `invalidate`."""
+        return _drop([self.current, self.shared], vpn)
 
     # ---- checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -231,15 +285,18 @@ class Tlb:
             {key: (dict(space), set(space.large)) for key, space in kept.items()}
             for kept in (self._spaces, self._globals)
         )
-        return self.tag, spaces, shared
+        mappings = {root: (dict(kept.pages), dict(kept.tables)) for root, kept in self._guest_physical.items()}
+        return self.tag, spaces, shared, mappings
 
     def load(self, state: tuple[Any, ...]) -> None:
         """Take what `save` gave; a space that is still there stays the object that it is."""
         self.gone += 1
-        self.tag, spaces, shared = state
+        self.tag, spaces, shared, mappings = state
         self._spaces = {tag: self._spaces.get(tag, Space()) for tag in spaces}
         self._globals = {pair: self._globals.get(pair, Space()) for pair in shared}
         for kept, saved in ((self._spaces, spaces), (self._globals, shared)):
             for key, space in kept.items():
                 space.become(*saved[key])
         self.current, self.shared = self._spaces[self.tag], self._globals[self.tag[:2]]
+        for root in self._guest_physical.keys() | mappings.keys():
+            self.guest_physical(root).become(*mappings.get(root, ({}, {})))

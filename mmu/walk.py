@@ -36,10 +36,10 @@ _PS: Final = 1 << 7
 LEVEL_SHIFT: Final = INDEX_BITS
 FRAME_SHIFT: Final = 12
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
-_USED: Final = _P | _A
+USED: Final = _P | _A
 _PAGE: Final = 1 << LEVEL_SHIFT
 # W, U, D and G of an attribute index, by these bits of an entry: they stand alike, further apart.
-_LOW_INDEX: Final = bytes((e & 6) >> 1 | (e & 0x40) >> 3 | (e & 0x100) >> 4 for e in range(0x147))
+LOW_INDEX: Final = bytes((e & 6) >> 1 | (e & 0x40) >> 3 | (e & 0x100) >> 4 for e in range(0x147))
 
 
 class Memory(Protocol):
@@ -69,25 +69,27 @@ class Ram(Memory, Protocol):
 
 
 class SecondStageFault(Exception):
-    """The second stage refuses a guest-physical address that a walk uses: an EPT violation or misconfiguration.
+    """The second stage refuses a guest-physical address: an EPT violation or misconfiguration, or a page-modification log that is full.
 
     Attributes:
-        result: `VIOLATION` or `MISCONFIGURATION`.
+        result: `VIOLATION`, `MISCONFIGURATION` or `LOG_FULL`.
         gpa: the guest-physical address, exact to the byte.
-        qualification: the exit qualification (SDM "Exit Qualification for EPT Violations"); 0 for a misconfiguration.
+        qualification: the exit qualification (SDM "Exit Qualification for EPT Violations"); 0 for anything else.
+        final: it is the address that a linear one translates to, and no use of a guest paging structure.
 
     """
 
     def __init__(self, result: int, gpa: int, qualification: int = 0) -> None:
         super().__init__(f"the second stage refuses guest-physical address {gpa:#x}")
         self.result, self.gpa, self.qualification = result, gpa, qualification
+        self.final = False
 
 
 class Refusal(NamedTuple):
     """A translation that was refused: what the fault's error code, or the exit's information, is made from.
 
     Attributes:
-        result: `NOT_PRESENT`, `RESERVED`, `RIGHTS` or `NOT_CANONICAL`; or `VIOLATION` or `MISCONFIGURATION`.
+        result: `NOT_PRESENT`, `RESERVED`, `RIGHTS` or `NOT_CANONICAL`; or `VIOLATION`, `MISCONFIGURATION` or `LOG_FULL`.
         gva: the linear address.
         need: READ, WRITE or EXEC.
         gpa: the guest-physical address that the second stage refused, else 0.
@@ -153,7 +155,7 @@ def reserved_bits(mode: Mode, *, nxe: bool, maxphyaddr: int, page1g: bool = True
 
 
 # Why an access is refused: by the tables; by the form of the address, before any table is read; by the second stage.
-NOT_PRESENT, RESERVED, RIGHTS, NOT_CANONICAL, VIOLATION, MISCONFIGURATION = -1, -2, -3, -4, -5, -6
+NOT_PRESENT, RESERVED, RIGHTS, NOT_CANONICAL, VIOLATION, MISCONFIGURATION, LOG_FULL = -1, -2, -3, -4, -5, -6, -7
 _LEVEL4: Final = Mode.LEVEL4  # reading a member off the class takes 0.1 µs
 # Of each level: its number; the shift and mask that make the linear address an offset into the table; the bit of an entry that
 # says that it maps a page; and the bits of the address that are the offset into that page.
@@ -216,8 +218,8 @@ def walker(ram: Ram, paging: Paging) -> Callable[[int, int, bytes], int]:
             return _descend(ram, masks, root, _LEVELS4, gva, need, table, None)
         every = pml4e & pdpte & pde & pte
         some = pml4e | pdpte | pde | pte
-        if every & _USED == _USED and not some & mask:
-            index = _LOW_INDEX[every & 6 | pte & 0x140]
+        if every & USED == USED and not some & mask:
+            index = LOW_INDEX[every & 6 | pte & 0x140]
             if some >> 59:
                 index |= pte >> 54 & 0x1E0 | (0 if some >> 63 else 4)
             else:
@@ -228,7 +230,7 @@ def walker(ram: Ram, paging: Paging) -> Callable[[int, int, bytes], int]:
         elif not pml4e & _P:
             return NOT_PRESENT
         elif (
-            not pte & _P and pml4e & pdpte & pde & _USED == _USED
+            not pte & _P and pml4e & pdpte & pde & USED == USED
             and not (pml4e | pdpte | pde) & mask and pde & FRAME < low
         ):  # fmt: skip
             return NOT_PRESENT  # behind three tables that were accessed before: what demand paging meets
@@ -292,12 +294,20 @@ class _Halves:
 
     def read64(self, address: int) -> int:
         """Read the entry at `address`."""
-        return self._memory.read64(address & ~7) >> (address & 4) * 8 & 0xFFFFFFFF
+        try:
+            return self._memory.read64(address & ~7) >> (address & 4) * 8 & 0xFFFFFFFF
+        except SecondStageFault as fault:
+            fault.gpa = address
+            raise
 
     def write64(self, address: int, value: int) -> None:
         """Write the entry at `address`, and nothing beside it."""
-        word, shift = self._memory.read64(address & ~7), (address & 4) * 8
-        self._memory.write64(address & ~7, word & ~(0xFFFFFFFF << shift) | value << shift)
+        try:
+            word, shift = self._memory.read64(address & ~7), (address & 4) * 8
+            self._memory.write64(address & ~7, word & ~(0xFFFFFFFF << shift) | value << shift)
+        except SecondStageFault as fault:
+            fault.gpa = address
+            raise
 
 
 @lru_cache(maxsize=64)

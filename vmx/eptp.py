@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.ept import Root, reserved
 from ..mmu.word import Bits, Word
+from .fields import Field
 
 if TYPE_CHECKING:
     from .caps import Capabilities
+    from .nonroot import NonRoot
 
 _UC, _WB = 0, 6
 
@@ -33,4 +36,17 @@ def eptp_refused(value: int, caps: Capabilities) -> bool:
         and (offered.ACCESSED_DIRTY or not eptp.ACCESSED_DIRTY)
         and not value & _RESERVED
         and not caps.beyond(value)
+    )
+
+
+def ept_of(guest: NonRoot, maxphyaddr: int) -> Root | None:
+    """Give the EPT that a guest runs with; None without one."""
+    if not guest.secondary.EPT:
+        return None
+    eptp = Eptp(guest.vmcs[Field.EPT_POINTER])
+    return Root(
+        eptp & Eptp.ROOT.mask,
+        reserved(maxphyaddr),
+        dirty=bool(eptp.ACCESSED_DIRTY),
+        mode_based=bool(guest.secondary.MODE_BASED_EXECUTE),
     )

@@ -6,7 +6,10 @@ from enum import IntEnum
 from typing import Final
 
 from .fields import Field
+from .words import EventType, Interruption
 
+_DEBUG: Final = 1
+_NMI_UNBLOCKING: Final = 1 << 12  # in exit qualifications
 ENTRY_FAILED: Final = 1 << 31  # in the exit reason
 
 
@@ -46,6 +49,8 @@ class ExitReason(IntEnum):
     TPR_BELOW_THRESHOLD = 43
     GDTR_IDTR = 46
     LDTR_TR = 47
+    EPT_VIOLATION = 48
+    EPT_MISCONFIGURATION = 49
     INVEPT = 50
     RDTSCP = 51
     PREEMPTION_TIMER = 52
@@ -53,8 +58,12 @@ class ExitReason(IntEnum):
     WBINVD = 54
     XSETBV = 55
     INVPCID = 58
+    PML_FULL = 62
     XSAVES = 63
     XRSTORS = 64
+
+
+_TELL_OF_NMIS: Final = frozenset({ExitReason.EPT_VIOLATION, ExitReason.PML_FULL})
 
 
 class VmExit(Exception):
@@ -68,7 +77,8 @@ class VmExit(Exception):
         vectoring, vectoring_error: the event on whose delivery this happened, and its error code.
         fields: what is written to the VMCS, where that was worked out beforehand.
         fault: RFLAGS.RF is 1 in what is saved, as it would be on the stack of a fault.
-        linear: the guest-linear address; None where the exit tells of none.
+        linear, gpa: the guest-linear and the guest-physical address; None where the exit tells of none.
+        nmi_unblocking: an IRET that has ended the blocking of NMIs made the access that exits.
         behind: the instruction has been done, and RIP is behind it.
         pending: the debug exceptions that wait, as the guest-state area tells of them; None for those that MOV SS holds off.
 
@@ -85,6 +95,7 @@ class VmExit(Exception):
         error: int = 0,
         fault: bool = False,
         linear: int | None = None,
+        gpa: int | None = None,
         behind: bool = False,
         pending: int | None = None,
     ) -> None:
@@ -92,10 +103,21 @@ class VmExit(Exception):
         self.reason, self.qualification = reason, qualification
         self.length, self.info = length, info
         self.event, self.error, self.fault = event, error, fault
-        self.linear = linear
+        self.linear, self.gpa = linear, gpa
+        self.nmi_unblocking = False
         self.behind, self.pending = behind, pending
         self.vectoring = self.vectoring_error = 0
         self.fields: dict[int, int] | None = None
+
+    def while_delivering(self, info: int, error: int, length: int) -> None:
+        """Note the event on whose delivery this happened, unless that of a later one is noted.
+
+        What RFLAGS.RF is in what is saved then follows from that event (SDM "Saving RIP, RSP, RFLAGS, and SSP").
+        """
+        if not self.vectoring:
+            self.vectoring, self.vectoring_error, self.length = info, error, length
+            event = Interruption(info)
+            self.fault = event.TYPE == EventType.HARDWARE_EXCEPTION and event.VECTOR != _DEBUG
 
     def as_fields(self) -> dict[int, int]:
         """Give the read-only fields that tell of it (SDM "Recording VM-Exit Information …")."""
@@ -111,4 +133,8 @@ class VmExit(Exception):
         }
         if self.linear is not None:
             found[Field.GUEST_LINEAR_ADDRESS] = self.linear
+        if self.gpa is not None:
+            found[Field.GUEST_PHYSICAL_ADDRESS] = self.gpa
+        if self.nmi_unblocking and self.reason in _TELL_OF_NMIS:
+            found[Field.EXIT_QUALIFICATION] |= _NMI_UNBLOCKING
         return found

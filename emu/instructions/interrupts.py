@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...mmu.registers import RFLAGS
+from ...vmx.exits import VmExit
 from ..events import Kind
-from ..exceptions import software_interrupt
+from ..exceptions import note_event, software_interrupt
 from ..faults import GP, UD, During, Fault
 from ..idt import enter
 from ..registers import RIP
@@ -43,9 +44,9 @@ def int1(cpu: Cpu, insn: Insn) -> None:
     cpu.event(Kind.EXCEPTION, 1, 0, 0, cost=cpu.costs.exception)
     try:
         enter(cpu, 1, None, rf=0, external=1)
-    except Fault as fault:
+    except (Fault, VmExit) as fault:
         cpu.q[RIP] = before
-        fault.during = During(1 << 31 | 5 << 8 | 1, 0, insn.length)  # a privileged software exception
+        note_event(fault, During(1 << 31 | 5 << 8 | 1, 0, insn.length))  # a privileged software exception
         raise
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from ...vmx.exits import VmExit
 from ..events import Kind
-from ..faults import GP, Unimplemented
+from ..faults import GP, Fault, Unimplemented
 from ..idt import check_stack_room
 from ..realmode import enter_v86, paragraph, require_iopl
 from ..registers import AC, CS, ID, IF, IOPL, NT, RF, RIP, RSP, SS, TF, U64, VIF, VIP, VM
@@ -50,11 +51,21 @@ def _move_stack(cpu: Cpu, rsp: int) -> None:
 @instruction("iret", "iretq", "iretd")
 def iret(cpu: Cpu, insn: Insn) -> None:
     """IRET to the same or an outer ring, to 64-bit, compatibility or 32-bit code."""
+    blocked = cpu.nmi_blocked
     if cpu.guest is None or cpu.guest.iret_unblocks:
         cpu.nmi_blocked = False  # even if it faults (SDM "Handling Multiple NMIs")
-    if cpu.emulates_8086:
-        _iret_8086(cpu, insn)
-        return
+    try:
+        if cpu.emulates_8086:
+            _iret_8086(cpu, insn)
+        else:
+            _iret(cpu, insn)
+    except (Fault, VmExit) as event:
+        event.nmi_unblocking = blocked and not cpu.nmi_blocked
+        raise
+
+
+def _iret(cpu: Cpu, insn: Insn) -> None:
+    """The same in protected mode."""
     if cpu.system_flags & NT:
         if cpu.long_mode:
             raise GP(0)

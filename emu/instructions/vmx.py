@@ -203,12 +203,12 @@ def invvpid(cpu: Cpu, insn: Insn, _operation: Operation) -> None:
 @_in_root("invept")
 def invept(cpu: Cpu, insn: Insn, operation: Operation) -> None:
     """INVEPT r, m128: what was translated through one EPT, or through any."""
-    from ...vmx.eptp import eptp_refused  # noqa: PLC0415
+    from ...vmx.eptp import Eptp, eptp_refused  # noqa: PLC0415
 
     kind, eptp, _ = _descriptor(cpu, insn)
     if kind not in {_SINGLE, _ALL} or (kind == _SINGLE and eptp_refused(eptp, operation.caps)):
         raise VmFail(InstructionError.INVALIDATION_OPERAND)
-    cpu.translation.invept(eptp if kind == _SINGLE else None)
+    cpu.translation.invept(eptp & Eptp.ROOT.mask if kind == _SINGLE else None)
 
 
 @instruction("pause")

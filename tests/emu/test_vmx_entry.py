@@ -12,8 +12,6 @@ from paracell.emu.descriptors import UNUSABLE, Segment, Table, null_stack
 from paracell.emu.faults import Unimplemented
 from paracell.emu.registers import RIP, RSP
 from paracell.emu.stop import Reason
-from paracell.emu.vmentry import NOT_BUILT
-from paracell.vmx.controls import Primary
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
 from ..vmx.entries import BASE, GUEST_32, HOST_32, V86, controls, put
@@ -166,19 +164,21 @@ def test_an_msr_that_cannot_be_loaded_is_a_vmx_abort(root: Root, which: int, val
     assert root.words(FIRST + 4, 1, size=4) == (4,)
 
 
-def test_an_entry_that_needs_what_is_not_built_says_so(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through TCG, with the report that a user sees."""
+def test_the_report_of_a_vmx_abort(root: Root) -> None:
+    """Through TCG, as a user sees it."""
     cpu, machine = root.cpu, root.machine
     assert machine is not None
-    monkeypatch.setitem(NOT_BUILT, Primary, (Primary.PAUSE_EXITING,))
-    with pytest.raises(Unimplemented, match=r"VM entry with Primary\.PAUSE_EXITING"):
-        launch(root, controls(F.PRIMARY_CONTROLS, 30))
+    abort = {F.GUEST_RFLAGS: 0, F.EXIT_MSR_LOAD_ADDRESS: MSRS, F.EXIT_MSR_LOAD_COUNT: 1}
+    root.memory.write(MSRS, struct.pack("<2Q", 0xC0000100, 0))
+    with pytest.raises(Unimplemented):
+        launch(root, abort)
     root.memory.write(CODE, bytes.fromhex("0f01c2"))
     root.memory.drop_stale_code()
+    root.at_ring(0)
     cpu.q[RIP] = CODE
     stop = machine.run()
     assert stop.reason is Reason.UNIMPLEMENTED
-    assert "VM entry with Primary.PAUSE_EXITING" in stop.report[0]
+    assert "VMX abort 4: entry 1" in stop.report[0]
     assert any(line.startswith("VMCS at 0x41000, clear") for line in stop.report)
     assert any("GUEST_RIP" in line for line in stop.report)
 

@@ -687,20 +687,6 @@ def test_interrupts_exit_whatever_if_says(host: Host) -> None:
     assert host.guest("90", controls(F.PIN_CONTROLS, 0), controls(F.EXIT_CONTROLS, 15))["event"] == VALID | 0x55
 
 
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ({**controls(SECONDARY, 1), F.EPT_POINTER: 0x1E}, "Secondary.EPT"),
-    ],
-)
-def test_what_is_not_built_is_said(host: Host, change: dict[F, int], what: str) -> None:
-    host.prepare("", change)
-    assert host.machine is not None
-    stop = host.machine.run()
-    assert stop.reason is Reason.UNIMPLEMENTED
-    assert what in stop.report[0]
-
-
 def test_controls_and_host_state_are_checked_again_when_they_were_written(host: Host) -> None:
     """By VMWRITE: what was right at the last entry is taken for right otherwise."""
     for field, value, error in ((F.CR3_TARGET_COUNT, 5, 7), (F.HOST_CS_SELECTOR, 9, 8)):

@@ -188,12 +188,12 @@ def test_the_second_stage_refuses_a_table(mode: Mode, accessed: int) -> None:
     entries = [at | OPEN | accessed for at in (*TABLES[1:depth], DATA)]
     gva = ADDRESS[mode]
     for at in entry_addresses(mode):
-        word = at & ~7  # an entry of 4 bytes is asked for by the word that holds it
+        word = at & ~7  # an entry of 4 bytes is asked for by the word that holds it, and told of by its own address
         cases = (
-            (0, Refusal(VIOLATION, gva, READ, word, READS)),
-            (W, Refusal(MISCONFIGURATION, gva, READ, word)),
+            (0, Refusal(VIOLATION, gva, READ, at, READS)),
+            (W, Refusal(MISCONFIGURATION, gva, READ, at)),
             # Reading is allowed; an entry that was not accessed before must be written.
-            (R | X, Refusal(VIOLATION, gva, READ, word, READS | WRITES | (R | X) << 3)),
+            (R | X, Refusal(VIOLATION, gva, READ, at, READS | WRITES | (R | X) << 3)),
         )
         for allowed, refusal in cases:
             stage, _ = both(mode, entries)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paracell.emu.vmentry import NOT_BUILT
 from paracell.vmx.controls import DEFAULT1, NEEDS
 from paracell.vmx.fields import Field
 
@@ -19,12 +18,11 @@ TYPES = ("control", "read-only data", "guest state", "host state")
 
 
 def control_rows() -> Iterator[str]:
-    yield "| word | bit | control | needs | |"
-    yield "|---|--:|---|---|---|"
+    yield "| word | bit | control | needs |"
+    yield "|---|--:|---|---|"
     for word in DEFAULT1:
         for name, bits in word.fields.items():
-            built = "not built" if bits in NOT_BUILT.get(word, ()) else ""
-            yield f"| {word.__name__} | {bits.shift} | {name} | {NEEDS.get(bits, '')} | {built} |"
+            yield f"| {word.__name__} | {bits.shift} | {name} | {NEEDS.get(bits, '')} |"
 
 
 def name_of(control: Bits) -> str:
