@@ -18,6 +18,7 @@ from .faults import GP
 from .features import DEFAULT as DEFAULT_FEATURES
 from .known import Known
 from .layout import HF_CS64
+from .limits import Limits
 from .mode import derive_mode, sync_control, tcg_segment
 from .operands import Operands
 from .registers import (
@@ -126,6 +127,7 @@ class Cpu(Operands):
             known.gate_paths, known.iret_paths, known.transition_pages
         )  # fmt: skip
         self.on_other_side: list[Callable[[Known], None]] = []
+        self.limits = Limits(self)
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
@@ -259,6 +261,8 @@ class Cpu(Operands):
         tcg_segment(self, number, segment)
         if number in {ES, SS, DS}:
             derive_mode(self)
+        elif self.emulates_8086:
+            self.limits.update()
 
     def set_cs(self, segment: Segment, cpl: int) -> None:
         """Load CS and the privilege level, and with them the mode and the translation context."""

@@ -61,6 +61,8 @@ def derive_mode(cpu: Cpu) -> None:
         cpu.d[HFLAGS] = hflags & ~HF_OURS | flags
         cpu.translation.code_size = 64 if flags & HF_CS64 else (32 if flags & _HF_CS32 else 16)
         cpu.translation.forget_code()
+    if cpu.emulates_8086 or cpu.limits.pages:
+        cpu.limits.update()
     tcg_segment(cpu, CS, cpu.segments[CS])
     for number in (ES, SS, DS):  # their bases count outside 64-bit mode only
         kept = cpu.segments[number]

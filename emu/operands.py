@@ -10,6 +10,7 @@ from . import layout
 from .access import LinearAccess
 from .faults import GP
 from .layout import HF_CS64
+from .limits import check_room, offset_of
 from .registers import CS, EFLAGS, HFLAGS, RF, RIP, SS
 from .state import MOV_SS_SHADOW
 
@@ -61,17 +62,11 @@ class Operands(LinearAccess):
             self.q[EFLAGS] |= RF
             self.breakpoints.on_hit()
 
-    def operand_address(self, insn: Insn, mem: Operand) -> int:
-        """Give the linear address of a memory operand."""
-        q = self.q
-        address = mem.disp
-        if mem.rip_relative:
-            address += q[RIP] + insn.length
-        if mem.base is not None:
-            address += q[mem.base]
-        if mem.index is not None:
-            address += q[mem.index] * mem.scale
-        address &= (1 << 8 * mem.address_size) - 1
+    def operand_address(self, insn: Insn, mem: Operand, size: int = 0) -> int:
+        """Give the linear address of a memory operand of `size` bytes; in real and virtual-8086 mode within its segment's limit."""
+        address = offset_of(self, insn, mem)
+        if self.emulates_8086:
+            check_room(self, mem.segment, address, size or mem.size)
         address += self.segment_base(mem.segment)
         return address & (U64 if self.code64 else U32)
 

@@ -113,6 +113,8 @@ class Pending:
     def take_interrupt(self) -> None:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""
         cpu = self.cpu
+        if cpu.limits.granted:
+            self.end_stepping()  # the instruction that was let through has not run: it will ask again
         if cpu.interrupt_shadow:
             self.step()  # interrupts are looked at again after one more instruction
             return
@@ -210,6 +212,8 @@ class Pending:
         """Hide our own single step: its instruction has ended, or Python is about to run it, so that the shadow and RF end with it."""
         if self.cpu.guest is not None:
             self.cpu.guest.boundary = True
+        if self.cpu.limits.granted:
+            self.cpu.limits.revoke()
         if self.stepping:
             self.stepping = self.resuming = False
             self.cpu.q[EFLAGS] &= ~(TF | RF)

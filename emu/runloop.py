@@ -132,7 +132,7 @@ class RunLoop:
             deliver(cpu, DB(before))
             traps.pending.deliver()
         elif traps.sites.reached:
-            traps.execute()
+            traps.execute_reached()
         elif stored:
             traps.step_over_store()
         elif error:

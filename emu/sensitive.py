@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from .decode import NAMED_BY_OPERANDS, decode, disassemble
 from .dispatch import LONGEST
 from .fpflags import BEFORE, PATTERN
+from .limits import violation
 from .opcodes import first_unusual
+from .prefixes import legacy_prefixes
 from .registers import CS, RIP, SS, U64
 from .system_decode import decode_system
 from .table import HANDLERS
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from .cpu import Cpu
     from .dispatch import Dispatch
+    from .faults import Fault
 
 _PREFIXES: Final = rb"[\x26\x2e\x36\x3e\x64-\x67\xf2\xf3\x40-\x4f]"
 # With a prefix the length that Unicorn adds to RIP, or that an INT n had, is not known afterwards: these run in Python.  FXSAVE,
@@ -74,7 +77,7 @@ _SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
 # In real and virtual-8086 mode: TCG would load a selector below 4 as a null one; ARPL is not recognised.
 _IN_8086: Final = frozenset({"les", "lds", "lfs", "lgs", "arpl"})
 _RETFQ: Final = b"\x48\xcb"
-_CS_PREFIX, _IRET_CODE = 0x2E, 0xCF
+_CS_PREFIX, _ADDRESS_SIZE, _IRET_CODE = 0x2E, 0x67, 0xCF
 _THROUGH_CS: Final = "cs:["
 _PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
 _MOST: Final = 4096  # hooks: a guest can make up addresses without end
@@ -146,6 +149,7 @@ def _sites_by_capstone(code: bytes, address: int, mode: int, wanted: frozenset[s
             or mnemonic in wanted
             or (name == "mov" and (text.startswith("ss,") or (in_8086 and text.partition(",")[0] in _SEGMENTS)))
             or (in_8086 and name == "pop" and text in _SEGMENTS)
+            or (in_8086 and _by_32_bits(code[at - address :], text, mode))
             or (name in _FIST and text.startswith("word"))
             or (mode != 64 and not in_8086 and _THROUGH_CS in text)
             or size > _PLAIN_SIZE.get(name, 15)
@@ -153,6 +157,11 @@ def _sites_by_capstone(code: bytes, address: int, mode: int, wanted: frozenset[s
             yield at
         if name.startswith(_ENDS):
             return
+
+
+def _by_32_bits(code: bytes, text: str, mode: int) -> bool:
+    """Tell whether an instruction's address has 32 bits, with which it may reach beyond a segment."""
+    return "[" in text and (mode == 16) == (_ADDRESS_SIZE in code[: legacy_prefixes(code)])
 
 
 class _Block(ctypes.Structure):
@@ -168,6 +177,7 @@ class SensitiveSites:
         reached: RIP stands on an instruction that Python must run before TCG goes on.
         paused: RIP stands on an instruction that the caller of the run waits for.
         leaving: the linear address of an instruction that is to run although the caller waits for it: it paused there before; or -1.
+        fault: with `reached`, what is to be delivered instead: the instruction reaches beyond a segment's limit.
         ignored: mnemonics that are left to TCG all the same: a processor with a flaw, for the control of an attack.
 
     """
@@ -176,6 +186,7 @@ class SensitiveSites:
         self.cpu = cpu
         self.reached = self.paused = False
         self.leaving = -1
+        self.fault: Fault | None = None
         self.ignored: frozenset[str] = frozenset()
         self._pauses: frozenset[int] = frozenset()
         self._only_pauses: set[int] = set()  # hooked, and not known to be sensitive
@@ -201,9 +212,11 @@ class SensitiveSites:
         code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, length)
         popf = cpu.translation.ac_moves
         ports, size, in_8086 = cpu.guest is not None, cpu.translation.code_size, cpu.emulates_8086
-        for site in sensitive_sites(
-            code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports, in_8086=in_8086
-        ):
+        sites = sensitive_sites(code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports, in_8086=in_8086)
+        behind = cpu.segments[CS].base + cpu.segments[CS].limit + 1 - linear
+        if in_8086 and behind < length + LONGEST:
+            sites = (*sites, *(at for at, end, _, _ in disassemble(code, linear, size) if at + end > linear + behind))
+        for site in sites:
             self.hook(site)
 
     def forget_old(self) -> None:
@@ -255,6 +268,12 @@ class SensitiveSites:
                 self._pause()
                 return
             self.leaving = -1
+            if cpu.emulates_8086:
+                self.fault = violation(cpu)
+                if self.fault is not None:
+                    self.reached = True
+                    cpu.engine.stop()
+                    return
             if (
                 address in self._only_pauses
                 or self._is_known_plain()

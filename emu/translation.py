@@ -32,6 +32,7 @@ from .engine import SLOTS
 from .events import Kind
 from .faults import GP, PF, Fault, Unimplemented
 from .invalidation import Invalidation
+from .limits import GUARDED
 from .memory import APIC_PAGE, IO_APIC_PAGE, NOTHING
 from .second_stage import second_stage_exit
 from .smc import CodePages
@@ -161,13 +162,19 @@ class Translation(Invalidation):
         entry_at, exception, offset = engine.entry, engine.places.exception_index, self._address_offset
         outgrown = TableSizes(engine, SLOTS).outgrown
         refills = 1024  # until a table is looked at
+        guarded, granted = cpu.limits.pages, cpu.limits.granted
 
-        def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:  # noqa: PLR0915
+        def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:  # noqa: PLR0915  (the same)
             """Answer a miss from the TLB or by a walk; False makes it a page fault."""
             nonlocal refills
             need = _NEED[kind]
             try:
                 vpn = gva >> 12
+                if guarded and need != EXEC and vpn in guarded and vpn not in granted:
+                    self.refusal = _new(Refusal, (GUARDED, entry_at(pointer + offset)[0], need, 0, 0))
+                    if self.in_place and not cpu.breakpoints.watching:
+                        exception[0] = _PF
+                    return False
                 current = tlb.current
                 entry = current.get(vpn)
                 if entry is None and self._globals:
@@ -207,6 +214,8 @@ class Translation(Invalidation):
                         refills = outgrown(self.current_slot)
                 perms = table[entry & INDEX_MASK] & 7
                 frame = entry >> 12
+                if guarded and need == EXEC and vpn in guarded:
+                    perms = EXEC
                 if perms & WRITE and frame not in dirty:
                     if need == WRITE:
                         dirty.add(frame)

@@ -28,6 +28,7 @@ from .exceptions import deliver, software_interrupt
 from .faults import DB, SS, Fault, Unimplemented
 from .insn import Insn
 from .layout import INTERCEPTED
+from .limits import GUARDED, violation
 from .pending import Pending
 from .pending_debug import word
 from .prefixes import prefixes
@@ -114,10 +115,13 @@ class Traps:
     def on_refusal(self, refusal: Refusal) -> None:
         """Deliver the page fault of a fill that was refused, while TCG runs or after it has been left for that."""
         self._d[OLD_EXCEPTION] = NO_EXCEPTION
+        if refusal.result == GUARDED:
+            self._check_limits(refusal.gva >> 12)
+            return
         if not self.is_own(refusal):
             if self.sites.reached:
                 self.sites.reached = False
-                self.execute()
+                self.execute_reached()
             else:
                 self.pending.deliver()
             return
@@ -131,6 +135,28 @@ class Traps:
         guest = self.cpu.guest
         if self._clock.cycles >= self.pending.attention_at or (guest is not None and guest.windows):
             self.pending.deliver()
+
+    def _check_limits(self, page: int) -> None:
+        """Let the instruction at RIP have a guarded page, or deliver its fault."""
+        fault = violation(self.cpu)
+        if fault is None:
+            self.cpu.limits.grant(page)
+            self.pending.step()
+        else:
+            self._stop_instruction(fault)
+
+    def _stop_instruction(self, fault: Fault) -> None:
+        self.pending.end_stepping()
+        deliver(self.cpu, fault)
+        self.pending.deliver()
+
+    def execute_reached(self) -> None:
+        """Run the instruction that a hook has stopped TCG at, or deliver what that has found."""
+        fault, self.sites.fault = self.sites.fault, None
+        if fault is None:
+            self.execute()
+        else:
+            self._stop_instruction(fault)
 
     def _fault(self, refusal: Refusal) -> Fault:
         if refusal.result == NOT_CANONICAL and through_stack(self.cpu, refusal.need):

@@ -175,6 +175,8 @@ def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
         else:
             translation.enter(number, translation.slots[number].table, slot_by_pkru)
         d[HFLAGS] = d[HFLAGS] & _NOT_OURS | world.hflags | SLOT_FLAGS[number]
+        if cpu.emulates_8086 or cpu.limits.pages:
+            cpu.limits.update()
     else:
         for number, segment in enumerate(world.segments):
             tcg_segment(cpu, number, segment)

@@ -11,6 +11,7 @@ from ...mmu.address import canonical
 from ...mmu.registers import CR0, CR4
 from ..descriptors import UNUSABLE, Segment, Table, parse
 from ..faults import GP, NP, UD
+from ..limits import check_room
 from ..realmode import require_protected
 from ..registers import CS, DS, ES, FS, GS, RSP, SS
 from ..segments import descriptor_address, load_segment
@@ -270,6 +271,7 @@ def pop_sreg(cpu: Cpu, insn: Insn) -> None:
         size = 8  # 64 is the default there
     mask = stack_pointer_mask(cpu)
     rsp = cpu.q[RSP]
+    check_room(cpu, SS, rsp & mask, size)
     selector = cpu.read((rsp & mask) + cpu.segment_base(SS), size, stack=True) & 0xFFFF
     load_segment(cpu, number, selector)
     cpu.q[RSP] = rsp & ~mask | (rsp + size) & mask
@@ -284,7 +286,7 @@ def load_far_pointer(cpu: Cpu, insn: Insn) -> None:
     """LDS, LES, LSS, LFS, LGS: m16:16, m16:32 or m16:64."""
     memory = _memory_only(insn)
     size = insn.opsize // 8
-    raw = cpu.read_bytes(cpu.operand_address(insn, memory), size + 2, stack=memory.segment == SS)
+    raw = cpu.read_bytes(cpu.operand_address(insn, memory, size + 2), size + 2, stack=memory.segment == SS)
     number = _POINTER_LOADS[insn.mnemonic]
     load_segment(cpu, number, int.from_bytes(raw[size:], "little"))
     cpu.put(insn, insn.operands[0], int.from_bytes(raw[:size], "little"))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...mmu.registers import CR4
 from ..faults import GP, UD
+from ..limits import check_room
 from ..realmode import require_iopl
 from ..registers import AC, ID, IF, IOPL, NT, RF, RSP, SS, TF, VIF, VIP, VM
 from ..state import STI_SHADOW
@@ -72,6 +73,7 @@ def popf(cpu: Cpu, insn: Insn) -> None:
     size = insn.opsize // 8
     mask = stack_pointer_mask(cpu)
     rsp = cpu.q[RSP]
+    check_room(cpu, SS, rsp & mask, size)
     value = cpu.read((rsp & mask) + cpu.segment_base(SS), size, stack=True)
     old = cpu.rflags
     change = _ORDINARY | NT
@@ -94,6 +96,7 @@ def pushf(cpu: Cpu, insn: Insn) -> None:
     size = insn.opsize // 8
     mask = stack_pointer_mask(cpu)
     rsp = cpu.q[RSP]
+    check_room(cpu, SS, rsp - size & mask, size)
     cpu.write((rsp - size & mask) + cpu.segment_base(SS), size, cpu.rflags & ~(RF | VM), stack=True)
     cpu.q[RSP] = rsp & ~mask | (rsp - size) & mask
     cpu.next(insn)

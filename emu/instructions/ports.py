@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..descriptors import UNUSABLE
 from ..events import Kind
 from ..faults import GP
+from ..limits import check_room
 from ..registers import DF, DS, ES, RCX, RDI, RDX, RSI, U32
 from ..table import instruction
 
@@ -111,14 +112,17 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
     step = _step(cpu, size)
     out = insn.mnemonic == "outs"
     register = RSI if out else RDI
-    base = cpu.segment_base(string_segment(insn))
+    segment = string_segment(insn)
+    base = cpu.segment_base(segment)
     last, later = 0, max(count - _AT_ONCE, 0)
     count -= later
     watching = cpu.breakpoints.watching
-    if size == 1 and step == 1 and count > 1 and not watching:
+    if size == 1 and step == 1 and count > 1 and not (watching or cpu.emulates_8086):
         count = (_give_block if out else _take_block)(cpu, port, base, count, mask)
     while count:
-        address = base + (cpu.q[register] & mask)
+        offset = cpu.q[register] & mask
+        check_room(cpu, segment, offset, size)
+        address = base + offset
         if watching:
             cpu.breakpoints.touch_port(port, size)
         if out:
@@ -129,13 +133,10 @@ def port_string(cpu: Cpu, insn: Insn) -> None:
             last = cpu.devices.port_read(port, size)
             cpu.write(address, size, last)
         # Progress is visible after each element: a fault in the middle restarts where it was.
-        cpu.q[register] = (
-            cpu.q[register] + step & mask | cpu.q[register] & ~mask
-            if insn.address_size != 4
-            else (cpu.q[register] + step & U32)
-        )
+        kept = 0 if mask == U32 else ~mask  # 32-bit operations clear the upper half, 16-bit ones leave the rest
+        cpu.q[register] = cpu.q[register] + step & mask | cpu.q[register] & kept
         if insn.rep:
-            cpu.q[RCX] = cpu.q[RCX] - 1 & mask
+            cpu.q[RCX] = cpu.q[RCX] - 1 & mask | cpu.q[RCX] & kept
         count -= 1
         if count and cpu.breakpoints.hits:
             return  # a breakpoint traps after each element

@@ -96,7 +96,7 @@ def _far_pointer(cpu: Cpu, insn: Insn) -> tuple[int, int]:
     if memory.kind != "mem":
         raise UD
     size = insn.opsize >> 3
-    raw = cpu.read_bytes(cpu.operand_address(insn, memory), size + 2, stack=memory.segment == SS)
+    raw = cpu.read_bytes(cpu.operand_address(insn, memory, size + 2), size + 2, stack=memory.segment == SS)
     return int.from_bytes(raw[size:], "little"), int.from_bytes(raw[:size], "little")
 
 
