@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu.address import PAGE, U64, canonical
-from .faults import GP, SS
+from .faults import GP, SS, AlignmentCheck
 
 if TYPE_CHECKING:
     from .breakpoints import Breakpoints
@@ -33,6 +33,24 @@ class LinearAccess:
     devices: Any
     efer: int
     cpl: int
+
+    @property
+    def checks_alignment(self) -> bool:
+        """Data accesses must be aligned: CR0.AM and RFLAGS.AC are set, and CPL is 3."""
+        raise NotImplementedError
+
+    def require_aligned(
+        self, gva: int, element: int, size: int = 0, *, write: bool = False, stack: bool = False
+    ) -> None:
+        """Raise #AC for an access of CPL's to elements of so many bytes that are not aligned; its other faults come first.
+
+        `size` is that of the whole access, if it has more than one element.
+        """
+        if gva & element - 1 and self.checks_alignment:
+            if self.efer & 0x400:
+                self._canonical(gva, size or element, stack=stack)
+            self._spans(gva, size or element, write=write, system=False, user=None)
+            raise AlignmentCheck
 
     def _canonical(self, gva: int, size: int, *, stack: bool) -> None:
         if not (canonical(gva) and canonical(gva + size - 1)) or gva + size - 1 > U64:
@@ -105,10 +123,14 @@ class LinearAccess:
 
     def read(self, gva: int, size: int, *, user: bool | None = None, stack: bool = False) -> int:
         """Read a little-endian number of `size` bytes with the current privilege."""
+        if gva & size - 1 and user is None:
+            self.require_aligned(gva, size, stack=stack)
         return int.from_bytes(self.read_bytes(gva, size, user=user, stack=stack), "little")
 
     def write(self, gva: int, size: int, value: int, *, user: bool | None = None, stack: bool = False) -> None:
         """Write a little-endian number of `size` bytes with the current privilege."""
+        if gva & size - 1 and user is None:
+            self.require_aligned(gva, size, write=True, stack=stack)
         value &= (1 << 8 * size) - 1
         self.write_bytes(gva, value.to_bytes(size, "little"), user=user, stack=stack)
 

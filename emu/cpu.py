@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ..mmu.registers import CR0
 from . import layout
 from .breakpoints import Breakpoints
 from .clock import Clock, Tsc
@@ -64,6 +65,7 @@ _USER, _KERNEL = Who.USER, Who.KERNEL  # a member read off the class takes 0.1 Â
 _new: Final = tuple.__new__
 
 _EFER_LMA: Final = 1 << 10
+_AM: Final = CR0.AM.mask
 
 
 class Cpu(Operands):
@@ -192,6 +194,11 @@ class Cpu(Operands):
         if self.iopl != value >> 12 & 3:
             self.iopl = value >> 12 & 3
             self._iopl_changed()
+
+    @property
+    def checks_alignment(self) -> bool:
+        """Data accesses must be aligned: CR0.AM and RFLAGS.AC are set, and CPL is 3 (SDM "Alignment Check Exception (#AC)")."""
+        return self.cpl == 3 and bool(self.cr0 & _AM and self.q[EFLAGS] & AC)
 
     @property
     def interrupts_enabled(self) -> bool:

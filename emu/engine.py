@@ -105,7 +105,7 @@ class Engine:
         self._check(self._lib.uc_open(_ARCH_X86, _MODE_64, ctypes.byref(handle)), "uc_open")
         self.handle: int = handle.value or 0
         self._pointer, self._count = handle, ctypes.c_size_t()
-        self._keep: list[Any] = []
+        self._keep: dict[int, Any] = {}
         self._ctl(_CTL_TCG_BUFFER_SIZE, ctypes.c_uint32(_CODE_BUFFER))
         self._ctl(_CTL_TLB_TYPE, ctypes.c_int(1))
         self._ctl(_CTL_USE_EXITS, ctypes.c_int(1))
@@ -178,7 +178,7 @@ class Engine:
     def map_mmio(self, address: int, size: int, read: Callable[..., int], write: Callable[..., None]) -> None:
         """Map a device region: ``read(handle, offset, size, _)``, ``write(handle, offset, size, value, _)``."""
         r, w = MMIO_READ(read), MMIO_WRITE(write)
-        self._keep += [r, w]
+        self._keep |= {id(r): r, id(w): w}
         self._check(self._lib.uc_mmio_map(self.handle, address, size, r, None, w, None), "uc_mmio_map")
 
     # ---- hooks ------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Engine:
             *extra,
         )
         self._check(code, f"uc_hook_add {kind}")
-        self._keep.append(callback)
+        self._keep[id(callback)] = callback
         return hook.value
 
     def install(
@@ -237,6 +237,10 @@ class Engine:
         """Call ``callback(handle, kind, address, size, value, _)`` on data accesses in [begin, end]."""
         kind = _HOOK_MEM_WRITE | (_HOOK_MEM_READ if read else 0)
         return self.hook(kind, MEM(callback), begin=begin, end=end)
+
+    def hook_memory(self, callback: Any) -> int:
+        """Call ``callback``, a `MEM` as in `hook_data`, before each data access."""
+        return self.hook(_HOOK_MEM_WRITE | _HOOK_MEM_READ, callback)
 
     def unhook(self, hook: int) -> None:
         """Remove a hook made by `hook_code` or `hook_data`."""

@@ -115,6 +115,13 @@ class GP(Fault):
         super().__init__(13, error)
 
 
+class AlignmentCheck(Fault):
+    """#AC, alignment check."""
+
+    def __init__(self) -> None:
+        super().__init__(17, 0)
+
+
 class PF(Fault):
     """#PF, which can explain itself.
 

@@ -24,6 +24,9 @@ HFLAGS: Final = 176
 HF_LMA: Final = 1 << 14  # of hflags: IA-32e mode
 HF_CS64: Final = 1 << 15  # of hflags: 64-bit code
 HF_GUEST: Final = 1 << 21  # of hflags: an SVM guest
+# Bits of hflags that mean nothing to TCG, and keep blocks apart: CR0.AM; one instruction runs whose accesses are checked.
+HF_AM: Final = 1 << 27
+HF_STEP: Final = 1 << 31
 SEGMENTS: Final = 184  # ES CS SS DS FS GS, 24 bytes each: selector u32, base u64 (at 8), limit u32, flags u32
 CR: Final = 424
 FPSTT: Final = 604

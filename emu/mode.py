@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import CR0, CR4, EFER
 from . import layout
-from .layout import HF_CS64
+from .layout import HF_AM, HF_CS64
 from .registers import CS, DS, ES, FS, HFLAGS, SS
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ _HF_CS32, _HF_SS32, _HF_ADDSEG, _HF_PE = 1 << 4, 1 << 5, 1 << 6, 1 << 7
 _HF_LMA, _HF_OSFXSR = 1 << 14, 1 << 22
 HF_8086: Final = 1 << 28  # means nothing to TCG, and keeps blocks of real and virtual-8086 mode apart
 _HF_TS_EM_MP: Final = 7 << 9
-HF_OURS: Final = _HF_CS32 | _HF_SS32 | _HF_ADDSEG | _HF_PE | _HF_LMA | HF_CS64 | _HF_OSFXSR | _HF_TS_EM_MP | HF_8086
-_CR0_PE: Final = CR0.PE.mask
+HF_OURS: Final = (
+    _HF_CS32 | _HF_SS32 | _HF_ADDSEG | _HF_PE | _HF_LMA | HF_CS64 | _HF_OSFXSR | _HF_TS_EM_MP | HF_8086 | HF_AM
+)  # fmt: skip
+_CR0_PE, _CR0_AM = CR0.PE.mask, CR0.AM.mask
 _CR4_OSFXSR, _CR4_FSGSBASE, _CR4_TSD = CR4.OSFXSR.mask, CR4.FSGSBASE.mask, CR4.TSD.mask
 _EFER_LMA: Final = EFER.LMA.mask
 
@@ -56,6 +58,8 @@ def derive_mode(cpu: Cpu) -> None:
     flags |= (cpu.cr0 & 0xE) << 8
     if cpu.cr4 & _CR4_OSFXSR:
         flags |= _HF_OSFXSR
+    if cpu.cr0 & _CR0_AM:
+        flags |= HF_AM
     hflags = cpu.d[HFLAGS]
     if hflags & HF_OURS != flags:
         cpu.d[HFLAGS] = hflags & ~HF_OURS | flags

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from .events import Kind
 from .exceptions import deliver
-from .faults import DB, TripleFault, Unimplemented
+from .faults import DB, AlignmentCheck, TripleFault, Unimplemented
 from .memory import APIC_PAGE, IO_APIC_PAGE
 from .report import describe
 from .stop import Reason, Stop
@@ -100,21 +100,27 @@ class RunLoop:
         if cpu.memory.stale:
             cpu.memory.drop_stale_code()
         pending = traps.pending
-        limit, unit, look_at = pending.time.plan(pending.deadline, 1 if cpu.breakpoints.watching else self._left)
+        aligned = cpu.checks_alignment
+        one = aligned or cpu.breakpoints.watching
+        limit, unit, look_at = pending.time.plan(pending.deadline, 1 if one else self._left)
         pending.attention_at = min(pending.attention_at, look_at)
         shadow = cpu.interrupt_shadow
         if (
             cpu.breakpoints.watching and cpu.guest is None
         ):  # a guest's shadow ends with a single step, for exits tell of it
             cpu.interrupt_shadow = False  # one instruction now runs, and with it the shadow of the one before ends
-        error = traps.run(limit, unit)
+        error = traps.alignment.run(lambda: traps.run(limit, unit)) if aligned else traps.run(limit, unit)
         self.clock.sync()
         if self._left:
             self._spend()
         if cpu.failure is not None:
             failure, cpu.failure = cpu.failure, None
             raise failure
-        translation = cpu.translation
+        self._deal_with(error, shadow)
+
+    def _deal_with(self, error: int, shadow: int) -> None:
+        """Deal with what TCG was left for; `shadow` was the interrupt shadow before it ran."""
+        cpu, traps, translation = self.cpu, self.traps, self.cpu.translation
         refusal, translation.refusal = translation.refusal, None
         if refusal is not None:
             traps.on_refusal(refusal)
@@ -130,6 +136,11 @@ class RunLoop:
             before, cpu.breakpoints.before = cpu.breakpoints.before, 0
             traps.pending.end_stepping()
             deliver(cpu, DB(before))
+            traps.pending.deliver()
+        elif traps.alignment.undone:
+            traps.alignment.undone = False
+            traps.pending.end_stepping()
+            deliver(cpu, AlignmentCheck())
             traps.pending.deliver()
         elif traps.sites.reached:
             traps.execute_reached()

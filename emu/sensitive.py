@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from .decode import NAMED_BY_OPERANDS, decode, disassemble
 from .dispatch import LONGEST
 from .fpflags import BEFORE, PATTERN
+from .layout import HF_STEP
 from .limits import violation
 from .opcodes import first_unusual
 from .prefixes import legacy_prefixes
-from .registers import CS, RIP, SS, U64
+from .registers import CS, HFLAGS, RIP, SS, U64
 from .system_decode import decode_system
 from .table import HANDLERS
 
@@ -202,6 +203,10 @@ class SensitiveSites:
         try:
             self.cpu.engine.no_block_seen = False
             entry = _Block.from_address(block)
+            if self.cpu.checks_alignment and not self.cpu.d[HFLAGS] & HF_STEP:
+                self._drop(entry.pc)  # by POPF the program has come to where `Alignment` runs it
+                self.cpu.engine.stop()
+                return
             self.inspect(entry.pc, entry.size)
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             self.cpu.fail(error)
@@ -238,11 +243,15 @@ class SensitiveSites:
         touch = self._bind_touch(site)
         engine = cpu.engine
         self._hooked[site] = engine.hook_before(site, touch) if touch else engine.hook_code(site, self._on_site)
-        pa = cpu.translation.fetch(site)
-        if pa is not None:
-            offset = cpu.memory.ram_offset(pa)
-            cpu.engine.drop_code(offset, offset + 1)
+        self._drop(site)
         cpu.engine.stop()
+
+    def _drop(self, address: int) -> None:
+        """Have TCG translate anew what it has translated of the code at a linear address."""
+        pa = self.cpu.translation.fetch(address)
+        if pa is not None:
+            offset = self.cpu.memory.ram_offset(pa)
+            self.cpu.engine.drop_code(offset, offset + 1)
 
     def pause_at(self, places: Iterable[int]) -> None:
         """Pause a run before the instructions at these linear addresses, in any address space, and at no others.

@@ -19,6 +19,7 @@ from ..mmu.rights import EXEC
 from ..mmu.walk import NOT_CANONICAL, VIOLATION
 from ..vmx.exits import VmExit
 from . import fastpath
+from .alignment import Alignment
 from .availability import not_available
 from .counting import Unit
 from .decode import decode, incomplete
@@ -63,6 +64,7 @@ class Traps:
         sites: the hooks of sensitive instructions.
         pending: what waits to be delivered between two instructions.
         flawed: `plant_flaw` has been called.
+        alignment: runs the code whose data accesses must be aligned.
 
     """
 
@@ -72,6 +74,7 @@ class Traps:
         self.sites = SensitiveSites(cpu, self.dispatch)
         self.pending = Pending(cpu, self.sites, unit, steady=steady)
         self.flawed = False
+        self.alignment = Alignment(cpu)
         self._q, self._d, self._clock = cpu.q, cpu.d, cpu.clock
         self._page_fault = fastpath.page_fault(cpu)
         cpu.engine.install(
@@ -98,6 +101,9 @@ class Traps:
         try:
             d = self._d
             d[OLD_EXCEPTION] = NO_EXCEPTION
+            if self.alignment.found:
+                self.cpu.engine.stop()
+                return
             if d[IS_INT]:
                 d[IS_INT] = 0
                 self._software_interrupt(vector)

@@ -79,7 +79,10 @@ def store_table(cpu: Cpu, insn: Insn) -> None:
     table = cpu.gdtr if insn.mnemonic == "sgdt" else cpu.idtr
     raw = table.limit.to_bytes(2, "little") + table.base.to_bytes(8, "little")
     size = 10 if cpu.code64 else 6
-    cpu.write_bytes(cpu.store_address(insn, memory), raw[:size], stack=memory.segment == SS)
+    at, stack = cpu.store_address(insn, memory), memory.segment == SS
+    cpu.require_aligned(at, 2, size, write=True, stack=stack)
+    cpu.require_aligned(at + 2, size - 2, write=True, stack=stack)
+    cpu.write_bytes(at, raw[:size], stack=stack)
     cpu.next(insn)
 
 
@@ -286,7 +289,9 @@ def load_far_pointer(cpu: Cpu, insn: Insn) -> None:
     """LDS, LES, LSS, LFS, LGS: m16:16, m16:32 or m16:64."""
     memory = _memory_only(insn)
     size = insn.opsize // 8
-    raw = cpu.read_bytes(cpu.operand_address(insn, memory, size + 2), size + 2, stack=memory.segment == SS)
+    at, stack = cpu.operand_address(insn, memory, size + 2), memory.segment == SS
+    cpu.require_aligned(at, size, size + 2, stack=stack)
+    raw = cpu.read_bytes(at, size + 2, stack=stack)
     number = _POINTER_LOADS[insn.mnemonic]
     load_segment(cpu, number, int.from_bytes(raw[size:], "little"))
     cpu.put(insn, insn.operands[0], int.from_bytes(raw[:size], "little"))

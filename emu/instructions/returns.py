@@ -35,11 +35,14 @@ def _pop(cpu: Cpu, count: int, size: int, skip: int = 0) -> tuple[int, ...]:
     """Read `count` words above the top of the stack, `skip` bytes up; RSP stays."""
     form = _FORMS[count, size]
     if cpu.code64:
+        cpu.require_aligned(cpu.q[RSP] + skip & U64, size, form.size, stack=True)
         return form.unpack(cpu.read_bytes(cpu.q[RSP] + skip & U64, form.size, stack=True))
     stack = cpu.segment(SS)
     top = cpu.q[RSP] + skip & stack_pointer_mask(cpu)
     check_stack_room(stack, top, form.size, 0)
-    return form.unpack(cpu.read_bytes(stack.base + top & 0xFFFFFFFF, form.size, stack=True))
+    at = stack.base + top & 0xFFFFFFFF
+    cpu.require_aligned(at, size, form.size, stack=True)
+    return form.unpack(cpu.read_bytes(at, form.size, stack=True))
 
 
 def _move_stack(cpu: Cpu, rsp: int) -> None:

@@ -33,6 +33,7 @@ def _push(cpu: Cpu, size: int, *values: int) -> None:
     top = rsp - len(frame) & mask
     if not cpu.code64:
         check_stack_room(cpu.segment(SS), top, len(frame), 0)
+    cpu.require_aligned(cpu.segment_base(SS) + top, size, len(frame), write=True, stack=True)
     cpu.write_bytes(cpu.segment_base(SS) + top, frame, stack=True)
     cpu.q[RSP] = rsp & ~mask | top
 
@@ -96,7 +97,9 @@ def _far_pointer(cpu: Cpu, insn: Insn) -> tuple[int, int]:
     if memory.kind != "mem":
         raise UD
     size = insn.opsize >> 3
-    raw = cpu.read_bytes(cpu.operand_address(insn, memory, size + 2), size + 2, stack=memory.segment == SS)
+    at, stack = cpu.operand_address(insn, memory, size + 2), memory.segment == SS
+    cpu.require_aligned(at, size, size + 2, stack=stack)
+    raw = cpu.read_bytes(at, size + 2, stack=stack)
     return int.from_bytes(raw[size:], "little"), int.from_bytes(raw[:size], "little")
 
 
@@ -179,6 +182,7 @@ def _inner_call(cpu: Cpu, gate: CallGate, code: Segment, cpl: int, back: int) ->
     if gate.words:
         top = cpu.q[RSP] & stack_pointer_mask(cpu)
         check_stack_room(outer, top, gate.words * size, 0)
+        cpu.require_aligned(outer.base + top & 0xFFFFFFFF, size, gate.words * size, stack=True)
         parameters = cpu.read_bytes(outer.base + top & 0xFFFFFFFF, gate.words * size, stack=True)
     frame = _frame(size, (cpu.segments[CS].selector, back)) + parameters
     frame += _frame(size, (outer.selector, cpu.q[RSP]))
