@@ -143,10 +143,7 @@ DECLARED: Final = (
         (
             *("guest/host/core/*.c", "guest/pvm/*.[cS]", "guest/shadow/*.c", _DEFENCE, "guest/kernel/options.c"),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
-            *(
-                f"guest/x86/{f}"
-                for f in ("boot.S", "image.c", "interrupts.c", "lapic.c", "power.c", "segments.c", "timer.c", "uart.c")
-            ),
+            *("guest/x86/boot.S", "guest/x86/*.c"),
         ),
         "guest/host/core/host.ld",
         ("guest/host/core", "guest/pvm", "guest/shadow", "guest/defence", "guest/x86", "guest/kernel"),

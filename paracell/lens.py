@@ -1,11 +1,11 @@
-"""What the events of a ParaCell container mean: who runs, which WRPKRU is a gate, which SYSCALL a hypercall."""
+"""What events mean in one runtime: who runs, which WRPKRU is a gate, which SYSCALL a hypercall."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from .emu.events import Event, Kind, Who
-from .emu.registers import R11, RDI, RSI
+from .emu.registers import R11, RAX, RDI, RSI
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 KERNEL_KEY: Final = 1  # the protection key of the container kernel's pages
 _ACCESS_DISABLED: Final = 1 << 2 * KERNEL_KEY
 _GATE: Final = ("xgate_entry", "xgate_refused")  # labels of pku/xgate/gate.S around both ways
+_SWITCHER: Final = "switcher"  # struct switcher of guest/pvm/switcher.h
+_SWITCH_USER: Final = 1  # in its flags, the first word
+_RETU_RIP: Final = 40
 _SCRATCH: Final = "xgate_scratch"  # where the gate keeps RDX, 8 bytes in
 
 
@@ -66,3 +69,37 @@ class XGates:
         if self._scratch is None:
             self._scratch = peek(self._machine, _SCRATCH)
         return 0 if self._scratch is None else self._machine.memory.read64(self._scratch + 8)
+
+
+class Pvm:
+    """The lens of a container under PVM: calls the container kernel's SYSCALLs HYPERCALLs, and its return to user mode GATE_EXIT."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._at: int | None = None
+
+    def who_is(self, cpu: Cpu) -> Who:
+        """Tell who runs: the host at ring 0, above it the one whose tables the switcher has loaded."""
+        if cpu.cpl == 0:
+            return Who.HOST
+        return Who.USER if self._read(0) & _SWITCH_USER else Who.KERNEL
+
+    def bind(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Give the function that passes each event on to `emit` by its proper name."""
+        q = self._machine.cpu.q
+
+        def read(event: Event) -> None:
+            if event.kind is Kind.SYSCALL and event.who is Who.KERNEL:
+                if event.rip + 2 == self._read(_RETU_RIP):
+                    event = event._replace(kind=Kind.GATE_EXIT, data=(q[RAX],))
+                else:
+                    event = event._replace(kind=Kind.HYPERCALL)
+            emit(event)
+
+        return read
+
+    def _read(self, offset: int) -> int:
+        """Read a word of the switcher's; its address is looked up when it is first needed."""
+        if self._at is None:
+            self._at = peek(self._machine, _SWITCHER)
+        return 0 if self._at is None else self._machine.memory.read64(self._at + offset)

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .emu.events import Kind
-from .emu.registers import RAX
+from .emu.registers import RAX, RCX
 from .emu.sinks import open_trace
 from .emu.sinks.summary import Summary
 from .guest import syscalls
@@ -49,10 +49,16 @@ class Missing:
         self._last: int | None = None
 
     def emit(self, event: Event) -> None:
-        """Take one event.  A call by ParaCell's slow path returns by the host's IRET, with the result in RAX."""
+        """Take one event.
+
+        A call by ParaCell's slow path returns by the host's IRET, with the result in RAX.  Under PVM a SYSRET may lead to the
+        container kernel.
+        """
         kind = event.kind
         if kind in _CALLS:
             self._last = event.data[0]
+        elif kind is Kind.SYSRET and self._cpu.q[RCX] >= _USER_LIMIT:
+            return
         elif self._last is not None and (kind in _RETURNS or (kind is Kind.IRET and event.data[0] < _USER_LIMIT)):
             result = self._cpu.q[RAX] if kind is Kind.IRET else event.data[0]
             if result == _ENOSYS:

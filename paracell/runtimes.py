@@ -6,6 +6,8 @@
     native    the container kernel     files, init       ring 3 is the program, ring 0 the container kernel
     paracell  the host                 kernel, files,    `lens.XGates`: ring 0 is the host, ring 3 the program or the container
                                        init              kernel, by the keys of PKRU
+    pvm       the host                 kernel, files,    `lens.Pvm`: ring 0 is the host, ring 3 the program or the container
+                                       init              kernel, by the tables in CR3
 """
 
 from __future__ import annotations
@@ -109,6 +111,7 @@ PVM: Final = Runtime(
     "the container kernel at ring 3, on shadow page tables, above the PVM host",
     "pvm-host.elf",
     "pvm-kernel.elf",
+    "Pvm",
 )
 RUNTIMES: Final = {runtime.name: runtime for runtime in (NATIVE, PARACELL, PVM)}
 DEFAULT: Final = PARACELL

@@ -85,7 +85,7 @@ void event_return(struct trapframe *tf) {
         wrpkru(p->pkru);
     switcher.flags |= SWITCH_USER;
     switcher.flags &= ~(u64)SWITCH_BY_HOST;
-    if (v->faulted)
+    if (v->faulted && option("prefault", 1))
         prefault(v->fault, v->fault_error);
     v->faulted = false;
     if (!OFF(canonical) && tf->rip != canonical(tf->rip))
