@@ -48,7 +48,8 @@ class Tsc:
 
     Attributes:
         adjust: IA32_TSC_ADJUST, 64 bits.
-        offset: the VMCS's TSC offset while a guest runs, else 0; no VMX sets it yet.  Software sees it, devices do not.
+        offset: the VMCS's TSC offset while a guest runs, else 0.  Software sees it, devices do not.
+        outer_offset: that of VMCS01, with an outermost hypervisor: the machine's devices see it, for it gives them.
         on_write: called when software has set the counter: a deadline may have come nearer.
 
     """
@@ -56,16 +57,16 @@ class Tsc:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.adjust = 0
-        self.offset = 0
+        self.offset = self.outer_offset = 0
         self.on_write: Callable[[], None] = lambda: None
 
     def read(self) -> int:
         """Give what RDTSC, RDTSCP and RDMSR read."""
-        return self._clock.now + self.adjust + self.offset & U64
+        return self._clock.now + self.adjust + self.outer_offset + self.offset & U64
 
     def write(self, value: int) -> None:
         """Set the counter, as WRMSR to IA32_TIME_STAMP_COUNTER does; a TSC offset has no part in this."""
-        self.set_adjust(value - self._clock.now & U64)
+        self.set_adjust(value - self._clock.now - self.outer_offset & U64)
 
     def set_adjust(self, value: int) -> None:
         """Write IA32_TSC_ADJUST."""
@@ -75,4 +76,4 @@ class Tsc:
     def cycle_of(self, target: int) -> int:
         """Give the virtual cycle at which the counter equals or exceeds `target`: this one, if it does so already."""
         now = self._clock.now
-        return now + max(target - (now + self.adjust & U64), 0)
+        return now + max(target - (now + self.adjust + self.outer_offset & U64), 0)

@@ -39,6 +39,8 @@ class Costs:
         hlt: HLT, without the time asleep.
         vm_exit: a VM exit, and a VM entry that fails for its guest state or MSRs.
         vm_entry: a VM entry.
+        l0_reflect: what the outermost hypervisor does to give its guest's guest's exit to its guest, besides exit and entry.
+        l0_merge: what it does for VMLAUNCH and VMRESUME of its guest, besides exit and entry.
         block: a translated block of plain code, while a timer is armed and the clock counts blocks (`Timekeeper`): no event's.
 
     Example:
@@ -67,6 +69,8 @@ class Costs:
     hlt: int = 0
     vm_exit: int = 600
     vm_entry: int = 550
+    l0_reflect: int = 6300
+    l0_merge: int = 10000
 
     def __attrs_post_init__(self) -> None:
         for name in NAMES:
@@ -153,6 +157,8 @@ CHARGED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.VM_EXIT: ("vm_exit",),
     Kind.VM_ENTRY: ("vm_entry",),
     Kind.EPT_VIOLATION: (),
+    Kind.REFLECTION: ("l0_reflect",),
+    Kind.MERGE: ("l0_merge",),
 }
 
 

@@ -51,11 +51,13 @@ from .translation import Translation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..mmu.walk import Memory as WalkMemory
     from ..vmx.nonroot import NonRoot
     from ..vmx.operation import Operation
     from .engine import Engine
     from .features import Features
     from .memory import Memory
+    from .outer import Outer
 from .transitions import SyscallPath, SysretPath
 
 _RFLAGS_ALL: Final = 0x3F7FD5
@@ -90,6 +92,8 @@ class Cpu(Operands):
         switched_msrs: those that belong to one side of a virtual machine (`world.SWITCHED_MSRS`); None where one may have been written.
         vmx: VMX operation, or None outside it.
         guest: VMX non-root operation, or None outside it.
+        outer: the outermost hypervisor, in a virtual machine of which everything runs, or None.
+        software_memory: physical memory as the machine's software sees it: less what that hypervisor keeps.
 
     """
 
@@ -112,10 +116,12 @@ class Cpu(Operands):
     tsc: Tsc
     vmx: Operation | None
     guest: NonRoot | None
+    outer: Outer | None
 
     def __init__(self, engine: Engine, memory: Memory, clock: Clock, features: Features = DEFAULT_FEATURES) -> None:
         self.engine = engine
         self.memory = memory
+        self.software_memory: WalkMemory = memory
         self.clock = clock
         self.features = features
         self.tsc = Tsc(clock)
@@ -139,7 +145,7 @@ class Cpu(Operands):
         self.who_is: Callable[[Cpu], Who] | None = None
         self.devices: Any = None
         self.request_attention: Callable[[], None] = lambda: None
-        self.vmx = self.guest = None
+        self.vmx = self.guest = self.outer = None
         self.iopl = 0
         self.v86 = self.emulates_8086 = False
         self.dr = [0] * 8
@@ -415,11 +421,12 @@ class Cpu(Operands):
         if self.emit is not None:
             self.emit_event(kind, cost, data)
 
-    def emit_event(self, kind: Kind, cost: int, data: tuple[int, ...]) -> None:
-        """Build the event; only called when somebody listens."""
+    def emit_event(self, kind: Kind, cost: int, data: tuple[int, ...], who: Who | None = None) -> None:
+        """Build the event, of `who`, or whoever runs; only called when somebody listens."""
         emit = self.emit
         if emit is not None:
-            who = self.who_is(self) if self.who_is is not None else (_USER if self.cpl == 3 else _KERNEL)
+            if who is None:
+                who = self.who_is(self) if self.who_is is not None else (_USER if self.cpl == 3 else _KERNEL)
             clock = self.clock
             if clock.charging:
                 clock.sync()

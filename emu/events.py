@@ -31,6 +31,8 @@ class Kind(IntEnum):
     VM_EXIT = 19
     VM_ENTRY = 20
     EPT_VIOLATION = 21
+    REFLECTION = 22
+    MERGE = 23
 
 
 class Who(IntEnum):
@@ -39,6 +41,7 @@ class Who(IntEnum):
     HOST = 0
     KERNEL = 1
     USER = 2
+    OUTER = 3
 
 
 FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
@@ -64,6 +67,8 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.VM_EXIT: ("source", "target", "reason", "qualification", "gpa"),
     Kind.VM_ENTRY: ("source", "target"),
     Kind.EPT_VIOLATION: ("refused", "gpa", "qualification", "gva"),
+    Kind.REFLECTION: ("reason",),
+    Kind.MERGE: (),
 }
 
 

@@ -11,7 +11,7 @@ from ..vmx.exits import ExitReason, VmExit
 from ..vmx.nonroot import event_info
 from ..vmx.words import EventType
 from .exceptions import becomes_double, through_idt
-from .faults import DB, NO_EVENT, During, Fault
+from .faults import DB, NO_EVENT, During, Fault, TripleFault
 from .pending_debug import held_by_mov_ss, trap_exit
 from .registers import RIP, U32, U64
 from .vmexit import leave
@@ -33,6 +33,7 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
     if isinstance(fault, DB) and fault.trap and guest.traps:
         leave(cpu, trap_exit(fault.dr6))
         return
+    chain = [fault]
     cpu.halted = False
     held = held_by_mov_ss(cpu)
     cpu.breakpoints.hits = 0
@@ -56,13 +57,17 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
             return
         except Fault as second:
             second.during = event
+            chain.append(second)
             if fault.vector == _DOUBLE:
+                if guest.of_l0:
+                    raise TripleFault(chain) from None
                 leave(cpu, VmExit(ExitReason.TRIPLE_FAULT))
                 return
             if becomes_double(fault.vector, second.vector) and not guest.exception_exits(second.vector, second.error):
                 if second.address is not None:
                     cpu.cr2 = second.address
                 second = Fault(_DOUBLE, 0)
+                chain.append(second)
             fault = second
         else:
             return

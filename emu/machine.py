@@ -42,13 +42,14 @@ if TYPE_CHECKING:
     from .stop import Stop
 
 ClockKind = Literal["blocks", "exact", "steady"]
+_KEPT: Final = 16 << 20  # bytes of memory for the outermost hypervisor
 _UNITS: Final[dict[ClockKind, Unit]] = {
     "blocks": Unit.BLOCKS, "exact": Unit.INSTRUCTIONS, "steady": Unit.BLOCKS
 }  # fmt: skip
 
 
-def _memory(size: int, features: Features) -> Memory:
-    memory = Memory(size)
+def _memory(size: int, features: Features, kept: int) -> Memory:
+    memory = Memory(size, kept)
     if memory.limit > 1 << features.maxphyaddr:
         raise BadFeatures(f"{size >> 20} MiB of memory do not fit into {features.maxphyaddr}-bit physical addresses")
     return memory
@@ -59,7 +60,7 @@ class Machine:
 
     `memory` is its size in bytes.  `clock` says what advances virtual time, besides events, while a timer is armed: "blocks", each
     translated block `Costs.block` cycles, or, six times slower, "exact", each instruction one.  "steady" is as "blocks", and
-    passes time for plain code without a timer too.
+    passes time for plain code without a timer too.  With `nested`, everything runs in a virtual machine of the outermost hypervisor.
 
     Attributes:
         cpu: the processor.
@@ -79,10 +80,11 @@ class Machine:
         features: Features = DEFAULT,
         clock: ClockKind = "blocks",
         costs: Costs = COSTS,
+        nested: bool = False,
     ) -> None:
         self.engine = Engine()  # before memory is mapped: translated code is to lie near the library
         try:
-            self.memory = _memory(memory, features)
+            self.memory = _memory(memory, features, _KEPT if nested else 0)
         except ValueError:
             self.engine.close()
             raise
@@ -99,6 +101,12 @@ class Machine:
         self._sinks: list[Sink] = []
         self._lens: Lens | None = None
         self._loop = RunLoop(self)
+        if nested:
+            from .outer import Outer  # noqa: PLC0415  (most machines have none)
+
+            self.cpu.outer = outer = Outer(self.cpu, self.traps)
+            self.cpu.software_memory = outer.memory
+            self.cpu.load(self.cpu.state())
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)
 
     @property

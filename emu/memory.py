@@ -15,7 +15,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from .engine import Engine
 
@@ -42,7 +42,7 @@ class OutOfRange(IndexError):
 
 
 class Memory:
-    """RAM of `size` bytes (a multiple of 4 KiB).
+    """RAM of `size` bytes (a multiple of 4 KiB), and `kept` bytes more that the machine's software is not offered.
 
     Attributes:
         words: all of it as 64-bit words; ``words[pa >> 3]``.
@@ -54,10 +54,11 @@ class Memory:
 
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, kept: int = 0) -> None:
         if size <= 0 or size % PAGE:
             raise ValueError(f"memory size {size} is not a positive multiple of {PAGE} bytes")
-        self.size = size
+        self.offered, self.size = size, size + kept
+        size += kept
         self.low = min(size, HOLE)
         self.limit = self.low if size <= HOLE else FOUR_GIB + size - HOLE
         self.ram = mmap.mmap(-1, self.limit, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
@@ -82,11 +83,21 @@ class Memory:
         """Tell whether `address` is RAM."""
         return address < self.low or FOUR_GIB <= address < self.limit
 
+    def is_offered(self, address: int) -> bool:
+        """Tell whether `address` is RAM that the machine's software is offered."""
+        return self.is_ram(address) and self.ram_offset(address) < self.offered
+
+    def kept_pages(self) -> Iterator[int]:
+        """Give the addresses of the pages that it is not offered."""
+        for offset in range(self.offered, self.size, PAGE):
+            yield offset if offset < self.low else offset - self.low + FOUR_GIB
+
     def regions(self) -> list[tuple[int, int]]:
-        """Give the RAM ranges as (address, size), for the boot information."""
-        ranges = [(0, self.low)]
-        if self.limit > FOUR_GIB:
-            ranges.append((FOUR_GIB, self.limit - FOUR_GIB))
+        """Give the RAM ranges that the machine's software is offered as (address, size), for the boot information."""
+        low = min(self.offered, HOLE)
+        ranges = [(0, low)]
+        if self.offered > low:
+            ranges.append((FOUR_GIB, self.offered - low))
         return ranges
 
     def read64(self, address: int) -> int:

@@ -122,21 +122,28 @@ class Pending:
             return
         if self.nmi and not cpu.nmi_blocked:
             self.nmi = False
-            self._wake()
+            self.wake()
             nmi(cpu)
             return
         if not cpu.q[EFLAGS] & IF or self._devices is None:
             return
-        vector = self._devices.pending()
-        self.interrupt = False
+        vector = self.acknowledge()
         if vector is None:
             return
-        self._wake()
+        self.wake()
         interrupt(cpu, vector)
 
-    def _wake(self) -> None:
+    def acknowledge(self) -> int | None:
+        """Take the interrupt that waits from its controller, and give its vector."""
+        vector = None if self._devices is None else self._devices.pending()
+        self.interrupt = False
+        return vector
+
+    def wake(self) -> None:
         """Be ready for an event between two instructions: the processor does not halt, and our own single step is not for the handler."""
         self.cpu.halted = False
+        if self.cpu.outer is not None:
+            self.cpu.outer.wake()
         if self.stepping:
             self.stepping = self.resuming = False
             self.cpu.q[EFLAGS] &= ~TF

@@ -2,7 +2,7 @@ r"""A machine in a file: state as JSON, then the pages that are not zero, compre
 
 ::
 
-    magic "PCSNAP3\\n" │ u64 length of header │ header (JSON) │ zlib stream of pages, in the order the header lists
+    magic "PCSNAP4\\n" │ u64 length of header │ header (JSON) │ zlib stream of pages, in the order the header lists
 
 Pages that were never written cost nothing to save: the processor's dirty list names the candidates.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .devices import ConsolePorts
     from .machine import Machine
 
-MAGIC: Final = b"PCSNAP3\n"
+MAGIC: Final = b"PCSNAP4\n"
 _FAMILY: Final = MAGIC[:6]
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
@@ -49,7 +49,8 @@ def save(machine: Machine, file: IO[bytes]) -> None:
     ram = (p for p in memory.used if memory.is_ram(p << 12))  # the APIC's page can be written too
     pages = sorted(p for p in ram if memory.ram[p << 12 : (p << 12) + _PAGE] != _ZERO)
     header = {
-        "memory": memory.size,
+        "memory": memory.offered,
+        "nested": machine.cpu.outer is not None,
         "features": asdict(cpu.features),
         "cycles": machine.clock.now,
         "counted": machine.clock.counted,
@@ -93,7 +94,13 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
     """Make the machine that a snapshot describes."""
     header = read_header(file)
     try:
-        machine = kind(header["memory"], console, features=Features(**header["features"]), clock=header["clock"])
+        machine = kind(
+            header["memory"],
+            console,
+            features=Features(**header["features"]),
+            clock=header["clock"],
+            nested=header["nested"],
+        )
         _load_pages(machine, header["pages"], file)
         for part, text in zip(_FPU, header["fpu"], strict=True):
             machine.engine.raw[part] = bytes.fromhex(text)

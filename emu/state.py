@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..vmx.operation import VmxState
     from .cpu import Cpu
+    from .outer import OuterState
 
 
 STI_SHADOW: Final = Interruptibility.STI.mask
@@ -59,6 +60,14 @@ def _vmx(value: VmxState | dict[str, Any] | None) -> VmxState | None:
     return VmxState(**value)
 
 
+def _outer(value: OuterState | dict[str, Any] | None) -> OuterState | None:
+    if not isinstance(value, dict):
+        return value
+    from .outer import OuterState  # noqa: PLC0415
+
+    return OuterState(**value)
+
+
 def _msrs(value: dict[Any, int]) -> dict[int, int]:
     return {int(number): content for number, content in value.items()}
 
@@ -83,6 +92,7 @@ class State:
         interruptibility: the shadow of STI or MOV SS, and whether NMIs are blocked.
         activity: active, or halted.
         vmx: VMX root operation, with every active VMCS; None outside VMX operation.
+        outer: the outermost hypervisor, or None.
 
     """
 
@@ -112,6 +122,7 @@ class State:
     interruptibility: Interruptibility = field(default=Interruptibility(0), converter=Interruptibility)
     activity: Activity = field(default=Activity.ACTIVE, converter=Activity)
     vmx: VmxState | None = field(default=None, converter=_vmx)
+    outer: OuterState | None = field(default=None, converter=_outer)
 
     def as_dict(self) -> dict[str, Any]:
         """Give every field by name, for JSON."""
@@ -140,6 +151,7 @@ _ELSEWHERE: Final = frozenset(
         "interruptibility",
         "activity",
         "vmx",
+        "outer",
     }
 )
 _PLAIN: Final = tuple(each.name for each in fields(State) if each.name not in _ELSEWHERE)
@@ -159,6 +171,7 @@ def capture(cpu: Cpu) -> State:
         interruptibility=Interruptibility(cpu.interrupt_shadow | (_NMI if cpu.nmi_blocked else 0)),
         activity=Activity.HLT if cpu.halted else Activity.ACTIVE,
         vmx=None if cpu.vmx is None else cpu.vmx.save(),
+        outer=None if cpu.outer is None else cpu.outer.save(),
         **{name: getattr(cpu, name) for name in _PLAIN},
     )
 
@@ -177,14 +190,19 @@ def _mode(cpu: Cpu) -> tuple[Any, ...]:
     )
 
 
-def _load_vmx(cpu: Cpu, state: VmxState | None) -> None:
+def _load_vmx(cpu: Cpu, state: VmxState | None, outer: OuterState | None) -> None:
     from ..vmx.operation import Operation  # noqa: PLC0415  (most guests never come here)
     from .vmexit import resume_guest  # noqa: PLC0415
 
     if state is not None and cpu.features.vmx is None:
         raise ValueError("the state is in VMX operation, and the processor has no VMX")
     cpu.vmx = None if state is None or cpu.features.vmx is None else Operation.load(cpu.features.vmx, state)
-    resume_guest(cpu, None if cpu.vmx is None else cpu.vmx.guest)
+    if cpu.outer is not None:
+        resume_guest(cpu, cpu.outer.load(outer))
+    elif outer is not None:
+        raise ValueError("the state has an outermost hypervisor, and the machine has none")
+    else:
+        resume_guest(cpu, None if cpu.vmx is None else cpu.vmx.guest)
 
 
 def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
@@ -213,8 +231,8 @@ def load(cpu: Cpu, state: State, *, anew: bool = False) -> None:
     cpu.interrupt_shadow = state.interruptibility & _SHADOW
     cpu.nmi_blocked = bool(state.interruptibility & _NMI)
     cpu.halted = state.activity is Activity.HLT
-    if state.vmx is not None or cpu.vmx is not None:
-        _load_vmx(cpu, state.vmx)
+    if state.vmx or cpu.vmx or state.outer or cpu.outer:
+        _load_vmx(cpu, state.vmx, state.outer)
     cpu.store_flags(state.rflags)
     for number, segment in enumerate(state.segments):
         tcg_segment(cpu, number, segment)

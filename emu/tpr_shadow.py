@@ -19,7 +19,7 @@ _CR8: Final = 0xF
 
 def read(cpu: Cpu, guest: NonRoot) -> int:
     """Give what MOV from CR8 reads: bits 7:4 of VTPR."""
-    return cpu.memory.read64(guest.vmcs[Field.VIRTUAL_APIC_ADDRESS] + VTPR) >> 4 & _CR8
+    return cpu.software_memory.read64(guest.vmcs[Field.VIRTUAL_APIC_ADDRESS] + VTPR) >> 4 & _CR8
 
 
 def write(cpu: Cpu, guest: NonRoot, value: int) -> VmExit | None:
@@ -27,7 +27,7 @@ def write(cpu: Cpu, guest: NonRoot, value: int) -> VmExit | None:
     if value & ~_CR8:
         raise GP(0)
     at = guest.vmcs[Field.VIRTUAL_APIC_ADDRESS] + VTPR
-    cpu.memory.write64(at, cpu.memory.read64(at) & _UPPER_HALF | value << 4)
+    cpu.software_memory.write64(at, cpu.software_memory.read64(at) & _UPPER_HALF | value << 4)
     if guest.vmcs[Field.TPR_THRESHOLD] & _CR8 > value:
         return VmExit(ExitReason.TPR_BELOW_THRESHOLD, behind=True)
     return None

@@ -163,6 +163,8 @@ def guest_maker(guest: NonRoot, insn: Insn) -> Maker | None:
         return None if primary.CR3_LOAD_EXITING else MAKERS[name]
     if name in {"rdmsr", "wrmsr"}:
         return _msr_access
+    if name in {"vmread", "vmwrite"}:
+        return HOST_MAKERS[name] if guest.shows_vmcs else None
     if name == "hlt":
         return _HLT if primary.HLT_EXITING else None
     return {"cpuid": _CPUID, "vmcall": _VMCALL}.get(name)

@@ -242,10 +242,7 @@ class Traps:
         handler, insn = self.dispatch.find()
         cpu = self.cpu
         try:
-            if self._q[EFLAGS] & _TF_RF:
-                self._execute_flagged(handler, insn)
-            else:
-                handler(cpu, insn)
+            self.perform(handler, insn)
         except Fault as fault:
             deliver(cpu, fault)
         except VmExit as exit_:
@@ -255,6 +252,13 @@ class Traps:
             cpu.guest is not None and (cpu.interrupt_shadow or cpu.guest.windows)
         ):
             self.pending.deliver()
+
+    def perform(self, handler: Handler, insn: Insn) -> None:
+        """Do the work of an instruction; its fault is raised."""
+        if self._q[EFLAGS] & _TF_RF:
+            self._execute_flagged(handler, insn)
+        else:
+            handler(self.cpu, insn)
 
     def _leave(self, exit_: VmExit) -> None:
         from .vmexit import leave  # noqa: PLC0415  (most guests never come here)

@@ -55,6 +55,8 @@ _SIGNS: Final = frozenset({0, 0x1FFFF})  # of bits 63:47
 def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     """Enter the guest: `VmFail` for controls and host state; a failed entry for guest state and MSRs."""
     guest: NonRoot | None = vmcs.controls
+    if cpu.outer is not None and guest is not None:
+        cpu.outer.take_vpid(guest, vmcs)
     world: World | None = vmcs.guest
     if (
         guest is None
@@ -69,10 +71,13 @@ def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
         return
     _keep_host(cpu, vmcs)
     _know_guest(cpu, operation, vmcs, world)
-    cost = cpu.costs.vm_entry
-    cpu.clock.cycles += cost
-    if cpu.emit is not None:
-        enter_event(cpu, cost)
+    if cpu.outer is None:
+        cost = cpu.costs.vm_entry
+        cpu.clock.cycles += cost
+        if cpu.emit is not None:
+            enter_event(cpu, cost)
+    else:
+        cpu.outer.entered(guest)
     put(cpu, world, vmcs[_RIP], vmcs[_RSP], vmcs[_RFLAGS])
     cpu.interrupt_shadow, cpu.nmi_blocked = 0, False
     cpu.tsc.offset = vmcs[_TSC_OFFSET] if guest.offsets_tsc else 0
@@ -91,8 +96,9 @@ def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
         return
     _know_guest(cpu, operation, vmcs, world)
     nmi_blocked = cpu.nmi_blocked
-    cpu.clock.cycles += cpu.costs.vm_entry
-    enter_event(cpu, cpu.costs.vm_entry)
+    if cpu.outer is None:
+        cpu.clock.cycles += cpu.costs.vm_entry
+        enter_event(cpu, cpu.costs.vm_entry)
     put(cpu, world, vmcs[_RIP], vmcs[_RSP], vmcs[_RFLAGS])
     interruptibility = vmcs[_INTERRUPTIBILITY]
     cpu.interrupt_shadow = interruptibility & _SHADOW
@@ -100,20 +106,22 @@ def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     vectoring = event & _VALID and event.TYPE != EventType.OTHER
     cpu.halted = vmcs[_ACTIVITY] == _HLT and not vectoring
     cpu.tsc.offset = vmcs[_TSC_OFFSET] if guest.offsets_tsc else 0
-    if not guest.vpid:
+    if guest.flushes:
         cpu.translation.flush_all()
     failed = vmcs[_LOADS] and load_msrs(cpu, vmcs[_LOAD_ADDRESS], vmcs[_LOADS])
     if failed:
         cpu.nmi_blocked = nmi_blocked
         fail_entry(cpu, vmcs, guest, ExitReason.MSR_LOADING, failed)
         return
+    if cpu.outer is not None:
+        cpu.outer.entered(guest)
     vmcs.launched = True
     if guest.pin.PREEMPTION_TIMER:
         guest.expires = cpu.clock.now + (vmcs[_TIMER] << operation.caps.misc.TIMER_RATE)
     guest.boundary = False
     set_guest(cpu, guest)
     if guest.shadows:
-        operation.link(cpu.memory)
+        operation.link(cpu.software_memory)
     if cpu.halted:
         cpu.engine.stop()  # the run loop waits
     if cpu.interrupt_shadow:
@@ -148,12 +156,12 @@ def _controls(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> NonRoot:
     guest: NonRoot | None = vmcs.controls
     # Of what is in no field, these rules ask for the mode, and for VTPR in memory.
     if vmcs.checked_in_long_mode is not cpu.long_mode or (guest is not None and guest.primary.TPR_SHADOW):
-        entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
+        entered = Entered(vmcs, operation.caps, cpu.software_memory, long_mode=cpu.long_mode)
         _require(operation, entered, CONTROLS, InstructionError.ENTRY_CONTROLS)
         _require(operation, entered, HOST, InstructionError.ENTRY_HOST_STATE)
         vmcs.checked_in_long_mode = entered.long_mode
     if guest is None:
-        guest = vmcs.controls = NonRoot(vmcs)
+        guest = vmcs.controls = NonRoot(vmcs) if cpu.outer is None else cpu.outer.merge(vmcs)
     return guest
 
 
@@ -162,7 +170,7 @@ def _checked_guest(cpu: Cpu, operation: Operation, vmcs: Vmcs, guest: NonRoot, e
     world: World | None = vmcs.guest
     if world is not None and not still_holds(cpu, world, guest):
         world = vmcs.guest = None
-    entered = Entered(vmcs, operation.caps, cpu.memory, long_mode=cpu.long_mode)
+    entered = Entered(vmcs, operation.caps, cpu.software_memory, long_mode=cpu.long_mode)
     if event & _VALID:
         _require(operation, entered, EVENT, InstructionError.ENTRY_CONTROLS)
     operation.refused = first_broken(GUEST if world is None else AT_EACH_ENTRY, entered)

@@ -51,7 +51,7 @@ def set_guest(cpu: Cpu, guest: NonRoot | None) -> None:
     """Enter or leave non-root operation, as far as TCG's intercepts and the preemption timer are concerned."""
     before, cpu.guest = cpu.guest, guest
     if cpu.vmx is not None:
-        cpu.vmx.guest = guest
+        cpu.vmx.guest = None if guest is None or guest.of_l0 else guest
     cpu.q[INTERCEPT >> 3] = 0 if guest is None else _CPUID | (_PAUSE if guest.pauses else 0)
     if guest is not None and guest.windows:
         cpu.request_attention()
@@ -84,7 +84,15 @@ def enter_event(cpu: Cpu, cost: int) -> None:
 
 
 def leave(cpu: Cpu, exit_: VmExit) -> None:
-    """Exit from the guest: record why, save its state, load the host's."""
+    """Exit from the guest: to its host, or to the outermost hypervisor."""
+    if cpu.outer is None:
+        exit_guest(cpu, exit_)
+    else:
+        cpu.outer.take(exit_)
+
+
+def exit_guest(cpu: Cpu, exit_: VmExit) -> None:
+    """Record why the guest has exited, save its state, load the host's."""
     guest = cpu.guest
     assert guest is not None
     vmcs = guest.vmcs
@@ -103,7 +111,7 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
     is_nmi = exit_.event == _NMI_EVENT
     if guest.virtual_nmis or is_nmi:
         cpu.nmi_blocked = is_nmi
-    set_guest(cpu, None)
+    set_guest(cpu, guest.outer)
     load_host(cpu, vmcs, guest)
 
 
@@ -142,6 +150,9 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
 
 def _tell(cpu: Cpu, vmcs: Vmcs, gpa: int = 0) -> None:
     """Spend the time of an exit, and tell of it."""
+    if cpu.outer is not None:
+        cpu.outer.left(vmcs[_REASON], vmcs[_QUALIFICATION], gpa)
+        return
     cost = cpu.costs.vm_exit
     cpu.clock.cycles += cost
     if cpu.emit is not None:
@@ -169,7 +180,7 @@ def load_host(cpu: Cpu, vmcs: Vmcs, guest: NonRoot) -> None:
         put(cpu, world, vmcs[_HOST_RIP], vmcs[_HOST_RSP], 2)
     cpu.interrupt_shadow = cpu.tsc.offset = 0
     cpu.halted = False
-    if not guest.vpid:
+    if guest.flushes:
         cpu.translation.flush_all()
     if not guest.plain and vmcs[_LOADS]:
         failed = load_msrs(cpu, vmcs[_LOAD_ADDRESS], vmcs[_LOADS])

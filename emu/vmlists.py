@@ -22,7 +22,7 @@ _U32: Final = 0xFFFFFFFF
 
 def load_msrs(cpu: Cpu, address: int, count: int) -> int:
     """Load a list of MSRs; gives which entry, counted from 1, cannot be loaded, or 0."""
-    read = cpu.memory.read64
+    read = cpu.software_memory.read64
     for number in range(count):
         if number == MOST_MSRS:
             return number + 1
@@ -39,20 +39,21 @@ def load_msrs(cpu: Cpu, address: int, count: int) -> int:
 
 def store_msrs(cpu: Cpu, address: int, count: int) -> int:
     """Store a list of MSRs; gives which entry, counted from 1, cannot be stored, or 0."""
+    memory = cpu.software_memory
     for number in range(count):
-        word = cpu.memory.read64(address + _ENTRY * number)
+        word = memory.read64(address + _ENTRY * number)
         if word >> 32 or (word & _U32) >> 8 == _X2APIC:
             return number + 1
         try:
             value = msr.read(cpu, word & _U32)
         except GP:
             return number + 1
-        cpu.memory.write64(address + _ENTRY * number + 8, value)
+        memory.write64(address + _ENTRY * number + 8, value)
     return 0
 
 
 def abort(cpu: Cpu, vmcs: Vmcs, indicator: int, why: str) -> NoReturn:
     """Write the VMX-abort indicator, behind which a processor is shut down."""
-    word = cpu.memory.read64(vmcs.address)
-    cpu.memory.write64(vmcs.address, word & _U32 | indicator << 8 * _ABORT_INDICATOR)
+    word = cpu.software_memory.read64(vmcs.address)
+    cpu.software_memory.write64(vmcs.address, word & _U32 | indicator << 8 * _ABORT_INDICATOR)
     raise Unimplemented(f"the shutdown that follows VMX abort {indicator}: {why}")

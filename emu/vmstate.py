@@ -165,7 +165,8 @@ def host_world(cpu: Cpu, vmcs: Vmcs, controls: NonRoot) -> World:
     cr4 = vmcs[Field.HOST_CR4] | CR4.PAE.mask if long else vmcs[Field.HOST_CR4] & ~CR4.PCIDE.mask
     efer = vmcs[Field.HOST_EFER] if exit_.LOAD_EFER else cpu.efer
     pae = not long and cr0 & CR0.PG.mask and cr4 & CR4.PAE.mask
-    world = World(Known(), guest=False)
+    outer = controls.outer
+    world = World(Known(), guest=outer is not None, vpid=0 if outer is None else outer.vpid)
     world.registers = Registers(
         cr0,
         cr3,
@@ -214,7 +215,7 @@ def _host_segments(vmcs: Vmcs, *, long: bool) -> tuple[Segment, ...]:
 
 def _host_pdptes(cpu: Cpu, vmcs: Vmcs, cr3: int) -> tuple[int, int, int, int]:
     """Give the PDPTEs of a host with PAE paging (SDM "Checking and Loading Host Page-Directory-Pointer-Table Entries")."""
-    table, read = cr3 & 0xFFFFFFE0, cpu.memory.read64
+    table, read = cr3 & 0xFFFFFFE0, cpu.software_memory.read64
     found = read(table), read(table + 8), read(table + 16), read(table + 24)
     if any(entry & 1 and entry & reserved_pdpte(cpu.features.maxphyaddr) for entry in found):
         abort(cpu, vmcs, ABORT_PDPTES, "a reserved bit of the host's PDPTEs is set")

@@ -57,6 +57,7 @@ class Container(Machine):
         costs: Costs | Mapping[str, object] | None = None,
         stdin: bytes | str = b"",
         console: ConsolePorts | None = None,
+        nested: bool = False,
     ) -> None:
         """Make it.
 
@@ -80,6 +81,7 @@ class Container(Machine):
             costs: cycles of each kind of event; a mapping names only those that are not the default.
             stdin: what the program can read.
             console: what the serial lines are plugged into, instead of a console that captures.
+            nested: run everything in a virtual machine of an outermost hypervisor.
 
         Raises:
             Problem: the program is not there, or may not be executed.
@@ -94,7 +96,9 @@ class Container(Machine):
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
         bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
         self.volumes, self.left_out = bundle.volumes, bundle.left_out
-        inner = power_on(self.runtime.load(), bundle.modules, line, size, self.runtime, cpu, clock, costs, plug)
+        inner = power_on(
+            self.runtime.load(), bundle.modules, line, size, self.runtime, cpu, clock, costs, plug, nested=nested
+        )
         super().__init__(inner, plug)
         self.symbols.add(*bundle.program)
 

@@ -79,6 +79,7 @@ class Machine(Runs):
         costs: Costs | Mapping[str, object] | None = None,
         stdin: bytes | str = b"",
         console: ConsolePorts | None = None,
+        nested: bool = False,
     ) -> Machine:
         """Load a kernel as a boot loader does; its first instruction is next.
 
@@ -93,6 +94,7 @@ class Machine(Runs):
             costs: cycles of each kind of event; a mapping names only those that are not the default.
             stdin: what the guest can read from its first serial line.
             console: what the serial lines are plugged into, instead of a console that captures.
+            nested: run everything in a virtual machine of an outermost hypervisor.
 
         Raises:
             BadImage: no such kernel, or it does not fit.
@@ -101,7 +103,7 @@ class Machine(Runs):
 
         """
         plug = console or Capture(stdin)
-        return Machine(power_on(image, modules, append, memory, runtime, cpu, clock, costs, plug), plug)
+        return Machine(power_on(image, modules, append, memory, runtime, cpu, clock, costs, plug, nested=nested), plug)
 
     @staticmethod
     def restore(
@@ -194,13 +196,15 @@ def power_on(
     clock: ClockKind,
     costs: Costs | Mapping[str, object] | None,
     console: ConsolePorts,
+    *,
+    nested: bool = False,
 ) -> Inner:
     """Make a machine with an image, its modules and its names: how every run of ours begins."""
     size, wanted = memory_size(memory), costs_of(costs)
     features = cpu if isinstance(cpu, Features) else parse(cpu)
     belongs = None if runtime is None else runtimes.named(runtime)
     kernel = image if isinstance(image, Image) else load(image)
-    inner = Inner(size, console, features=features, clock=clock, costs=wanted)
+    inner = Inner(size, console, features=features, clock=clock, costs=wanted, nested=nested)
     inner.load(kernel, append, modules, firmware=belongs is None)  # a container's kernel asks for none
     if belongs is not None:
         belongs.attach(inner)

@@ -156,6 +156,11 @@ def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[...,
                 is_eager=True,
                 help="Processor, with features added and taken away; 'help' lists them.",
             ),
+            click.option(
+                "--nested",
+                is_flag=True,
+                help="Run everything in a virtual machine of an outermost hypervisor, as a cloud's customer does.",
+            ),
             click.option("--append", default="", metavar="S", help="Kernel command line."),
             click.option(
                 "--memory",

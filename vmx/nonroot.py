@@ -18,7 +18,7 @@ _HAS_ERROR: Final = Interruption.DELIVER_ERROR_CODE.mask
 _TYPE: Final = Interruption.TYPE.shift
 _PAGE_FAULT: Final = 14
 _UPPER_PORTS: Final = 0x8000
-_ENCODINGS: Final = 0x8000  # what a VMREAD or VMWRITE bitmap covers
+ENCODINGS: Final = 0x8000  # what a VMREAD or VMWRITE bitmap covers
 _LOW_MSRS, _HIGH_MSRS, _COVERED = 0, 0xC0000000, 0x2000  # what an MSR bitmap covers
 
 _COUNTS: Final = Field.ENTRY_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_STORE_COUNT
@@ -52,8 +52,17 @@ class NonRoot:
         loads_all: entries and exits load EFER and PKRS.
         cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
         expires: the cycle at which the preemption timer is 0, or `NEVER`.
+        flushes: entries and exits drop the translations of VPID 0.
+        outer: non-root operation in which the host itself runs, under another hypervisor; None for a host in root operation.
+        of_l0: the guest is the machine's kernel, in a virtual machine of the outermost hypervisor.
+        level: how many virtual machines the guest is in.
+        shows_vmcs: VMREAD and VMWRITE of the outermost hypervisor's guest do not exit: VMCS12 is VMCS01's shadow VMCS.
 
     """
+
+    outer: NonRoot | None = None
+    of_l0 = shows_vmcs = False
+    level = 1
 
     def __init__(self, vmcs: Vmcs, expires: int = NEVER) -> None:
         self.vmcs = vmcs
@@ -64,6 +73,7 @@ class NonRoot:
         self.entry = entry = Entry(vmcs[Field.ENTRY_CONTROLS])
         self.exit = exit_ = Exit(vmcs[Field.EXIT_CONTROLS])
         self.vpid = vmcs[Field.VPID] if self.secondary.VPID else 0
+        self.flushes = not self.vpid
         self.shadows = bool(self.secondary.VMCS_SHADOWING)
         self.traps, self.boundary = bool(primary.MONITOR_TRAP_FLAG), False
         self.windows = self.traps or bool(primary.INTERRUPT_WINDOW_EXITING or primary.NMI_WINDOW_EXITING)
@@ -118,7 +128,7 @@ class NonRoot:
 
     def vmcs_access_exits(self, memory: Memory, encoding: int, *, write: bool) -> bool:
         """Tell whether VMREAD or VMWRITE exits (SDM "VMCS Shadowing Bitmap Addresses"): one that the bitmaps do not cover does."""
-        if not self.shadows or encoding >= _ENCODINGS:
+        if not self.shadows or encoding >= ENCODINGS:
             return True
         bitmap = self.vmcs[Field.VMWRITE_BITMAP if write else Field.VMREAD_BITMAP]
         return bool(memory.read64(bitmap + (encoding >> 6) * 8) >> encoding % 64 & 1)

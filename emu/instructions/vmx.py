@@ -97,7 +97,7 @@ def vmxon(cpu: Cpu, insn: Insn) -> None:
             raise GP(0)
         address = _pointer(cpu, insn)
         flags = 1
-        if not vmxon_region_refused(cpu.memory, caps, address):
+        if not vmxon_region_refused(cpu.software_memory, caps, address):
             cpu.vmx = Operation(caps, address)
             flags = 0
     _set_flags(cpu, flags)
@@ -113,13 +113,13 @@ def vmxoff(cpu: Cpu, _insn: Insn, _operation: Operation) -> None:
 @_in_root("vmclear")
 def vmclear(cpu: Cpu, insn: Insn, operation: Operation) -> None:
     """VMCLEAR m64."""
-    operation.vmclear(cpu.memory, _pointer(cpu, insn))
+    operation.vmclear(cpu.software_memory, _pointer(cpu, insn))
 
 
 @_in_root("vmptrld")
 def vmptrld(cpu: Cpu, insn: Insn, operation: Operation) -> None:
     """VMPTRLD m64."""
-    operation.vmptrld(cpu.memory, _pointer(cpu, insn))
+    operation.vmptrld(cpu.software_memory, _pointer(cpu, insn))
 
 
 @_in_root("vmptrst")
@@ -197,7 +197,10 @@ def invvpid(cpu: Cpu, insn: Insn, _operation: Operation) -> None:
     kind, vpid, address = _descriptor(cpu, insn)
     if kind > 3 or vpid >> 16 or (kind != _ALL and not vpid) or (kind == 0 and not canonical(address)):
         raise VmFail(InstructionError.INVALIDATION_OPERAND)
-    cpu.translation.invvpid(kind, vpid, address)
+    if cpu.outer is not None:
+        cpu.outer.invvpid(kind, vpid, address)
+    else:
+        cpu.translation.invvpid(kind, vpid, address)
 
 
 @_in_root("invept")

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
 _SEQUENCE: Final = 1
 _PROCESS: Final = 100
-_TRACKS: Final = {Who.USER: 1, Who.KERNEL: 2, Who.HOST: 3}
-_NAMES: Final = {Who.USER: "container user", Who.KERNEL: "container kernel", Who.HOST: "host"}
+_TRACKS: Final = {Who.USER: 1, Who.KERNEL: 2, Who.HOST: 3, Who.OUTER: 4}
+_NAMES: Final = {
+    Who.USER: "container user",
+    Who.KERNEL: "container kernel",
+    Who.HOST: "host",
+    Who.OUTER: "outermost hypervisor",
+}
 
 
 class Perfetto:

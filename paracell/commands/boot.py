@@ -42,6 +42,8 @@ def command(
     trace: str | None,
     stats: bool,
     snapshot: str | None,
+    *,
+    nested: bool,
 ) -> int:
     """Boot IMAGE, a Linux, multiboot-1, PVH or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
     from ..guest.files import read_regular
@@ -62,6 +64,7 @@ def command(
             clock=clock,
             costs=costs,
             console=console,
+            nested=nested,
         )
 
     return exit_status(run_machine(make, Outputs(trace=trace, snapshot=snapshot, stats=stats)), shifted=True)

@@ -86,6 +86,7 @@ def command(
     trace: str | None,
     stats: bool,
     snapshot: str | None,
+    nested: bool,
     bundle: str | None,
     detach: bool,
     keep: bool,
@@ -142,6 +143,7 @@ def command(
             clock=clock,
             costs=costs,
             console=console,
+            nested=nested,
         )
         made.append(container)
         for missing in container.left_out:

@@ -21,8 +21,8 @@ VECTORS: Final = (UD, NM, GP, PF)
 class Guest(World):
     """A machine in 64-bit mode at ring 0 that runs a few bytes and says which exception came of them."""
 
-    def __init__(self, features: Features) -> None:
-        super().__init__(machine=Machine(16 << 20, features=features))
+    def __init__(self, features: Features, *, nested: bool = False) -> None:
+        super().__init__(machine=Machine(16 << 20, features=features, nested=nested))
         for vector in VECTORS:
             self.gate(vector, target=HANDLER + vector)
             self.memory.write(HANDLER + vector, b"\xf4")

@@ -16,6 +16,7 @@ from paracell.emu.engine import SLOT_BITS
 from paracell.emu.faults import Unimplemented
 from paracell.emu.features import parse
 from paracell.emu.machine import Machine
+from paracell.emu.outer import OuterState
 from paracell.emu.registers import CS, HFLAGS, RAX, RIP
 from paracell.emu.snapshot import BadSnapshot
 from paracell.emu.state import State
@@ -125,7 +126,7 @@ def by_dict(_machine: Machine, state: State) -> State:
 
 
 def test_every_field_has_values() -> None:
-    assert list(VALUES) == [each.name for each in fields(State)]
+    assert [*VALUES, "outer"] == [each.name for each in fields(State)]  # only a nested machine takes the last
     for name, value in CASES:
         assert value != getattr(LONG, name), name
 
@@ -138,6 +139,21 @@ def test_every_field_comes_back(machine: Machine, way: Callable[[Machine, State]
     everything = evolve(LONG, **{name: values[0] for name, values in VALUES.items()})
     for state in (FLAT, everything, LONG):
         assert way(machine, state) == state
+
+
+@pytest.mark.parametrize("way", [loaded, by_snapshot, by_checkpoint, by_dict])
+def test_the_outermost_hypervisor_comes_back(way: Callable[[Machine, State], State]) -> None:
+    machine = Machine(16 << 20, features=parse("pks,+vmx"), nested=True)
+    for outer in (OuterState(), OuterState(waits=True, out=True, vpids=((0, 2), (7, 3)))):
+        for vmx in (None, VALUES["vmx"][1]):
+            state = evolve(LONG, outer=outer, vmx=vmx)
+            assert way(machine, state) == state
+    machine.close()
+
+
+def test_a_machine_without_an_outermost_hypervisor_has_no_place_for_one(machine: Machine) -> None:
+    with pytest.raises(ValueError, match="the machine has none"):
+        machine.cpu.load(evolve(LONG, outer=OuterState()))
 
 
 def test_a_machine_begins_with_the_defaults(machine: Machine) -> None:

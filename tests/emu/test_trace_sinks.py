@@ -98,7 +98,7 @@ def test_slices_of_who_runs() -> None:
     order = [Who.USER, Who.USER, Who.HOST, Who.KERNEL, Who.USER]
     packets = _perfetto(*(event(Kind.HLT, at=2500 * (i + 1), cost=0, who=who) for i, who in enumerate(order)))
     tracks = {p.track_descriptor.uuid: p.track_descriptor.name for p in packets if p.HasField("track_descriptor")}
-    assert set(tracks.values()) == {"", "container user", "container kernel", "host"}
+    assert set(tracks.values()) == {"", "container user", "container kernel", "host", "outermost hypervisor"}
     slices = [
         (p.timestamp, p.track_event.type == TrackEvent.TYPE_SLICE_BEGIN, tracks[p.track_event.track_uuid])
         for p in packets

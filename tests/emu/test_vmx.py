@@ -34,8 +34,8 @@ FEATURE_CONTROL, VMXE, NE = 0x3A, 1 << 13, 1 << 5
 class Root(Guest):
     """A processor with VMX, ready for VMXON; `run` gives the arithmetic flags, or raises the fault."""
 
-    def __init__(self) -> None:
-        super().__init__(parse("pks,+vmx"))
+    def __init__(self, *, nested: bool = False) -> None:
+        super().__init__(parse("pks,+vmx"), nested=nested)
         self.cr4 |= VMXE
         for at in (VMXON, FIRST, SECOND):
             self.memory.write(at, struct.pack("<2Q", REVISION, 0))

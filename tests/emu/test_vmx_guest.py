@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from paracell.emu.events import Kind
+from paracell.emu.events import Kind, Who
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RCX, RDI, RDX, RIP, RSI, RSP
 from paracell.emu.stop import Reason
@@ -51,10 +51,12 @@ class Log:
 
 
 class Host(Root):
-    """A host that enters a guest once and halts when that exits."""
+    """A host that enters a guest once and halts when that exits; itself in `depth` virtual machines."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, nested: bool = False) -> None:
+        super().__init__(nested=nested)
+        self.depth = int(nested)
+        self.log = Log()
         self.memory.write(0x11000, bytes.fromhex(HLT))
         self.memory.write(0x3000, struct.pack("<Q", 0x87))  # ring 3 may use it
         for vector in range(32):
@@ -70,13 +72,16 @@ class Host(Root):
         stop = self.machine.run()
         assert stop.reason is Reason.HALTED, stop.report[:1]
         assert self.cpu.q[RIP] == 0x11001
-        assert self.cpu.guest is None
+        assert self.cpu.vmx is not None
+        assert self.cpu.vmx.guest is None
         return self.told()
 
     def prepare(self, code: str, *changes: dict[F, int], **registers: int) -> None:
         self.enter()
         cpu = self.cpu
         cpu.halted = False
+        if cpu.outer is not None:
+            cpu.outer.wake()
         assert cpu.vmx is not None
         assert cpu.vmx.current is not None
         for change in (BASE, HOST, STATE, *changes):
@@ -100,9 +105,9 @@ class Host(Root):
         }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def module_host() -> Iterator[Host]:
-    host = Host()
+@pytest.fixture(scope="module", params=[False, True], ids=["bare", "nested"])
+def module_host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    host = Host(nested=request.param)
     yield host
     host.close()
 
@@ -463,7 +468,7 @@ def test_translations_of_a_vpid(
     host.cpu.translation.reset()
     host.guest(read, changes)
     assert host.cpu.q[RAX] == 0x1111
-    assert host.cpu.translation.tlb.tag.vpid == 0
+    assert host.cpu.translation.tlb.tag.vpid == host.depth
     host.memory.write(0x3008, struct.pack("<Q", 0x600083))
     if descriptor is not None and kind is not None:
         host.memory.write(0x50000, struct.pack("<2Q", *descriptor))
@@ -507,7 +512,9 @@ def test_a_timer_ends_a_loop(host: Host, flags: int) -> None:
     host.machine.add_sink(log)
     told = host.guest("ebfe", TIMER, {F.PREEMPTION_TIMER_VALUE: 5000, F.GUEST_RFLAGS: flags})
     assert (told["reason"], told["at"], told["vmcs"][F.PREEMPTION_TIMER_VALUE]) == (52, 0, 0)
-    entry, exit_ = (e for e in log.events if e.kind in {Kind.VM_ENTRY, Kind.VM_EXIT})
+    guest = host.depth + 1
+    (entry,) = (e for e in log.events if e.kind is Kind.VM_ENTRY and e.target == guest)
+    (exit_,) = (e for e in log.events if e.kind is Kind.VM_EXIT and e.source == guest)
     assert 5000 <= exit_.at - exit_.cost - entry.at < 5000 + 8  # a block has four cycles
 
 
@@ -668,9 +675,20 @@ def test_events_and_time(host: Host) -> None:
     host.machine.add_sink(log)
     before = host.cpu.clock.cycles
     host.guest("0fa2")
-    found = [(e.kind, e.data, e.cost) for e in log.events if e.kind in {Kind.VM_ENTRY, Kind.VM_EXIT}]
-    assert found == [(Kind.VM_ENTRY, (0, 1), 550), (Kind.VM_EXIT, (1, 0, 10, 0, 0), 600)]
-    assert host.cpu.clock.cycles - before == 1150
+    kinds = {Kind.VM_ENTRY, Kind.VM_EXIT, Kind.MERGE, Kind.REFLECTION}
+    found = [(e.kind, e.data, e.cost) for e in log.events if e.kind in kinds]
+    if not host.depth:
+        assert found == [(Kind.VM_ENTRY, (0, 1), 550), (Kind.VM_EXIT, (1, 0, 10, 0, 0), 600)]
+        assert host.cpu.clock.cycles - before == 1150
+        return
+    assert found == [
+        (Kind.VM_ENTRY, (0, 1), 550),  # the test has woken the host
+        (Kind.VM_EXIT, (1, 0, 20, 0, 0), 600), (Kind.MERGE, (), 10000), (Kind.VM_ENTRY, (0, 2), 550),
+        (Kind.VM_EXIT, (2, 0, 10, 0, 0), 600), (Kind.REFLECTION, (10,), 6300), (Kind.VM_ENTRY, (0, 1), 550),
+        (Kind.VM_EXIT, (1, 0, 12, 0, 0), 600),
+    ]  # fmt: skip
+    assert [e.who for e in log.events if e.kind in kinds - {Kind.VM_EXIT}] == [Who.OUTER] * 5
+    assert host.cpu.clock.cycles - before == 550 + 1150 * 2 + 600 + 16300
 
 
 def test_interrupts_exit_whatever_if_says(host: Host) -> None:
