@@ -28,6 +28,23 @@ def peek(machine: Machine, symbol: str) -> int | None:
     return None if address is None else machine.cpu.translation.physical(address)
 
 
+class Guests:
+    """The lens of a container in a virtual machine: the host in VMX root operation, the guest's rings in non-root operation."""
+
+    def __init__(self, machine: Machine) -> None:
+        del machine
+
+    def who_is(self, cpu: Cpu) -> Who:
+        """Tell who runs."""
+        if cpu.guest is None:
+            return Who.HOST
+        return Who.USER if cpu.cpl == 3 else Who.KERNEL
+
+    def bind(self, emit: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Pass events on as they are."""
+        return emit
+
+
 class XGates:
     """The lens of a ParaCell container: adds GATE_ENTER and GATE_EXIT, and calls the container kernel's SYSCALLs HYPERCALLs."""
 

@@ -203,6 +203,8 @@ def power_on(
     size, wanted = memory_size(memory), costs_of(costs)
     features = cpu if isinstance(cpu, Features) else parse(cpu)
     belongs = None if runtime is None else runtimes.named(runtime)
+    if belongs is not None:
+        features = belongs.processor(features)
     kernel = image if isinstance(image, Image) else load(image)
     inner = Inner(size, console, features=features, clock=clock, costs=wanted, nested=nested)
     inner.load(kernel, append, modules, firmware=belongs is None)  # a container's kernel asks for none

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from .guest import shipped
 from .guest.elf import parse
@@ -25,6 +25,7 @@ from .guest.multiboot import Module
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .emu.features import Features
     from .emu.machine import Machine
     from .emu.sinks import Lens
     from .guest.elf import Symbol
@@ -41,6 +42,7 @@ class Runtime:
         boots: the shipped image that the machine boots.
         kernel: the shipped image that becomes the first module of each container, its container kernel; None where `boots` is it.
         lens: the class in `paracell.lens` that gives its events their meaning; None where rings say it all.
+        needs: features of the processor that a machine of this runtime has whatever its model.
 
     """
 
@@ -49,6 +51,7 @@ class Runtime:
     boots: str
     kernel: str | None = None
     lens: str | None = None
+    needs: tuple[str, ...] = ()
 
     @property
     def image(self) -> Path:
@@ -71,6 +74,10 @@ class Runtime:
         files = (Module("rootfs", rootfs), Module("init", init))
         name = kernel or self.kernel
         return files if name is None else (Module("kernel", read_regular(shipped.image(name))), *files)
+
+    def processor(self, features: Features) -> Features:
+        """Give a processor's features with those that the runtime needs."""
+        return evolve(features, names=features.names.union(self.needs)) if self.needs else features
 
     def attach(self, machine: Machine) -> None:
         """Give a machine that runs this runtime its lens, and the names of the container kernel that runs beside the image."""
@@ -105,6 +112,8 @@ RUNV: Final = Runtime(
     "the container kernel in a virtual machine, with EPT, above the RunV host",
     "runv-host.elf",
     "native.elf",
+    "Guests",
+    ("vmx",),
 )
 PVM: Final = Runtime(
     "pvm",

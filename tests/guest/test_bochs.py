@@ -13,26 +13,41 @@ from paracell.bench.bochs import BochsError
 from paracell.guest import shipped
 from paracell.guest.multiboot import plan
 from paracell.guest.rootfs import init_block
-from paracell.runtimes import NATIVE
+from paracell.runtimes import NATIVE, RUNV
 
 from .kernels import OURS, run, tar_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from paracell.runtimes import Runtime
+
 MEMORY = 64 << 20
 needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is not installed")
 
 
+PROGRAMS = ["programs/hello", "linux/syscalls"]
+
+
+def _on_bochs(runtime: Runtime, rootfs: bytes, folder: Path) -> bytes:
+    boot = plan(runtime.load(), [(0, MEMORY)], "", runtime.modules(rootfs, init_block(["/bin/it"], [])))
+    return bochs.run(boot, MEMORY >> 20, folder).encode()
+
+
 @needs_bochs
 @pytest.mark.parametrize("machine", OURS)
-@pytest.mark.parametrize("name", ["programs/hello", "linux/syscalls"])
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_bochs_prints_what_we_print(machine: str, name: str, tmp_path: Path) -> None:
     rootfs = tar_of({"bin/it": shipped.image(name).read_bytes()})
-    runtime = runtimes.named(machine.removeprefix("emulator-"))
-    boot = plan(runtime.load(), [(0, MEMORY)], "", runtime.modules(rootfs, init_block(["/bin/it"], [])))
     ours = run(machine, tmp_path, rootfs, ["/bin/it"])
-    assert bochs.run(boot, MEMORY >> 20, tmp_path).encode() == ours.out
+    assert _on_bochs(runtimes.named(machine.removeprefix("emulator-")), rootfs, tmp_path) == ours.out
+
+
+@needs_bochs
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_virtual_machine_on_bochs_prints_what_native_prints(name: str, tmp_path: Path) -> None:
+    rootfs = tar_of({"bin/it": shipped.image(name).read_bytes()})
+    assert _on_bochs(RUNV, rootfs, tmp_path) == run("native", tmp_path, rootfs, ["/bin/it"]).out
 
 
 def test_a_64_bit_image_is_refused() -> None:
