@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..vmx.errors import VmFail
 from ..vmx.exits import ExitReason, VmExit
-from ..vmx.fields import READ_ONLY
 from ..vmx.vmcs import EACH_ENTRY
 from .registers import CC_OP, CC_SRC, RCX, RIP, U32
 from .state import MOV_SS_SHADOW
@@ -59,18 +58,14 @@ def _vmwrite(cpu: Cpu, insn: Insn, after: int) -> Closure | None:
     if source.kind != "reg" or cpu.vmx is None:
         return None
     q, d, encoding, number = cpu.q, cpu.d, target.number, source.number
-    known = {
-        which.value: (which.value, (1 << which.bits) - 1, which in EACH_ENTRY)
-        for which, high in cpu.vmx.caps.fields.values()
-        if not high and which.type != READ_ONLY
-    }
+    writable, at_each_entry = cpu.vmx.caps.writable, EACH_ENTRY
 
     def run() -> bool:
-        operation, found = cpu.vmx, known.get(q[encoding])
+        operation, found = cpu.vmx, writable.get(q[encoding])
         if cpu.cpl or found is None or operation is None or operation.current is None:
             return False
-        which, mask, each = found
-        if each:
+        which, mask = found
+        if which in at_each_entry:
             _put(operation.current, which, q[number] & mask)
         else:
             operation.current.store(which, q[number] & mask)

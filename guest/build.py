@@ -161,7 +161,7 @@ DECLARED: Final = (
         "guest/probe/probe.ld",
         ("guest/probe", "guest/probe/permute", "guest/x86"),
     ),
-    Image("bench.elf", ("guest/bench/*.[cS]",), "guest/bench/bench.ld"),
+    Image("bench.elf", ("guest/bench/*.[cS]",), "guest/bench/bench.ld", ("guest/kernel", "guest/runv")),
     *_each("programs", "guest/programs/*.c", _LIBRARY, includes=_INCLUDE),
     *_each(
         "linux",

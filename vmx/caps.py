@@ -14,7 +14,7 @@ from attrs import frozen
 from ..mmu.registers import CR0, CR4
 from ..mmu.word import Bits, Word
 from .controls import DEFAULT1, MAY_BE_0, NEEDS, Entry, Exit, Pin, Primary, Secondary
-from .fields import HIGH, Field
+from .fields import HIGH, READ_ONLY, Field
 
 IA32_FEATURE_CONTROL: Final = 0x3A
 FIRST_MSR, LAST_MSR = 0x480, 0x490  # IA32_VMX_BASIC to IA32_VMX_TRUE_ENTRY_CTLS
@@ -139,6 +139,15 @@ class Capabilities:
                 if field >> 13 == 1:
                     found[field | HIGH] = field, True
         return found
+
+    @cached_property
+    def writable(self) -> dict[int, tuple[int, int]]:
+        """The same for VMWRITE of whole fields that hold no read-only data: encoding → the field, and the bits that it has."""
+        return {
+            which.value: (which.value, (1 << which.bits) - 1)
+            for which, high in self.fields.values()
+            if not high and which.type != READ_ONLY
+        }
 
     @cached_property
     def msrs(self) -> dict[int, int]:

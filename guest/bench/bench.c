@@ -4,6 +4,9 @@
  *   fault N       N page faults, each answered by a handler that skips the load
  *   walk N        N times: load CR3, then touch 512 pages
  *   global N      the same with global pages, whose translations survive the load of CR3
+ *   read N        N times VMREAD
+ *   exit N        N times an exit from a virtual machine, and the entry before it
+ *   two N         `walk N` in a virtual machine with an EPT
  */
 typedef unsigned char u8;
 typedef unsigned int u32;
@@ -13,6 +16,9 @@ void bench_straight(u64 count);
 void bench_touch(u64 base, u64 pages);
 void bench_fault(u64 address, u64 count);
 void skip_instruction(void);
+void vmx_read(u64 count);
+_Bool vmx_exits(u64 count);
+_Bool vmx_inside(void (*body)(u64), u64 argument);
 
 enum { PRESENT = 1, WRITABLE = 2, GLOBAL = 256 };
 enum { PAGES = 512, VECTOR_PF = 14, CR4_PGE = 1 << 7 };
@@ -24,7 +30,7 @@ static u64 page_directory_pointers[512] __attribute__((aligned(4096)));
 static u64 page_directory[512] __attribute__((aligned(4096)));
 static u64 page_table[512] __attribute__((aligned(4096)));
 
-static u64 gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
+static u64 gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00008b0000000067, 0 };    /* the last is a TSS */
 static struct { u64 low, high; } idt[VECTOR_PF + 1];
 
 struct pointer { unsigned short limit; u64 base; } __attribute__((packed));
@@ -85,6 +91,7 @@ __attribute__((noreturn)) void bench_main(u32 *information)
     const char *what = word((const char *)(u64)information[4]);
     u64 count = number(word(what));
     u64 cr4;
+    u32 failed = 0;
 
     load_tables();
     switch (*what) {
@@ -98,6 +105,16 @@ __attribute__((noreturn)) void bench_main(u32 *information)
         map_window(0);
         touch_again_and_again(count);
         break;
+    case 'r':
+        vmx_read(count);
+        break;
+    case 'e':
+        failed = !vmx_exits(count);
+        break;
+    case 't':
+        map_window(0);
+        failed = !vmx_inside(touch_again_and_again, count);
+        break;
     case 'g':
         asm volatile("mov %%cr4, %0" : "=r"(cr4));
         asm volatile("mov %0, %%cr4" : : "r"(cr4 | CR4_PGE));
@@ -105,7 +122,7 @@ __attribute__((noreturn)) void bench_main(u32 *information)
         touch_again_and_again(count);
         break;
     }
-    asm volatile("outl %0, $0xf4" : : "a"(0));
+    asm volatile("outl %0, $0xf4" : : "a"(failed));
     for (;;)
         asm volatile("hlt");
 }

@@ -1,7 +1,8 @@
-/* The loops that `paracell bench` times.  Each stands alone, so that a bare engine can run the same bytes. */
+/* The loops that `paracell bench` times.  Those of the first half stand alone, so that a bare engine can run the same bytes. */
 
         .text
         .globl  _start, bench_straight, bench_touch, bench_fault, skip_instruction
+        .globl  bench_vmread, vmx_run, vmx_exit, guest_start
         .type   bench_straight, @function
         .type   bench_touch, @function
 
@@ -44,6 +45,47 @@ skip_instruction:
         add     $8, %rsp                /* the error code */
         addq    $2, (%rsp)
         iretq
+
+/* bench_vmread(count) */
+bench_vmread:
+        mov     $0x681e, %eax           /* GUEST_RIP */
+1:      vmread  %rax, %rdx
+        dec     %rdi
+        jnz     1b
+        ret
+
+/* vmx_run(body, argument, exits): enter the guest, and again after each exit but the last. */
+vmx_run:
+        push    %rbx
+        push    %rbp
+        push    %r12
+        push    %r13
+        push    %r14
+        push    %r15
+        mov     %rdx, %r15
+        mov     $0x6c14, %eax           /* HOST_RSP */
+        vmwrite %rsp, %rax
+        mov     %rdi, %rax
+        mov     %rsi, %rdi
+        vmlaunch
+        ud2                             /* the entry has failed */
+vmx_exit:
+        dec     %r15
+        jz      1f
+        vmresume
+        ud2
+1:      pop     %r15
+        pop     %r14
+        pop     %r13
+        pop     %r12
+        pop     %rbp
+        pop     %rbx
+        ret
+
+guest_start:
+        call    *%rax
+1:      vmcall
+        jmp     1b
 
         .bss
         .balign 4096

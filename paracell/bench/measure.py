@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from ..emu.features import DEFAULT
 from ..emu.memory import APIC_PAGE
 from ..emu.stop import Reason
 from ..machine import Machine
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from ..bundle import Bundle
+    from ..emu.features import Features
     from ..guest.image import Image
     from ..guest.multiboot import Module
 
@@ -123,13 +125,19 @@ def compare(ours: Callable[[], float], floor: Callable[[], float]) -> Pair:
 
 
 def run(
-    kernel: Image, line: str, memory: int = MEMORY, modules: Sequence[Module] = (), *, armed: bool = False
+    kernel: Image,
+    line: str,
+    memory: int = MEMORY,
+    modules: Sequence[Module] = (),
+    *,
+    armed: bool = False,
+    cpu: str | Features = DEFAULT,
 ) -> float:
     """Seconds of processor time that a guest needs from its first instruction to its exit: other jobs do not count.
 
     `armed` has a timer run, as it does while two processes can run: then TCG counts.
     """
-    with Machine.boot(kernel, modules=modules, append=line, memory=memory) as machine:
+    with Machine.boot(kernel, modules=modules, append=line, memory=memory, cpu=cpu) as machine:
         devices = machine.inner.devices
         if armed:
             devices.mmio_write(APIC_PAGE + _SPURIOUS, 4, _APIC_ON)

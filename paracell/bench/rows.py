@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     Measure = tuple[str, float | None, Callable[[], Pair]]
 
+_VMX: Final = "pks,+vmx"
 _TRIES: Final = 3_000
 _A_TRY: Final = 1 / 2_000  # seconds
 _PAGES: Final = 512  # as in guest/bench/bench.c
@@ -96,6 +97,9 @@ class Table:
             ("TLB refill, full walk", 4.0, lambda: self._refill("walk")),
             ("TLB refill, Python TLB", 2.0, lambda: self._refill("global")),
             ("access permutations a second", 1.0, self._permutations),
+            ("VMREAD", 3.0, lambda: self._in_traps("read", 20_000)),
+            ("VM exit and entry", 12.0, lambda: self._in_traps("exit", 5_000)),
+            ("TLB refill through two stages, beside one", 2.0, self._two_stages),
         )
 
     def _two_traps(self) -> float:
@@ -103,6 +107,15 @@ class Table:
 
     def _turn(self, what: str, few: int, many: int) -> float:
         return slope(lambda n: run(self._loops, f"{what} {n}"), few, many)
+
+    def _in_traps(self, what: str, count: int) -> Pair:
+        """What a turn of a virtual machine's operation takes, beside two bare traps."""
+        return compare(lambda: slope(lambda n: run(self._loops, f"{what} {n}", cpu=_VMX), 1, count), self._two_traps)
+
+    def _two_stages(self) -> Pair:
+        return compare(
+            lambda: slope(lambda n: run(self._loops, f"two {n}", cpu=_VMX), 2, 42), lambda: self._turn("walk", 2, 42)
+        )
 
     def _straight(self) -> Pair:
         count = 20_000_000
