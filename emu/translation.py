@@ -442,11 +442,11 @@ class Translation(Invalidation):
         return self._explain(gva, need, context)
 
     def _explain(self, gva: int, need: int, context: Context) -> Walk:
-        return look(self.memory, self.paging, context, gva, need)
+        return look(self.memory, self.paging, context, gva, need, self.second)
 
     def physical(self, gva: int) -> int | None:
         """Give the physical address behind a linear one, whatever its page allows and without a trace; None where nothing is mapped."""
-        return physical(self.memory, self.paging, gva)
+        return physical(self.memory, self.paging, gva, self.second)
 
     def page_fault(self, refusal: Refusal, context: Context | None = None) -> Fault:
         """Give the fault of a refused access; #GP where the address is not canonical."""

@@ -76,6 +76,12 @@ def reserved(maxphyaddr: int) -> tuple[int, ...]:
     return (0, 0, table, table, table | _PS, *pages, 0)
 
 
+def reserved_bits_of(root: Root, level: int, entry: int) -> int:
+    """Give the reserved bits that a present entry sets."""
+    page = level == 1 or (level < 4 and entry & _PS)
+    return entry & root.reserved[level + 4 if page else level]
+
+
 class Root(NamedTuple):
     """What an EPT walk begins with, and how it reads entries.
 

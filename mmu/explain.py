@@ -10,13 +10,28 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from . import rights
 from .address import canonical
 from .entry import LEVEL_NAMES, Entry, Entry32
+from .ept import XU, X
+from .explain_ept import Traced, ept_exit
 from .rights import EXEC, READ, WRITE, Context
-from .walk import FRAME_SHIFT, NOT_PRESENT, RESERVED, Memory, Mode, Paging, attributes, error_code, walk
+from .walk import (
+    FRAME_SHIFT,
+    NOT_PRESENT,
+    RESERVED,
+    Memory,
+    Mode,
+    Paging,
+    SecondStageFault,
+    attributes,
+    error_code,
+    walk,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .explain_ept import EptExit, Stage
     from .registers import PFErr
+    from .second import SecondStage
 
 
 class Fault(NamedTuple):
@@ -37,7 +52,7 @@ class Fault(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One level of a walk: the level, where its entry is, and the entry."""
+    """One level of a walk: the level, where its entry is (guest-physical behind an EPT), and the entry."""
 
     level: int
     address: int
@@ -55,6 +70,9 @@ class Walk(NamedTuple):
         frame: physical address of the 4 KiB page, or None.
         fault: why not, or None.
         register: the PDPTE register that PAE paging began with.
+        stages: behind an EPT, how the address of each step was translated, and behind them how the final one was.
+        gpa: behind an EPT, the final guest-physical address, or None.
+        exit: what the EPT refuses, or None.
 
     """
 
@@ -65,6 +83,20 @@ class Walk(NamedTuple):
     frame: int | None
     fault: Fault | None
     register: Entry | None = None
+    stages: tuple[Stage, ...] = ()
+    gpa: int | None = None
+    exit: EptExit | None = None
+    ept_rights: int = READ | WRITE | EXEC
+
+    @property
+    def refused(self) -> bool:
+        """The guest's tables or the EPT refuse the access."""
+        return self.fault is not None or self.exit is not None
+
+    @property
+    def reads(self) -> int:
+        """How many entries were read, of tables and of the EPT."""
+        return len(self.steps) + sum(len(stage.steps) for stage in self.stages)
 
     @property
     def rights(self) -> int:
@@ -72,7 +104,9 @@ class Walk(NamedTuple):
         fault = self.fault
         if fault is not None and (fault.error.RSVD or not fault.error.P):
             return 0
-        return rights.allowed(self.context, self.attribute_index)
+        if not self.steps:
+            return self.ept_rights
+        return rights.allowed(self.context, self.attribute_index) & self.ept_rights
 
     @property
     def attribute_index(self) -> int:
@@ -113,9 +147,13 @@ class Still:
         """Write nothing."""
 
 
-def look(memory: Memory, paging: Paging, context: Context, gva: int, need: int) -> Walk:
+def look(
+    memory: Memory, paging: Paging, context: Context, gva: int, need: int, second: SecondStage | None = None
+) -> Walk:
     """Walk for a reader: as `walk` would go now, without setting accessed and dirty bits."""
     trail: list[int] = []
+    if second is not None:
+        return _look_through(second, paging, context, gva, need)
     result = walk(Still(memory), paging, gva, need, rights.table(context), trail)
     return explain(paging, context, gva, need, result, trail)
 
@@ -123,13 +161,45 @@ def look(memory: Memory, paging: Paging, context: Context, gva: int, need: int) 
 _ANYTHING: Final = Context(user=False, wp=False)  # no SMAP, no keys: reads whatever is mapped
 
 
-def physical(memory: Memory, paging: Paging, gva: int) -> int | None:
+def physical(memory: Memory, paging: Paging, gva: int, second: SecondStage | None = None) -> int | None:
     """Give the physical address behind a linear one, whatever its page allows and without a trace; None where nothing is mapped."""
-    if not paging.mode:
+    if not paging.mode and second is None:
         return gva
     if paging.mode is Mode.LEVEL4 and not canonical(gva):
         return None
-    return look(memory, paging, _ANYTHING, gva, READ).physical
+    return look(memory, paging, _ANYTHING, gva, READ, second).physical
+
+
+def _look_through(second: SecondStage, paging: Paging, context: Context, gva: int, need: int) -> Walk:
+    """Walk for a reader through both stages."""
+    traced, trail = Traced(second), list[int]()
+    refusal: SecondStageFault | None = None
+    result = 0
+    try:
+        result = traced.translate(paging, gva, need, rights.table(context), trail)
+    except SecondStageFault as fault:
+        refusal = fault
+    found = explain(paging, context, gva, need, result, trail)
+    stages = [traced.of(step.address & ~7) for step in found.steps]
+    is_final = found.fault is None if refusal is None else refusal.final
+    # Behind those: the final address, or that of an entry which could not be read.
+    if traced.stages and (is_final or traced.stages[-1].gpa not in {stage.gpa for stage in stages}):
+        stages.append(traced.stages[-1])
+    if not is_final:
+        return found._replace(
+            stages=tuple(stages),
+            exit=None if refusal is None else ept_exit(second.root, refusal, traced.stages[-1]),
+            frame=None,
+            ept_rights=0,
+        )
+    users = not found.steps or found.attribute_index & rights.U
+    return found._replace(
+        stages=tuple(stages),
+        gpa=stages[-1].gpa & ~0xFFF | gva & 0xFFF,
+        exit=None if refusal is None else ept_exit(second.root, refusal, stages[-1]),
+        frame=None if refusal is not None else found.frame,
+        ept_rights=stages[-1].rights(fetch_bit=XU if users and second.root.mode_based else X),
+    )
 
 
 def explain(paging: Paging, context: Context, gva: int, need: int, result: int, trail: Sequence[int]) -> Walk:

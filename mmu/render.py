@@ -18,14 +18,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .entry import FRAME, LEVEL_NAMES, Entry, Entry32
+from .ept import NAMES, EptEntry
 from .rights import EXEC, READ, WRITE
 
 if TYPE_CHECKING:
     from .explain import Step, Walk
+    from .explain_ept import EptExit, EptStep, Stage
 
 ACCESS_NAMES: Final = {READ: "read", WRITE: "write", EXEC: "fetch"}
 SIZES: Final = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
 _FLAGS: Final = ("XD", "PKEY", "G", "PS", "D", "A", "PCD", "PWT", "US", "RW", "P")
+_EPT_FLAGS: Final = ("XU", "D", "A", "PS", "X", "W", "R")
 _INDENT: Final = "  "
 
 
@@ -45,18 +48,70 @@ def lines(walk: Walk) -> list[str]:
         out.append(f"{_INDENT}{'PDPTE':<6} {'in a register':<15} {_hex(walk.register)}")
         if fault is not None and not walk.steps:
             out.append(_carets(_INDENT + " " * 23, "", walk.register, fault.mask))
-    for step in walk.steps:
+    for number, step in enumerate(walk.steps):
+        if number < len(walk.stages):
+            out += _stage(walk, walk.stages[number])
         before = f"{_INDENT}{LEVEL_NAMES[step.level]:<6} {step.address:#014x}  "
         flags = " ".join(_flag(step, name) for name in _FLAGS)
         out.append(f"{before}{_hex(step.entry)}  {flags}  {_target(walk, step)}".rstrip())
         if fault is not None and fault.level == step.level:
             out.append(_carets(" " * len(before), flags, step.entry, fault.mask))
-    if fault is None:
-        out.append(f"{_INDENT}physical {walk.physical:#x}; {_may(walk)}")
+    for stage in walk.stages[len(walk.steps) :]:
+        out += _stage(walk, stage)
+    if walk.exit is not None:
+        out.append(f"{_INDENT}{_exit(walk.exit)}")
+    elif fault is None:
+        guest = "" if walk.gpa is None else f"guest-physical {walk.gpa:#x}, "
+        out.append(f"{_INDENT}{guest}physical {walk.physical:#x}; {_may(walk)}")
     else:
         bits = "|".join(fault.error.set_fields())
         out.append(f"{_INDENT}#PF, error code {int(fault.error):#x}{bits and f' ({bits})'}: {fault.reason}")
     return out
+
+
+def _stage(walk: Walk, stage: Stage) -> list[str]:
+    """Give the EPT's entries that translate a guest-physical address."""
+    out = [f"{_INDENT * 2}guest-physical {stage.gpa:#x}"]
+    decided = walk.exit if walk.exit is not None and stage is _refused_stage(walk) else None
+    for step in stage.steps:
+        before = f"{_INDENT * 2}{NAMES[step.level]:<9}  {step.address:#014x}  "
+        flags = " ".join(_flag_of(step, name) for name in _EPT_FLAGS)
+        last = step is stage.steps[-1]
+        out.append(
+            f"{before}{int(step.entry):#018x}  {flags}  {_ept_target(step, decided if last else None, last=last)}"
+        )
+        if decided is not None and decided.level == step.level:
+            out.append(_carets(" " * len(before), flags, step.entry, decided.mask, _EPT_FLAGS))
+    return out
+
+
+def _refused_stage(walk: Walk) -> Stage | None:
+    """Give the stage of the address that the EPT refuses."""
+    exit_ = walk.exit
+    return None if exit_ is None else next(s for s in reversed(walk.stages) if s.gpa & ~7 == exit_.gpa & ~7)
+
+
+def _flag_of(step: EptStep, name: str) -> str:
+    return name if int(step.entry) & EptEntry.fields[name].mask else "-" * len(name)
+
+
+def _ept_target(step: EptStep, decided: EptExit | None, *, last: bool) -> str:
+    if decided is not None and decided.level == step.level and not decided.reason.endswith(" is 0"):
+        return "nothing"
+    address = int(step.entry) & FRAME
+    if not last:
+        return f"table {address:#x}"
+    return f"{SIZES.get(step.level, 'no')} page at {address:#x}, type {step.entry.TYPE}"
+
+
+def _exit(exit_: EptExit) -> str:
+    if not exit_.qualification:
+        return f"{exit_.name} at guest-physical {exit_.gpa:#x}: {exit_.reason}"
+    bits = "|".join(exit_.qualification.set_fields())
+    return (
+        f"{exit_.name} at guest-physical {exit_.gpa:#x}, exit qualification {int(exit_.qualification):#x} ({bits}):"
+        f" {exit_.reason}"
+    )
 
 
 def record(walk: Walk) -> dict[str, Any]:
@@ -76,6 +131,17 @@ def record(walk: Walk) -> dict[str, Any]:
             for step in walk.steps
         ],
         "physical": walk.physical,
+        "guest_physical": walk.gpa,
+        "ept": [
+            {
+                "guest_physical": stage.gpa,
+                "steps": [
+                    {"level": NAMES[s.level], "at": s.address, "entry": int(s.entry), "fields": s.entry.as_dict()}
+                    for s in stage.steps
+                ],
+            }
+            for stage in walk.stages
+        ],
         "allowed": [name for bit, name in ACCESS_NAMES.items() if walk.rights & bit],
         "fault": None
         if fault is None
@@ -85,6 +151,17 @@ def record(walk: Walk) -> dict[str, Any]:
             "level": LEVEL_NAMES[fault.level],
             "mask": fault.mask,
             "reason": fault.reason,
+        },
+        "exit": None
+        if walk.exit is None
+        else {
+            "name": walk.exit.name,
+            "guest_physical": walk.exit.gpa,
+            "qualification": int(walk.exit.qualification),
+            "bits": walk.exit.qualification.as_dict(),
+            "level": NAMES.get(walk.exit.level),
+            "mask": walk.exit.mask,
+            "reason": walk.exit.reason,
         },
     }
 
@@ -130,12 +207,14 @@ def _frame_mask(step: Step) -> int:
     return FRAME if isinstance(step.entry, Entry) else Entry32.FRAME.mask
 
 
-def _carets(before: str, flags: str, entry: Entry | Entry32, mask: int) -> str:
+def _carets(
+    before: str, flags: str, entry: Entry | Entry32 | EptEntry, mask: int, names: tuple[str, ...] = _FLAGS
+) -> str:
     """Draw carets under the flags in `mask`, or under the entry's hexadecimal digits where it has no flag."""
-    columns = [name for name in _FLAGS if (bits := entry.fields.get(name)) is not None and bits.mask & mask]
+    columns = [name for name in names if (bits := entry.fields.get(name)) is not None and bits.mask & mask]
     covered = sum(entry.fields[name].mask for name in columns)
     if not flags or mask & ~covered:
         digits = "".join("^" if mask >> 4 * i & 15 else " " for i in range(15, -1, -1))
         return f"{before}  {digits}".rstrip()
-    marks = " ".join(("^" if name in columns else " ") * len(_title(name)) for name in _FLAGS)
+    marks = " ".join(("^" if name in columns else " ") * len(_title(name)) for name in names)
     return f"{before}{' ' * 18}  {marks}".rstrip()

@@ -50,6 +50,7 @@ class SecondStage:
         mappings: the guest-physical mappings, which all that use this EPT share.
         log: takes the guest-physical address of a page whose dirty flag is about to be set, and tells whether the page-modification log
             had room for it; None without PML.
+        memory: physical memory.
         entries: how many entries of the EPT have been read; whoever asks sets it to 0 before.
 
     With `still`, it leaves no trace: what is cached stays as it is, and so do accessed and dirty flags.
@@ -69,7 +70,7 @@ class SecondStage:
         self.mappings = mappings
         self.log = log
         self.entries = 0
-        self._memory = memory
+        self.memory = memory
         # With accessed and dirty flags, any use of a guest paging structure is a write.
         self._use = READ | WRITE if root.dirty else READ
 
@@ -79,30 +80,30 @@ class SecondStage:
         """Read an entry of a guest paging structure."""
         at = self.mappings.tables.get(address & FRAME)
         if at is not None:
-            found: int = self._memory.words[at + (address >> 3 & 511)]
+            found: int = self.memory.words[at + (address >> 3 & 511)]
             return found
         frame = self._page(address, self._use, _LINEAR) & FRAME
-        if frame < self._memory.low and not self._still:
+        if frame < self.memory.low and not self._still:
             self.mappings.tables[address & FRAME] = frame >> 3
-        return self._memory.read64(frame | address & 0xFFF)
+        return self.memory.read64(frame | address & 0xFFF)
 
     def write64(self, address: int, value: int) -> None:
         """Write an entry of a guest paging structure: its accessed or dirty flag."""
         frame = self._page(address, READ | WRITE, _LINEAR) & FRAME
         if not self._still:
-            self._memory.write64(frame | address & 0xFFF, value)
+            self.memory.write64(frame | address & 0xFFF, value)
 
     def still(self) -> SecondStage:
         """Give the same, as it leaves no trace."""
-        return SecondStage(self._memory, self.root, self.mappings, still=True)
+        return SecondStage(self.memory, self.root, self.mappings, still=True)
 
     def again(self, mappings: GuestPhysical) -> SecondStage:
         """Give the same, with guest-physical mappings that have replaced its own."""
-        return SecondStage(self._memory, self.root, mappings, self.log)
+        return SecondStage(self.memory, self.root, mappings, self.log)
 
     def read_register(self, address: int) -> int:
         """Read a PDPTE that MOV to CR loads: a read, and of no linear address."""
-        return self._memory.read64(self._page(address, READ, 0) & FRAME | address & 0xFFF)
+        return self.memory.read64(self._page(address, READ, 0) & FRAME | address & 0xFFF)
 
     # ---- pages -------------------------------------------------------------------------------------------------------------
 
@@ -135,10 +136,11 @@ class SecondStage:
             return self._walk(gpa, need, kind)
         return page
 
-    def _walk(self, gpa: int, need: int, kind: int) -> int:
-        mappings, root, trail = self.mappings, self.root, list[int]()
+    def _walk(self, gpa: int, need: int, kind: int, trail: list[int] | None = None) -> int:
+        mappings, root = self.mappings, self.root
+        trail = [] if trail is None else trail
         try:
-            found = descend(self._memory, root, gpa, need, kind, trail)
+            found = descend(self.memory, root, gpa, need, kind, trail)
         except SecondStageFault:
             if not self._still:  # what was used is dropped (SDM "Operations that Invalidate Cached Mappings")
                 mappings.drop(gpa & FRAME)
@@ -150,22 +152,23 @@ class SecondStage:
             if need & W and not found.last & D:
                 if self.log is not None and not self.log(gpa & FRAME):
                     raise SecondStageFault(LOG_FULL, gpa)
-                mark(self._memory, found, A | D)
+                mark(self.memory, found, A | D)
             else:
-                mark(self._memory, found, A)
+                mark(self.memory, found, A)
                 writable &= found.last >> 8
         page = found.frame | _FOLD | (every & X) | writable << 2 | (every & XU) >> 1
         if every & R:
             page |= _READABLE
             if not self._still:
-                mappings.keep(gpa & FRAME, page)
+                # With a log, dirty flags are looked at for each new combined mapping: hosts clear them all the time.
+                mappings.keep(gpa & FRAME, page if self.log is None else page & ~rights.D)
         return page
 
     # ---- the usual case ----------------------------------------------------------------------------------------------------
 
     def walker(self, paging: Paging) -> Callable[[int, int, bytes], int]:
         """Make `translate` for one set of 4-level tables, as `walk.walker` does for one stage."""
-        root, mask, words = paging.root, paging.reserved[0], self._memory.words
+        root, mask, words = paging.root, paging.reserved[0], self.memory.words
         tables, pages, rest = self.mappings.tables, self.mappings.pages, self.translate
 
         def walk4(gva: int, need: int, table: bytes) -> int:

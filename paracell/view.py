@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .emu.machine import Machine as Inner
     from .emu.memory import Memory
     from .emu.symbols import Named, Symbols
+    from .emu.translation import Translation
     from .mmu.explain import Walk
 
 Access: TypeAlias = Literal["read", "write", "fetch"]
@@ -117,7 +118,7 @@ class View:
         if pkru is not None and not 0 <= pkru <= U32:
             raise ValueError(f"PKRU {pkru:#x} does not fit into 32 bits")
         translation = self.inner.cpu.translation
-        _check_walk(translation.paging.mode, gva)
+        _check_walk(translation, gva)
         return translation.explain(gva, _NEEDS[access], user=user, pkru=pkru)
 
     def translate(self, gva: int) -> Address | None:
@@ -165,10 +166,10 @@ class View:
     ) -> list[tuple[int, int]]:
         """Translate a range page by page into physical (address, size)."""
         pieces = []
-        paging = self.inner.cpu.translation.paging.mode is not Mode.NONE
+        translated = _is_translated(self.inner.cpu.translation)
         while size:
             count = min(size, PAGE - gva % PAGE)
-            if paging:
+            if translated:
                 walk = self.walk(gva, access, user=user, pkru=pkru)
                 if walk.physical is None:
                     raise Refused(walk)
@@ -183,9 +184,15 @@ class View:
         self.symbols.add(image, symbols)
 
 
-def _check_walk(mode: Mode, gva: int) -> None:
+def _is_translated(translation: Translation) -> bool:
+    """Tell whether the processor reads tables, its own or a guest's EPT."""
+    return translation.paging.mode is not Mode.NONE or translation.second is not None
+
+
+def _check_walk(translation: Translation, gva: int) -> None:
     """Raise where the processor reads no page table."""
-    if mode is Mode.NONE:
+    mode = translation.paging.mode
+    if not _is_translated(translation):
         raise NoWalk("paging is off: linear addresses are physical", gva)
     if mode is Mode.LEVEL4 and not canonical(gva):
         raise NoWalk(f"not canonical, a general-protection or stack fault and no walk: {gva:#x}", gva)

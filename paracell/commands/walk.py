@@ -62,7 +62,7 @@ def command(
     except ValueError as error:
         raise Problem(str(error)) from error
     click.echo(json.dumps(found.as_dict(), indent=2) if as_json else str(found))
-    return REFUSED if found.fault else 0
+    return REFUSED if found.refused else 0
 
 
 def _python(snapshot: str, address: int, access: Access, user: bool, pkru: int | None, as_json: bool) -> str:

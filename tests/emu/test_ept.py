@@ -336,6 +336,15 @@ def test_the_log_of_modified_pages(host: EptHost) -> None:
     assert logged(host) == []
 
 
+def test_a_log_looks_at_dirty_flags_anew(host: EptHost) -> None:
+    """For each combined mapping that is new; those go where there is no VPID."""
+    without = {**WITH_LOG, **controls(SECONDARY, 1, 17)}
+    assert host.guest(STORE, without, rax=DATA)["reason"] == VMCALL
+    host.put(DATA, DATA | RWX | WB)
+    assert host.guest(STORE, without, rax=DATA)["reason"] == VMCALL
+    assert logged(host) == [DATA]
+
+
 def test_a_log_that_is_full(host: EptHost) -> None:
     assert host.guest("90", WITH_LOG)["reason"] == VMCALL
     full = {F.GUEST_PML_INDEX: 0xFFFF}
