@@ -11,6 +11,7 @@ from ..vmx.exits import VmExit
 from .events import Kind
 from .faults import DB, During, Fault, TripleFault
 from .idt import enter
+from .msr_index import IA32_DEBUGCTL
 from .realmode import require_iopl
 from .registers import RF, RIP, U64
 
@@ -68,6 +69,7 @@ def through_idt(cpu: Cpu, fault: Fault) -> None:
     if isinstance(fault, DB):
         cpu.dr[6] = cpu.dr[6] & ~_B0_TO_B3 | fault.dr6
         cpu.dr[7] &= ~_GD
+        cpu.msr.pop(IA32_DEBUGCTL, None)  # BTF is cleared, and there is no other bit
         # Of the debug exceptions only general detect is a fault that marks RF (SDM "Instruction-Breakpoint …").
         rf = RF if fault.dr6 & _BD else 0
     cpu.event(_EXCEPTION, fault.vector, fault.error or 0, fault.address or 0, cost=cpu.costs.exception)

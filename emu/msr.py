@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.address import canonical
 from ..mmu.registers import CR0, EFER
+from ..vmx.caps import DEBUGCTL_KNOWN
 from . import msr_index as index
 from .faults import GP, Unimplemented
 from .registers import FS, GS, U64
@@ -44,7 +45,6 @@ PLAIN: Final[dict[int, Plain]] = {
     index.IA32_SYSENTER_ESP: Plain(address=True),
     index.IA32_SYSENTER_EIP: Plain(address=True),
     index.IA32_MISC_ENABLE: Plain(1, 0x4_01C5_1889),  # fast strings …
-    index.IA32_DEBUGCTL: Plain(mask=0),  # no LBR, no BTF
     index.IA32_BIOS_SIGN_ID: Plain(),
     **{index.IA32_MTRR_PHYSBASE0 + i: Plain(mask=0xFFFFFFFFFFF07, physical=True) for i in range(0, 16, 2)},
     **{index.IA32_MTRR_PHYSBASE0 + i: Plain(mask=0xFFFFFFFFFF800, physical=True) for i in range(1, 16, 2)},  # …MASK
@@ -174,6 +174,14 @@ def _write_feature_control(cpu: Cpu, value: int) -> None:
     cpu.msr[index.IA32_FEATURE_CONTROL] = value
 
 
+def _write_debugctl(cpu: Cpu, value: int) -> None:
+    """IA32_DEBUGCTL has BTF alone; LBR, where the model has no last-branch records, may be written and reads 0 (SDM "Last Branch …")."""
+    if value & ~DEBUGCTL_KNOWN:
+        raise GP(0)
+    cpu.msr[index.IA32_DEBUGCTL] = value & index.BTF
+    cpu.engine.stop()  # with BTF the run loop lets TCG run single instructions
+
+
 def _write_xss(cpu: Cpu, value: int) -> None:
     if value:
         raise GP(0)
@@ -196,9 +204,11 @@ _READ: Final[dict[int, Callable[[Cpu], int]]] = {
     index.IA32_PKRS: lambda cpu: cpu.pkrs,
     index.IA32_PAT: lambda cpu: cpu.msr.get(index.IA32_PAT, index.PAT_RESET),
     index.IA32_XSS: lambda cpu: cpu.xss,
+    index.IA32_DEBUGCTL: lambda cpu: cpu.msr.get(index.IA32_DEBUGCTL, 0),
     index.IA32_FEATURE_CONTROL: lambda cpu: cpu.msr.get(index.IA32_FEATURE_CONTROL, 0),
 }
 _WRITE: Final[dict[int, Callable[[Cpu, int], None]]] = {
+    index.IA32_DEBUGCTL: _write_debugctl,
     index.IA32_TIME_STAMP_COUNTER: _write_tsc,
     index.IA32_APIC_BASE: _write_apic_base,
     index.IA32_TSC_ADJUST: _write_tsc_adjust,

@@ -21,6 +21,7 @@ IA32_MCG_CAP: Final = 0x179
 IA32_MCG_STATUS: Final = 0x17A
 IA32_MISC_ENABLE: Final = 0x1A0
 IA32_DEBUGCTL: Final = 0x1D9
+BTF: Final = 2  # in it: single-step on branches
 IA32_MTRR_PHYSBASE0: Final = 0x200
 IA32_PAT: Final = 0x277
 PAT_RESET: Final = 0x0007040600070406  # its value at reset

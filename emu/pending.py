@@ -32,6 +32,7 @@ class Pending:
         interrupt, nmi: an interrupt or an NMI waits.
         stepping: RFLAGS.TF is set for our own single step; the guest does not see it.
         stepped_from: the RIP of the instruction that it is for.
+        began: the RIP at which TCG was entered; where steps are those of branches, it then runs one instruction.
         resuming: RF holds for that instruction; TCG's own RF does not last as long.
         time: the clock's rate.
 
@@ -46,7 +47,7 @@ class Pending:
         self.deadline = self._none = FAR if steady else NEVER
         self.interrupt = self.nmi = False
         self.stepping = False
-        self.stepped_from = 0
+        self.stepped_from = self.began = 0
         self.resuming = False
         self.time = Timekeeper(cpu, unit)
         cpu.memory.on_stale = cpu.breakpoints.on_hit = cpu.request_attention = self.request_attention

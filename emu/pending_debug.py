@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ..vmx.exits import ExitReason, VmExit
 from ..vmx.words import EventType, PendingDebug
 from .faults import DB
-from .registers import EFLAGS, TF
+from .single_step import held_step
 from .state import MOV_SS_SHADOW
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def held_by_mov_ss(cpu: Cpu) -> int:
     """Give what an exit that is no #DB saves: where MOV SS holds debug exceptions off, those; else none."""
     if not cpu.interrupt_shadow & MOV_SS_SHADOW:
         return 0
-    return word(cpu.breakpoints.hits | (_BS if cpu.q[EFLAGS] & TF else 0))
+    return word(cpu.breakpoints.hits | held_step(cpu))
 
 
 def behind_injection(event: Interruption, pending: PendingDebug, shadow: int) -> int:

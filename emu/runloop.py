@@ -12,7 +12,9 @@ from .events import Kind
 from .exceptions import deliver
 from .faults import DB, AlignmentCheck, TripleFault, Unimplemented
 from .memory import APIC_PAGE, IO_APIC_PAGE
+from .registers import RIP
 from .report import describe
+from .single_step import by_branch
 from .stop import Reason, Stop
 from .timekeeper import NEVER
 
@@ -101,7 +103,8 @@ class RunLoop:
             cpu.memory.drop_stale_code()
         pending = traps.pending
         aligned = cpu.checks_alignment
-        one = aligned or cpu.breakpoints.watching
+        one = aligned or cpu.breakpoints.watching or by_branch(cpu)
+        pending.began = cpu.q[RIP]
         limit, unit, look_at = pending.time.plan(pending.deadline, 1 if one else self._left)
         pending.attention_at = min(pending.attention_at, look_at)
         shadow = cpu.interrupt_shadow

@@ -36,6 +36,7 @@ from .prefixes import prefixes
 from .registers import EFLAGS, ERROR_CODE, IS_INT, OLD_EXCEPTION, RF, RIP, TF, U64
 from .second_stage import second_stage_exit
 from .sensitive import SensitiveSites
+from .single_step import held_step, step_behind, step_behind_rip
 from .stackref import through_stack
 from .table import HANDLERS
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 _CPUID: Final = Insn.plain("cpuid", b"\x0f\xa2")
 _TF_RF: Final = TF | RF
-_BS: Final = 1 << 14  # in DR6
 _STRING_PORTS: Final = frozenset({b"\x6c", b"\x6d", b"\x6e", b"\x6f"})
 _LONGEST: Final = 15  # bytes of an instruction
 _NOT_AVAILABLE: Final = 7
@@ -268,7 +268,7 @@ class Traps:
     def _execute_flagged(self, handler: Handler, insn: Insn) -> None:
         """Run with RF or TF set: RF ends with the instruction, and TF traps after it."""
         cpu = self.cpu
-        shadow = cpu.interrupt_shadow
+        shadow, before = cpu.interrupt_shadow, cpu.q[RIP]
         self.pending.end_stepping()
         stepping = cpu.q[EFLAGS] & TF
         cpu.q[EFLAGS] &= ~RF
@@ -277,15 +277,18 @@ class Traps:
         except VmExit as exit_:
             if exit_.behind:
                 cpu.interrupt_shadow = 0
-                exit_.pending = word(cpu.breakpoints.hits | (_BS if stepping else 0))
+                exit_.pending = word(cpu.breakpoints.hits | (held_step(cpu) if stepping else 0))
             else:
                 cpu.interrupt_shadow = shadow  # the instruction has not run
             raise
         held_off = cpu.interrupt_shadow and insn.mnemonic in {"mov_to_sreg", "pop_sreg"}
         if stepping and not held_off and insn.mnemonic not in _OWN_STEP:
+            bits = step_behind(cpu, insn, before) | cpu.breakpoints.take()
+            if not bits:
+                return
             if insn.mnemonic != "sti":
                 cpu.interrupt_shadow = 0
-            raise DB(_BS | cpu.breakpoints.take(), trap=True)
+            raise DB(bits, trap=True)
 
     def _software_interrupt(self, vector: int) -> None:
         """INT n, INT3, INTO without a prefix: TCG has moved RIP past the instruction."""
@@ -322,7 +325,9 @@ class Traps:
         cpu.q[EFLAGS] &= ~RF
         if not stepped:
             cpu.interrupt_shadow = False  # the instruction has run
-            deliver(cpu, DB(_BS | cpu.breakpoints.take(), trap=True))
+            bits = step_behind_rip(cpu, pending.began) | cpu.breakpoints.take()
+            if bits:
+                deliver(cpu, DB(bits, trap=True))
         elif resuming and self._in_string():
             cpu.q[EFLAGS] |= RF
             pending.settle_resume()

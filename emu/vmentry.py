@@ -22,6 +22,7 @@ from ..vmx.words import Activity, EventType, Interruptibility, Interruption
 from .inject import begin
 from .known import Known
 from .registers import U32
+from .single_step import by_branch
 from .state import MOV_SS_SHADOW
 from .vmexit import enter_event, fail_entry, set_guest
 from .vmlists import load_msrs
@@ -122,8 +123,8 @@ def _enter_anew(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     set_guest(cpu, guest)
     if guest.shadows:
         operation.link(cpu.software_memory)
-    if cpu.halted:
-        cpu.engine.stop()  # the run loop waits
+    if cpu.halted or by_branch(cpu):
+        cpu.engine.stop()  # the run loop waits, or lets TCG run single instructions
     if cpu.interrupt_shadow:
         cpu.request_attention()
         if cpu.interrupt_shadow & MOV_SS_SHADOW:

@@ -11,6 +11,7 @@ from ..vmx.fields import Field
 from ..vmx.guest_checks import guest_pdptes
 from .descriptors import UNUSABLE, Segment, Table, intern, null_stack
 from .known import Known
+from .msr_index import BTF
 from .second_stage import second_stage_of
 from .vmlists import ABORT_PDPTES, abort
 from .world import LMA_LME, Registers, World
@@ -83,7 +84,7 @@ def guest_world(cpu: Cpu, entered: Entered, controls: NonRoot) -> World:
         _guest_segment(vmcs, "TR"),
     )
     world.dr7 = vmcs[Field.GUEST_DR7] & ~_DR7_CLEAR | _DR7
-    world.msrs = tuple(vmcs[field] for field in _GUEST_MSRS)
+    world.msrs = (*(vmcs[field] for field in _GUEST_MSRS[:_DEBUGCTL]), vmcs[Field.GUEST_DEBUGCTL] & BTF)
     world.loads = guest_loads(controls)
     return world
 

@@ -65,6 +65,7 @@ class EptVpid(Word):
     INVVPID_RETAINING_GLOBALS = Bits(43)
 
 
+DEBUGCTL_KNOWN: Final = 3  # LBR, which has no meaning, and BTF
 MISC: Final = Misc(0).replace(STORES_LMA=1, ACTIVITY_HLT=1, CR3_TARGETS=4, VMWRITE_ANY=1, INJECT_LENGTH_0=1)
 EPT_VPID: Final = EptVpid(EptVpid.mask())
 
@@ -87,7 +88,7 @@ class Capabilities:
     cr4_known: int
     efer_known: int
     maxphyaddr: int
-    debugctl_known: int = 0
+    debugctl_known: int = DEBUGCTL_KNOWN
     misc: Misc = MISC
     ept_vpid: EptVpid = EPT_VPID
 

@@ -85,7 +85,7 @@ def test_an_address_must_be_canonical(msrs: Msrs, number: int, value: int) -> No
     [
         (FMASK, 1 << 32), (TSC_AUX, 1 << 32), (0x174, 1 << 32), (PKRS, 1 << 32), (XSS, 1), (XSS, 1 << 8), (XSS, 1 << 9),
         (PAT, 0x02), (PAT, 0x03 << 24), (PAT, 0x08 << 56), (0x200, 0x8), (0x201, 0x400), (0x2FF, 0x100 << 4),
-        (EFER, 0x502), (EFER, 0x1501), (EFER, 1 << 12), (EFER, 1 << 63), (APIC_BASE, 0xFEE00400), (0x1D9, 1), (0x17A, 1),
+        (EFER, 0x502), (EFER, 0x1501), (EFER, 1 << 12), (EFER, 1 << 63), (APIC_BASE, 0xFEE00400), (0x1D9, 4), (0x17A, 1),
     ],
 )  # fmt: skip
 def test_reserved_bits_and_types(msrs: Msrs, number: int, value: int) -> None:

@@ -290,8 +290,11 @@ GUEST_ROWS: Final = (
     Row("VMX operation supports CR4", ({F.GUEST_CR4: CR4 & ~(1 << 13)}, {F.GUEST_CR4: CR4 | 1 << 12})),
     Row(
         "the reserved bits of the IA32_DEBUGCTL",
-        ({**controls(F.ENTRY_CONTROLS, 2), F.GUEST_DEBUGCTL: 1},),
-        ({F.GUEST_DEBUGCTL: 1},),
+        (
+            {**controls(F.ENTRY_CONTROLS, 2), F.GUEST_DEBUGCTL: 4},
+            {**controls(F.ENTRY_CONTROLS, 2), F.GUEST_DEBUGCTL: 1 << 63},
+        ),
+        ({F.GUEST_DEBUGCTL: 4}, {**controls(F.ENTRY_CONTROLS, 2), F.GUEST_DEBUGCTL: 3}),
     ),
     Row("an IA-32e mode guest", ({F.GUEST_CR4: 1 << 13}, {**UNRESTRICTED, F.GUEST_CR0: 0x21})),
     Row("PCIDs need", ({**GUEST_32, F.GUEST_CR4: CR4 | 1 << 17},), ({F.GUEST_CR4: CR4 | 1 << 17},)),
