@@ -141,12 +141,12 @@ DECLARED: Final = (
     Image(
         "pvm-host.elf",
         (
-            *("guest/host/core/*.c", "guest/pvm/*.[cS]", "guest/shadow/*.c", _DEFENCE, "guest/kernel/options.c"),
+            *("guest/host/core/*.c", "guest/pvm/*.[cS]", "guest/shadow/*.c", "guest/virt/*.c", _DEFENCE, "guest/kernel/options.c"),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             *("guest/x86/boot.S", "guest/x86/*.c"),
         ),
         "guest/host/core/host.ld",
-        ("guest/host/core", "guest/pvm", "guest/shadow", "guest/defence", "guest/x86", "guest/kernel"),
+        ("guest/host/core", "guest/pvm", "guest/shadow", "guest/virt", "guest/defence", "guest/x86", "guest/kernel"),
     ),
     Image(
         "hostile.elf",

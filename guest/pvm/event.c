@@ -61,6 +61,7 @@ void deliver_interrupt(struct trapframe *tf) {
 
     if (p && (in_user_mode() || p->event_flags & PVM_EVENT_FLAGS_IF)) {
         p->event_flags &= ~(u64)PVM_EVENT_FLAGS_IP;
+        devices_notice(&self->vcpu.devices, self->waiting);
         event(tf, take_interrupt(), 0, 0);
         return;
     }

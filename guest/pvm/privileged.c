@@ -12,8 +12,21 @@ static void set_register(u64 *to, u64 value, u8 size) {
         memcpy(to, &value, size);
 }
 
+/* A UART's line that rises is an interrupt. */
+static void look_at_lines(void) {
+    struct vcpu *v = &self->vcpu;
+
+    for (int i = 0; i < 2; i++) {
+        bool now = vuart_interrupts(&v->devices.com[i]);
+        if (now && !v->interrupts[i])
+            self->waiting |= 1UL << v->devices.com[i].line;
+        v->interrupts[i] = now;
+    }
+}
+
 /* INS and OUTS, with REP or without, a page at a time.  False: its memory is not mapped, so it faults as it would. */
 static bool string(struct trapframe *tf, const struct insn *i) {
+    struct devices *d = &self->vcpu.devices;
     bool in = i->opcode < 0x6e;
     u64 *address = in ? &tf->rdi : &tf->rsi, left = i->repeat ? tf->rcx : 1;
     u16 port = (u16)tf->rdx;
@@ -25,10 +38,10 @@ static bool string(struct trapframe *tf, const struct insn *i) {
         u8 *bytes = guest_bytes(*address, part, in ? PF_WRITE : 0);
         if (!bytes)
             return false;
-        if (in)
-            part = (u64)port_in_string(port, bytes, part);
-        else
-            port_out_string(port, bytes, part);
+        if (!in)
+            port_write_block(d, port, bytes, part);
+        else if (!port_read_block(d, port, bytes, part))
+            memset(bytes, 0xff, part);
         left -= part;
         *address += part;
         if (i->repeat)
@@ -37,14 +50,19 @@ static bool string(struct trapframe *tf, const struct insn *i) {
     return true;
 }
 
+/* A port that nobody has reads as ones. */
 static bool port(struct trapframe *tf, const struct insn *i) {
     u16 number = i->opcode < 0xe8 ? (u8)i->immediate : (u16)tf->rdx;
     u8 size = MIN(i->size, 4);
+    u32 value = (u32)tf->rax;
 
-    if (i->opcode & 2)
-        port_out(number, size, (u32)(tf->rax & (~0UL >> (64 - 8 * size))));
-    else
-        set_register(&tf->rax, port_in(number, size), size);
+    if (i->opcode & 2) {
+        port_write(&self->vcpu.devices, number, size, value);
+        return true;
+    }
+    if (!port_read(&self->vcpu.devices, number, size, &value))
+        value = ~0u;
+    set_register(&tf->rax, value, size);
     return true;
 }
 
@@ -93,8 +111,8 @@ bool emulate(struct trapframe *tf) {
     if (!decode(code, n, tf, &i))
         return false;
     switch (i.opcode) {
-    case 0x6c: case 0x6e: done = string(tf, &i); break;
-    case 0xe4: case 0xe5: case 0xe6: case 0xe7: case 0xec: case 0xed: case 0xee: case 0xef: done = port(tf, &i); break;
+    case 0x6c: case 0x6e: done = string(tf, &i); look_at_lines(); break;
+    case 0xe4: case 0xe5: case 0xe6: case 0xe7: case 0xec: case 0xed: case 0xee: case 0xef: done = port(tf, &i); look_at_lines(); break;
     case 0x0f01: done = invalidate(tf, &i, code + i.length, n - i.length); break;
     case 0x0f20: case 0x0f22: done = control(tf, &i); break;
     case 0x0f30: case 0x0f32: done = msr(tf, i.opcode == 0x0f30); break;

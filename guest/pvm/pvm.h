@@ -36,10 +36,4 @@ void synthetic_cpuid(struct trapframe *);
 /* privileged.c: #GP in supervisor mode.  False: the instruction is none that we do. */
 bool emulate(struct trapframe *);
 
-/* ports.c */
-u32 port_in(u16 port, u32 size);
-void port_out(u16 port, u32 size, u32 value);
-i64 port_in_string(u16 port, u8 *to, u64 count);
-void port_out_string(u16 port, const u8 *from, u64 count);
-
 #endif

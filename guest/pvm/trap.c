@@ -16,13 +16,13 @@ void arch_trap(struct trapframe *tf, u64 address) {
         if (host_waits)
             return;
         schedule_if_slice_over();
-        if (self->waiting)
-            deliver_interrupt(tf);
     } else if (host_waits) {
         panic("exception %lu, error %lx, in the host at rip %lx, address %lx", tf->vector, tf->error, tf->rip, address);
     } else {
         exception(tf, address);
     }
+    if (self->waiting)
+        deliver_interrupt(tf);
     ready_to_enter();
 }
 

@@ -75,6 +75,7 @@ void ready_to_enter(void) {
 
 bool vcpu_create(struct vcpu *v) {
     *v = (struct vcpu){.switcher = {.flags = has_keys ? SWITCH_KEYS : 0, .host_cr3 = switcher.host_cr3}};
+    devices_init(&v->devices, !self->number);
     return shadows_begin(&v->shadows, option("eager", 0));
 }
 

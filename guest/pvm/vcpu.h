@@ -3,6 +3,7 @@
 #define VCPU_H
 
 #include "abi.h"
+#include "devices.h"
 #include "platform/entry.h"
 #include "shadow.h"
 #include "switcher.h"
@@ -10,8 +11,6 @@
 /* The guest's part of the address space: the lower half, and of the upper half these entries of level 4. */
 #define GUEST_SLOT 256
 #define HOST_SLOT 288
-
-struct uart { u8 received[128]; u64 count, taken; bool ended; u8 scratch, lcr, ier, mcr; };
 
 struct vcpu {
     struct shadows shadows;
@@ -21,7 +20,8 @@ struct vcpu {
     u64 tsc_deadline;
     u64 fault, fault_error;     /* a page fault that its kernel has been told of: it is looked at again on the way back */
     bool faulted;
-    struct uart uart[2];
+    struct devices devices;     /* its UARTs; interrupts come as events, with no 8259 and no APIC between */
+    bool interrupts[2];         /* what each UART's line said last */
     u64 fs, gs, pkru;
     struct trapframe start;
 };

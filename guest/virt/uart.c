@@ -7,7 +7,8 @@
 enum { DATA, IER, IIR, LCR, MCR, LSR, MSR, SCRATCH, FCR = IIR };
 
 #define DLAB 0x80               /* LCR: registers 0 and 1 are the divisor */
-#define OUT2 0x08               /* MCR: interrupts reach the 8259 */
+#define RTS 0x02                /* MCR: somebody reads */
+#define OUT2 0x08               /* … interrupts reach the 8259 */
 #define IER_DATA 0x01
 #define IER_EMPTY 0x02
 #define IER_MODEM 0x08
@@ -45,16 +46,18 @@ static u8 cause(const struct vuart *u) {
 
 bool vuart_interrupts(const struct vuart *u) { return u->mcr & OUT2 && cause(u) != IIR_NONE; }
 
-/* Take what the host's console has.  Fewer bytes than there is room for: its next one interrupts the host. */
+/* Take what the host's console has, if a reader may want more than there is.  Fewer bytes than there is room for: its
+ * next one interrupts the host.  Before RTS they stay there, for a guest empties its FIFO when it begins. */
 static void refill(struct vuart *u) {
-    u64 size = u->fcr & FIFO_64 ? UART_FIFO : 16;
+    u64 room = (u->fcr & FIFO_64 ? UART_FIFO : 16) - u->count;
 
-    if (!u->more || u->count)
+    if (!u->more || u->count >= trigger_level(u) || !(u->mcr & RTS))
         return;
-    i64 n = plat_console_read(u->stream, u->fifo, size);
+    memmove(u->fifo, u->fifo + u->begin, u->count);
+    i64 n = plat_console_read(u->stream, u->fifo + u->count, room);
     u->begin = 0;
-    u->count = n > 0 ? (u64)n : 0;
-    u->more = n == (i64)size;
+    u->count += n > 0 ? (u64)n : 0;
+    u->more = n == (i64)room;
     if (!n) {
         u->carrier = false;
         u->carrier_fell = true;
@@ -72,8 +75,8 @@ static u8 take_byte(struct vuart *u) {
     if (!u->count)
         return 0;
     u->begin++;
-    u->count--;
-    refill(u);
+    if (!--u->count)
+        refill(u);
     return byte;
 }
 
@@ -85,6 +88,8 @@ static u8 modem_status(struct vuart *u) {
 }
 
 u8 vuart_read(struct vuart *u, int reg) {
+    if (reg == IIR || reg == LSR)
+        refill(u);              /* as a line goes on between two looks at it */
     u8 why = cause(u);
 
     switch (reg) {
@@ -124,7 +129,10 @@ void vuart_write(struct vuart *u, int reg, u8 value) {
         u->fcr = (value & 0xc1) | (u->lcr & DLAB ? value & FIFO_64 : u->fcr & FIFO_64);
         break;
     case LCR: u->lcr = value; break;
-    case MCR: u->mcr = value & 0x1f; break;
+    case MCR:
+        u->mcr = value & 0x1f;
+        refill(u);
+        break;
     case SCRATCH: u->scratch = value; break;
     }
 }
