@@ -42,25 +42,19 @@ def _protected(cpu: Cpu, insn: Insn) -> None:
 
 
 class Dispatch:
-    """Finds the handler of the instruction at RIP.
-
-    Attributes:
-        decoded: what is known of instruction bytes in code of the present size (64, 32 or 16), in real and virtual-8086 mode or not.
-
-    """
+    """Finds the handler of the instruction at RIP."""
 
     def __init__(self, cpu: Cpu) -> None:
         self.cpu = cpu
         self._of_host: _BySize = {(size, in_8086): {} for size in (16, 32, 64) for in_8086 in (False, True)}
         self._of_guest: _BySize = {kind: {} for kind in self._of_host}  # in VMX non-root operation
-        self.decoded = self._of_host[64, False]
         self._q = cpu.q
         self._translation, self._ram = cpu.translation, cpu.memory.ram
 
     def find(self) -> tuple[Handler, Insn]:
         """Give the handler of the instruction at RIP, and the instruction; a handler that raises #UD where there is none."""
         place = self._translation.where.get(self._q[RIP])
-        found = self.decoded.get(self._ram[place : place + LONGEST]) if place is not None else None
+        found = self.cpu.known.decoded.get(self._ram[place : place + LONGEST]) if place is not None else None
         return found or self._fetch()
 
     def _fetch(self) -> tuple[Handler, Insn]:
@@ -77,7 +71,7 @@ class Dispatch:
                 raise fault
 
             return cut_off, Insn.plain("invalid", code)
-        found = self.decoded.get(code) or self._decode(code)
+        found = cpu.known.decoded.get(code) or self._decode(code)
         insn = found[1]
         make = self._maker(insn)
         if make is not None and rip in translation.where and cpu.code64:
@@ -101,12 +95,12 @@ class Dispatch:
         cpu, translation = self.cpu, self.cpu.translation
         at = translation.fetch(linear)
         of = self._of_host if cpu.guest is None else self._of_guest
-        self.decoded = of[translation.code_size, cpu.emulates_8086]
+        cpu.known.decoded = of[translation.code_size, cpu.emulates_8086]
         if at is not None and at & 4095 <= 4096 - LONGEST:
             translation.remember(rip, linear, at)
 
     def _decode(self, code: bytes) -> tuple[Handler, Insn]:
-        cpu, decoded = self.cpu, self.decoded
+        cpu, decoded = self.cpu, self.cpu.known.decoded
         if len(decoded) > _MOST:
             decoded.clear()
         insn = decode(code, cpu.translation.code_size, in_8086=cpu.emulates_8086)

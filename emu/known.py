@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .insn import Insn
+    from .table import Handler
     from .transitions import GatePath, IretPath, SyscallPath, SysretPath
 
     Site = tuple[int, int, int, int, Callable[[], bool]]
@@ -22,6 +24,7 @@ class Known:
     Attributes:
         where: RIP → physical address of trapped instructions, until a translation changes.
         where_pages: linear page → what of `where` lies there.
+        decoded: what is known of instruction bytes in code of the present size (64, 32 or 16), in real and virtual-8086 mode or not.
         sites: RIP → index in `Memory.words` and value of the word that holds a trapped instruction, the same of the next word if it
             goes on there, else 0 and 0, and its closure (`trapped`).
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time, while the other side runs.
@@ -35,6 +38,7 @@ class Known:
 
     __slots__ = (
         "by_unit",
+        "decoded",
         "epoch",
         "gate_paths",
         "iret_paths",
@@ -50,6 +54,7 @@ class Known:
         self.where: dict[int, int] = {}
         self.where_pages: dict[int, set[int]] = {}
         self.sites: dict[int, Site] = {}
+        self.decoded: dict[bytes, tuple[Handler, Insn]] = {}
         self.syscall_path: SyscallPath | None = None
         self.sysret_path: SysretPath | None = None
         self.gate_paths: dict[int, GatePath] = {}

@@ -378,7 +378,7 @@ class SensitiveSites:
             self._dispatch.note(rip, self.cpu.linear_rip)
         else:
             code = self._ram[place : place + LONGEST]
-            found = self._dispatch.decoded.get(code)
+            found = self.cpu.known.decoded.get(code)
         if (size, in_8086, code) in self._plain:
             return True
         if found is not None:

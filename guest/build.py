@@ -141,7 +141,14 @@ DECLARED: Final = (
     Image(
         "pvm-host.elf",
         (
-            *("guest/host/core/*.c", "guest/pvm/*.[cS]", "guest/shadow/*.c", "guest/virt/*.c", _DEFENCE, "guest/kernel/options.c"),
+            *(
+                "guest/host/core/*.c",
+                "guest/pvm/*.[cS]",
+                "guest/shadow/*.c",
+                "guest/virt/*.c",
+                _DEFENCE,
+                "guest/kernel/options.c",
+            ),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             *("guest/x86/boot.S", "guest/x86/*.c"),
         ),

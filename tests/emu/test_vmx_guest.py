@@ -725,3 +725,18 @@ def test_a_second_entry_needs_vmresume(host: Host) -> None:
     assert host.machine is not None
     assert host.machine.run().reason is Reason.HALTED
     assert host.told()["reason"] == 18
+
+
+def test_the_same_code_is_the_hosts_and_the_guests(host: Host) -> None:
+    """With INVD, which only exits in a guest: what is known of it on one side is not taken for the other's when that goes on."""
+    code = bytes.fromhex("0f08" + "48ffc9" + "7403" + "0f01c3" + HLT)  # 1: invd; dec rcx; jz 2f; vmresume; 2: hlt
+    host.prepare("", {**controls(SECONDARY, 5), F.VPID: 9})
+    for place in (GUEST, 0x11000):
+        host.memory.write(place, code + bytes(16))
+    host.memory.drop_stale_code()
+    host.cpu.q[RCX] = 6
+    assert host.machine is not None
+    assert host.machine.run().reason is Reason.HALTED
+    assert host.cpu.q[RCX] == 0
+    assert host.told()["reason"] == 13
+    assert host.told()["at"] == 0
