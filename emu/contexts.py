@@ -77,9 +77,9 @@ class Contexts:
         self.slot_by_pkru: dict[int, int] = {}
         self._address_spaces: dict[tuple[Any, ...], int] = {}
         self._numbers = count()  # none comes twice: a slot may still hold what belongs to a forgotten one
-        self._address_space = 0
+        self.address_space = 0
         self._slots_by_mode: dict[tuple[int, int, int], dict[int, int]] = {}
-        self._current_modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → slot_by_pkru, while the rest stays
+        self.current_modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → slot_by_pkru, while the rest stays
         self._q = engine.q
         self._d = engine.d
 
@@ -91,8 +91,8 @@ class Contexts:
                 self._address_spaces.clear()
                 self._slots_by_mode.clear()
             number = self._address_spaces[key] = next(self._numbers)
-        self._address_space = number
-        self._current_modes = {}
+        self.address_space = number
+        self.current_modes = {}
 
     def context(self, *, user: bool, system: bool = False, pkru: int | None = None) -> Context:
         """Give the context of an access by the current mode, and by another PKRU if one is given (SDM "Access Rights")."""
@@ -116,12 +116,12 @@ class Contexts:
         """Give the current context a slot: called after every change of CPL, PKRU, PKRS, RFLAGS.AC or control bits."""
         cpu = self.cpu
         mode = 3 if cpu.cpl == 3 else self._q[EFLAGS] & AC
-        slot_by_pkru = self._current_modes.get(mode)
+        slot_by_pkru = self.current_modes.get(mode)
         if slot_by_pkru is None:
             if len(self._slots_by_mode) > _KEPT:
                 self._slots_by_mode.clear()
-            slot_by_pkru = self._current_modes[mode] = self._slots_by_mode.setdefault(
-                (self._address_space, mode, cpu.pkrs), {}
+            slot_by_pkru = self.current_modes[mode] = self._slots_by_mode.setdefault(
+                (self.address_space, mode, cpu.pkrs), {}
             )
         self.slot_by_pkru = slot_by_pkru
         number = slot_by_pkru.get(cpu.pkru)
@@ -132,7 +132,7 @@ class Contexts:
 
     def switch_supervisor_keys(self) -> None:
         """The same where PKRS has changed."""
-        self._current_modes = {}
+        self.current_modes = {}
         self.cpu.forget_transitions()
         self.switch()
 

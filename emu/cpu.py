@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .features import Features
     from .memory import Memory
     from .outer import Outer
+    from .quick_vmx import Enter, Leave
 from .transitions import SyscallPath, SysretPath
 
 _RFLAGS_ALL: Final = 0x3F7FD5
@@ -90,6 +91,7 @@ class Cpu(Operands):
         on_other_side: called with what is known of the side that runs from now on, by those who have bound it.
         epoch: counts the changes of anything that cached transitions were worked out from.
         switched_msrs: those that belong to one side of a virtual machine (`world.SWITCHED_MSRS`); None where one may have been written.
+        quick_vmx: VM entries and exits between sides that have met before, once there was an entry (`quick_vmx.bind`).
         vmx: VMX operation, or None outside it.
         guest: VMX non-root operation, or None outside it.
         outer: the outermost hypervisor, in a virtual machine of which everything runs, or None.
@@ -151,6 +153,7 @@ class Cpu(Operands):
         self.dr = [0] * 8
         self.msr: dict[int, int] = {}
         self.switched_msrs: tuple[int, ...] | None = None
+        self.quick_vmx: tuple[Enter, Leave] | None = None
         self.segments = [FLAT_DATA32] * 6
         self.reset()
         self.take_gate, self.take_iret = bind_take_gate(self), bind_take_iret(self)

@@ -171,21 +171,13 @@ def interrupt(
 
 def page_fault(cpu: Cpu) -> Callable[[Refusal], bool]:
     """Make the delivery of a #PF that TCG met: through a gate that was gone through before."""
-    translation, gate_paths, take_gate, breakpoints = (
-        cpu.translation, cpu.gate_paths, cpu.take_gate, cpu.breakpoints
-    )  # fmt: skip
+    translation, take_gate, breakpoints = cpu.translation, cpu.take_gate, cpu.breakpoints
     slots = translation.slots
-
-    def rebind(known: Known) -> None:
-        nonlocal gate_paths
-        gate_paths = known.gate_paths
-
-    cpu.on_other_side.append(rebind)
 
     def deliver(refusal: Refusal) -> bool:
         """Deliver it; do nothing, and say so, where it is not the usual case."""
         result, address, need, _, _ = refusal
-        path = gate_paths.get(14)
+        path = cpu.gate_paths.get(14)
         if path is None or address >> 47 not in SIGNS:
             return False
         context = slots[translation.current_slot].context

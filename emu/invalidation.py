@@ -46,8 +46,8 @@ class Invalidation(Contexts):
         self.forgotten = 0
         known = cpu.known
         self.where, self.where_pages, self.sites = known.where, known.where_pages, known.sites
-        self._walk4: Callable[[int, int, bytes], int] | None = None
-        self._walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
+        self.walk4: Callable[[int, int, bytes], int] | None = None
+        self.walkers: dict[int, tuple[Paging, Callable[[int, int, bytes], int]]] = {}
 
     if TYPE_CHECKING:
         vpid: int
@@ -65,7 +65,7 @@ class Invalidation(Contexts):
 
     def load_cr3(self, *, keep: bool) -> None:
         """Take a new CR3; its PCID's translations go unless `keep`."""
-        if self._walk4 is None:
+        if self.walk4 is None:
             self.configure()
             if not keep:
                 self.tlb.flush_current()
@@ -85,13 +85,13 @@ class Invalidation(Contexts):
 
     def _take_root(self, root: int) -> None:
         """Have walks begin at other tables."""
-        known = self._walkers.get(root)
+        known = self.walkers.get(root)
         if known is None:
-            if len(self._walkers) >= _KNOWN_ROOTS:
-                self._walkers.clear()
+            if len(self.walkers) >= _KNOWN_ROOTS:
+                self.walkers.clear()
             paging = self.paging._replace(root=root)
-            known = self._walkers[root] = paging, self.make_walker(paging)
-        self.paging, self._walk4 = known
+            known = self.walkers[root] = paging, self.make_walker(paging)
+        self.paging, self.walk4 = known
 
     def _take_pcid(self, pcid: int) -> None:
         """Go to the translations of another PCID, and to its slots, which other PCIDs do not touch."""

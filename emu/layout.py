@@ -42,6 +42,7 @@ ERROR_CODE: Final = 0x1508
 EXCEPTION_IS_INT: Final = 0x150C
 OLD_EXCEPTION: Final = 0x1578
 INTERCEPT: Final = 0x1590  # SVM's, 64 bits: exit code 60H + n is bit n
+CPUID, PAUSE_AND_CPUID = 1 << 0x12, 1 << 0x17 | 1 << 0x12  # in that word
 INTERCEPTED: Final = 0x100  # added to an exit code, this is the exception that TCG gives before what it intercepts
 VENDOR: Final = 0x15F0  # cpuid_vendor1 … 3, cpuid_version, then the feature words, 8 bytes each
 FEATURES_1_ECX: Final = 0x1608

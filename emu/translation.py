@@ -75,7 +75,7 @@ class Translation(Invalidation):
         self.code_pages = CodePages(engine, memory)
         self.refusal: Refusal | None = None
         self.code_size = 32
-        self._globals = False
+        self.has_globals = False
         self.in_place = False
         self.probe_with = self.bind_probe()
         self._address_offset = engine.places.fault_offset
@@ -99,9 +99,9 @@ class Translation(Invalidation):
         width = 32 if mode is Mode.BITS32 and "pse36" not in features else features.maxphyaddr
         masks = reserved_bits(mode, nxe=nxe, maxphyaddr=width, page1g="pdpe1gb" in features) if mode else ()
         self.paging = Paging(mode, root, masks, fetch_bit, bool(cr4 & CR4.PSE.mask), cpu.pdptes)
-        self._walk4 = self.make_walker(self.paging) if mode is _LEVEL4 else None
-        self._walkers = {}  # a new one, for `space` may have given the old one away
-        self._globals = bool(mode and cr4 & CR4.PGE.mask)
+        self.walk4 = self.make_walker(self.paging) if mode is _LEVEL4 else None
+        self.walkers = {}  # a new one, for `space` may have given the old one away
+        self.has_globals = bool(mode and cr4 & CR4.PGE.mask)
         pcid = cpu.cr3 & 0xFFF if cr4 & CR4.PCIDE.mask else 0 if mode else UNPAGED
         if self.tlb.select(pcid, self.vpid, self.eptp):
             self.engine.flush_slots()
@@ -137,8 +137,8 @@ class Translation(Invalidation):
         """Give everything that `configure` has derived, for `take_space`."""
         tlb = self.tlb
         return (
-            tlb.gone, tlb.tag, tlb.current, tlb.shared, self.paging, self._walk4, self._walkers, self._globals,
-            self.vpid, self.eptp, self.second, self.code_size, self._address_space, self._current_modes,
+            tlb.gone, tlb.tag, tlb.current, tlb.shared, self.paging, self.walk4, self.walkers, self.has_globals,
+            self.vpid, self.eptp, self.second, self.code_size, self.address_space, self.current_modes,
         )  # fmt: skip
 
     def take_space(self, space: tuple[Any, ...]) -> bool:
@@ -147,8 +147,8 @@ class Translation(Invalidation):
         if space[0] != tlb.gone:
             return False
         (
-            _, tlb.tag, tlb.current, tlb.shared, self.paging, self._walk4, self._walkers, self._globals,
-            self.vpid, self.eptp, self.second, self.code_size, self._address_space, self._current_modes,
+            _, tlb.tag, tlb.current, tlb.shared, self.paging, self.walk4, self.walkers, self.has_globals,
+            self.vpid, self.eptp, self.second, self.code_size, self.address_space, self.current_modes,
         ) = space  # fmt: skip
         return True
 
@@ -177,11 +177,11 @@ class Translation(Invalidation):
                     return False
                 current = tlb.current
                 entry = current.get(vpn)
-                if entry is None and self._globals:
+                if entry is None and self.has_globals:
                     entry = tlb.shared.get(vpn)
                 table = self.table
                 if entry is None or not table[entry & INDEX_MASK] & need:
-                    walk4 = self._walk4
+                    walk4 = self.walk4
                     if (
                         walk4 is not None
                         and cpu.emit is None
@@ -193,7 +193,7 @@ class Translation(Invalidation):
                         if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
                             current[vpn] = entry
                         elif entry & _SIZE and entry >= 0:
-                            tlb.insert(vpn, entry, use_global=self._globals)
+                            tlb.insert(vpn, entry, use_global=self.has_globals)
                     else:
                         entry = self._walk(gva, need)
                     if entry < 0:
@@ -266,14 +266,14 @@ class Translation(Invalidation):
         cpu = self.cpu
         if cpu.emit is not None or cpu.costs.walk:
             entry = self._told_walk(gva, need, table or self.table)
-        elif self._walk4 is not None:
-            entry = self._walk4(gva, need, table or self.table)
+        elif self.walk4 is not None:
+            entry = self.walk4(gva, need, table or self.table)
         elif second is not None:
             entry = second.translate(paging, gva, need, table or self.table)
         else:
             entry = walk(self.memory, paging, gva, need, table or self.table)
         if entry >= 0 and entry & _SIZE:
-            self.tlb.insert(gva >> 12, entry, use_global=self._globals)
+            self.tlb.insert(gva >> 12, entry, use_global=self.has_globals)
         return entry
 
     def _told_walk(self, gva: int, need: int, table: bytes) -> int:
@@ -345,7 +345,7 @@ class Translation(Invalidation):
         """Give the physical address of an access that needs no walk: cached, allowed, in one page of RAM; else -1."""
         entry = self.tlb.current.get(gva >> 12)
         if entry is None:
-            entry = self.tlb.shared.get(gva >> 12) if self._globals else None
+            entry = self.tlb.shared.get(gva >> 12) if self.has_globals else None
             if entry is None:
                 return -1
         if system:
@@ -367,7 +367,7 @@ class Translation(Invalidation):
             vpn, at = gva >> 12, gva & 0xFFF
             entry = tlb.current.get(vpn)
             if entry is None:
-                entry = tlb.shared.get(vpn) if self._globals else None
+                entry = tlb.shared.get(vpn) if self.has_globals else None
                 if entry is None:
                     return -1
             pa = entry & ~0xFFF | at
@@ -377,7 +377,7 @@ class Translation(Invalidation):
 
     def _cached(self, vpn: int) -> int | None:
         entry = self.tlb.current.get(vpn)
-        return self.tlb.shared.get(vpn) if entry is None and self._globals else entry
+        return self.tlb.shared.get(vpn) if entry is None and self.has_globals else entry
 
     def _glance(self, gva: int) -> int:
         """Walk for a fetch, and leave no trace: no accessed bit, no TLB entry, no event."""
@@ -396,7 +396,7 @@ class Translation(Invalidation):
     def _lookup(self, gva: int, need: int, table: bytes) -> int:
         vpn = gva >> 12
         entry = self.tlb.current.get(vpn)
-        if entry is None and self._globals:
+        if entry is None and self.has_globals:
             entry = self.tlb.shared.get(vpn)
         if entry is None or not table[entry & INDEX_MASK] & need:
             return self._walk(gva, need, table)

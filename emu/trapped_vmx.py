@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..vmx.errors import VmFail
 from ..vmx.exits import ExitReason, VmExit
-from ..vmx.vmcs import EACH_ENTRY
+from ..vmx.vmcs import PLAIN_AT_ENTRY
 from .registers import CC_OP, CC_SRC, RCX, RIP, U32
 from .state import MOV_SS_SHADOW
 from .trapped import MAKERS
@@ -58,14 +58,14 @@ def _vmwrite(cpu: Cpu, insn: Insn, after: int) -> Closure | None:
     if source.kind != "reg" or cpu.vmx is None:
         return None
     q, d, encoding, number = cpu.q, cpu.d, target.number, source.number
-    writable, at_each_entry = cpu.vmx.caps.writable, EACH_ENTRY
+    writable = cpu.vmx.caps.writable
 
     def run() -> bool:
         operation, found = cpu.vmx, writable.get(q[encoding])
         if cpu.cpl or found is None or operation is None or operation.current is None:
             return False
         which, mask = found
-        if which in at_each_entry:
+        if which in PLAIN_AT_ENTRY:
             _put(operation.current, which, q[number] & mask)
         else:
             operation.current.store(which, q[number] & mask)
@@ -84,6 +84,9 @@ def _vmresume(cpu: Cpu, _insn: Insn, _after: int) -> Closure:
         vmcs = operation.current
         if vmcs is None or vmcs.shadow or not vmcs.launched:
             return False
+        quick = cpu.quick_vmx
+        if quick is not None and quick[0](operation, vmcs):
+            return True
         try:
             enter(cpu, operation, vmcs)
         except VmFail:

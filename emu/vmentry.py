@@ -21,6 +21,7 @@ from ..vmx.rule import Entered, first_broken
 from ..vmx.words import Activity, EventType, Interruptibility, Interruption
 from .inject import begin
 from .known import Known
+from .quick_vmx import bind
 from .registers import U32
 from .single_step import by_branch
 from .state import MOV_SS_SHADOW
@@ -55,6 +56,11 @@ _SIGNS: Final = frozenset({0, 0x1FFFF})  # of bits 63:47
 
 def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     """Enter the guest: `VmFail` for controls and host state; a failed entry for guest state and MSRs."""
+    if cpu.quick_vmx is None:
+        if cpu.outer is None:
+            cpu.quick_vmx = bind(cpu)
+    elif cpu.quick_vmx[0](operation, vmcs):
+        return
     guest: NonRoot | None = vmcs.controls
     if cpu.outer is not None and guest is not None:
         cpu.outer.take_vpid(guest, vmcs)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..vmx.exits import ENTRY_FAILED
 from ..vmx.fields import Field
-from ..vmx.nonroot import NEVER, NonRoot, event_info
-from ..vmx.words import Activity, EventType, Interruption
+from ..vmx.nonroot import NEVER, NMI_EVENT, NonRoot
+from ..vmx.words import Activity, Interruption
 from .events import Kind
-from .layout import HF_GUEST, INTERCEPT
+from .layout import CPUID, HF_GUEST, INTERCEPT, PAUSE_AND_CPUID
 from .pending_debug import held_by_mov_ss
 from .registers import HFLAGS, RF, RIP, RSP
 from .second_stage import second_stage_of
 from .vmlists import ABORT_MSRS, ABORT_SAVING, abort, load_msrs, store_msrs
-from .vmstate import LATE, guest_loads, host_still_holds, host_world, save_by_control, save_late, save_pdptes
+from .vmstate import guest_loads, host_still_holds, host_world, leave_late, save_by_control, save_pdptes
 from .world import World, capture, put
 
 if TYPE_CHECKING:
@@ -24,14 +23,10 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 HOST, GUEST = 0, 1  # in events: who leaves and who goes on
-_NMI: Final = 2
-_NMI_EVENT: Final = event_info(EventType.NMI, _NMI)
 _NMI_BLOCKED: Final = 8  # in the interruptibility state
 _NO_EVENT: Final = ~Interruption.VALID.mask
 _HLT, _ACTIVE = int(Activity.HLT), int(Activity.ACTIVE)
 _LMA, _PAE = 1 << 10, 1 << 5  # of EFER; of CR4
-# TCG's intercept word: bit n is SVM's exit code 60H + n.  TCG gives the exit code + 100H as an exception before the instruction.
-_CPUID, _PAUSE = 1 << 0x12, 1 << 0x17
 _VM_EXIT, _VM_ENTRY = Kind.VM_EXIT, Kind.VM_ENTRY  # a member read off the class takes 0.1 µs
 (
     _REASON, _QUALIFICATION, _INJECT, _RIP, _RSP, _RFLAGS,
@@ -52,7 +47,7 @@ def set_guest(cpu: Cpu, guest: NonRoot | None) -> None:
     before, cpu.guest = cpu.guest, guest
     if cpu.vmx is not None:
         cpu.vmx.guest = None if guest is None or guest.of_l0 else guest
-    cpu.q[INTERCEPT >> 3] = 0 if guest is None else _CPUID | (_PAUSE if guest.pauses else 0)
+    cpu.q[INTERCEPT >> 3] = 0 if guest is None else PAUSE_AND_CPUID if guest.pauses else CPUID
     if guest is not None and guest.windows:
         cpu.request_attention()
     timed = before if guest is None else guest
@@ -85,6 +80,9 @@ def enter_event(cpu: Cpu, cost: int) -> None:
 
 def leave(cpu: Cpu, exit_: VmExit) -> None:
     """Exit from the guest: to its host, or to the outermost hypervisor."""
+    quick = cpu.quick_vmx
+    if quick is not None and quick[1](exit_):
+        return
     if cpu.outer is None:
         exit_guest(cpu, exit_)
     else:
@@ -108,7 +106,7 @@ def exit_guest(cpu: Cpu, exit_: VmExit) -> None:
         if failed:
             abort(cpu, vmcs, ABORT_SAVING, f"entry {failed} of the VM-exit MSR-store list cannot be stored")
     _tell(cpu, vmcs, exit_.gpa or 0)
-    is_nmi = exit_.event == _NMI_EVENT
+    is_nmi = exit_.event == NMI_EVENT
     if guest.virtual_nmis or is_nmi:
         cpu.nmi_blocked = is_nmi
     set_guest(cpu, guest.outer)
@@ -122,6 +120,7 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
         world = World(cpu.known, guest=True, vpid=guest.vpid, second=cpu.translation.second)
         world.loads = guest_loads(guest)
     capture(cpu, world)
+    vmcs.calm = False
     q = cpu.q
     _put(vmcs, _RIP, q[RIP])
     _put(vmcs, _RSP, q[RSP])
@@ -137,9 +136,7 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
     if long != guest.long:
         vmcs[_ENTRY_CONTROLS] = guest.entry.replace(IA32E_MODE_GUEST=long)
     if vmcs.late is None:
-        for field in LATE:
-            del vmcs[field]
-        vmcs.late = partial(save_late, vmcs, world)
+        leave_late(vmcs, world)
     # PDPTEs that are in memory are loaded at each entry.
     if guest.keeps and vmcs.controls is guest and (long or not cpu.cr4 & _PAE):
         vmcs.guest = world

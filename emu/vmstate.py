@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.entry import reserved_pdpte
@@ -104,7 +105,7 @@ def still_holds(cpu: Cpu, world: World, controls: NonRoot) -> bool:
 
 def _segments(world: World) -> tuple[Segment, ...]:
     """Give the six segment registers; what the guest nulled or rebased without a trap is in TCG's words (`Cpu.segment`)."""
-    if world.raw is None:
+    if not world.raw:
         return world.segments
     words, halves = memoryview(world.raw).cast("Q"), memoryview(world.raw).cast("I")
     found = []
@@ -115,6 +116,13 @@ def _segments(world: World) -> tuple[Segment, ...]:
             now = Segment(selector, base, now.limit, now.access)
         found.append(now)
     return tuple(found)
+
+
+def leave_late(vmcs: Vmcs, world: World) -> None:
+    """Take what an exit leaves for later out of a VMCS, until somebody asks for it."""
+    for field in LATE:
+        del vmcs[field]
+    vmcs.late = partial(save_late, vmcs, world)
 
 
 def save_late(vmcs: Vmcs, world: World) -> None:

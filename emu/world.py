@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 # The bits of CR0 that entries and exits load (SDM "Loading Guest Control Registers …", "Loading Host Control Registers …").
 CR0_LOADED: Final = sum(CR0.fields[name].mask for name in ("PE", "MP", "EM", "TS", "NE", "WP", "AM", "PG"))
 LMA_LME: Final = EFER.LMA.mask | EFER.LME.mask
-_CR0_KEPT: Final = ~CR0_LOADED
+CR0_KEPT: Final = ~CR0_LOADED
 _PE: Final = CR0.PE.mask
-_SEGMENTS: Final = slice(layout.SEGMENTS, layout.SEGMENTS + 144)
-_CR0, _CR4 = layout.CR >> 3, layout.CR + 32 >> 3
+SEGMENTS: Final = slice(layout.SEGMENTS, layout.SEGMENTS + 144)
+TCG_CR0, TCG_CR4 = layout.CR >> 3, layout.CR + 32 >> 3
 _OURS: Final = HF_OURS | HF_GUEST
-_NOT_OURS: Final = NOT_SLOT & ~_OURS
+NOT_OURS: Final = NOT_SLOT & ~_OURS
 # MSRs that entries and exits may load, and what they hold where nobody has written them.
 SWITCHED_MSRS: Final = {
     IA32_SYSENTER_CS: 0,
@@ -72,9 +72,10 @@ class World:
         loads: which of these are loaded; DR7 is where the last, IA32_DEBUGCTL, is.
         segments: ES, CS, SS, DS, FS and GS; where `raw` is given, that has what has changed since without a trap.
         raw: the six as TCG holds them.
+        code64: it runs 64-bit code.
         hflags: TCG's bits for the mode.
         control: TCG's CR4.
-        space: the state of translation (`Translation.space`); None where all that is derived must be derived anew.
+        space: the state of translation (`Translation.space`); empty where all that is derived must be derived anew.
         slot_by_pkru: its translation contexts at this privilege level.
         known: what is known of its code and transitions.
         forgotten: `Translation.forgotten` when the side was left.
@@ -83,6 +84,7 @@ class World:
     """
 
     __slots__ = (
+        "code64",
         "control",
         "dr7",
         "epoch",
@@ -106,6 +108,7 @@ class World:
     msrs: tuple[int, ...]
     loads: tuple[bool, ...]
     segments: tuple[Segment, ...]
+    code64: bool
     hflags: int
     control: int
     slot_by_pkru: dict[int, int]
@@ -113,8 +116,8 @@ class World:
     def __init__(self, known: Known, *, guest: bool, vpid: int = 0, second: SecondStage | None = None) -> None:
         self.guest, self.vpid, self.second = guest, vpid, second
         self.known = known
-        self.raw: bytes | None = None
-        self.space: tuple[Any, ...] | None = None
+        self.raw = b""
+        self.space: tuple[Any, ...] = ()
         self.forgotten = 0
         self.epoch = -1
 
@@ -142,8 +145,8 @@ def capture(cpu: Cpu, world: World) -> None:
         (cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, cpu.cpl, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr),
     )
     world.dr7, world.msrs = cpu.dr[7], cpu.switched_msrs or switched_msrs(cpu)
-    world.segments, world.raw = tuple(cpu.segments), bytes(cpu.engine.raw[_SEGMENTS])
-    world.hflags, world.control = cpu.d[HFLAGS] & _OURS, cpu.q[_CR4]
+    world.segments, world.raw = tuple(cpu.segments), bytes(cpu.engine.raw[SEGMENTS])
+    world.code64, world.hflags, world.control = cpu.code64, cpu.d[HFLAGS] & _OURS, cpu.q[TCG_CR4]
     world.space, world.slot_by_pkru = translation.space(), translation.slot_by_pkru
     world.forgotten, world.known = translation.forgotten, cpu.known
 
@@ -154,7 +157,7 @@ def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
     (
         cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.pdptes, cpu.pkrs, cpu.cpl, cpu.gdtr, cpu.idtr, cpu.ldtr, cpu.tr
     ) = world.registers  # fmt: skip
-    cpu.cr0 = cpu.cr0 & _CR0_KEPT | cr0 & CR0_LOADED
+    cpu.cr0 = cpu.cr0 & CR0_KEPT | cr0 & CR0_LOADED
     cpu.segments[:] = world.segments
     if world.msrs != cpu.switched_msrs:
         _load_msrs(cpu, world)
@@ -163,9 +166,9 @@ def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
     q[RIP], q[RSP] = rip, rsp
     cpu.v86 = bool(rflags & VM)  # so that `store_flags` derives nothing
     cpu.store_flags(rflags)
-    if world.space is not None and world.raw is not None and translation.take_space(world.space):
-        cpu.engine.raw[_SEGMENTS] = world.raw
-        q[_CR0], q[_CR4] = cpu.cr0 | _PE, world.control
+    if world.space and translation.take_space(world.space):
+        cpu.engine.raw[SEGMENTS] = world.raw
+        q[TCG_CR0], q[TCG_CR4] = cpu.cr0 | _PE, world.control
         cpu.emulates_8086 = world.hflags & HF_8086 != 0
         slot_by_pkru = world.slot_by_pkru
         number = slot_by_pkru.get(cpu.pkru)
@@ -174,7 +177,7 @@ def put(cpu: Cpu, world: World, rip: int, rsp: int, rflags: int) -> None:
             number = translation.current_slot
         else:
             translation.enter(number, translation.slots[number].table, slot_by_pkru)
-        d[HFLAGS] = d[HFLAGS] & _NOT_OURS | world.hflags | SLOT_FLAGS[number]
+        d[HFLAGS] = d[HFLAGS] & NOT_OURS | world.hflags | SLOT_FLAGS[number]
         if cpu.emulates_8086 or cpu.limits.pages:
             cpu.limits.update()
     else:

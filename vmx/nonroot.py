@@ -29,6 +29,9 @@ def event_info(kind: EventType, vector: int, error: int | None = None) -> int:
     return _VALID | kind << _TYPE | vector | (0 if error is None else _HAS_ERROR)
 
 
+NMI_EVENT: Final = event_info(EventType.NMI, 2)
+
+
 class NonRoot:
     """The controls of one stay in non-root operation; software cannot change them meanwhile.
 

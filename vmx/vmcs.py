@@ -33,6 +33,17 @@ EACH_ENTRY: Final = frozenset(
         Field.HOST_RSP,
     }
 )  # fmt: skip
+# Of these, what has no rule that is worth a look beforehand.
+PLAIN_AT_ENTRY: Final = frozenset(
+    {
+        Field.GUEST_RIP,
+        Field.GUEST_RSP,
+        Field.GUEST_RFLAGS,
+        Field.TSC_OFFSET,
+        Field.HOST_RSP,
+        Field.PREEMPTION_TIMER_VALUE,
+    }
+)
 _PRIMARY, _WINDOW = int(Field.PRIMARY_CONTROLS), Primary.INTERRUPT_WINDOW_EXITING.mask
 _TYPE: Final = 10  # the lowest bit of a field's type, in its encoding
 _put: Final = dict.__setitem__
@@ -50,6 +61,7 @@ class Vmcs(dict[int, int]):
         checked_in_long_mode: in which mode controls and host state were found right, if they have not been written since; else None.
         guest, host, controls: what the processor has made of the guest state, the host state and the controls, if they have not
             been written since; else None.
+        calm: no event is held off or injected, and no VMCS is linked; False where one of those may have been written.
         late: writes the fields that are not in the dictionary, or None where all are.
 
     """
@@ -63,6 +75,7 @@ class Vmcs(dict[int, int]):
         self.guest: Any = None
         self.host: Any = None
         self.controls: Any = None
+        self.calm = False
         self.late: Callable[[], None] | None = None
 
     def __missing__(self, field: int) -> int:
@@ -84,6 +97,8 @@ class Vmcs(dict[int, int]):
         self.settle()
         _put(self, field, value)
         if field in EACH_ENTRY:
+            if field not in PLAIN_AT_ENTRY:
+                self.calm = False
             return
         kind = field >> _TYPE & 3
         if kind == GUEST:

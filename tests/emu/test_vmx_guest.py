@@ -740,3 +740,20 @@ def test_the_same_code_is_the_hosts_and_the_guests(host: Host) -> None:
     assert host.cpu.q[RCX] == 0
     assert host.told()["reason"] == 13
     assert host.told()["at"] == 0
+
+
+def test_a_quick_exit_does_not_hide_what_a_later_one_saves(host: Host) -> None:
+    """The shadow of STI at an exit that needs the full implementation, after entries that did not: it is there at the next entry."""
+    host.prepare(
+        "0f01c1" * 4 + "fbf4", {**controls(SECONDARY, 5), F.VPID: 9}, controls(PRIMARY, 7), {F.GUEST_RFLAGS: 2}
+    )
+    # mov rdx, GUEST_RIP; vmread rax, rdx; add rax, 3; vmwrite rdx, rax; dec rcx; jz +3; vmresume; hlt
+    step = "48c7c21e680000" + "0f78d0" + "4883c003" + "0f79d0" + "48ffc9" + "7403" + "0f01c3" + HLT
+    host.memory.write(0x11000, bytes.fromhex(step))
+    host.memory.drop_stale_code()
+    host.cpu.q[RCX] = 5
+    assert host.machine is not None
+    assert host.machine.run().reason is Reason.HALTED
+    told = host.told()
+    assert (told["reason"], told["vmcs"][F.GUEST_INTERRUPTIBILITY]) == (12, 1)
+    assert not told["vmcs"].calm
