@@ -104,10 +104,11 @@ class Invalidation(Contexts):
     def _drop_local(self) -> None:
         """Drop what is not global of the current PCID, from TCG's slots too, page by page if there are few.
 
-        TCG has been given nothing that is not global but through `tlb.current`, so that names the pages.
+        TCG has been given nothing that is not global but through `tlb.current`, so that names the pages, unless the VPID has others under
+        another EPT.
         """
         local, flush_page = self.tlb.current, self.engine.flush_page
-        if len(local) > _FEW or local.overflowed:
+        if len(local) > _FEW or local.overflowed or not self.tlb.is_alone:
             self.engine.flush_slots()
         else:
             for page in local:
@@ -164,10 +165,10 @@ class Invalidation(Contexts):
     def invlpg(self, gva: int) -> None:
         """Drop one page of the current PCID and among the global ones.
 
-        TCG's slots have been given nothing but through those two.
+        TCG's slots have been given nothing but through those two, unless the VPID has others under another EPT.
         """
         page, local, kept = gva >> 12, self.tlb.current, self.tlb.shared
-        known = page in local or page in kept or local.overflowed or kept.overflowed
+        known = page in local or page in kept or local.overflowed or kept.overflowed or not self.tlb.is_alone
         if self.tlb.invalidate(page):
             self._forget()
             return

@@ -212,6 +212,11 @@ class Tlb:
     def _globals_of(self, vpid: int) -> list[Space]:
         return [space for pair, space in self._globals.items() if pair[0] == vpid]
 
+    @property
+    def is_alone(self) -> bool:
+        """No other EPT has translations of the current VPID, or can have."""
+        return len(self._globals) == 1 or sum(pair[0] == self.tag.vpid for pair in self._globals) == 1
+
     def invalidate(self, vpn: int, pcid: int | None = None) -> bool:
         """Drop the page that holds `vpn`: in the current PCID and among the global pages, or in `pcid` alone.
 

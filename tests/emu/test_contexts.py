@@ -43,6 +43,31 @@ def test_address_spaces_that_a_guest_makes_up_are_forgotten(world: World, monkey
     assert len(translation._slots_by_mode) <= 17
 
 
+@pytest.mark.parametrize("what", ["invlpg", "cr3"])
+def test_translations_under_another_ept_leave_tcg_too(world: World, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """What a guest invalidates is its VPID's, under every EPT: the space in use alone does not name the pages."""
+    cpu, translation, engine = world.cpu, world.cpu.translation, world.cpu.engine
+    flushed: list[int] = []
+    monkeypatch.setattr(engine, "flush_page", flushed.append)
+    monkeypatch.setattr(engine, "flush_slots", lambda _mask=7: flushed.append(SUPERVISOR))
+    for vpid, eptp in ((7, 0x1000), (8, 0x1000)):
+        translation.vpid, translation.eptp = vpid, eptp
+        translation.configure()
+        translation.locate(SUPERVISOR, write=False)
+    for eptp, expected in ((0x2000, [SUPERVISOR]), (0x1000, [])):
+        translation.vpid, translation.eptp = 7 if expected else 8, eptp
+        translation.configure()
+        flushed.clear()
+        if what == "invlpg":
+            translation.invlpg(SUPERVISOR + (0 if expected else 0x1000000))
+        else:
+            if not expected:
+                translation.tlb.current.empty()
+            translation.load_cr3(keep=False)
+        assert flushed == expected
+    assert cpu.guest is None
+
+
 def test_a_space_that_the_tlb_forgets_leaves_no_fraction_of_a_large_page_in_tcg(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from paracell.emu.checkpoint import Checkpoint
+from paracell.emu.events import Kind
+from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RIP
 from paracell.emu.stop import Reason
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
 from ..vmx.entries import controls
-from .test_vmx_guest import ERROR_CODE, GUEST, GUEST_IDT, GUEST_STACK, HARDWARE, PRIMARY, RING_3, SECONDARY, VALID, Host
+from .test_vmx_guest import (
+    ERROR_CODE,
+    GUEST,
+    GUEST_IDT,
+    GUEST_STACK,
+    HARDWARE,
+    PRIMARY,
+    RING_3,
+    SECONDARY,
+    VALID,
+    Host,
+    Log,
+)
 from .world import CODE, GDT, UNMAPPED
 
 if TYPE_CHECKING:
@@ -288,6 +304,20 @@ def test_mappings_belong_to_an_ept_and_a_vpid(host: EptHost) -> None:
     host.memory.write(TABLE, struct.pack("<Q", 0xA7))
 
 
+@pytest.mark.parametrize("code", ["0f0138", "0f22da"])  # invlpg [rax]; mov cr3, rdx
+def test_what_a_guest_invalidates_goes_under_every_ept(host: EptHost, code: str) -> None:
+    host.open(at=OTHER_EPT)
+    other = {F.EPT_POINTER: OTHER_EPT | 0x1E}
+    assert seen(host) == "d"
+    host.memory.write(TABLE, struct.pack("<Q", 0x2000A7))
+    host.memory.write(0x200000 + DATA + 0x123, b"x")
+    host.memory.write(0x200000 + GUEST, bytes.fromhex(code + "0f01c1"))
+    assert host.guest(code, WITH_EPT, other, rax=DATA, rdx=TABLES[0])["reason"] == VMCALL
+    host.memory.write(0x200000 + GUEST, bytes.fromhex(LOAD + "0f01c1"))
+    host.memory.drop_stale_code()
+    assert seen(host) == "x"
+
+
 def test_without_vpids_entries_drop_combined_mappings(host: EptHost) -> None:
     """They do not drop guest-physical ones."""
     without = {**controls(SECONDARY, 1)}
@@ -472,3 +502,52 @@ def test_a_table_of_descriptors_that_is_refused(host: EptHost) -> None:
     host.put(GDT, GDT)
     told = host.guest("8ed8", WITH_EPT, rax=0x10)  # mov ds, ax
     assert host.where(told) == (VIOLATION, R | LINEAR | FINAL | USER | RW, GDT + 0x10, GDT + 0x10)
+
+
+def test_a_snapshot_of_a_guest(host: EptHost) -> None:
+    """What was cached is not in it, so the restored guest sees the EPT as it is."""
+    host.prepare("90" + LOAD, WITH_EPT, rax=DATA + 0x123)
+    assert host.machine is not None
+    assert host.machine.run(2).reason is Reason.LIMIT
+    file = io.BytesIO()
+    host.machine.save(file)
+    file.seek(0)
+    other = Machine.restore(file)
+    assert other.cpu.translation.second is not None
+    other.memory.write(EPT + 0x3000 + (DATA >> 9), struct.pack("<Q", SPARE | RWX | WB))
+    assert other.run().reason is Reason.HALTED
+    assert chr(other.cpu.q[RAX] & 0xFF) == "s"
+    other.close()
+    assert host.machine.run().reason is Reason.HALTED
+    assert chr(host.cpu.q[RAX] & 0xFF) == "d"
+
+
+def test_a_checkpoint_keeps_what_is_cached(host: EptHost) -> None:
+    host.prepare(LOAD + "90" + LOAD, WITH_EPT, rax=DATA + 0x123)
+    machine = host.machine
+    assert machine is not None
+    assert machine.run(3).reason is Reason.LIMIT
+    before = host.cpu.translation.tlb.save()
+    checkpoint = Checkpoint(machine, exact=True)
+    assert machine.run().reason is Reason.HALTED
+    host.open()
+    checkpoint.restore()
+    assert host.cpu.translation.tlb.save() == before
+    assert machine.run().reason is Reason.HALTED
+    assert host.told()["reason"] == VMCALL
+
+
+def test_events(host: EptHost) -> None:
+    log = Log()
+    assert host.machine is not None
+    host.machine.add_sink(log)
+    host.put(DATA, DATA)
+    host.refused(LOAD, WITH_EPT, rax=DATA + 0x123)
+    host.machine.remove_sink(log)
+    (violation,) = [e for e in log.events if e.kind is Kind.EPT_VIOLATION]
+    assert (violation.refused, violation.gpa, violation.gva) == (5, DATA + 0x123, DATA + 0x123)
+    (left,) = [e for e in log.events if e.kind is Kind.VM_EXIT]
+    assert (left.reason, left.gpa, left.qualification) == (VIOLATION, DATA + 0x123, violation.qualification)
+    walks = [e for e in log.events if e.kind is Kind.PAGE_WALK and e.ept_reads]
+    assert [(e.gva & ~0xFFF, e.reads, e.ept_reads) for e in walks[:1]] == [(GUEST, 3, 16)]  # a page of 2 MiB
+    assert (walks[-1].refused, walks[-1].reads, walks[-1].ept_reads) == (5, 3, 4)

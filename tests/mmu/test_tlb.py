@@ -24,6 +24,7 @@ SPAN = {1: 1, 2: 512, 3: 512 * 512}
 VPNS = st.sampled_from([0, 1, 511, 512, 513, 1024, 512 * 512 - 1, 512 * 512, 512 * 512 + 1, (1 << 52) - 1])
 PCIDS = st.sampled_from([0, 1, 4095])
 VPIDS = st.sampled_from([0, 1, 65535])
+GPAS = st.sampled_from([0, 0x1000, 0x200000])
 EPTPS = st.sampled_from([NO_EPT, 0, 0x1000])
 Key = tuple[int, int, int | None, int]
 
@@ -64,6 +65,7 @@ class Comparison(RuleBasedStateMachine):
         self.vpid, self.eptp, self.pcid = 0, NO_EPT, 0
         self.kept: list[Kept] = []
         self.large: list[Kept] = []
+        self.pages: dict[tuple[int, int], int] = {}  # (EPT, guest-physical page) → what is found there
 
     @rule(pcid=PCIDS, vpid=VPIDS, eptp=EPTPS)
     def select(self, pcid: int, vpid: int, eptp: int) -> None:
@@ -100,6 +102,18 @@ class Comparison(RuleBasedStateMachine):
 
     def flush(self, concerned: Callable[[Kept], bool]) -> None:
         self.kept = [k for k in self.kept if not concerned(k)]
+
+    # Guest-physical mappings: what a guest invalidates, or INVVPID, leaves them.
+
+    @rule(eptp=st.sampled_from([0, 0x1000]), gpa=GPAS, frame=st.integers(1, 9))
+    def keep_guest_physical(self, eptp: int, gpa: int, frame: int) -> None:
+        self.tlb.guest_physical(eptp).keep(gpa, frame << 12)
+        self.pages[eptp, gpa] = frame << 12
+
+    @rule(eptp=st.sampled_from([0, 0x1000]), gpa=GPAS)
+    def drop_guest_physical(self, eptp: int, gpa: int) -> None:
+        self.tlb.guest_physical(eptp).drop(gpa)
+        self.pages.pop((eptp, gpa), None)
 
     # What a guest invalidates is its own VPID's, under all EPTs.
 
@@ -156,16 +170,26 @@ class Comparison(RuleBasedStateMachine):
     def invept_context(self, eptp: int) -> None:
         self.tlb.flush_ept(eptp)
         self.flush(lambda k: k.eptp == eptp)
+        self.pages = {key: page for key, page in self.pages.items() if key[0] != eptp}
 
     @rule()
     def invept_all(self) -> None:
         self.tlb.flush_ept()
         self.flush(lambda k: k.eptp != NO_EPT)
+        self.pages.clear()
+
+    @rule(vpn=VPNS)
+    def violation(self, vpn: int) -> None:
+        was_large = self.tlb.drop_used(vpn)
+        here = (self.vpid, self.eptp)
+        must_tell = self.drop(vpn, lambda k: k[:2] == here and k.pcid in {self.pcid, None})
+        assert was_large or not must_tell
 
     @rule()
     def reset(self) -> None:
         self.tlb.empty()
         self.kept = []
+        self.pages.clear()
 
     def held(self) -> dict[Key, int]:
         """Give what the TLB holds, by going through its address spaces."""
@@ -176,6 +200,11 @@ class Comparison(RuleBasedStateMachine):
             out |= {(vpid, eptp, pcid, vpn): e for vpn, e in self.tlb.current.items()}
         self.tlb.select(self.pcid, self.vpid, self.eptp)
         return out
+
+    @invariant()
+    def guest_physical_mappings_are_those_of_the_model(self) -> None:
+        found = {(root, gpa): page for root in (0, 0x1000) for gpa, page in self.tlb.guest_physical(root).pages.items()}
+        assert found == self.pages
 
     @invariant()
     def holds_what_the_model_holds(self) -> None:
