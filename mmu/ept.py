@@ -57,13 +57,13 @@ class Qualification(Word):
 NAMES: Final = {4: "EPT PML4E", 3: "EPT PDPTE", 2: "EPT PDE", 1: "EPT PTE"}
 R, W, X, XU = (bits.mask for bits in (EptEntry.R, EptEntry.W, EptEntry.X, EptEntry.XU))
 A, D = EptEntry.A.mask, EptEntry.D.mask
-_PS: Final = EptEntry.PS.mask
+PS: Final = EptEntry.PS.mask
 _ANY: Final = R | W | X
-_BAD_TYPES: Final = 0x8C  # bit n: memory type n is reserved
-_WIDTH: Final = 48  # bits of a guest-physical address that four levels translate
+BAD_TYPES: Final = 0x8C  # bit n: memory type n is reserved
+WIDTH: Final = 48  # bits of a guest-physical address that four levels translate
 # Of each level: its number; the shift that makes an address an offset into the table; the bit that says that an entry maps a page; and
 # the bits of the address that are the offset into that page.
-_LEVELS: Final = ((4, 36, 0, 0), (3, 27, _PS, (1 << 30) - 1), (2, 18, _PS, (1 << 21) - 1), (1, 9, _ANY | XU, 0xFFF))
+_LEVELS: Final = ((4, 36, 0, 0), (3, 27, PS, (1 << 30) - 1), (2, 18, PS, (1 << 21) - 1), (1, 9, _ANY | XU, 0xFFF))
 _SLOTS: Final = 0xFF8
 
 
@@ -73,12 +73,12 @@ def reserved(maxphyaddr: int) -> tuple[int, ...]:
     beyond = FRAME & ~((1 << maxphyaddr) - 1)
     table = beyond | 0x78
     pages = (beyond, beyond | 0x1FF000, beyond | 0x3FFFF000)
-    return (0, 0, table, table, table | _PS, *pages, 0)
+    return (0, 0, table, table, table | PS, *pages, 0)
 
 
 def reserved_bits_of(root: Root, level: int, entry: int) -> int:
     """Give the reserved bits that a present entry sets."""
-    page = level == 1 or (level < 4 and entry & _PS)
+    page = level == 1 or (level < 4 and entry & PS)
     return entry & root.reserved[level + 4 if page else level]
 
 
@@ -135,7 +135,7 @@ def descend(memory: Memory, root: Root, gpa: int, need: int, kind: int, trail: l
     present = _ANY | XU if mode_based else _ANY
     every, read = _ANY | XU, memory.read64
     path: list[int] = [] if trail is None else trail
-    if gpa >> _WIDTH:
+    if gpa >> WIDTH:
         raise _violation(gpa, need, kind)
     for level, shift, page, offset in _LEVELS:  # noqa: B007
         at += gpa >> shift & _SLOTS
@@ -148,7 +148,7 @@ def descend(memory: Memory, root: Root, gpa: int, need: int, kind: int, trail: l
             raise SecondStageFault(MISCONFIGURATION, gpa)
         every &= entry
         if last:
-            if _BAD_TYPES >> (entry >> 3 & 7) & 1:
+            if BAD_TYPES >> (entry >> 3 & 7) & 1:
                 raise SecondStageFault(MISCONFIGURATION, gpa)
             break
         at = entry & FRAME

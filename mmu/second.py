@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 from . import rights
 from .entry import FRAME
-from .ept import XU, A, D, Qualification, R, Root, W, X, descend, mark
+from .ept import BAD_TYPES, PS, WIDTH, XU, A, D, Qualification, R, Root, W, X, descend, mark
 from .rights import EXEC, READ, WRITE
-from .walk import INDEX_MASK, LEVEL_SHIFT, LOG_FULL, LOW_INDEX, USED, Mode, SecondStageFault, walk
+from .walk import INDEX_MASK, LEVEL_SHIFT, LOG_FULL, LOW_INDEX, NOT_PRESENT, USED, Mode, SecondStageFault, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _FOLD: Final = INDEX_MASK & ~(rights.X | rights.D)
 _XU_SHIFT, _READABLE = 9, 1 << 10  # in a page
 _SIZE: Final = 7 << LEVEL_SHIFT
+_P: Final = 1
+_FRAME_2M: Final = FRAME & -(1 << 21)
 _SMALL: Final = 1 << LEVEL_SHIFT
 _UNPAGED: Final = _SMALL | rights.W | rights.U | rights.X | rights.D  # without paging, an address may do anything
 _U32_FRAME: Final = 0xFFFFF000
@@ -71,6 +73,7 @@ class SecondStage:
         self.log = log
         self.entries = 0
         self.memory = memory
+        self._quick = self._bind_quick()
         # With accessed and dirty flags, any use of a guest paging structure is a write.
         self._use = READ | WRITE if root.dirty else READ
 
@@ -138,6 +141,11 @@ class SecondStage:
 
     def _walk(self, gpa: int, need: int, kind: int, trail: list[int] | None = None) -> int:
         mappings, root = self.mappings, self.root
+        if not self._still:
+            page = self._quick(gpa, need)
+            if page >= 0:
+                mappings.keep(gpa & FRAME, page if self.log is None else page & ~rights.D)
+                return page
         trail = [] if trail is None else trail
         try:
             found = descend(self.memory, root, gpa, need, kind, trail)
@@ -164,7 +172,48 @@ class SecondStage:
                 mappings.keep(gpa & FRAME, page if self.log is None else page & ~rights.D)
         return page
 
-    # ---- the usual case ----------------------------------------------------------------------------------------------------
+    # ---- the usual cases ---------------------------------------------------------------------------------------------------
+
+    def _bind_quick(self) -> Callable[[int, int], int]:
+        """Make a walk of the EPT for one case: a page of 4 KiB or 2 MiB that may be read, and whose flags need no change; else -1."""
+        root, words = self.root, self.memory.words
+        at, upper, table, page, large = (
+            root.address,
+            root.reserved[4],
+            root.reserved[2],
+            root.reserved[5],
+            root.reserved[6],
+        )
+        used = R | A if root.dirty else R
+
+        def quick(gpa: int, need: int) -> int:
+            try:
+                pml4e = words[at + (gpa >> 36 & 0xFF8) >> 3]
+                pdpte = words[(pml4e & FRAME) + (gpa >> 27 & 0xFF8) >> 3]
+                pde = words[(pdpte & FRAME) + (gpa >> 18 & 0xFF8) >> 3]
+                every = pml4e & pdpte & pde
+                if pde & PS:
+                    last, frame = pde, pde & _FRAME_2M | gpa & 0x1FF000
+                    bad = (pml4e | pdpte) & upper or pde & large
+                else:
+                    last = words[(pde & FRAME) + (gpa >> 9 & 0xFF8) >> 3]
+                    every &= last
+                    frame = last & FRAME
+                    bad = (pml4e | pdpte) & upper or pde & table or last & page
+            except IndexError:
+                return -1
+            writable = every & W if not root.dirty else every & W & last >> 8
+            if (
+                bad or every & used != used or need & ~every or (need & W and not writable)
+                or BAD_TYPES >> (last >> 3 & 7) & 1 or gpa >> WIDTH
+            ):  # fmt: skip
+                return -1
+            self.entries += 3 if pde & PS else 4
+            user = every & XU if root.mode_based else (every & X) << 8
+            found: int = frame | _FOLD | _READABLE | every & X | writable << 2 | user >> 1
+            return found
+
+        return quick
 
     def walker(self, paging: Paging) -> Callable[[int, int, bytes], int]:
         """Make `translate` for one set of 4-level tables, as `walk.walker` does for one stage."""
@@ -178,12 +227,14 @@ class SecondStage:
                 pdpte = words[tables[pml4e & FRAME] + (gva >> 30 & 511)]
                 pde = words[tables[pdpte & FRAME] + (gva >> 21 & 511)]
                 pte = words[tables[pde & FRAME] + (gva >> 12 & 511)]
-                page = pages[pte & FRAME]
             except KeyError:
                 return rest(paging, gva, need, table)
             every = pml4e & pdpte & pde & pte
             some = pml4e | pdpte | pde | pte
             if every & USED == USED and not some & mask:
+                page = pages.get(pte & FRAME)
+                if page is None:
+                    return rest(paging, gva, need, table)
                 index = LOW_INDEX[every & 6 | pte & 0x140]
                 if some >> 59:
                     index |= pte >> 54 & 0x1E0 | (0 if some >> 63 else 4)
@@ -193,6 +244,10 @@ class SecondStage:
                 if table[index] & need:
                     found: int = page & FRAME | _SMALL | index
                     return found
+            elif (
+                not pte & _P and pml4e & pdpte & pde & USED == USED and not (pml4e | pdpte | pde) & mask
+            ):  # fmt: skip
+                return NOT_PRESENT  # what demand paging meets
             return rest(paging, gva, need, table)
 
         def walk_mode_based(gva: int, need: int, table: bytes) -> int:
