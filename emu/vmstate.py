@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.entry import reserved_pdpte
-from ..mmu.registers import CR0, CR4
+from ..mmu.registers import CR0, CR4, EFER
 from ..vmx.controls import Exit
 from ..vmx.fields import Field
 from ..vmx.guest_checks import guest_pdptes
@@ -68,8 +68,8 @@ def guest_world(cpu: Cpu, entered: Entered, controls: NonRoot) -> World:
     vmcs, entry = entered.vmcs, controls.entry
     world = World(Known(), guest=True, vpid=controls.vpid, second=second_stage_of(cpu, controls))
     cr0, efer = vmcs[Field.GUEST_CR0], vmcs[Field.GUEST_EFER] if entry.LOAD_EFER else cpu.efer
-    if cr0 & CR0.PG.mask:
-        efer = efer & ~LMA_LME | (LMA_LME if controls.long else 0)
+    bits = _loaded_of_efer(cr0)
+    efer = efer & ~bits | (bits if controls.long else 0)
     world.segments = tuple(_guest_segment(vmcs, name) for name in _NAMES)
     world.registers = Registers(
         cr0,
@@ -95,10 +95,16 @@ def guest_loads(controls: NonRoot) -> tuple[bool, ...]:
     return True, True, True, bool(controls.entry.LOAD_PAT), bool(controls.entry.LOAD_DEBUG_CONTROLS)
 
 
+def _loaded_of_efer(cr0: int) -> int:
+    """Give the bits of EFER that an entry sets as the control IA32E_MODE_GUEST says; LME only where it loads CR0.PG."""
+    return LMA_LME if cr0 & CR0.PG.mask else EFER.LMA.mask
+
+
 def still_holds(cpu: Cpu, world: World, controls: NonRoot) -> bool:
     """Tell whether what an entry does not load is in the processor as it was when the guest exited."""
     entry = controls.entry
-    return bool(entry.LOAD_EFER or not (cpu.efer ^ world.registers.efer) & ~LMA_LME) and bool(
+    kept = ~_loaded_of_efer(world.registers.cr0)
+    return bool(entry.LOAD_EFER or not (cpu.efer ^ world.registers.efer) & kept) and bool(
         entry.LOAD_PKRS or cpu.pkrs == world.registers.pkrs
     )
 
