@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..mmu.address import PAGE
 from ..mmu.registers import CR4
-from .registers import RF
+from ..mmu.rights import READ, WRITE
+from ..mmu.walk import INDEX_MASK
+from .callbacks import MEM
+from .decode import decode
+from .registers import RDI, RF, RIP, RSI, RSP, SS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +24,8 @@ if TYPE_CHECKING:
 
 _LENGTH: Final = (1, 2, 8, 4)
 _EXECUTE, _WRITE, _PORT, _ACCESS = range(4)
-_WIDEST: Final = 64  # bytes that one access of TCG's may touch
+_LAST: Final = PAGE - 1
+_UC_MEM_WRITE: Final = 17
 
 
 class _Point(NamedTuple):
@@ -51,6 +57,7 @@ class Breakpoints:
         self.watching = self.on_code = False
         self.hits = self.before = 0
         self.on_hit: Callable[[], None] = lambda: None
+        self._data_callback = MEM(self._on_data)
 
     def update(self) -> None:
         """Follow the debug registers after MOV to DR."""
@@ -70,13 +77,9 @@ class Breakpoints:
         self._cpu.forget_transitions()
         self.watching = any(point.kind != _EXECUTE for point in wanted)
         self.on_code = any(point.kind == _EXECUTE for point in wanted)
-        for point in wanted:
-            if point.kind == _EXECUTE:
-                self._hooks.append(engine.hook_code(point.first, self._on_code))
-            elif point.kind != _PORT:
-                # From early on, so that a wide access from below is seen.
-                first = max(point.first - _WIDEST + 1, 0)
-                self._hooks.append(engine.hook_data(first, point.end - 1, self._on_data, read=point.kind == _ACCESS))
+        self._hooks += [engine.hook_code(point.first, self._on_code) for point in wanted if point.kind == _EXECUTE]
+        if any(point.kind in {_WRITE, _ACCESS} for point in wanted):
+            self._hooks.append(engine.hook_memory(self._data_callback))
         engine.drop_all_code()
         engine.stop()
 
@@ -117,8 +120,40 @@ class Breakpoints:
     def _on_code(self, _engine: int, address: int, _size: int, _user: Any) -> None:
         self.stops(address)
 
-    def _on_data(self, _engine: int, kind: int, address: int, size: int, _value: int, _user: Any) -> None:
-        self.touch(address, size, write=kind == _UC_MEM_WRITE)
+    def _on_data(self, _engine: int, kind: int, pa: int, size: int, _value: int, _user: Any) -> None:
+        """Look at an access that TCG is about to make: Unicorn gives the physical address, and breakpoints are linear ones."""
+        try:
+            at = pa & _LAST
+            for point in self._set:
+                first = point.first & _LAST
+                if point.kind in {_WRITE, _ACCESS} and (
+                    (first - at < size and at - first < point.end - point.first) or first + PAGE - at < size
+                ):
+                    page = linear_page(self._cpu, pa, write=kind == _UC_MEM_WRITE)
+                    self.touch(page << 12 | at, size, write=kind == _UC_MEM_WRITE)
+                    return
+        except BaseException as error:  # noqa: BLE001  (the run loop raises it)
+            self._cpu.fail(error)
 
 
-_UC_MEM_WRITE: Final = 17
+def linear_page(cpu: Cpu, pa: int, *, write: bool) -> int:
+    """Give the linear page through which TCG makes an access to a physical address: the one that the TLB has for it.
+
+    Where it has several, the instruction's operands tell.
+    """
+    translation, frame, need = cpu.translation, pa >> 12, WRITE if write else READ
+    table = translation.table
+    found = {
+        page
+        for space in (translation.tlb.current, translation.tlb.shared)
+        for page, entry in space.items()
+        if entry >> 12 == frame and table[entry & INDEX_MASK] & need
+    }
+    if len(found) < 2:
+        return found.pop() if found else frame
+    insn = decode(cpu.code_at(cpu.q[RIP]), translation.code_size)
+    addresses = [cpu.operand_address(insn, each) for each in insn.operands if each.kind == "mem"]
+    pages = {address >> 12 for address in addresses if (address ^ pa) & _LAST == 0}
+    stack = cpu.q[RSP] + cpu.segment_base(SS)
+    implied = {address >> 12 for address in (cpu.q[RSI], cpu.q[RDI], stack, stack - 8)}
+    return min(found & pages or found & implied or found)

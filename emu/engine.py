@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
 from .calibrate import calibrate, find_state
-from .callbacks import CODE, CPUID_INSN, EDGE, IN_INSN, LEAN, MEM, MMIO_READ, MMIO_WRITE, OUT_INSN, TOUCH, Prototypes
+from .callbacks import CODE, CPUID_INSN, EDGE, IN_INSN, LEAN, MMIO_READ, MMIO_WRITE, OUT_INSN, TOUCH, Prototypes
 from .counting import MOST, UNLIMITED, Counting, Unit
 from .layout import UnicornMismatch
 
@@ -233,17 +233,12 @@ class Engine:
         """Call ``callback()`` before each execution of the instruction at `address`: cheaper than `hook_code`."""
         return self.hook(_HOOK_CODE, TOUCH(callback), begin=address, end=address)
 
-    def hook_data(self, begin: int, end: int, callback: Callable[..., None], *, read: bool) -> int:
-        """Call ``callback(handle, kind, address, size, value, _)`` on data accesses in [begin, end]."""
-        kind = _HOOK_MEM_WRITE | (_HOOK_MEM_READ if read else 0)
-        return self.hook(kind, MEM(callback), begin=begin, end=end)
-
     def hook_memory(self, callback: Any) -> int:
-        """Call ``callback``, a `MEM` as in `hook_data`, before each data access."""
+        """Call ``callback(handle, kind, physical address, size, value, _)``, a `MEM`, before each data access."""
         return self.hook(_HOOK_MEM_WRITE | _HOOK_MEM_READ, callback)
 
     def unhook(self, hook: int) -> None:
-        """Remove a hook made by `hook_code` or `hook_data`."""
+        """Remove a hook made by `hook_code` or `hook_memory`."""
         self._check(self._lib.uc_hook_del(self.handle, hook), "uc_hook_del")
 
     # ---- running ----------------------------------------------------------------------------------------------

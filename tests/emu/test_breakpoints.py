@@ -235,3 +235,54 @@ def test_breakpoints_that_go_ask_for_no_page(debugged: Debugged, watching: bool)
         "31c0",  # what TCG runs behind the exit finds memory at 0
     )
     assert debugged.run(*code) == [(1, away + 1 - CODE, B0)]
+
+
+# ---- linear addresses that are not physical ones ------------------------------------------------------------------------
+
+LINEAR, ALIAS, FRAME = 0x800000, 0x900000, 0x600000
+
+
+@pytest.fixture
+def mapped(debugged: Debugged) -> Debugged:
+    """Two linear 4-KiB pages lead to one frame; the next page of each leads elsewhere."""
+    debugged.memory.write(0x3000 + 8 * 4, struct.pack("<Q", 0x6007))
+    debugged.memory.write(0x6000, struct.pack("<2Q", FRAME | 7, FRAME + 0x5000 | 7))
+    debugged.memory.write(0x6000 + 8 * 0x100, struct.pack("<2Q", FRAME | 7, FRAME + 0x7000 | 7))
+    return debugged
+
+
+def store_to(address: int) -> str:
+    return "48890425" + struct.pack("<I", address).hex()
+
+
+@pytest.mark.parametrize("address", [LINEAR + 0x10, LINEAR + 0x14, LINEAR + 0x17, LINEAR + 9])
+def test_a_data_breakpoint_is_a_linear_address(mapped: Debugged, address: int) -> None:
+    mapped.point(0, LINEAR + 0x10, WRITE, 8)
+    assert mapped.run(NOP, store_to(address), NOP) == [(1, 9, B0)]
+
+
+def test_another_linear_address_of_the_frame_does_not_meet_it(mapped: Debugged) -> None:
+    mapped.point(0, LINEAR + 0x10, WRITE, 8)
+    mapped.point(1, FRAME + 0x10, WRITE, 8)  # the physical address
+    touch = store_to(ALIAS + 0x10), store_to(LINEAR + 0x10), store_to(ALIAS + 0x10), store_to(LINEAR + 0x10)
+    assert mapped.run(*touch) == [(1, 16, B0), (1, 32, B0)]
+
+
+def test_an_access_that_goes_on_in_the_page_of_the_breakpoint(mapped: Debugged) -> None:
+    mapped.point(0, LINEAR + 0x1000, WRITE, 1)
+    mapped.point(1, ALIAS + 0x1002, WRITE, 1)
+    assert mapped.run(store_to(LINEAR + 0xFFB), store_to(ALIAS + 0xFFB)) == [(1, 8, B0), (1, 16, B1)]
+
+
+def test_stacks_and_strings_through_one_of_two_linear_addresses(mapped: Debugged) -> None:
+    mapped.point(0, LINEAR + 0x80, ACCESS, 8)
+    program = (
+        "488b0425" + struct.pack("<I", ALIAS).hex(),  # both are in the TLB
+        "488b0425" + struct.pack("<I", LINEAR).hex(),
+        "bc" + struct.pack("<I", ALIAS + 0x88).hex() + "58" + "50",  # mov esp; pop rax; push rax
+        "bc" + struct.pack("<I", LINEAR + 0x80).hex() + "58",
+        "bf" + struct.pack("<I", LINEAR + 0x80).hex() + "aa",  # stosb
+        "bc" + struct.pack("<I", STACK0).hex(),
+    )
+    met = mapped.run(*program)
+    assert [each[1:] for each in met] == [(29, B0), (35, B0)]
