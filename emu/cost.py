@@ -41,6 +41,8 @@ class Costs:
         vm_entry: a VM entry.
         l0_reflect: what the outermost hypervisor does to give its guest's guest's exit to its guest, besides exit and entry.
         l0_merge: what it does for VMLAUNCH and VMRESUME of its guest, besides exit and entry.
+        l0_fill: what it does to map a page in a table of its own, besides exit and entry.
+        l0_store: what it does for a store to a table that it protects, besides exit and entry.
         block: a translated block of plain code, while a timer is armed and the clock counts blocks (`Timekeeper`): no event's.
 
     Example:
@@ -71,6 +73,8 @@ class Costs:
     vm_entry: int = 550
     l0_reflect: int = 6300
     l0_merge: int = 10000
+    l0_fill: int = 6600
+    l0_store: int = 8900
 
     def __attrs_post_init__(self) -> None:
         for name in NAMES:
@@ -159,6 +163,8 @@ CHARGED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.EPT_VIOLATION: (),
     Kind.REFLECTION: ("l0_reflect",),
     Kind.MERGE: ("l0_merge",),
+    Kind.EPT_FILL: ("l0_fill",),
+    Kind.TABLE_STORE: ("l0_store",),
 }
 
 

@@ -33,6 +33,8 @@ class Kind(IntEnum):
     EPT_VIOLATION = 21
     REFLECTION = 22
     MERGE = 23
+    EPT_FILL = 24
+    TABLE_STORE = 25
 
 
 class Who(IntEnum):
@@ -69,6 +71,8 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.EPT_VIOLATION: ("refused", "gpa", "qualification", "gva"),
     Kind.REFLECTION: ("reason",),
     Kind.MERGE: (),
+    Kind.EPT_FILL: ("gpa", "page", "level"),
+    Kind.TABLE_STORE: ("page",),
 }
 
 

@@ -33,6 +33,8 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
     if isinstance(fault, DB) and fault.trap and guest.traps:
         leave(cpu, trap_exit(fault.dr6))
         return
+    if cpu.outer is not None:
+        cpu.outer.stages.settle()
     chain = [fault]
     cpu.halted = False
     held = held_by_mov_ss(cpu)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..vmx.exits import ExitReason, VmExit
 from ..vmx.fields import Field
-from ..vmx.words import EventType, PendingDebug
+from ..vmx.words import EventType, Interruption, PendingDebug
 from .exceptions import deliver
 from .faults import During, Fault
 from .idt import enter
@@ -16,7 +16,6 @@ from .vmexit import leave
 
 if TYPE_CHECKING:
     from ..vmx.vmcs import Vmcs
-    from ..vmx.words import Interruption
     from .cpu import Cpu
 
 _WITH_LENGTH: Final = frozenset(
@@ -48,13 +47,20 @@ def begin(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
 
 
 def _inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
+    """Deliver the event that the controls tell of."""
+    error = vmcs[Field.ENTRY_ERROR_CODE] if event.DELIVER_ERROR_CODE else 0
+    length = vmcs[Field.ENTRY_INSTRUCTION_LENGTH] if event.TYPE in _WITH_LENGTH else 0
+    inject(cpu, During(int(event), error, length))
+
+
+def inject(cpu: Cpu, injected: During) -> None:
     """Deliver an event through the guest's IDT; what goes wrong on the way is delivered, or exits, with the event as vectoring."""
+    event = Interruption(injected.info)
     kind, vector = event.TYPE, event.VECTOR
-    error = vmcs[Field.ENTRY_ERROR_CODE] if event.DELIVER_ERROR_CODE else None
     software = kind in _WITH_LENGTH
     before = cpu.q[RIP]
     if software:
-        cpu.q[RIP] = before + vmcs[Field.ENTRY_INSTRUCTION_LENGTH] & U64
+        cpu.q[RIP] = before + injected.length & U64
     if kind == EventType.NMI:
         cpu.nmi_blocked = True
     cpu.interrupt_shadow = 0
@@ -63,14 +69,13 @@ def _inject(cpu: Cpu, vmcs: Vmcs, event: Interruption) -> None:
         enter(
             cpu,
             vector,
-            error,
+            injected.error if event.DELIVER_ERROR_CODE else None,
             rf=RF if fault_like else 0,
             external=int(not software),
             software=kind in {EventType.SOFTWARE_INTERRUPT, EventType.SOFTWARE_EXCEPTION},
         )
     except (Fault, VmExit) as fault:
         cpu.q[RIP] = before
-        injected = During(int(event), error or 0, vmcs[Field.ENTRY_INSTRUCTION_LENGTH] if software else 0)
         if isinstance(fault, VmExit):
             fault.while_delivering(*injected)
             leave(cpu, fault)

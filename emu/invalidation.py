@@ -179,6 +179,18 @@ class Invalidation(Contexts):
         if known:
             self.engine.flush_page(gva)
 
+    def drop_frame(self, frame: int) -> None:
+        """Drop what leads to one physical page in the current address space: a right to it is taken back."""
+        for space in (self.tlb.current, self.tlb.shared):
+            for page in [page for page, entry in space.items() if entry >> 12 == frame]:
+                del space[page]
+                self._forget_page(page)
+                if page in self.cpu.transition_pages:
+                    self.cpu.forget_descriptors()
+                self.engine.flush_page(page << 12)
+        if self.second is not None:
+            self.second.mappings.drop(frame << 12)
+
     def drop_used(self, gva: int) -> None:
         """Drop what translated a page of the current address space: an EPT violation does."""
         page = gva >> 12

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .cost import Costs
     from .devices import ConsolePorts
     from .features import Features
+    from .outer import NestedOptions
     from .sinks import Lens, Sink
     from .stop import Stop
 
@@ -80,7 +81,7 @@ class Machine:
         features: Features = DEFAULT,
         clock: ClockKind = "blocks",
         costs: Costs = COSTS,
-        nested: bool = False,
+        nested: NestedOptions | bool = False,
     ) -> None:
         self.engine = Engine()  # before memory is mapped: translated code is to lie near the library
         try:
@@ -102,9 +103,10 @@ class Machine:
         self._lens: Lens | None = None
         self._loop = RunLoop(self)
         if nested:
-            from .outer import Outer  # noqa: PLC0415  (most machines have none)
+            from .outer import NestedOptions, Outer  # noqa: PLC0415  (most machines have none)
 
-            self.cpu.outer = outer = Outer(self.cpu, self.traps)
+            options = NestedOptions() if nested is True else nested
+            self.cpu.outer = outer = Outer(self.cpu, self.traps, options)
             self.cpu.software_memory = outer.memory
             self.cpu.load(self.cpu.state())
         self.engine.map_mmio(NOTHING, 0x1000, lambda *_: (1 << 64) - 1, lambda *_: None)

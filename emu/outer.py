@@ -27,6 +27,7 @@ from ..vmx.words import EventType
 from .events import Kind, Who
 from .exceptions import deliver, interrupt
 from .faults import Fault
+from .outer_stages import Stages, StagesState
 from .registers import RCX, U32
 from .table import HANDLERS
 from .vmexit import exit_guest
@@ -50,6 +51,26 @@ def _pairs(values: Iterable[Any]) -> tuple[tuple[int, int], ...]:
     return tuple((first, second) for first, second in values)
 
 
+def _stages(value: StagesState | dict[str, Any] | None) -> StagesState | None:
+    return StagesState(**value) if isinstance(value, dict) else value
+
+
+@frozen
+class NestedOptions:
+    """How the outermost hypervisor works.
+
+    Attributes:
+        shadow_vmcs: VMREAD and VMWRITE of L1 do not exit: VMCS12 is VMCS01's shadow VMCS.
+        large_pages: EPT01 has pages of 2 MiB.
+        eager: a table of L1's EPTs is protected from stores as soon as a protected one links it, not when it is walked through.
+
+    """
+
+    shadow_vmcs: bool = True
+    large_pages: bool = True
+    eager: bool = False
+
+
 @frozen
 class OuterState:
     """L0 as a snapshot keeps it.
@@ -58,12 +79,14 @@ class OuterState:
         waits: it has an interrupt in hand for a guest that cannot take it yet.
         out: it runs itself, while its guest is halted.
         vpids: which VPID of its own stands for one of L1's, used longest ago first.
+        stages: its tables; None leaves them as they are.
 
     """
 
     waits: bool = False
     out: bool = False
     vpids: tuple[tuple[int, int], ...] = field(default=(), converter=_pairs)
+    stages: StagesState | None = field(default=None, converter=_stages)
 
 
 class Outer:
@@ -76,28 +99,31 @@ class Outer:
 
     """
 
-    def __init__(self, cpu: Cpu, traps: Traps, *, shadow_vmcs: bool = True) -> None:
-        """Make it; with `shadow_vmcs` VMREAD and VMWRITE of L1 do not exit."""
+    def __init__(self, cpu: Cpu, traps: Traps, options: NestedOptions) -> None:
         self.cpu, self._traps = cpu, traps
         memory = cpu.memory
         self.memory = L1Memory(memory, memory.is_offered)
-        region, bitmap, *_ = memory.kept_pages()
+        region, bitmap, *rest = memory.kept_pages()
         memory.write(bitmap, msr_bitmap())
-        self.vmcs01 = vmcs01(region, bitmap)
+        self.stages = Stages(cpu, traps, self, rest, options)
+        self.vmcs01 = vmcs01(region, bitmap, self.stages.ept01.root)
         self.l1 = UnderL0(self.vmcs01)
         self.vpids = Vpids(self._drop_vpid)
         self._waits = self._out = False
-        self._shadows = shadow_vmcs
+        self._shadows = options.shadow_vmcs
 
     # ---- snapshots ------------------------------------------------------------------------------------------------------
 
     def save(self) -> OuterState:
         """Give what a snapshot keeps."""
-        return OuterState(self._waits, self._out, self.vpids.save())
+        stages = self.stages.save()
+        return OuterState(self._waits, self._out, self.vpids.save(), stages)
 
     def load(self, state: OuterState | None) -> UnderL0:
         """Take what `save` gave, or begin anew; gives the guest that runs, by L1's VMX operation."""
         state = state or OuterState()
+        if state.stages is not None:
+            self.stages.load(state.stages)
         self._waits, self._out = state.waits, state.out
         self.vpids.load(state.vpids)
         vmx = self.cpu.vmx
@@ -113,26 +139,26 @@ class Outer:
 
     def merge(self, vmcs12: Vmcs, expires: int = NEVER) -> Merged:
         """Make VMCS02 of VMCS12 for an entry."""
-        guest = Merged(vmcs12, self.l1, self.memory, expires)
-        guest.vpid = self.vpids.of(guest.vpid12)
+        guest = Merged(vmcs12, self.l1, self.memory, self.cpu.features.maxphyaddr, expires)
+        self.prepare(guest, vmcs12)
         return guest
 
-    def take_vpid(self, guest: NonRoot, vmcs12: Vmcs) -> None:
-        """See to it that L2's VPID stands for L1's; another guest may have been given it since the last entry."""
+    def prepare(self, guest: NonRoot, vmcs12: Vmcs) -> None:
+        """See to it that L2's VPID and EPT stand for L1's; others may have been given them since the last entry."""
         assert isinstance(guest, Merged)
-        vpid = self.vpids.of(guest.vpid12)
-        if vpid != guest.vpid:
-            guest.vpid, vmcs12.guest = vpid, None
+        vpid, eptp = self.vpids.of(guest.vpid12), self.stages.eptp02(guest)
+        if vpid != guest.vpid or eptp != guest.eptp:
+            guest.vpid, guest.eptp, vmcs12.guest = vpid, eptp, None
 
     def entered(self, guest: NonRoot) -> None:
         """L1's VMLAUNCH or VMRESUME has led into L2: the silicon's entry is by VMCS02."""
         assert isinstance(guest, Merged)
         if guest.held is not self._waits:
             guest.hold_interrupt(waits=self._waits)
-        self._tell(Kind.MERGE, cost=self.cpu.costs.l0_merge)
+        self.tell(Kind.MERGE, cost=self.cpu.costs.l0_merge)
         self._enter(L2)
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
         """Go on with the guest that the processor holds, unless it has been entered already, or sleeps."""
         cpu, guest = self.cpu, self.cpu.guest
         if not self._out or cpu.halted:
@@ -143,12 +169,12 @@ class Outer:
     def _enter(self, level: int) -> None:
         self.l1.show_registers(self.cpu.cr0, self.cpu.cr4)
         self._out = False
-        self._tell(Kind.VM_ENTRY, L0, level, cost=self.cpu.costs.vm_entry)
+        self.tell(Kind.VM_ENTRY, L0, level, cost=self.cpu.costs.vm_entry)
 
     def wake(self) -> None:
         """A guest that L0 had put to sleep is about to be given an event."""
         self.cpu.halted = False
-        self._resume()
+        self.resume()
 
     # ---- exits ----------------------------------------------------------------------------------------------------------
 
@@ -157,6 +183,11 @@ class Outer:
         guest = self.cpu.guest
         assert isinstance(guest, UnderL0)
         inner = guest.inner
+        if exit_.reason is ExitReason.EPT_VIOLATION:
+            if not self.stages.take(guest, exit_):
+                self._reflect(guest, exit_)
+            return
+        self.stages.settle()
         if inner is not None and is_for_l1(inner, exit_, self.memory, self.cpu.q[RCX] & U32):
             self._reflect(guest, exit_)
         else:
@@ -179,8 +210,8 @@ class Outer:
             exit_.event = 0 if vector is None else event_info(EventType.EXTERNAL_INTERRUPT, vector)
             self._hold(waits=False)
         exit_guest(self.cpu, exit_)
-        self._tell(Kind.REFLECTION, exit_.reason, cost=self.cpu.costs.l0_reflect)
-        self._resume()
+        self.tell(Kind.REFLECTION, exit_.reason, cost=self.cpu.costs.l0_reflect)
+        self.resume()
 
     def _handle(self, exit_: VmExit) -> None:
         """Do what the exit asks of L0, and go on with the guest."""
@@ -194,7 +225,7 @@ class Outer:
         except Fault as fault:
             after = partial(deliver, self.cpu, fault)
             self.cpu.halted = False
-        self._resume()
+        self.resume()
         if after is not None:
             after()
 
@@ -252,9 +283,15 @@ class Outer:
         if known is not None:
             self.cpu.translation.invvpid(kind, known, address)
 
+    def invept(self, address: int | None) -> None:
+        """Do L1's INVEPT of the EPT with its root there, or of all, on the EPTs that stand for its own."""
+        shadow = self.stages.shadow
+        for root in shadow.all_roots() if address is None else shadow.known(address):
+            self.cpu.translation.invept(root)
+
     # ---- events ---------------------------------------------------------------------------------------------------------
 
-    def _tell(self, kind: Kind, *data: int, cost: int) -> None:
+    def tell(self, kind: Kind, *data: int, cost: int) -> None:
         """Spend L0's own time, and tell what for."""
         cpu = self.cpu
         cpu.clock.cycles += cost

@@ -84,6 +84,8 @@ class Pending:
     def deliver(self) -> None:
         """Let devices and interrupts have their turn between two instructions."""
         cpu = self.cpu
+        if cpu.outer is not None:
+            cpu.outer.stages.stepped()
         if cpu.clock.now >= self.deadline:
             self.service()
         if cpu.guest is not None and cpu.guest.traps:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..vmx.nonroot import NonRoot
     from .cpu import Cpu
 
-_REASONS: Final = {
+REASONS: Final = {
     VIOLATION: ExitReason.EPT_VIOLATION,
     MISCONFIGURATION: ExitReason.EPT_MISCONFIGURATION,
     LOG_FULL: ExitReason.PML_FULL,
@@ -32,7 +32,12 @@ def second_stage_of(cpu: Cpu, guest: NonRoot) -> SecondStage | None:
     if root is None:
         return None
     mappings = cpu.translation.tlb.guest_physical(root.address)
-    return SecondStage(cpu.memory, root, mappings, page_log(guest, cpu.memory))
+    log = _discard if guest.discards_log else page_log(guest, cpu.memory)
+    return SecondStage(cpu.memory, root, mappings, log)
+
+
+def _discard(_gpa: int) -> bool:
+    return True
 
 
 def second_stage_exit(cpu: Cpu, refusal: Refusal) -> VmExit:
@@ -41,7 +46,7 @@ def second_stage_exit(cpu: Cpu, refusal: Refusal) -> VmExit:
     cpu.event(Kind.EPT_VIOLATION, -result, gpa, qualification, gva)
     valid = qualification & _LINEAR
     return VmExit(
-        _REASONS[result],
+        REASONS[result],
         qualification,
         fault=True,
         linear=(gva if cpu.code64 else gva & _U32) if valid else None,

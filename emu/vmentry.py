@@ -63,7 +63,7 @@ def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
         return
     guest: NonRoot | None = vmcs.controls
     if cpu.outer is not None and guest is not None:
-        cpu.outer.take_vpid(guest, vmcs)
+        cpu.outer.prepare(guest, vmcs)
     world: World | None = vmcs.guest
     if (
         guest is None

@@ -130,7 +130,7 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
     _put(vmcs, _PENDING, (cpu.interrupt_shadow and held_by_mov_ss(cpu)) if pending is None else pending)
     cpu.breakpoints.hits = 0
     save_by_control(vmcs, world, guest)
-    if world.second is not None and cpu.cr4 & _PAE and not cpu.efer & _LMA:
+    if guest.has_pdptes and cpu.cr4 & _PAE and not cpu.efer & _LMA:
         save_pdptes(vmcs, world)
     long = bool(cpu.efer & _LMA)
     if long != guest.long:

@@ -181,7 +181,10 @@ def host_world(cpu: Cpu, vmcs: Vmcs, controls: NonRoot) -> World:
     efer = vmcs[Field.HOST_EFER] if exit_.LOAD_EFER else cpu.efer
     pae = not long and cr0 & CR0.PG.mask and cr4 & CR4.PAE.mask
     outer = controls.outer
-    world = World(Known(), guest=outer is not None, vpid=0 if outer is None else outer.vpid)
+    if outer is None:
+        world = World(Known(), guest=False)
+    else:
+        world = World(Known(), guest=True, vpid=outer.vpid, second=second_stage_of(cpu, outer))
     world.registers = Registers(
         cr0,
         cr3,

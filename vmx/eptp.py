@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.ept import Root, reserved
 from ..mmu.word import Bits, Word
-from .fields import Field
 
 if TYPE_CHECKING:
     from .caps import Capabilities
@@ -41,9 +40,9 @@ def eptp_refused(value: int, caps: Capabilities) -> bool:
 
 def ept_of(guest: NonRoot, maxphyaddr: int) -> Root | None:
     """Give the EPT that a guest runs with; None without one."""
-    if not guest.secondary.EPT:
+    if guest.eptp is None:
         return None
-    eptp = Eptp(guest.vmcs[Field.EPT_POINTER])
+    eptp = Eptp(guest.eptp)
     return Root(
         eptp & Eptp.ROOT.mask,
         reserved(maxphyaddr),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.registers import CR0, CR4
 from .controls import Pin, Primary, Secondary
+from .eptp import Eptp, ept_of
 from .fields import Field
 from .nonroot import ENCODINGS, NEVER, NonRoot
 from .vmcs import Vmcs
@@ -36,8 +37,13 @@ _WRITES, _HIGH_MSRS = 0x800, 0xC0000000  # bytes into an MSR bitmap; the first M
 _BITMAP: Final = 4096
 
 
-def vmcs01(address: int, bitmap: int) -> Vmcs:
-    """Make VMCS01, whose region is at `address` and whose MSR bitmap at `bitmap`."""
+def eptp_of(root: int, *, dirty: bool = False) -> int:
+    """Give the EPT pointer of a root of L0's."""
+    return Eptp(root).replace(MEMORY_TYPE=6, WALK_LENGTH_LESS_1=3, ACCESSED_DIRTY=int(dirty))
+
+
+def vmcs01(address: int, bitmap: int, root: int) -> Vmcs:
+    """Make VMCS01, whose region is at `address`, whose MSR bitmap at `bitmap`, and whose EPT has its root at `root`."""
     made = Vmcs(address, launched=True)
     made[Field.PIN_CONTROLS] = Pin.EXTERNAL_INTERRUPT_EXITING.mask
     made[Field.PRIMARY_CONTROLS] = sum(
@@ -53,8 +59,17 @@ def vmcs01(address: int, bitmap: int) -> Vmcs:
         )
     )
     made[Field.SECONDARY_CONTROLS] = sum(
-        bits.mask for bits in (Secondary.RDTSCP, Secondary.VPID, Secondary.INVPCID, Secondary.XSAVES)
+        bits.mask
+        for bits in (
+            Secondary.EPT,
+            Secondary.RDTSCP,
+            Secondary.VPID,
+            Secondary.UNRESTRICTED_GUEST,
+            Secondary.INVPCID,
+            Secondary.XSAVES,
+        )
     )
+    made[Field.EPT_POINTER] = eptp_of(root)
     made[Field.VPID] = L1_VPID
     made[Field.MSR_BITMAP] = bitmap
     made[Field.CR0_MASK], made[Field.CR4_MASK] = _U64 & ~_CR0_L1, _U64 & ~_CR4_L1
@@ -111,14 +126,19 @@ class Merged(UnderL0):
     Attributes:
         outer: L1's stay, to which a reflected exit leads.
         vpid12: the VPID that L1 has given it; `vpid` is the one that stands for it.
+        root12: L1's EPT, or None; `eptp` is that of the EPT02 that stands for it, or EPT01's.
 
     """
 
     of_l0 = False
     level = 2
 
-    def __init__(self, vmcs12: Vmcs, outer: UnderL0, memory12: Memory, expires: int = NEVER) -> None:
+    def __init__(self, vmcs12: Vmcs, outer: UnderL0, memory12: Memory, maxphyaddr: int, expires: int = NEVER) -> None:
         super().__init__(vmcs12, expires)
+        self.root12 = ept_of(self, maxphyaddr)
+        self.eptp = outer.eptp
+        # L0 logs, when it marks pages of EPT12 as dirty; the silicon is to look at dirty flags as often as with a log.
+        self.discards_log, self.logs = self.logs, False
         self._asked, self._kept = NonRoot(vmcs12), outer
         self.inner, self.outer = self._asked, outer
         self.vpid12 = self.vpid

@@ -56,6 +56,10 @@ class NonRoot:
         cr0_mask, cr0_shadow, cr4_mask, cr4_shadow: which bits of CR0 and CR4 the host owns, and what the guest reads of them.
         expires: the cycle at which the preemption timer is 0, or `NEVER`.
         flushes: entries and exits drop the translations of VPID 0.
+        eptp: the EPT pointer, or None without an EPT.
+        has_pdptes: PDPTEs are in the VMCS.
+        logs: there is a page-modification log.
+        discards_log: there is one that nobody reads.
         outer: non-root operation in which the host itself runs, under another hypervisor; None for a host in root operation.
         of_l0: the guest is the machine's kernel, in a virtual machine of the outermost hypervisor.
         level: how many virtual machines the guest is in.
@@ -64,7 +68,7 @@ class NonRoot:
     """
 
     outer: NonRoot | None = None
-    of_l0 = shows_vmcs = False
+    of_l0 = shows_vmcs = discards_log = False
     level = 1
 
     def __init__(self, vmcs: Vmcs, expires: int = NEVER) -> None:
@@ -77,6 +81,9 @@ class NonRoot:
         self.exit = exit_ = Exit(vmcs[Field.EXIT_CONTROLS])
         self.vpid = vmcs[Field.VPID] if self.secondary.VPID else 0
         self.flushes = not self.vpid
+        self.eptp = vmcs[Field.EPT_POINTER] if self.secondary.EPT else None
+        self.has_pdptes = self.eptp is not None
+        self.logs = bool(self.secondary.PML)
         self.shadows = bool(self.secondary.VMCS_SHADOWING)
         self.traps, self.boundary = bool(primary.MONITOR_TRAP_FLAG), False
         self.windows = self.traps or bool(primary.INTERRUPT_WINDOW_EXITING or primary.NMI_WINDOW_EXITING)

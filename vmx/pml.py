@@ -18,7 +18,7 @@ _U16: Final = 0xFFFF
 
 def page_log(guest: NonRoot, memory: Memory) -> Callable[[int], bool] | None:
     """Make what logs a page whose dirty flag is about to be set, and says whether there was room; None where nothing is logged."""
-    if not guest.secondary.PML:
+    if not guest.logs:
         return None
     vmcs, put = guest.vmcs, dict.__setitem__
 

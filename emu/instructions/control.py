@@ -109,7 +109,8 @@ def load_cr0(cpu: Cpu, value: int) -> None:
 
 
 def _unrestricted(cpu: Cpu) -> bool:
-    return cpu.guest is not None and bool(cpu.guest.secondary.UNRESTRICTED_GUEST)
+    guest = cpu.guest  # (L1's VMX operation binds it as without an outermost hypervisor)
+    return guest is not None and not guest.of_l0 and bool(guest.secondary.UNRESTRICTED_GUEST)
 
 
 def load_cr3(cpu: Cpu, value: int) -> None:

@@ -211,7 +211,11 @@ def invept(cpu: Cpu, insn: Insn, operation: Operation) -> None:
     kind, eptp, _ = _descriptor(cpu, insn)
     if kind not in {_SINGLE, _ALL} or (kind == _SINGLE and eptp_refused(eptp, operation.caps)):
         raise VmFail(InstructionError.INVALIDATION_OPERAND)
-    cpu.translation.invept(eptp & Eptp.ROOT.mask if kind == _SINGLE else None)
+    root = eptp & Eptp.ROOT.mask if kind == _SINGLE else None
+    if cpu.outer is not None:
+        cpu.outer.invept(root)
+    else:
+        cpu.translation.invept(root)
 
 
 @instruction("pause")

@@ -52,16 +52,19 @@ class EptHost(Host):
 
     def open(self, rights: int = RWX | XU, at: int = EPT) -> None:
         """Map everything anew, and forget what was cached."""
+        write = self.cpu.software_memory.write64
         for table in (at, at + 0x1000, at + 0x2000):
-            self.memory.write(table, struct.pack("<Q", table + 0x1000 | RWX | XU))
-        self.memory.write(at + 0x2008, struct.pack("<Q", 0x200000 | rights | WB | 1 << 7))
-        self.memory.write(at + 0x3000, struct.pack("<512Q", *(page << 12 | rights | WB for page in range(512))))
-        self.cpu.translation.invept(None)
-        self.cpu.translation.invvpid(2, 0, 0)
+            write(table, table + 0x1000 | RWX | XU)
+        write(at + 0x2008, 0x200000 | rights | WB | 1 << 7)
+        for page in range(512):
+            write(at + 0x3000 + 8 * page, page << 12 | rights | WB)
+        invalidate = self.cpu.outer or self.cpu.translation
+        invalidate.invept(None)
+        invalidate.invvpid(2, 0, 0)
 
     def put(self, gpa: int, entry: int, at: int = EPT) -> None:
         """Write the last entry for a page."""
-        self.memory.write(at + 0x3000 + (gpa >> 9 & 0xFF8), struct.pack("<Q", entry))
+        self.cpu.software_memory.write64(at + 0x3000 + (gpa >> 9 & 0xFF8), entry)
 
     def get(self, gpa: int) -> int:
         return int(self.memory.read64(EPT + 0x3000 + (gpa >> 9 & 0xFF8)))
@@ -79,9 +82,9 @@ class EptHost(Host):
         return told["reason"], told["qualification"], v[F.GUEST_PHYSICAL_ADDRESS], v[F.GUEST_LINEAR_ADDRESS]
 
 
-@pytest.fixture(scope="module")
-def module_host() -> Iterator[EptHost]:
-    host = EptHost()
+@pytest.fixture(scope="module", params=[False, True], ids=["bare", "nested"])
+def module_host(request: pytest.FixtureRequest) -> Iterator[EptHost]:
+    host = EptHost(nested=request.param)
     yield host
     host.close()
 
