@@ -122,7 +122,7 @@ PVM: Final = Runtime(
     "pvm-kernel.elf",
     "Pvm",
 )
-RUNTIMES: Final = {runtime.name: runtime for runtime in (NATIVE, PARACELL, PVM)}
+RUNTIMES: Final = {runtime.name: runtime for runtime in (NATIVE, PARACELL, RUNV, PVM)}
 DEFAULT: Final = PARACELL
 
 
