@@ -32,6 +32,7 @@ class Costs:
         interrupt: the delivery of an interrupt or NMI.
         iret: IRET.
         walk: a page walk, that is, a miss of the TLB that `paracell.mmu.tlb` models.
+        ept_read: each entry of an EPT that a page walk reads, in addition.
         rdtsc: RDTSC, RDTSCP.
         port: IN, OUT, and a whole INS or OUTS with its REP.
         msr: RDMSR, WRMSR.
@@ -63,6 +64,7 @@ class Costs:
     interrupt: int = 715
     iret: int = 330
     walk: int = 0
+    ept_read: int = 0
     rdtsc: int = 25
     port: int = 250
     msr: int = 100
@@ -147,7 +149,7 @@ CHARGED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.IRET: ("iret",),
     Kind.CR3_LOAD: ("cr3", "cr3_flush"),
     Kind.INVALIDATION: ("invlpg", "invpcid"),
-    Kind.PAGE_WALK: ("walk",),
+    Kind.PAGE_WALK: ("walk", "ept_read"),
     Kind.PORT: ("port",),
     Kind.MSR: ("msr",),
     Kind.CPUID: ("cpuid",),
@@ -176,5 +178,7 @@ def charged(costs: Costs, kind: Kind, data: tuple[int, ...]) -> int | None:
         return costs.cr3 + (costs.cr3_flush if data[2] else 0)
     if kind is Kind.INVALIDATION:
         return costs.invpcid if data[0] else costs.invlpg
+    if kind is Kind.PAGE_WALK:
+        return costs.walk + data[5] * costs.ept_read
     cycles: list[int] = [getattr(costs, name) for name in CHARGED[kind]]
     return sum(cycles)

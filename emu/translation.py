@@ -186,6 +186,7 @@ class Translation(Invalidation):
                         walk4 is not None
                         and cpu.emit is None
                         and not cpu.costs.walk
+                        and not cpu.costs.ept_read
                         and (gva < HALF or gva >> 47 in SIGNS)
                     ):
                         # As `_walk`, written out for what most misses are.
@@ -264,7 +265,7 @@ class Translation(Invalidation):
         elif not mode and second is None:
             return gva & 0xFFFFF000 | 0x20F
         cpu = self.cpu
-        if cpu.emit is not None or cpu.costs.walk:
+        if cpu.emit is not None or cpu.costs.walk or cpu.costs.ept_read:
             entry = self._told_walk(gva, need, table or self.table)
         elif self.walk4 is not None:
             entry = self.walk4(gva, need, table or self.table)
@@ -300,7 +301,7 @@ class Translation(Invalidation):
                 -min(entry, 0),
                 len(trail) >> 1,
                 entries,
-                cost=cpu.costs.walk,
+                cost=cpu.costs.walk + entries * cpu.costs.ept_read,
             )
         return entry
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from paracell.emu.checkpoint import Checkpoint
+from paracell.emu.cost import Costs
 from paracell.emu.events import Kind
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RIP
@@ -556,3 +557,20 @@ def test_events(host: EptHost) -> None:
     walks = [e for e in log.events if e.kind is Kind.PAGE_WALK and e.ept_reads]
     assert [(e.gva & ~0xFFF, e.reads, e.ept_reads) for e in walks[:1]] == [(GUEST, 3, 16)]  # a page of 2 MiB
     assert (walks[-1].refused, walks[-1].reads, walks[-1].ept_reads) == (5, 3, 4)
+
+
+def test_what_an_entry_of_the_ept_costs(host: EptHost) -> None:
+    """Also where nobody listens."""
+    cpu = host.cpu
+    cycles = []
+    for costs in (Costs(), Costs(ept_read=10), Costs(walk=1, ept_read=10)):
+        host.open()
+        host.put(DATA, 0)
+        cpu.costs = costs
+        before = cpu.clock.cycles
+        host.guest(LOAD, WITH_EPT, rax=DATA + 0x123)
+        cycles.append(cpu.clock.cycles - before)
+    cpu.costs = Costs()
+    # Four entries for each of three tables, the code's page, the data's; the IDT and the like are not touched.
+    assert cycles[1] - cycles[0] == 10 * (3 * 4 + 4 + 4)
+    assert cycles[2] - cycles[1] == 2 + 0
