@@ -36,7 +36,6 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
     if cpu.outer is not None:
         cpu.outer.stages.settle()
     chain = [fault]
-    cpu.halted = False
     held = held_by_mov_ss(cpu)
     cpu.breakpoints.hits = 0
     while True:
@@ -50,6 +49,7 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
             leave(cpu, exit_)
             return
         cpu.interrupt_shadow = held = 0
+        cpu.halted = False  # not before: an event that exits directly wakes nobody
         event = During(event_info(EventType.HARDWARE_EXCEPTION, fault.vector, fault.error), fault.error or 0)
         try:
             through_idt(cpu, fault)
