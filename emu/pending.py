@@ -117,7 +117,7 @@ class Pending:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""
         cpu = self.cpu
         if cpu.limits.granted:
-            self.end_stepping()  # the instruction that was let through has not run: it will ask again
+            self._take_back_step()  # the instruction that was let through has not run: it will ask again
         if cpu.interrupt_shadow:
             self.step()  # interrupts are looked at again after one more instruction
             return
@@ -147,9 +147,7 @@ class Pending:
         self.cpu.halted = False
         if self.cpu.outer is not None:
             self.cpu.outer.wake()
-        if self.stepping:
-            self.stepping = self.resuming = False
-            self.cpu.q[EFLAGS] &= ~TF
+        self._take_back_step()
         if self.cpu.guest is not None:
             self.cpu.guest.boundary = True
 
@@ -157,7 +155,7 @@ class Pending:
         """Exit from a guest whose preemption timer is 0."""
         from .guest_events import timer_exit  # noqa: PLC0415  (most guests never come here)
 
-        self.end_stepping()
+        self._take_back_step()
         timer_exit(self.cpu)
 
     def _trap(self) -> None:
@@ -188,7 +186,7 @@ class Pending:
             return  # an NMI comes before an interrupt window
         exit_ = window_exit(cpu, guest)
         if exit_ is not None:
-            self.end_stepping()
+            self._take_back_step()
             leave(cpu, exit_)
 
     def _exits(self) -> bool:
@@ -200,10 +198,12 @@ class Pending:
             return False
         if self.nmi and guest.pin.NMI_EXITING and not nmi_waits(cpu, guest):
             self.nmi = False
+            self._take_back_step()
             nmi_exit(cpu)
             return True
         if not self.interrupt or not guest.pin.EXTERNAL_INTERRUPT_EXITING:
             return False
+        self._take_back_step()
         interrupt_exit(cpu, self._devices.pending() if guest.acknowledges else None)
         return True
 
@@ -217,6 +217,14 @@ class Pending:
         self.stepping = True
         self.stepped_from = cpu.q[RIP]
         cpu.q[EFLAGS] |= TF
+
+    def _take_back_step(self) -> None:
+        """Hide our own single step, whose instruction has not run."""
+        if self.cpu.limits.granted:
+            self.cpu.limits.revoke()
+        if self.stepping:
+            self.stepping = self.resuming = False
+            self.cpu.q[EFLAGS] &= ~TF
 
     def end_stepping(self) -> None:
         """Hide our own single step: its instruction has ended, or Python is about to run it, so that the shadow and RF end with it."""

@@ -92,6 +92,13 @@ def test_a_sample(host: Host) -> None:
     compare(host, random.Random(1).sample(list(entries()), 600))
 
 
+def test_an_exit_that_is_nobodys_is_no_instruction_boundary(host: Host) -> None:
+    """The outermost hypervisor still has a window open for an interrupt that is gone, and goes on behind that at once."""
+    blank = Entry(NOTHING, True, 0, 0, False, True, False, False, False, None, 0, False)
+    first = blank._replace(interrupts=False, timer=True, iwindow=True, nwindow=True, waits=True)
+    compare(host, [first, blank, blank._replace(tf=True)])
+
+
 @pytest.mark.sweep
 def test_every_entry(host: Host) -> None:
     compare(host, entries())
