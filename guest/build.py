@@ -161,6 +161,13 @@ DECLARED: Final = (
         "pku/xgate/kernel.ld",
         ("guest/attacks/host", "pku/xgate", "guest/kernel", "guest/x86"),
     ),
+    Image(
+        "pvm-hostile.elf",
+        ("guest/attacks/pvm/*.[cS]", "guest/kernel/lib/string.c"),
+        "guest/pvkernel/kernel.ld",
+        ("guest/pvkernel", "guest/pvm", "guest/kernel", "guest/x86"),
+        PVKERNEL,
+    ),
     Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe", "guest/x86")),
     Image(
         "permute.elf",

@@ -1,8 +1,9 @@
 """The attacks on a container kernel and on the host, each with the defence that stops it and a control without that defence.
 
 An attack on the container kernel is a program (``guest/attacks/``); one on the host is a container kernel of its own
-(``guest/attacks/host/``) that runs beside a container with a secret.  Either is *refused* if no secret was read or changed, the
-host and the other container went on, and the control *succeeds* if something of that happened with the defence switched off.
+(``guest/attacks/host/``, for PVM's host ``guest/attacks/pvm/``) that runs beside a container with a secret.  Either is *refused*
+if no secret was read or changed, the host and the other container went on, and the control *succeeds* if something of that
+happened with the defence switched off.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .guest import shipped
 from .guest.elf import parse
 from .guest.rootfs import PATH, Rootfs, init_block
 from .machine import Machine
-from .runtimes import PARACELL
+from .runtimes import PARACELL, PVM, Runtime
 from .signals import stopping
 
 if TYPE_CHECKING:
@@ -38,13 +39,14 @@ _PAGE: Final = 4096
 _KILLED: Final = 125  # the exit status of a container that its host ended
 _WELL: Final = "victim: all is well"
 _PATIENCE: Final = 20.0  # seconds until a machine that makes no progress counts as lost
-_HOSTILE: Final = "hostile.elf"
+_HOSTILE: Final = {PARACELL.name: "hostile.elf", PVM.name: "pvm-hostile.elf"}
 
 # What a control may bring about, beside a secret read or changed.
 _TAKEN: Final = "secret was"
 _END: Final = "came to its end"
 _PANIC: Final = "gave up"
 _OTHER: Final = "the other container did not come through"
+_NOBODY: Final = "nobody else came to run"
 
 
 @frozen
@@ -59,6 +61,8 @@ class Attack:
         shows: what its control must bring about: any of these, as part of one of `Outcome.harm`.
         on_host: whether a container kernel attacks the host.
         order: which containers run, for attacks on the host: h(ostile), v(ictim).
+        runtime: whose host or container kernel is attacked.
+        options: more for the host's command line.
 
     """
 
@@ -69,15 +73,36 @@ class Attack:
     shows: tuple[str, ...] = field(default=(_TAKEN,), kw_only=True)
     on_host: bool = field(default=False, kw_only=True)
     order: str = field(default="hv", kw_only=True)
+    runtime: Runtime = field(default=PARACELL, kw_only=True)
+    options: str = field(default="", kw_only=True)
 
     @property
     def endless(self) -> bool:
         """Whether the attacker runs for ever."""
-        return self.name == "host-endless"
+        return self.name.endswith("-endless")
+
+    @property
+    def case(self) -> str:
+        """What the hostile container kernel calls it."""
+        return self.name.partition("-")[2]
 
 
 def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _TAKEN, order: str = "hv") -> Attack:
     return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), shows=(shows,), on_host=True, order=order)
+
+
+def _pvm(name: str, says: str, off: str, symbol: str = "", *shows: str, order: str = "hv", options: str = "") -> Attack:
+    return Attack(
+        f"pvm-{name}",
+        says,
+        (off,),
+        (symbol,) if symbol else (),
+        shows=shows or (_TAKEN,),
+        on_host=True,
+        order=order,
+        runtime=PVM,
+        options=options,
+    )
 
 
 _KEPT: Final = "gk_secret"
@@ -130,11 +155,25 @@ ATTACKS: Final = (
     _host("canonical", "a return to an address that is not canonical", "canonical", shows=_PANIC),
     _host("flags", "a return with IOPL 3", "flags", shows=_OTHER),
     _host("selectors", "a return with selectors of ring 0", "selectors", shows=_PANIC),
-    _host("endless", "a loop that no virtual interrupt can end", "preempt", shows="nobody else came to run"),
+    _host("endless", "a loop that no virtual interrupt can end", "preempt", shows=_NOBODY),
     _host("leftovers", "memory as the one before left it", "zero", order="vvh"),
     _host("glutton", "page tables until there is no memory", "quota", shows=_OTHER),
     _host("stale", "a page that was unmapped, by the TLB", "flush"),
     _host("mapped", "a page that was given back and is still mapped", "mapped"),
+    _pvm("flags", "a PVCS with IOPL 3", "flags", "", _OTHER),
+    _pvm("selectors", "a PVCS with selectors of ring 0", "selectors", "", _PANIC),
+    _pvm("canonical", "a PVCS with a return to an address that is not canonical", "canonical", "", _PANIC),
+    _pvm("entry", "an entry for system calls that is not canonical", "canonical", "", _PANIC),
+    _pvm("pvcs", "a PVCS in the host's memory", "pvcs", "host_secret"),
+    _pvm("pointer", "a string instruction with bytes in the host's memory", "pointer", "host_secret"),
+    _pvm("pages", "page tables that lead out of its memory", "frame"),
+    _pvm("cr3", "a CR3 that is no memory, and one that is no table", "frame"),
+    _pvm("store", "a store to a page table", "protect"),
+    _pvm("alias", "a store to a page table through another mapping", "alias"),
+    _pvm("recycled", "a page of data that becomes a table, by the TLB", "flush"),
+    _pvm("endless", "a loop that no virtual interrupt can end", "preempt", "", _NOBODY),
+    _pvm("leftovers", "memory as the one before left it", "zero", order="vvh"),
+    _pvm("glutton", "shadow tables until there is no memory", "quota", "", _OTHER, _NOBODY, options=" eager=1"),
 )
 
 
@@ -186,13 +225,15 @@ def symbols_of(name: str) -> Mapping[str, int]:
     return {s.name: s.address for s in parse(shipped.image(name).read_bytes(), name).symbols()}
 
 
-def container_modules(program: str, arguments: Sequence[str], kernel: str | None = None) -> tuple[Module, ...]:
+def container_modules(
+    program: str, arguments: Sequence[str], kernel: str | None = None, runtime: Runtime = PARACELL
+) -> tuple[Module, ...]:
     """Make the modules of one container, with the container kernel or with another in its place."""
     rootfs = Rootfs()
     rootfs.complete()
     rootfs.add_program(program, shipped.image(f"attacks/{program}").read_bytes())
     block = init_block([f"/bin/{program}", *arguments], [f"PATH={PATH}"])
-    return PARACELL.modules(rootfs.to_tar(), block, kernel=kernel)
+    return runtime.modules(rootfs.to_tar(), block, kernel=kernel)
 
 
 def _modules(attack: Attack) -> tuple[list[Module], str]:
@@ -200,10 +241,13 @@ def _modules(attack: Attack) -> tuple[list[Module], str]:
     if not attack.on_host:
         known = {**symbols_of(HOST), **symbols_of(KERNEL)}
         return [*container_modules(attack.name, [f"{known[s]:x}" for s in attack.symbols])], ""
-    host = symbols_of(HOST)
+    runtime = attack.runtime
+    host, hostile = symbols_of(runtime.boots), _HOSTILE[runtime.name]
     target = "".join(f" at={host[s]:x}" for s in attack.symbols)
-    modules = [m for who in attack.order for m in container_modules("victim", (), _HOSTILE if who == "h" else None)]
-    return modules, f"attack={attack.name.removeprefix('host-')}{target}"
+    modules = [
+        m for who in attack.order for m in container_modules("victim", (), hostile if who == "h" else None, runtime)
+    ]
+    return modules, f"attack={attack.case}{target}{attack.options}"
 
 
 def _page_of(secret: int) -> bytes:
@@ -222,11 +266,11 @@ def run(attack: Attack, off: Sequence[str] = (), costs: Costs | None = None) -> 
     console = _Listener()
     switches = [f"off={d}" for d in off if d != PREFIXES]
     machine = Machine.boot(
-        PARACELL.load(),
+        attack.runtime.load(),
         modules=modules,
         append=" ".join([line, *switches]).strip(),
         memory=MEMORY * (3 if len(attack.order) > 2 else 1),
-        runtime=PARACELL,
+        runtime=attack.runtime,
         costs=costs,
         console=console,
     )
@@ -253,7 +297,7 @@ def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) ->
     if _SECRETS.encode() in out or any(s in out for s in secrets):
         harm.append("a secret was read")
     if stop.reason is Reason.INTERRUPTED and _WELL.encode() not in out:
-        harm.append("nobody else came to run")
+        harm.append(_NOBODY)
     elif stop.reason not in {Reason.EXIT, Reason.INTERRUPTED}:
         harm.append(f"the machine stopped: {stop.reason}")
     elif "panic" in err:

@@ -34,7 +34,7 @@ static bool set_pvcs(u64 gpa) {
 }
 
 static bool set_address(u64 *to, u64 va) {
-    if (!is_canonical(va))
+    if (!is_canonical(va) && !OFF(canonical))
         return false;
     *to = va;
     return true;

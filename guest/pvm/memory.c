@@ -8,7 +8,7 @@ static struct shadow *root(void) { return self->vcpu.shadows.current->root[in_us
 static bool is_guests(u64 va) {
     u64 slot = level_index(va, TABLE_LEVELS);
 
-    return va < LOWER_HALF || (va >> 47 == 0x1ffff && slot >= GUEST_SLOT && slot < HOST_SLOT && !in_user_mode()) || OFF(range);
+    return va < LOWER_HALF || (va >> 47 == 0x1ffff && slot >= GUEST_SLOT && slot < HOST_SLOT && !in_user_mode());
 }
 
 static enum fill fill(u64 va, const struct translation *t, bool write) {
@@ -79,6 +79,10 @@ void page_fault(struct trapframe *tf, u64 address) {
         store(tf, address, &t);
         break;
     case FILL_OUTSIDE:
+        if (OFF(frame)) {
+            event(tf, VECTOR_PF, error, address);
+            break;
+        }
         kill_container("its page tables map memory that it has not", t.gpa);
     case FILL_NO_MEMORY:
         kill_container("no host memory for a page that it touched", address);
@@ -95,8 +99,8 @@ bool prefault(u64 va, u64 error) {
 void *guest_bytes(u64 va, u64 size, u64 access) {
     struct translation t;
 
-    if (OFF(pointer) && va >> 47 == 0x1ffff)
-        return (void *)va;      /* whose it is nobody asks */
+    if (OFF(pointer) && va >> 47 == 0x1ffff && !is_guests(va))
+        return (void *)va;      /* a control: the host's own */
     access |= in_user_mode() ? PF_USER : 0;
     if (!size || (va & PAGE_MASK) + size > PAGE_SIZE || !is_guests(va) || !guest_walk(self->vcpu.cr3, va, &access, &t) ||
         t.gpa >> PAGE_SHIFT >= self->pages)

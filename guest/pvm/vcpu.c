@@ -45,7 +45,7 @@ void host_half(pte_t *top) {
 bool load_cr3(u64 cr3) {
     u64 at = cr3 & PTE_ADDRESS;
 
-    if (at >> PAGE_SHIFT >= self->pages && !OFF(cr3))
+    if (at >> PAGE_SHIFT >= self->pages)
         return false;
     self->vcpu.cr3 = at;
     self->vcpu.shadows.current = NULL;

@@ -24,7 +24,7 @@ static pte_t leaf_for(const struct shadow *sh, const struct translation *t, u64 
         leaf |= PTE_W | PTE_D | SPTE_WRITABLE;
     if (guest & PTE_U)
         leaf |= SPTE_USER;
-    if (sh->kind == SHADOW_SUPERVISOR && t->user && !OFF(smep))
+    if (sh->kind == SHADOW_SUPERVISOR && t->user)
         leaf |= PTE_NX;
     return leaf;
 }
@@ -33,11 +33,9 @@ enum fill shadow_fill(struct shadows *s, struct shadow *root, u64 va, const stru
     struct shadow *sh = root;
     bool user = true;
 
-    if (t->gpa >> PAGE_SHIFT >= self->pages)
-        return FILL_OUTSIDE;
-    u64 hpa = binding_get(t->gpa);
+    u64 hpa = guest_page(t->gpa);
     if (!hpa)
-        return FILL_NO_MEMORY;
+        return t->gpa >> PAGE_SHIFT >= self->pages ? FILL_OUTSIDE : FILL_NO_MEMORY;
     while (sh->level > 1) {
         if (sh->level >= t->level)
             user &= (t->entry[sh->level] & PTE_U) != 0;

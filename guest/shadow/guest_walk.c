@@ -13,7 +13,7 @@ static bool fail(u64 *error, u64 bits) {
 
 /* Memory that is not there reads as ones, whose reserved bits are set. */
 static pte_t *entry_at(u64 table, u64 va, int level) {
-    u64 hpa = table >> PAGE_SHIFT < self->pages ? binding_get(table) : 0;
+    u64 hpa = guest_page(table);
 
     return hpa ? (pte_t *)host(hpa) + level_index(va, level) : NULL;
 }

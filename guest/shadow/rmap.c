@@ -30,13 +30,11 @@ void unmap_leaf(struct shadows *s, pte_t *entry) {
 
 void frame_protect(struct shadows *s, struct frame *f) {
     for (struct link *link = f->mappings; link && !OFF(protect); link = link->next)
-        if (*link->entry & PTE_W) {
+        if (*link->entry & PTE_W && (!OFF(alias) || !link->next)) {
             *link->entry &= ~PTE_W;
-            s->flush = true;
-            if (OFF(alias))
-                break;          /* a control: whoever else maps it may write */
+            s->flush = !OFF(flush);
         }
-    s->flush |= s->stale;       /* an entry that is gone may be in the TLB still */
+    s->flush |= s->stale && !OFF(flush);       /* an entry that is gone may be in the TLB still */
 }
 
 void frame_release(struct frame *f) {

@@ -87,6 +87,7 @@ struct translation {
 void frames_init(u64 *from, u64 pages);         /* room for so many; moves *from behind it */
 struct frame *frame_of(u64 hpa);
 void frame_clear(u64 hpa, u64 gpa);             /* a page that is bound now */
+u64 guest_page(u64 gpa);                        /* its host-physical address; 0: the guest has no such page, or there is no memory */
 
 /* pool.c: charged to the container. */
 void *node_alloc(struct pool *);                /* NULL without memory */

@@ -47,7 +47,11 @@ def test_every_program_is_in_the_table() -> None:
 
 
 def test_every_defence_is_some_attacks_control() -> None:
-    lists = [ROOT / "pku" / "xgate" / "defences.def", ROOT / "guest" / "host" / "paracell" / "defences.def"]
+    lists = [
+        ROOT / "pku/xgate/defences.def",
+        ROOT / "guest/host/paracell/defences.def",
+        ROOT / "guest/pvm/defences.def",
+    ]
     lines = [line for path in lists for line in path.read_text().splitlines()]
     declared = {line.split("(")[1].split(")")[0] for line in lines if line.startswith("DEFENCE(")}
     assert declared - {d for a in ATTACKS for d in a.off} == {"hold"}  # its control is in test_gate_sweep.py
