@@ -16,7 +16,8 @@ from .contexts import SLOT_FLAGS, SMAP_SLOT
 from .events import Kind
 from .layout import CPUID, INTERCEPT, PAUSE_AND_CPUID
 from .registers import AC, ARITHMETIC, CC_OP, CC_SRC, DF, DF_WORD, EFLAGS, HFLAGS, IF, RF, RIP, RSP
-from .vmstate import leave_late, save_by_control
+from .vmlate import leave_late
+from .vmstate import save_by_control
 from .world import CR0_KEPT, CR0_LOADED, LMA_LME, NOT_OURS, SEGMENTS, TCG_CR0, TCG_CR4, capture
 
 if TYPE_CHECKING:

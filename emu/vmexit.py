@@ -13,8 +13,9 @@ from .layout import CPUID, HF_GUEST, INTERCEPT, PAUSE_AND_CPUID
 from .pending_debug import held_by_mov_ss
 from .registers import HFLAGS, RF, RIP, RSP
 from .second_stage import second_stage_of
+from .vmlate import leave_late
 from .vmlists import ABORT_MSRS, ABORT_SAVING, abort, load_msrs, store_msrs
-from .vmstate import guest_loads, host_still_holds, host_world, leave_late, save_by_control, save_pdptes
+from .vmstate import guest_loads, host_still_holds, host_world, save_by_control, save_pdptes
 from .world import World, capture, put
 
 if TYPE_CHECKING:

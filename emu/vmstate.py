@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.entry import reserved_pdpte
@@ -26,9 +25,7 @@ if TYPE_CHECKING:
 _CODE64, _CODE32, _DATA, _TSS = 0xA09B, 0xC09B, 0xC093, 0x8B  # access rights
 _LIMIT, _TSS_LIMIT, _TABLE_LIMIT = 0xFFFFFFFF, 0x67, 0xFFFF
 _DR7, _DR7_CLEAR = 0x400, 0xD000
-_ACCESS: Final = 0x1F0FF  # of access rights that are kept
 _NAMES: Final = ("ES", "CS", "SS", "DS", "FS", "GS")
-_FS: Final = 4
 _GUEST: Final = {
     name: tuple(Field[f"GUEST_{name}_{part}"] for part in ("SELECTOR", "BASE", "LIMIT", "ACCESS"))
     for name in (*_NAMES, "LDTR", "TR")
@@ -39,14 +36,6 @@ _GUEST_MSRS: Final = (
 )  # fmt: skip
 _PDPTES: Final = (Field.GUEST_PDPTE0, Field.GUEST_PDPTE1, Field.GUEST_PDPTE2, Field.GUEST_PDPTE3)
 _HOST_SYSENTER: Final = (Field.HOST_SYSENTER_CS, Field.HOST_SYSENTER_ESP, Field.HOST_SYSENTER_EIP)
-# What an exit leaves for later.
-LATE: Final = (
-    *(field for fields in _GUEST.values() for field in fields),
-    Field.GUEST_GDTR_BASE, Field.GUEST_GDTR_LIMIT, Field.GUEST_IDTR_BASE, Field.GUEST_IDTR_LIMIT,
-    Field.GUEST_CR0, Field.GUEST_CR3, Field.GUEST_CR4, Field.GUEST_PKRS,
-    Field.GUEST_SYSENTER_CS, Field.GUEST_SYSENTER_ESP, Field.GUEST_SYSENTER_EIP,
-)  # fmt: skip
-_SYSENTER: Final = LATE[-3:]
 _PAT, _DEBUGCTL = 3, 4  # in `SWITCHED_MSRS`
 # A member read off the class takes 0.1 µs, and each exit asks.
 _SAVE_DEBUG, _SAVE_PAT, _SAVE_EFER = Exit.SAVE_DEBUG_CONTROLS.mask, Exit.SAVE_PAT.mask, Exit.SAVE_EFER.mask
@@ -107,48 +96,6 @@ def still_holds(cpu: Cpu, world: World, controls: NonRoot) -> bool:
     return bool(entry.LOAD_EFER or not (cpu.efer ^ world.registers.efer) & kept) and bool(
         entry.LOAD_PKRS or cpu.pkrs == world.registers.pkrs
     )
-
-
-def _segments(world: World) -> tuple[Segment, ...]:
-    """Give the six segment registers; what the guest nulled or rebased without a trap is in TCG's words (`Cpu.segment`)."""
-    if not world.raw:
-        return world.segments
-    words, halves = memoryview(world.raw).cast("Q"), memoryview(world.raw).cast("I")
-    found = []
-    for number, kept in enumerate(world.segments):
-        selector, base = halves[6 * number] & 0xFFFF, words[3 * number + 1]
-        now = kept if selector == kept.selector else Segment(selector, 0, 0, UNUSABLE)
-        if number >= _FS and base != now.base:
-            now = Segment(selector, base, now.limit, now.access)
-        found.append(now)
-    return tuple(found)
-
-
-def leave_late(vmcs: Vmcs, world: World) -> None:
-    """Take what an exit leaves for later out of a VMCS, until somebody asks for it."""
-    for field in LATE:
-        del vmcs[field]
-    vmcs.late = partial(save_late, vmcs, world)
-
-
-def save_late(vmcs: Vmcs, world: World) -> None:
-    """Write to a VMCS what its last exit has left for later."""
-    put, registers = dict.__setitem__, world.registers
-    segments = *_segments(world), registers.ldtr, registers.tr
-    for name, segment in zip((*_NAMES, "LDTR", "TR"), segments, strict=True):
-        values = segment.selector, segment.base, segment.limit, segment.access & _ACCESS
-        for field, value in zip(_GUEST[name], values, strict=True):
-            put(vmcs, field, value)
-    put(vmcs, Field.GUEST_GDTR_BASE, registers.gdtr.base)
-    put(vmcs, Field.GUEST_GDTR_LIMIT, registers.gdtr.limit)
-    put(vmcs, Field.GUEST_IDTR_BASE, registers.idtr.base)
-    put(vmcs, Field.GUEST_IDTR_LIMIT, registers.idtr.limit)
-    put(vmcs, Field.GUEST_CR0, registers.cr0)
-    put(vmcs, Field.GUEST_CR3, registers.cr3)
-    put(vmcs, Field.GUEST_CR4, registers.cr4)
-    put(vmcs, Field.GUEST_PKRS, registers.pkrs)
-    for field, value in zip(_SYSENTER, world.msrs, strict=False):
-        put(vmcs, field, value)
 
 
 def save_pdptes(vmcs: Vmcs, world: World) -> None:

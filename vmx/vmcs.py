@@ -62,7 +62,7 @@ class Vmcs(dict[int, int]):
         guest, host, controls: what the processor has made of the guest state, the host state and the controls, if they have not
             been written since; else None.
         calm: no event is held off or injected, and no VMCS is linked; False where one of those may have been written.
-        late: writes the fields that are not in the dictionary, or None where all are.
+        late: gives the fields that are not in the dictionary, or None where all are.
 
     """
 
@@ -76,14 +76,13 @@ class Vmcs(dict[int, int]):
         self.host: Any = None
         self.controls: Any = None
         self.calm = False
-        self.late: Callable[[], None] | None = None
+        self.late: Callable[[int], int] | None = None
 
     def __missing__(self, field: int) -> int:
-        """Have what the last exit left for later written."""
+        """Give what the last exit has left for later."""
         if self.late is None:
             raise KeyError(field)
-        self.settle()
-        return self[field]
+        return self.late(field)
 
     def __setitem__(self, field: int, value: int) -> None:
         """Write a field, as software does; what was made of it is worth nothing any more, unless the value stays."""
@@ -120,7 +119,9 @@ class Vmcs(dict[int, int]):
         late = self.late
         if late is not None:
             self.late = None
-            late()
+            for field in _FIELDS:
+                if field not in self:
+                    _put(self, field, late(field))
 
     @classmethod
     def read(cls, memory: Memory, address: int) -> Vmcs:

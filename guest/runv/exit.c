@@ -4,7 +4,9 @@
 #include "x86.h"
 
 #define FLAG_TF (1UL << 8)
-#define NO_HYPERCALL -38        /* as Linux's ENOSYS */
+/* What KVM answers: there is no such hypercall, and programs may make none (Linux, include/uapi/linux/kvm_para.h). */
+#define NO_HYPERCALL -1000
+#define NOT_FROM_RING_3 -1
 
 enum reason {
     EXCEPTION_OR_NMI = 0, EXTERNAL_INTERRUPT = 1, TRIPLE_FAULT = 2, INTERRUPT_WINDOW = 7, TASK_SWITCH = 9, CPUID = 10,
@@ -74,11 +76,7 @@ static void undefined(struct vcpu *v) { inject_exception(v, VECTOR_UD); }
 static void rdpmc(struct vcpu *v) { inject_fault(v, VECTOR_GP, 0); }
 
 static void vmcall(struct vcpu *v) {
-    if (in_user_mode()) {
-        undefined(v);
-        return;
-    }
-    v->registers[RAX] = (u64)NO_HYPERCALL;
+    v->registers[RAX] = (u64)(in_user_mode() ? NOT_FROM_RING_3 : NO_HYPERCALL);
     finish_instruction(v);
 }
 

@@ -132,12 +132,13 @@ def run(
     *,
     armed: bool = False,
     cpu: str | Features = DEFAULT,
+    nested: bool = False,
 ) -> float:
     """Seconds of processor time that a guest needs from its first instruction to its exit: other jobs do not count.
 
     `armed` has a timer run, as it does while two processes can run: then TCG counts.
     """
-    with Machine.boot(kernel, modules=modules, append=line, memory=memory, cpu=cpu) as machine:
+    with Machine.boot(kernel, modules=modules, append=line, memory=memory, cpu=cpu, nested=nested) as machine:
         devices = machine.inner.devices
         if armed:
             devices.mmio_write(APIC_PAGE + _SPURIOUS, 4, _APIC_ON)
@@ -152,9 +153,10 @@ def run(
     return seconds
 
 
-def run_bundle(bundle: Bundle) -> float:
+def run_bundle(bundle: Bundle, *, nested: bool = False) -> float:
     """Seconds of processor time that a container needs."""
-    return run(bundle.runtime.load(), "", MEMORY, bundle.modules)
+    runtime = bundle.runtime
+    return run(runtime.load(), "", MEMORY, bundle.modules, cpu=runtime.processor(DEFAULT), nested=nested)
 
 
 def slope(run: Callable[[int], float], few: int, many: int) -> float:

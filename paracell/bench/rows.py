@@ -16,7 +16,7 @@ from ..bundle import prepare
 from ..fuzz import Attacker
 from ..guest import image, shipped
 from ..guest.elf import BadImage
-from ..runtimes import NATIVE, PARACELL, Runtime
+from ..runtimes import NATIVE, PARACELL, PVM, RUNV, Runtime
 from ..signals import stopping
 from .effects import Effects, floor
 from .floor import Bare, function
@@ -99,6 +99,8 @@ class Table:
             ("access permutations a second", 1.0, self._permutations),
             ("VMREAD", 3.0, lambda: self._in_traps("read", 20_000)),
             ("VM exit and entry", 12.0, lambda: self._in_traps("exit", 5_000)),
+            ("null hypercall under RunV", 25.0, self._hypercall),
+            ("the same, nested", 60.0, lambda: self._hypercall(nested=True)),
             ("TLB refill through two stages, beside one", 2.0, self._two_stages),
         )
 
@@ -111,6 +113,12 @@ class Table:
     def _in_traps(self, what: str, count: int) -> Pair:
         """What a turn of a virtual machine's operation takes, beside two bare traps."""
         return compare(lambda: slope(lambda n: run(self._loops, f"{what} {n}", cpu=_VMX), 1, count), self._two_traps)
+
+    def _hypercall(self, *, nested: bool = False) -> Pair:
+        def turns(count: int) -> float:
+            return _contained(RUNV, "vmcall", str(count), nested=nested)
+
+        return compare(lambda: slope(turns, 1, 2_000), self._two_traps)
 
     def _two_stages(self) -> Pair:
         return compare(
@@ -161,9 +169,9 @@ class Table:
         return compare(lambda: run(kernel, "", 128 << 20), lambda: qemu(path))
 
 
-def _contained(runtime: Runtime, program: str, *arguments: str) -> float:
+def _contained(runtime: Runtime, program: str, *arguments: str, nested: bool = False) -> float:
     """Seconds that a container with a shipped program runs."""
-    return run_bundle(prepare(runtime, program, arguments, memory=MEMORY))
+    return run_bundle(prepare(runtime, program, arguments, memory=MEMORY), nested=nested)
 
 
 def _turn_of(operation: str, many: int, *options: str) -> Callable[[Runtime], float]:
@@ -180,17 +188,17 @@ def _switch(runtime: Runtime) -> float:
     return (_turn_of("pipe", 2000)(runtime) - 2 * _turn_of("self", 2000)(runtime)) / 2
 
 
-def _ready() -> Pair:
-    return _readiness(Readiness.from_nothing, _READY)
+def _ready(runtime: Runtime) -> Pair:
+    return _readiness(runtime, Readiness.from_nothing, _READY)
 
 
 def _restored() -> Pair:
-    return _readiness(Readiness.from_snapshot, _RESTORED)
+    return _readiness(PARACELL, Readiness.from_snapshot, _RESTORED)
 
 
-def _readiness(measure: Callable[[Readiness], float], allowed: float) -> Pair:
+def _readiness(runtime: Runtime, measure: Callable[[Readiness], float], allowed: float) -> Pair:
     with tempfile.TemporaryDirectory() as folder:
-        container = Readiness(PARACELL, "hello", Path(folder, "snapshot"))
+        container = Readiness(runtime, "hello", Path(folder, "snapshot"))
         seconds = statistics.median([measure(container) for _ in range(ROUNDS + 1)][1:])
     return Limit(seconds, allowed, seconds / allowed)
 
@@ -253,7 +261,9 @@ _CONTAINERS: Final[tuple[Measure, ...]] = (
     ("paracell run hello", 3.5, _start),
     ("the same events with --trace", 2.0, _trace),
     ("memory of a 1 GiB guest", 1.0, _resident),
-    ("container ready for its first instruction", 1.0, _ready),
+    ("container ready for its first instruction", 1.0, partial(_ready, PARACELL)),
+    ("the same under PVM", 1.0, partial(_ready, PVM)),
+    ("the same under RunV", 1.0, partial(_ready, RUNV)),
     ("ready from a snapshot", 1.0, _restored),
     ("a try of the random attacker", 1.0, _try),
 )
