@@ -15,18 +15,24 @@ _FIXED: Final = {
     b"\x0f\x01\xf9": "rdtscp", b"\x0f\x32": "rdmsr", b"\x0f\x30": "wrmsr", b"\x0f\x01\xca": "clac",
     b"\x0f\x01\xcb": "stac", b"\x0f\x06": "clts", b"\x0f\x01\xd0": "xgetbv", b"\x0f\x01\xd1": "xsetbv",
     b"\xdb\xe2": "fnclex", b"\xdb\xe3": "fninit", b"\x0f\x05": "syscall", b"\x48\xcb": "retf", b"\x0f\xa2": "cpuid",
-    b"\x9c": "pushf", b"\x9d": "popf",
+    b"\x9c": "pushf", b"\x9d": "popf", b"\x0f\x01\xc1": "vmcall", b"\x0f\x01\xc2": "vmlaunch", b"\x0f\x01\xc3": "vmresume",
+    b"\x0f\x01\xc4": "vmxoff",
 }  # fmt: skip
 _WIDE: Final = frozenset({"iretq", "sysretq", "retf", "pushf", "popf"})  # of 64 bits in 64-bit code
 _PORTS: Final = frozenset(b"\xe4\xe5\xe6\xe7")
 _PORTS_DX: Final = frozenset(b"\xec\xed\xee\xef")
-_SS, _DS = 2, 3
+_ES, _SS, _DS = 0, 2, 3
 _REX_B, _REX_X, _REX_R, _REX_W = 1, 2, 4, 8
 # Opcode and ModRM.reg of instructions with one operand: mnemonic, and bytes; 0 for the limit and base of a table, and for FXSAVE's image.
 _GROUPS: Final = {
-    (0xF00, 2): ("lldt", 2), (0xF00, 3): ("ltr", 2), (0xF01, 2): ("lgdt", 0), (0xF01, 3): ("lidt", 0), (0xF01, 7): ("invlpg", 1),
+    (0xF00, 2): ("lldt", 2), (0xF00, 3): ("ltr", 2), (0xF01, 0): ("sgdt", 0), (0xF01, 1): ("sidt", 0),
+    (0xF01, 2): ("lgdt", 0), (0xF01, 3): ("lidt", 0), (0xF01, 7): ("invlpg", 1),
     (0xFAE, 0): ("fxsave", 0), (0xFAE, 1): ("fxrstor", 0), (0xFAE, 2): ("ldmxcsr", 4), (0xFAE, 3): ("stmxcsr", 4),
 }  # fmt: skip
+# VMX instructions with a memory operand: mandatory prefix, opcode behind 0FH, ModRM.reg.
+_VMX: Final = {(0, 0xC7, 6): "vmptrld", (0x66, 0xC7, 6): "vmclear", (0xF3, 0xC7, 6): "vmxon", (0, 0xC7, 7): "vmptrst"}
+_INVALIDATIONS: Final = {b"\x38\x80": "invept", b"\x38\x81": "invvpid"}
+_FIELDS: Final = {0x78: "vmread", 0x79: "vmwrite"}
 _SAVE: Final = 0xFAE
 _CONTROL: Final = {0xF20: "mov_from_cr", 0xF21: "mov_from_dr", 0xF22: "mov_to_cr", 0xF23: "mov_to_dr"}
 _WORD: Final = 2  # bytes
@@ -50,6 +56,8 @@ def decode_system(code: bytes, mode: int) -> Insn | None:
     insn = _in_out(code, mode)
     if insn is None and mode != 16:
         insn = _string(code, mode) or _with_modrm(code, mode)
+    if insn is None and mode == 64:
+        insn = _vmx(code)
     return insn if insn is not None and insn.length <= len(code) else None
 
 
@@ -81,11 +89,42 @@ def _in_out(code: bytes, mode: int) -> Insn | None:
 
 
 def _string(code: bytes, mode: int) -> Insn | None:
-    """REP OUTSB, with which kernels write to a serial port."""
-    if code[:2] != b"\xf3\x6e":
+    """REP OUTSB and REP INSB, with which kernels use a serial port."""
+    if code[:2] not in {b"\xf3\x6e", b"\xf3\x6c"}:
         return None
-    operands = Operand("reg", 2, 2), Operand("mem", 1, base=6, address_size=8 if mode == 64 else 4)
-    return _insn("outs", 2, operands, code, mode, 32, rep=True)
+    port, address_size = Operand("reg", 2, 2), 8 if mode == 64 else 4
+    if code[1] == 0x6C:
+        memory = Operand("mem", 1, segment=_DS if mode == 64 else _ES, base=7, address_size=address_size)
+        return _insn("ins", 2, (memory, port), code, mode, 32, rep=True)
+    return _insn("outs", 2, (port, Operand("mem", 1, base=6, address_size=address_size)), code, mode, 32, rep=True)
+
+
+def _vmx(code: bytes) -> Insn | None:
+    """VMREAD, VMWRITE, and what names a VMCS or what to invalidate; in 64-bit mode."""
+    code += bytes(4)  # the caller compares lengths
+    prefix = code[0] if code[0] in {0x66, 0xF3} else 0
+    at = 1 if prefix else 0
+    rex = code[at] if code[at] & 0xF0 == 0x40 else 0
+    at += 2 if rex else 1
+    if code[at - 1] != 0x0F:
+        return None
+    opcode, modrm = code[at], code[at + 1]
+    opsize = 64 if rex & _REX_W else 16 if prefix == 0x66 else 32
+    if opcode in _FIELDS and not prefix:
+        operand, end = _rm(code, at + 1, rex, 64, 8, 8)
+        field = Operand("reg", 8, modrm >> 3 & 7 | (rex & _REX_R) << 1)
+        operands = (operand, field) if opcode == 0x78 else (field, operand)
+        return _insn(_FIELDS[opcode], end, operands, code, 64, opsize)
+    name = _VMX.get((prefix, opcode, modrm >> 3 & 7))
+    if name is not None and modrm < _REGISTER:
+        operand, end = _rm(code, at + 1, rex, 64, 8, 8)
+        return _insn(name, end, (operand,), code, 64, opsize)
+    name = _INVALIDATIONS.get(code[at : at + 2])
+    if name is not None and prefix == 0x66 and code[at + 2] < _REGISTER:
+        operand, end = _rm(code, at + 2, rex, 64, 16, 16)
+        kind = Operand("reg", 8, code[at + 2] >> 3 & 7 | (rex & _REX_R) << 1)
+        return _insn(name, end, (kind, operand), code, 64, opsize)
+    return None
 
 
 def _with_modrm(code: bytes, mode: int) -> Insn | None:

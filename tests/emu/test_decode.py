@@ -23,6 +23,10 @@ SEVERAL = [
     for p in ["662e", "2e66", "6666", "6666662e", "6466", "3e65", "f366", "66f3", "64f3", "f3f3", "f0f2"]
 ]
 FIELDS = [shape | reg << 3 for reg in range(8) for shape in (0x05, 0x44, 0xC3)]  # ModRM bytes
+VMX = [
+    bytes.fromhex(code)
+    for code in ("0fc7", "660fc7", "66480fc7", "f30fc7", "f3410fc7", "660f3880", "660f3881", "66450f3880")
+]
 PRIVILEGES = [{"cpl": cpl, "iopl": iopl, "popf": popf} for cpl in (0, 3) for iopl in (0, 3) for popf in (False, True)]
 
 
@@ -37,7 +41,7 @@ def with_modrm(before: bytes, opcode: bytes) -> Iterator[bytes]:
 def test_what_decode_system_knows_is_what_capstone_says(mode: int) -> None:
     befores = REX if mode == 64 else [b"", b"\x66"]
     known, seen = set(), set()
-    for before, opcode in itertools.product(befores, [*OPCODES, b"\xf3\x6e"]):
+    for before, opcode in itertools.product(befores, [*OPCODES, b"\xf3\x6e", b"\xf3\x6c", *VMX]):
         for code in with_modrm(before, opcode):
             insn = decode_system(code, mode)
             if insn is not None and insn.bytes not in seen:
@@ -45,7 +49,8 @@ def test_what_decode_system_knows_is_what_capstone_says(mode: int) -> None:
                 assert insn == decode._capstone_decode(code, mode), code.hex(" ")
                 assert decode_system(code[: insn.length - 1], mode) != insn
                 known.add(insn.mnemonic)
-    assert {"mov_to_cr", "lgdt", "outs", "mov"} <= known or mode == 16
+    assert {"mov_to_cr", "lgdt", "outs", "ins", "mov"} <= known or mode == 16
+    assert {"vmread", "vmwrite", "vmxon", "vmclear", "vmptrld", "vmptrst", "invept", "invvpid"} <= known or mode != 64
 
 
 def by_capstone(code: bytes, mode: int, wanted: frozenset[str]) -> list[int]:
