@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .cost import Costs
     from .devices import ConsolePorts
     from .features import Features
-    from .outer import NestedOptions
+    from .nesting import NestedOptions
     from .sinks import Lens, Sink
     from .stop import Stop
 
@@ -103,7 +103,8 @@ class Machine:
         self._lens: Lens | None = None
         self._loop = RunLoop(self)
         if nested:
-            from .outer import NestedOptions, Outer  # noqa: PLC0415  (most machines have none)
+            from .nesting import NestedOptions  # noqa: PLC0415  (most machines have none)
+            from .outer import Outer  # noqa: PLC0415  (most machines have none)
 
             options = NestedOptions() if nested is True else nested
             self.cpu.outer = outer = Outer(self.cpu, self.traps, options)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..vmx.nonroot import NonRoot
     from ..vmx.vmcs import Vmcs
     from .cpu import Cpu
+    from .nesting import NestedOptions
     from .traps import Traps
 
     After = Callable[[], None] | None
@@ -53,22 +54,6 @@ def _pairs(values: Iterable[Any]) -> tuple[tuple[int, int], ...]:
 
 def _stages(value: StagesState | dict[str, Any] | None) -> StagesState | None:
     return StagesState(**value) if isinstance(value, dict) else value
-
-
-@frozen
-class NestedOptions:
-    """How the outermost hypervisor works.
-
-    Attributes:
-        shadow_vmcs: VMREAD and VMWRITE of L1 do not exit: VMCS12 is VMCS01's shadow VMCS.
-        large_pages: EPT01 has pages of 2 MiB.
-        eager: a table of L1's EPTs is protected from stores as soon as a protected one links it, not when it is walked through.
-
-    """
-
-    shadow_vmcs: bool = True
-    large_pages: bool = True
-    eager: bool = False
 
 
 @frozen
@@ -93,14 +78,16 @@ class Outer:
     """L0 of one machine.
 
     Attributes:
+        options: how it works.
         memory: physical memory as L1 sees it.
+        stages: its EPTs.
         vmcs01: the VMCS by which L1 runs.
         l1: L1's stay in non-root operation.
 
     """
 
     def __init__(self, cpu: Cpu, traps: Traps, options: NestedOptions) -> None:
-        self.cpu, self._traps = cpu, traps
+        self.cpu, self._traps, self.options = cpu, traps, options
         memory = cpu.memory
         self.memory = L1Memory(memory, memory.is_offered)
         region, bitmap, *rest = memory.kept_pages()

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ..vmx.exits import VmExit
     from ..vmx.merge import UnderL0
     from .cpu import Cpu
-    from .outer import NestedOptions, Outer
+    from .nesting import NestedOptions
+    from .outer import Outer
     from .traps import Traps
 
 _DATA: Final = Qualification.READ.mask | Qualification.WRITE.mask
@@ -91,7 +92,7 @@ class Stages:
     def save(self) -> StagesState:
         """Give what a snapshot keeps."""
         self.settle()
-        return StagesState(self._pool.free, self.shadow.save(), tuple(self.ept01.protected))
+        return StagesState(self._pool.free, self.shadow.save(), tuple(sorted(self.ept01.protected)))
 
     def load(self, state: StagesState) -> None:
         """Take what `save` gave, with memory as it was then."""

@@ -19,6 +19,7 @@ from attrs import asdict, evolve
 from . import layout
 from .faults import Unimplemented
 from .features import Features
+from .nesting import NestedOptions
 from .registers import TF
 from .state import State
 
@@ -50,7 +51,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
     pages = sorted(p for p in ram if memory.ram[p << 12 : (p << 12) + _PAGE] != _ZERO)
     header = {
         "memory": memory.offered,
-        "nested": machine.cpu.outer is not None,
+        "nested": None if machine.cpu.outer is None else asdict(machine.cpu.outer.options),
         "features": asdict(cpu.features),
         "cycles": machine.clock.now,
         "counted": machine.clock.counted,
@@ -99,7 +100,7 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
             console,
             features=Features(**header["features"]),
             clock=header["clock"],
-            nested=header["nested"],
+            nested=bool(header["nested"]) and NestedOptions(**header["nested"]),
         )
         _load_pages(machine, header["pages"], file)
         for part, text in zip(_FPU, header["fpu"], strict=True):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .emu.cost import Costs
     from .emu.events import Event, Kind, Who
     from .emu.memory import OutOfRange
+    from .emu.nesting import NestedOptions
     from .emu.snapshot import BadSnapshot
     from .emu.stop import Reason
     from .end import End
@@ -56,6 +57,7 @@ __all__ = [
     "Kind",
     "Machine",
     "Module",
+    "NestedOptions",
     "NoWalk",
     "NotBuilt",
     "OutOfRange",
@@ -78,6 +80,7 @@ _HOMES = {
     "emu.cost": ("Costs",),
     "emu.events": ("Event", "Kind", "Who"),
     "emu.memory": ("OutOfRange",),
+    "emu.nesting": ("NestedOptions",),
     "emu.snapshot": ("BadSnapshot",),
     "emu.stop": ("Reason",),
     "end": ("End",),

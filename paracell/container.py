@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .emu.devices import ConsolePorts
     from .emu.features import Features
     from .emu.machine import ClockKind
+    from .emu.nesting import NestedOptions
     from .runtimes import Runtime
 
 
@@ -57,7 +58,7 @@ class Container(Machine):
         costs: Costs | Mapping[str, object] | None = None,
         stdin: bytes | str = b"",
         console: ConsolePorts | None = None,
-        nested: bool = False,
+        nested: NestedOptions | bool = False,
     ) -> None:
         """Make it.
 
@@ -81,7 +82,7 @@ class Container(Machine):
             costs: cycles of each kind of event; a mapping names only those that are not the default.
             stdin: what the program can read.
             console: what the serial lines are plugged into, instead of a console that captures.
-            nested: run everything in a virtual machine of an outermost hypervisor.
+            nested: run everything in a virtual machine of an outermost hypervisor, which works by these options, or as usual.
 
         Raises:
             Problem: the program is not there, or may not be executed.

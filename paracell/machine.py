@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .emu.cost import Costs
     from .emu.devices import ConsolePorts
     from .emu.machine import ClockKind
+    from .emu.nesting import NestedOptions
     from .guest.multiboot import Module
     from .runtimes import Runtime
 
@@ -79,7 +80,7 @@ class Machine(Runs):
         costs: Costs | Mapping[str, object] | None = None,
         stdin: bytes | str = b"",
         console: ConsolePorts | None = None,
-        nested: bool = False,
+        nested: NestedOptions | bool = False,
     ) -> Machine:
         """Load a kernel as a boot loader does; its first instruction is next.
 
@@ -94,7 +95,7 @@ class Machine(Runs):
             costs: cycles of each kind of event; a mapping names only those that are not the default.
             stdin: what the guest can read from its first serial line.
             console: what the serial lines are plugged into, instead of a console that captures.
-            nested: run everything in a virtual machine of an outermost hypervisor.
+            nested: run everything in a virtual machine of an outermost hypervisor, which works by these options, or as usual.
 
         Raises:
             BadImage: no such kernel, or it does not fit.
@@ -197,7 +198,7 @@ def power_on(
     costs: Costs | Mapping[str, object] | None,
     console: ConsolePorts,
     *,
-    nested: bool = False,
+    nested: NestedOptions | bool = False,
 ) -> Inner:
     """Make a machine with an image, its modules and its names: how every run of ours begins."""
     size, wanted = memory_size(memory), costs_of(costs)

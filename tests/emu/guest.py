@@ -13,6 +13,7 @@ from .world import CODE, HANDLER, World
 
 if TYPE_CHECKING:
     from paracell.emu.features import Features
+    from paracell.emu.nesting import NestedOptions
 
 UD, NM, GP, PF = 6, 7, 13, 14
 VECTORS: Final = (UD, NM, GP, PF)
@@ -21,7 +22,7 @@ VECTORS: Final = (UD, NM, GP, PF)
 class Guest(World):
     """A machine in 64-bit mode at ring 0 that runs a few bytes and says which exception came of them."""
 
-    def __init__(self, features: Features, *, nested: bool = False) -> None:
+    def __init__(self, features: Features, *, nested: NestedOptions | bool = False) -> None:
         super().__init__(machine=Machine(16 << 20, features=features, nested=nested))
         for vector in VECTORS:
             self.gate(vector, target=HANDLER + vector)

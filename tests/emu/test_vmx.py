@@ -20,6 +20,8 @@ from .world import CODE, UNMAPPED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paracell.emu.nesting import NestedOptions
+
 VMXON, FIRST, SECOND = 0x40000, 0x41000, 0x42000
 POINTER: Final = 0x50000  # the m64 that [rbx] is
 CF, PF, AF, ZF, SF, OF = 1, 4, 0x10, 0x40, 0x80, 0x800
@@ -34,7 +36,7 @@ FEATURE_CONTROL, VMXE, NE = 0x3A, 1 << 13, 1 << 5
 class Root(Guest):
     """A processor with VMX, ready for VMXON; `run` gives the arithmetic flags, or raises the fault."""
 
-    def __init__(self, *, nested: bool = False) -> None:
+    def __init__(self, *, nested: NestedOptions | bool = False) -> None:
         super().__init__(parse("pks,+vmx"), nested=nested)
         self.cr4 |= VMXE
         for at in (VMXON, FIRST, SECOND):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paracell.emu.events import Event
+    from paracell.emu.nesting import NestedOptions
 
 GUEST, GUEST_STACK, GUEST_IDT, HANDLER, BITMAPS = 0x14000, 0x24000, 0x16000, 0x17000, 0x52000
 VMCALL, HLT = "0f01c1", "f4"
@@ -53,9 +54,9 @@ class Log:
 class Host(Root):
     """A host that enters a guest once and halts when that exits; itself in `depth` virtual machines."""
 
-    def __init__(self, *, nested: bool = False) -> None:
+    def __init__(self, *, nested: NestedOptions | bool = False) -> None:
         super().__init__(nested=nested)
-        self.depth = int(nested)
+        self.depth = int(bool(nested))
         self.log = Log()
         self.memory.write(0x11000, bytes.fromhex(HLT))
         self.memory.write(0x3000, struct.pack("<Q", 0x87))  # ring 3 may use it
