@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from paracell.emu.devices import ConsolePorts
     from paracell.emu.features import Features
     from paracell.emu.machine import Machine as Inner
+    from paracell.emu.nesting import NestedOptions
     from paracell.guest.multiboot import Module
     from paracell.runtimes import Runtime
 
@@ -107,6 +108,7 @@ def boot(
     memory: int = MEMORY,
     costs: Costs = DEFAULT,
     cpu: str | Features = PROCESSOR,
+    nested: NestedOptions | bool = False,
 ) -> Inner:
     """Our own machine with a container in it, before its first instruction; `machine` is the runtime, or ``emulator-`` and it."""
     runtime = runtimes.named(machine.removeprefix("emulator-"))
@@ -120,6 +122,7 @@ def boot(
         costs=costs,
         console=console,
         cpu=cpu,
+        nested=nested,
     )
     return booted.inner
 

@@ -54,11 +54,13 @@ class Events:
         """Nothing is buffered."""
 
 
-def faults(options: str) -> Iterator[Fault]:
+def faults(options: str, *, nested: bool = False) -> Iterator[Fault]:
     """Run the program, and tell of the faults of its second round."""
     events = Events()
     rootfs = tar_of({"bin/levels": shipped.image("programs/levels").read_bytes()})
-    machine = boot(PVM.name, rootfs, ["/bin/levels"], options=options, console=Typed(b""), memory=64 << 20)
+    machine = boot(
+        PVM.name, rootfs, ["/bin/levels"], options=options, console=Typed(b""), memory=64 << 20, nested=nested
+    )
     machine.add_sink(events)
     assert machine.run().reason is Reason.EXIT
     host = machine.symbols.address("boot_pml4")
@@ -89,14 +91,19 @@ def count(told: Iterator[Event], host: int | None, address: int) -> Fault:
     return Fault(switches, stores, strays, vm_exits)
 
 
-def test_eager_every_store_to_a_table_traps() -> None:
-    """With n entries written, 2n + 4 switches: the fault and its injection, each store and its emulation, the return and its prefault."""
-    assert list(faults("eager=1")) == [Fault(2 * n + 4, n, 0, 0) for n in LEVELS]
+@pytest.mark.parametrize("nested", [False, True])
+def test_eager_every_store_to_a_table_traps(nested: bool) -> None:
+    """With n entries written, 2n + 4 switches: the fault and its injection, each store and its emulation, the return and its prefault.
+
+    The outermost hypervisor has no part in any of them.
+    """
+    assert list(faults("eager=1", nested=nested)) == [Fault(2 * n + 4, n, 0, 0) for n in LEVELS]
 
 
-def test_lazy_a_new_chain_of_tables_traps_once() -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_lazy_a_new_chain_of_tables_traps_once(nested: bool) -> None:
     """A table is protected when it is first shadowed: what is linked in one go traps at its first entry."""
-    assert list(faults("eager=0")) == [Fault(6, 1, 0, 0)] * len(LEVELS)
+    assert list(faults("eager=0", nested=nested)) == [Fault(6, 1, 0, 0)] * len(LEVELS)
 
 
 @pytest.mark.parametrize(("options", "stores"), [("eager=1 prefault=0", LEVELS), ("prefault=0", (1, 1, 1, 1))])
