@@ -126,14 +126,18 @@ def bind(cpu: Cpu) -> tuple[Enter, Leave]:  # noqa: PLR0915  (each call would ta
             _put(vmcs, _INJECT, vmcs[_INJECT] & ~_VALID)
             vmcs.calm = vmcs[_LINK] == NO_VMCS
         cpu.tsc.offset = 0
-        cost = cpu.costs.vm_exit
-        clock.cycles += cost
-        if cpu.emit is not None:
-            cpu.emit_event(_VM_EXIT, cost, (1, 0, vmcs[_REASON], vmcs[_QUALIFICATION], exit_.gpa or 0))
-        cpu.guest = None
+        if cpu.outer is None:
+            cost = cpu.costs.vm_exit
+            clock.cycles += cost
+            if cpu.emit is not None:
+                cpu.emit_event(_VM_EXIT, cost, (1, 0, vmcs[_REASON], vmcs[_QUALIFICATION], exit_.gpa or 0))
+            q[_INTERCEPT] = 0
+        else:
+            cpu.outer.left(vmcs[_REASON], vmcs[_QUALIFICATION], exit_.gpa or 0)
+            q[_INTERCEPT] = CPUID
+        cpu.guest = guest.outer
         if cpu.vmx is not None:
             cpu.vmx.guest = None
-        q[_INTERCEPT] = 0
         go(host, vmcs[_HOST_RIP], vmcs[_HOST_RSP], 2)
         return True
 
@@ -152,10 +156,13 @@ def bind(cpu: Cpu) -> tuple[Enter, Leave]:  # noqa: PLR0915  (each call would ta
         ):  # fmt: skip
             return False
         host.known = cpu.known
-        cost = cpu.costs.vm_entry
-        clock.cycles += cost
-        if cpu.emit is not None:
-            cpu.emit_event(_VM_ENTRY, cost, (0, 1))
+        if cpu.outer is None:
+            cost = cpu.costs.vm_entry
+            clock.cycles += cost
+            if cpu.emit is not None:
+                cpu.emit_event(_VM_ENTRY, cost, (0, 1))
+        else:
+            cpu.outer.entered(guest)
         go(world, rip, vmcs[_RSP], rflags)
         cpu.interrupt_shadow = 0
         cpu.tsc.offset = vmcs[_TSC_OFFSET] if guest.offsets_tsc else 0

@@ -85,12 +85,29 @@ def _vmresume(cpu: Cpu, _insn: Insn, _after: int) -> Closure:
         if vmcs is None or vmcs.shadow or not vmcs.launched:
             return False
         quick = cpu.quick_vmx
-        if quick is not None and quick[0](operation, vmcs):
+        if quick is not None and cpu.outer is None and quick[0](operation, vmcs):
             return True
         try:
             enter(cpu, operation, vmcs)
         except VmFail:
             return False
+        return True
+
+    return run
+
+
+def _vmresume_of_l1(cpu: Cpu, insn: Insn, after: int) -> Closure:
+    """VMRESUME of the outermost hypervisor's guest: an exit to it, and an entry by VMCS02."""
+    enter_l2 = _vmresume(cpu, insn, after)
+
+    def run() -> bool:
+        outer, operation = cpu.outer, cpu.vmx
+        if outer is None or operation is None or operation.current is None or cpu.cpl:
+            return False
+        outer.left(ExitReason.VMRESUME, 0, 0)
+        if not enter_l2():
+            return False  # L0 is still out, and looks again
+        outer.resume()  # where the entry has failed, L1
         return True
 
     return run
@@ -163,6 +180,8 @@ def guest_maker(guest: NonRoot, insn: Insn) -> Maker | None:
         return _msr_access
     if name in {"vmread", "vmwrite"}:
         return HOST_MAKERS[name] if guest.shows_vmcs else None
+    if name == "vmresume":
+        return _vmresume_of_l1 if guest.of_l0 else None
     if name == "hlt":
         return _HLT if primary.HLT_EXITING else None
     return {"cpuid": _CPUID, "vmcall": _VMCALL}.get(name)

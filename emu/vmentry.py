@@ -56,14 +56,13 @@ _SIGNS: Final = frozenset({0, 0x1FFFF})  # of bits 63:47
 
 def enter(cpu: Cpu, operation: Operation, vmcs: Vmcs) -> None:
     """Enter the guest: `VmFail` for controls and host state; a failed entry for guest state and MSRs."""
-    if cpu.quick_vmx is None:
-        if cpu.outer is None:
-            cpu.quick_vmx = bind(cpu)
-    elif cpu.quick_vmx[0](operation, vmcs):
-        return
     guest: NonRoot | None = vmcs.controls
     if cpu.outer is not None and guest is not None:
         cpu.outer.prepare(guest, vmcs)
+    if cpu.quick_vmx is None:
+        cpu.quick_vmx = bind(cpu)
+    elif cpu.quick_vmx[0](operation, vmcs):
+        return
     world: World | None = vmcs.guest
     if (
         guest is None

@@ -81,9 +81,6 @@ def enter_event(cpu: Cpu, cost: int) -> None:
 
 def leave(cpu: Cpu, exit_: VmExit) -> None:
     """Exit from the guest: to its host, or to the outermost hypervisor."""
-    quick = cpu.quick_vmx
-    if quick is not None and quick[1](exit_):
-        return
     if cpu.outer is None:
         exit_guest(cpu, exit_)
     else:
@@ -92,6 +89,9 @@ def leave(cpu: Cpu, exit_: VmExit) -> None:
 
 def exit_guest(cpu: Cpu, exit_: VmExit) -> None:
     """Record why the guest has exited, save its state, load the host's."""
+    quick = cpu.quick_vmx
+    if quick is not None and quick[1](exit_):
+        return
     guest = cpu.guest
     assert guest is not None
     vmcs = guest.vmcs

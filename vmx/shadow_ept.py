@@ -88,6 +88,7 @@ class Shadow:
 
     Attributes:
         eager: the policy of protection.
+        changes: counts the roots that came and went.
 
     """
 
@@ -103,6 +104,7 @@ class Shadow:
     ) -> None:
         self._memory, self._l1, self._pool, self._ept01, self._is_l0s = memory, l1, pool, ept01, is_l0s
         self.eager = eager
+        self.changes = 0
         self._roots: dict[Source, Root] = {}  # used longest ago first
         self._tables: dict[Source, int] = {}
         self._sources: dict[int, Source] = {}
@@ -128,6 +130,7 @@ class Shadow:
                 self.empty()
                 table = self._table(source)
             found = Root(table, root12.reserved, dirty=root12.dirty)
+            self.changes += 1
         self._roots[source] = found
         self._stores.pop(root12.address, None)
         return found._replace(mode_based=root12.mode_based)
@@ -142,6 +145,7 @@ class Shadow:
 
     def _drop_root(self, source: Source) -> None:
         root = self._roots.pop(source)
+        self.changes += 1
         self._free(root.address)
         self._ept01.flush(root.address)
 

@@ -12,10 +12,16 @@ _MOST: Final = 64
 
 
 class Vpids:
-    """Which VPID of L0's stands for one of L1's; 0 for an L2 without, which is then emptied at each entry."""
+    """Which VPID of L0's stands for one of L1's; 0 for an L2 without, which is then emptied at each entry.
+
+    Attributes:
+        changes: counts the VPIDs that were given out.
+
+    """
 
     def __init__(self, drop: Callable[[int], None]) -> None:
         self._drop = drop
+        self.changes = 0
         self._known: dict[int, int] = {}  # used longest ago first
 
     def of(self, vpid12: int) -> int:
@@ -25,6 +31,7 @@ class Vpids:
             many = len(self._known) >= _MOST
             found = self._known.pop(next(iter(self._known))) if many else L1_VPID + 1 + len(self._known)
             self._drop(found)
+            self.changes += 1
         self._known[vpid12] = found
         return found
 
