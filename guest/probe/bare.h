@@ -71,6 +71,7 @@ void put_char(char c);
 void put_hex(u64 value);
 void put_number(u64 value);
 void console_flush(void);
+void console_drain(void);                       /* until the last bit is sent */
 u64 option(const char *name, u64 otherwise);    /* name=number on the command line */
 
 void bare_main(void);                           /* the image's own */

@@ -3,6 +3,7 @@
 
 #define COM1 0x3f8
 #define LSR_THRE 0x20
+#define LSR_TEMT 0x40
 #define FIFO 16
 
 static char buffer[4096];
@@ -35,6 +36,12 @@ void console_flush(void) {
         asm volatile("rep outsb" : "+S"(from), "+c"(n) : "d"(COM1) : "memory");
     }
     used = 0;
+}
+
+void console_drain(void) {
+    console_flush();
+    while (!(inb(COM1 + 5) & LSR_TEMT))
+        ;
 }
 
 void put_char(char c) {

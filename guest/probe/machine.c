@@ -174,8 +174,10 @@ int rip_is_right(enum kind kind, int user, u64 address) {
 }
 
 __attribute__((noreturn)) void leave(u32 status) {
-    console_flush();
+    console_drain();
     asm volatile("outl %0, %w1" :: "a"(status), "Nd"(0xf4));
+    for (const char *s = "Shutdown"; *s; s++)           /* Bochs's way */
+        asm volatile("outb %0, %w1" :: "a"(*s), "Nd"(0x8900));
     for (;;)
         asm volatile("hlt");
 }
