@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve
 
-from ..guest.firmware import RSDP, pieces
+from ..guest.firmware import BIOS_PORTS, RSDP, bios_pieces, pieces
 from ..guest.loader import plan
 from .clock import Clock
 from .cost import DEFAULT as COSTS
@@ -120,11 +120,24 @@ class Machine:
 
     # ---- set-up -----------------------------------------------------------------------------------------------
 
-    def load(self, image: Image, cmdline: str = "", modules: Sequence[Module] = (), *, firmware: bool = False) -> None:
-        """Place an image as a boot loader does, with `firmware` behind what a PC's leaves; raises `BadImage` where it does not fit."""
+    def load(
+        self,
+        image: Image,
+        cmdline: str = "",
+        modules: Sequence[Module] = (),
+        *,
+        firmware: bool = False,
+        bios: bool = False,
+    ) -> None:
+        """Place an image as a boot loader does; raises `BadImage` where it does not fit.
+
+        With `firmware` it finds the tables that a PC's leaves, with `bios` interrupts as a BIOS takes them.
+        """
         boot = plan(image, self.memory.regions(), cmdline, modules, RSDP if firmware else 0)
-        for piece in (*(pieces() if firmware else ()), *boot.pieces):
+        for piece in (*(pieces() if firmware else ()), *(bios_pieces() if bios else ()), *boot.pieces):
             self.memory.write(piece.paddr, bytes(piece.data))
+        for port, value in BIOS_PORTS if bios else ():
+            self.devices.port_write(port, 1, value)
         registers = [0] * 16
         registers[RAX], registers[RBX], registers[RSP], registers[RSI] = boot.eax, boot.ebx, boot.esp, boot.esi
         state = State(registers=registers, rip=boot.entry)

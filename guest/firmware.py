@@ -1,8 +1,9 @@
-"""What a PC's firmware leaves in memory for a kernel: ACPI's tables, and the BIOS data area.
+"""What a PC's firmware leaves for a kernel: ACPI's tables, the BIOS data area, and interrupts as a BIOS takes them.
 
 ::
 
     0x400 BIOS data area ── 0x9fc00 extended BIOS data area ── 0xf0000 RSDP ─ RSDT ─ XSDT ─ FADT ─ MADT ─ DSDT ─ FACS
+    0x000 interrupt table of real mode ──────────────────────── 0xf1000 its handlers                          (a BIOS's)
 
 The tables describe the machine as it is: one processor, two APICs, a power-management timer, and ports to sleep and to reset.
 
@@ -49,6 +50,29 @@ def pieces() -> tuple[Piece, ...]:
         Piece(_FACS, struct.pack("<4s4IIQB", b"FACS", 64, 0, 0, 0, 0, 0, 2).ljust(64, b"\0")),
     )
     return (*tables, *_bios_data())
+
+
+# What a BIOS writes to ports: 8259s from 08H and 70H on, with only the timer and the cascade unmasked; the timer at 18.2 Hz.
+BIOS_PORTS: Final = (
+    (0x20, 0x11), (0x21, 0x08), (0x21, 0x04), (0x21, 0x01), (0xA0, 0x11), (0xA1, 0x70), (0xA1, 0x02), (0xA1, 0x01),
+    (0x21, 0xFA), (0xA1, 0xFF), (0x43, 0x36), (0x40, 0), (0x40, 0),
+)  # fmt: skip
+_HANDLERS_SELECTOR: Final = 0xF100
+_RETURN: Final = bytes.fromhex("cf")  # iret
+# push ax; push ds; mov ax, 40h; mov ds, ax; inc dword [6ch]; pop ds; int 1ch; mov al, 20h; out 20h, al; pop ax; iret
+_TIMER: Final = bytes.fromhex("50 1e b84000 8ed8 66ff066c00 1f cd1c b020 e620 58 cf")
+_FIRST_CHIP: Final = bytes.fromhex("50 b020 e620 58 cf")  # push ax; mov al, 20h; out 20h, al; pop ax; iret
+_SECOND_CHIP: Final = bytes.fromhex("50 b020 e6a0 e620 58 cf")
+_SLOT: Final = 32  # bytes of a handler
+
+
+def bios_pieces() -> tuple[Piece, ...]:
+    """Give the interrupt table of real mode and its handlers: the timer's counts, the 8259s' end the interrupt, all others return."""
+    handlers = (_RETURN, _TIMER, _FIRST_CHIP, _SECOND_CHIP)
+    which = [0] * 256
+    which[8:16], which[0x70:0x78] = [1, *[2] * 7], [3] * 8
+    table = b"".join(struct.pack("<2H", _SLOT * handler, _HANDLERS_SELECTOR) for handler in which)
+    return Piece(0, table), Piece(_HANDLERS_SELECTOR << 4, b"".join(code.ljust(_SLOT, b"\0") for code in handlers))
 
 
 def _summed(data: bytes, at: int) -> bytes:

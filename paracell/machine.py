@@ -81,6 +81,7 @@ class Machine(Runs):
         stdin: bytes | str = b"",
         console: ConsolePorts | None = None,
         nested: NestedOptions | bool = False,
+        bios: bool = False,
     ) -> Machine:
         """Load a kernel as a boot loader does; its first instruction is next.
 
@@ -96,6 +97,7 @@ class Machine(Runs):
             stdin: what the guest can read from its first serial line.
             console: what the serial lines are plugged into, instead of a console that captures.
             nested: run everything in a virtual machine of an outermost hypervisor, which works by these options, or as usual.
+            bios: leave interrupts as a PC's BIOS does: the interrupt table of real mode, and a timer that ticks.
 
         Raises:
             BadImage: no such kernel, or it does not fit.
@@ -104,7 +106,8 @@ class Machine(Runs):
 
         """
         plug = console or Capture(stdin)
-        return Machine(power_on(image, modules, append, memory, runtime, cpu, clock, costs, plug, nested=nested), plug)
+        inner = power_on(image, modules, append, memory, runtime, cpu, clock, costs, plug, nested=nested, bios=bios)
+        return Machine(inner, plug)
 
     @staticmethod
     def restore(
@@ -199,6 +202,7 @@ def power_on(
     console: ConsolePorts,
     *,
     nested: NestedOptions | bool = False,
+    bios: bool = False,
 ) -> Inner:
     """Make a machine with an image, its modules and its names: how every run of ours begins."""
     size, wanted = memory_size(memory), costs_of(costs)
@@ -208,7 +212,7 @@ def power_on(
         features = belongs.processor(features)
     kernel = image if isinstance(image, Image) else load(image)
     inner = Inner(size, console, features=features, clock=clock, costs=wanted, nested=nested)
-    inner.load(kernel, append, modules, firmware=belongs is None)  # a container's kernel asks for none
+    inner.load(kernel, append, modules, firmware=belongs is None, bios=bios)  # a container's kernel asks for none
     if belongs is not None:
         belongs.attach(inner)
     return inner

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     help="Put FILE beside the image; more than once if needed.",
 )
 @click.option("--initrd", metavar="FILE", shell_complete=files, help="Linux's initial RAM disk: the first module.")
+@click.option("--bios", is_flag=True, help="Leave interrupts as a PC's BIOS does: real mode's table, and a timer.")
 @machine_options("1G")
 def command(
     image: str,
@@ -43,6 +44,7 @@ def command(
     stats: bool,
     snapshot: str | None,
     *,
+    bios: bool,
     nested: bool,
 ) -> int:
     """Boot IMAGE, a Linux, multiboot-1, PVH or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
@@ -65,6 +67,7 @@ def command(
             costs=costs,
             console=console,
             nested=nested,
+            bios=bios,
         )
 
     return exit_status(run_machine(make, Outputs(trace=trace, snapshot=snapshot, stats=stats)), shifted=True)

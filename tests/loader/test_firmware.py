@@ -7,8 +7,15 @@ from itertools import pairwise
 
 import pytest
 
+from paracell.emu.clock import TSC_HZ
+from paracell.emu.descriptors import Segment, Table
 from paracell.emu.machine import Machine
+from paracell.emu.registers import RSP
+from paracell.emu.state import State
+from paracell.emu.stop import Reason
+from paracell.guest import shipped
 from paracell.guest.firmware import pieces
+from paracell.guest.image import load
 from paracell.guest.multiboot import memory_map
 
 MIB = 1 << 20
@@ -121,3 +128,19 @@ def test_a_machine_without_firmware_has_none() -> None:
     machine = Machine(16 * MIB)
     assert not machine.memory.used
     machine.close()
+
+
+def test_a_bios_leaves_interrupts() -> None:
+    """In real mode a HLT ends with the timer's tick, which counts; what the second 8259 delivers is ended, and INT n returns."""
+    machine = Machine(2 * MIB)
+    try:
+        machine.load(load(shipped.image("modes.elf")), firmware=True, bios=True)
+        data = Segment(0, 0, 0xFFFF, 0x93)
+        machine.memory.write(0x7C00, bytes.fromhex("fb f4 f4 cd10 cd73 66a16c04 e7f4"))
+        registers = (0,) * 4 + (0x7000,) + (0,) * 11
+        machine.cpu.load(State(rip=0x7C00, cr0=0x10, idtr=Table(0, 0x3FF), segments=(data,) * 6, registers=registers))
+        stop = machine.run()
+        assert (stop.reason, stop.value, machine.cpu.q[RSP]) == (Reason.EXIT, 2, 0x7000)
+        assert machine.clock.now * 10 // TSC_HZ == 1  # two ticks of 55 ms
+    finally:
+        machine.close()
