@@ -19,7 +19,7 @@ from .guest import shipped
 from .guest.elf import parse
 from .guest.rootfs import PATH, Rootfs, init_block
 from .machine import Machine
-from .runtimes import PARACELL, PVM, Runtime
+from .runtimes import PARACELL, PVM, RUNV, Runtime
 from .signals import stopping
 
 if TYPE_CHECKING:
@@ -34,17 +34,19 @@ KERNEL: Final = PARACELL.kernel or ""
 MEMORY: Final = 64 << 20
 KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/main.c
 HOST_SECRET: Final = 0x5EC2E7C0FFEE0003  # guest/host/core/main.c
+_HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
 _SECRETS: Final = "5ec2e7c0ffee"  # how all of them begin
 _PAGE: Final = 4096
 _KILLED: Final = 125  # the exit status of a container that its host ended
 _WELL: Final = "victim: all is well"
 _PATIENCE: Final = 20.0  # seconds until a machine that makes no progress counts as lost
-_HOSTILE: Final = {PARACELL.name: "hostile.elf", PVM.name: "pvm-hostile.elf"}
+_HOSTILE: Final = {PARACELL.name: "hostile.elf", PVM.name: "pvm-hostile.elf", RUNV.name: "runv-hostile.elf"}
 
 # What a control may bring about, beside a secret read or changed.
 _TAKEN: Final = "secret was"
 _END: Final = "came to its end"
 _PANIC: Final = "gave up"
+_STOPPED: Final = "the machine stopped"
 _OTHER: Final = "the other container did not come through"
 _NOBODY: Final = "nobody else came to run"
 
@@ -92,15 +94,23 @@ def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _TAKEN,
 
 
 def _pvm(name: str, says: str, off: str, symbol: str = "", *shows: str, order: str = "hv", options: str = "") -> Attack:
+    return _on(PVM, name, says, off, symbol, *shows, order=order, options=options)
+
+
+def _runv(name: str, says: str, off: str, *shows: str, order: str = "hv", options: str = "") -> Attack:
+    return _on(RUNV, name, says, off, "", *shows, order=order, options=options)
+
+
+def _on(runtime: Runtime, name: str, says: str, off: str, symbol: str, *shows: str, order: str, options: str) -> Attack:
     return Attack(
-        f"pvm-{name}",
+        f"{runtime.name}-{name}",
         says,
-        (off,),
+        tuple(off.split()),
         (symbol,) if symbol else (),
         shows=shows or (_TAKEN,),
         on_host=True,
         order=order,
-        runtime=PVM,
+        runtime=runtime,
         options=options,
     )
 
@@ -173,6 +183,14 @@ ATTACKS: Final = (
     _pvm("recycled", "a page of data that becomes a table, by the TLB", "flush"),
     _pvm("endless", "a loop that no virtual interrupt can end", "preempt", "", _NOBODY),
     _pvm("leftovers", "memory as the one before left it", "zero", order="vvh"),
+    _runv("port", "a port that is not its own", "ports", _STOPPED),
+    _runv("msr", "an MSR that is not its own", "msrs", _PANIC, _NOBODY, _OTHER),
+    _runv("pages", "every page of the host's memory, by its address", "gpa"),
+    _runv("xsetbv", "an XCR0 that no processor takes", "xcr0", _PANIC),
+    _runv("rip", "an emulated instruction at the end of what 32-bit code sees", "rip entry", _PANIC),
+    _runv("stale", "what another one had at an address, by the TLB", "invept", order="vvh"),
+    _runv("endless", "a loop that no virtual interrupt can end", "preempt", _NOBODY),
+    _runv("leftovers", "memory as the one before left it", "zero", order="vvh", options=" limit=24"),
     _pvm("glutton", "shadow tables until there is no memory", "quota", "", _OTHER, _NOBODY, options=" eager=1"),
 )
 
@@ -255,8 +273,12 @@ def _page_of(secret: int) -> bytes:
 
 
 def _secret_is_whole(machine: Machine, symbol: str, value: int) -> bool:
-    """Tell whether the page at a secret's address holds what it held, by the tables that the machine ended with."""
-    page = machine.translate(machine.symbols[symbol])
+    """Tell whether the page at a secret's address holds what it held, by the tables that the machine ended with.
+
+    In a virtual machine those are the guest's: the secret is the host's, in memory where it was loaded.
+    """
+    guest = machine.inner.cpu.guest is not None
+    page = machine.symbols[symbol] - _HOST_BASE if guest else machine.translate(machine.symbols[symbol])
     return page is not None and machine.memory[page : page + _PAGE] == _page_of(value)
 
 

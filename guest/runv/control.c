@@ -35,8 +35,8 @@ void control_init(void) {
 }
 
 void control_fill(void) {
-    vmwrite(CR0_MASK, OFF(control) ? CR0_NE : CR0_OWNED);
-    vmwrite(CR4_MASK, OFF(control) ? CR4_VMXE : ~CR4_OFFERED);
+    vmwrite(CR0_MASK, CR0_OWNED);
+    vmwrite(CR4_MASK, ~CR4_OFFERED);
     vmwrite(CR0_READ_SHADOW, CR0_ET);
     vmwrite(CR4_READ_SHADOW, 0);
     vmwrite(GUEST_CR0, CR0_PE | CR0_ET | CR0_NE);

@@ -8,23 +8,32 @@
 #define EPTP_WRITE_BACK 6UL
 #define EPTP_LEVELS ((TABLE_LEVELS - 1UL) << 3)
 
-bool ept_create(struct vcpu *v) { return (v->ept = page_alloc()); }
+u64 ept_pointer(const struct vcpu *v) { return ((u64)v->ept - KERNEL_BASE) | EPTP_WRITE_BACK | EPTP_LEVELS; }
 
-u64 ept_pointer(const struct vcpu *v) { return host_physical(v->ept) | EPTP_WRITE_BACK | EPTP_LEVELS; }
+static u64 roots[MAX_RUNNING][TABLE_ENTRIES] __attribute__((aligned(4096)));
 
-static void free_table(u64 *table, int level) {
+/* A slot keeps its root, as it keeps its VPID: what the one before had must leave the TLB. */
+bool ept_create(struct vcpu *v) {
+    v->ept = roots[self->slot];
+    memset(v->ept, 0, PAGE_SIZE);
+    if (!OFF(invept)) {
+        invept(ept_pointer(v));
+        invvpid((u64)self->slot + 1);
+    }
+    return true;
+}
+
+static void free_below(u64 *table, int level) {
     for (u64 *entry = table; level > 1 && entry < table + TABLE_ENTRIES; entry++)
-        if (*entry)
-            free_table(host(*entry & PTE_ADDRESS), level - 1);
-    page_free(table);
+        if (*entry) {
+            free_below(host(*entry & PTE_ADDRESS), level - 1);
+            page_free(host(*entry & PTE_ADDRESS));
+        }
 }
 
 void ept_destroy(struct vcpu *v) {
-    if (!v->ept)
-        return;
-    if (!OFF(invept))
-        invept(ept_pointer(v)); /* the next container's tables may be at the same address */
-    free_table(v->ept, TABLE_LEVELS);
+    if (v->ept)
+        free_below(v->ept, TABLE_LEVELS);
 }
 
 /* The leaf entry of a page, its tables made if missing; NULL without memory. */
@@ -58,9 +67,11 @@ void vcpu_unmap(u64 gpa) {
 bool vcpu_reclaim(void) { return false; }       /* a table stays as long as its container */
 
 void ept_violation(struct vcpu *v) {
-    u64 gpa = vmread(GUEST_PHYSICAL_ADDRESS);
+    u64 gpa = vmread(GUEST_PHYSICAL_ADDRESS), page = ROUND_DOWN(gpa, PAGE_SIZE), end = self->pages << PAGE_SHIFT;
 
-    if (gpa >> PAGE_SHIFT >= self->pages)
+    if (gpa >= end && OFF(gpa) && vcpu_map(page, page - end))
+        return;
+    if (gpa >= end)
         kill_container("it used an address outside its memory", gpa);
     if (!binding_get(gpa))
         kill_container("no host memory for a page that it touched", gpa);

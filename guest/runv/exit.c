@@ -23,7 +23,7 @@ void finish_instruction(struct vcpu *v) {
     u64 blocked = vmread(GUEST_INTERRUPTIBILITY);
 
     (void)v;
-    if ((rip ^ next) >> 32 && !(vmread(of_segment(GUEST_ACCESS, CS)) & ACCESS_LONG))
+    if ((rip ^ next) >> 32 && !OFF(rip) && !(vmread(of_segment(GUEST_ACCESS, CS)) & ACCESS_LONG))
         next = (u32)next;
     vmwrite(GUEST_RIP, next);
     if (blocked & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS))
@@ -93,6 +93,8 @@ void handle_exit(struct vcpu *v) {
     u32 reason = (u32)vmread(EXIT_REASON);
 
     v->event = false;
+    if (reason & ENTRY_FAILED && OFF(entry))
+        panic("VM entry of container %d failed, rip %lx", self->number, vmread(GUEST_RIP));
     if (reason & ENTRY_FAILED)
         kill_container("no processor state to enter", vmread(GUEST_RIP));
     if (reason >= REASONS || !handlers[reason])

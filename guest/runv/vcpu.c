@@ -22,7 +22,6 @@ bool vcpu_create(struct vcpu *v) {
     vmcs_clear(v->vmcs);
     vmcs_load(v->vmcs);
     vmcs_fill(v);
-    invvpid((u64)self->slot + 1);       /* another container had it */
     return true;
 }
 

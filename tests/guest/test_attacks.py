@@ -51,6 +51,7 @@ def test_every_defence_is_some_attacks_control() -> None:
         ROOT / "pku/xgate/defences.def",
         ROOT / "guest/host/paracell/defences.def",
         ROOT / "guest/pvm/defences.def",
+        ROOT / "guest/runv/defences.def",
     ]
     lines = [line for path in lists for line in path.read_text().splitlines()]
     declared = {line.split("(")[1].split(")")[0] for line in lines if line.startswith("DEFENCE(")}

@@ -1,0 +1,141 @@
+/* A kernel in a virtual machine that attacks the RunV host, and through it the container beside it.  It boots as `native`
+ * does, by multiboot, at an address of its own (hostile.ld), and has no IDT: an exception is its end.
+ * Which attack: attack=NAME on the command line. */
+#include "kernel.h"
+#include "multiboot.h"
+#include "pte.h"
+#include "x86.h"
+
+#define SECRETS 0x5ec2e7c0ffeeUL        /* how every secret here begins */
+#define COM1 0x3f8
+#define DEBUG_EXIT 0xf4
+#define SHUTDOWN 0x8900                 /* ends the machine, if one gets there */
+#define APIC_ENABLE (1UL << 11)
+#define APIC_EXTD (1UL << 10)
+#define LOW_MEMORY 0x100000UL
+#define HOST_MEMORY (64UL << 20)
+#define TOP_PAGE 0xfffff000UL           /* the last that 32-bit code sees */
+#define CODE32 0x00cf9b000000ffffUL
+
+extern char kernel_text[], kernel_end[];
+extern pte_t boot_pml4[];
+
+static const struct multiboot *info;
+
+static void say(const char *s) { outsb(COM1, (const u8 *)s, strlen(s)); }
+
+static __attribute__((noreturn)) void end(int status) {
+    outl(DEBUG_EXIT, (u32)status);
+    for (;;)
+        ;
+}
+
+static __attribute__((noreturn)) void refused(const char *why) {
+    say("refused: ");
+    say(why);
+    say("\n");
+    end(1);
+}
+
+static void look(const volatile u64 *word) {
+    static char text[18];
+    u64 value = *word;
+
+    if (value >> 16 != SECRETS)
+        return;
+    for (int i = 0; i < 16; i++)
+        text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
+    text[16] = '\n';
+    say("read ");
+    say(text);
+    end(0);
+}
+
+static u64 memory_end(void) { return HIGH_MEMORY + (u64)info->mem_upper * 1024; }
+
+/* A secret stands where a line of 64 bytes begins. */
+static void read_all(u64 from, u64 to) {
+    for (u64 gpa = from; gpa < to; gpa += 64)
+        look(direct(gpa));
+}
+
+/* ---- what is not its own ---- */
+
+static void port(void) {
+    for (const char *s = "Shutdown"; *s; s++)
+        outb(SHUTDOWN, (u8)*s);
+}
+
+/* Without its local APIC, the host has no timer. */
+static void msr(void) { wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~(APIC_ENABLE | APIC_EXTD)); }
+
+/* Behind the end of its memory.  Without that end, all of the machine's stands there. */
+static void pages(void) { read_all(memory_end(), memory_end() + HOST_MEMORY); }
+
+/* ---- what the host makes of its registers ---- */
+
+static void xsetbv(void) {
+    asm volatile("xsetbv" :: "c"(0), "a"(0), "d"(0));   /* x87 state cannot be switched off */
+}
+
+/* CPUID is emulated.  The next instruction of 32-bit code is at address 0 again, not at 4 GiB. */
+static void rip(void) {
+    static pte_t tables[2][TABLE_ENTRIES] __attribute__((aligned(4096)));
+    static u8 page[PAGE_SIZE] __attribute__((aligned(4096))) = {[PAGE_SIZE - 2] = 0x0f, 0xa2};
+    static u64 gdt[2] = {0, CODE32};
+    const struct { u16 limit; u64 base; } __attribute__((packed)) gdtr = {sizeof gdt - 1, (u64)gdt};
+    pte_t *table = direct((u64)boot_pml4);
+
+    for (int level = TABLE_LEVELS, used = 0; level > 1; level--) {
+        pte_t *entry = &table[level_index(TOP_PAGE, level)];
+        if (!(*entry & PTE_P))
+            *entry = ((u64)tables[used++] - KERNEL_BASE) | PTE_TABLE;
+        table = direct(*entry & PTE_ADDRESS);
+    }
+    table[level_index(TOP_PAGE, 1)] = ((u64)page - KERNEL_BASE) | PTE_P;
+    memcpy(direct(0), "\x0f\x0b", 2); /* ud2 */
+    asm volatile("lgdt %0; push $8; push %1; lretq" :: "m"(gdtr), "r"(TOP_PAGE + PAGE_SIZE - 2), "a"(0) : "memory");
+}
+
+/* ---- time, and what another one has left ---- */
+
+static void endless(void) {
+    for (;;)
+        ;
+}
+
+static void leftovers(void) { read_all(ROUND_UP((u64)kernel_end - KERNEL_BASE, PAGE_SIZE), memory_end()); }
+
+/* Below its own image: where another one was, by translations that the processor may have kept. */
+static void stale(void) { read_all(LOW_MEMORY, (u64)kernel_text - KERNEL_BASE); }
+
+static const struct { const char *name; void (*run)(void); } attacks[] = {
+    {"port", port}, {"msr", msr}, {"pages", pages}, {"xsetbv", xsetbv}, {"rip", rip}, {"endless", endless},
+    {"leftovers", leftovers}, {"stale", stale},
+};
+
+static const char *option_text(const char *name) {
+    const char *line = direct(info->cmdline);
+
+    for (const char *at = line; *at; at++) {
+        u64 n = strlen(name);
+        if (strnlen(at, n) == n && memcmp(at, name, n) == 0 && (at == line || at[-1] == ' '))
+            return at + n;
+    }
+    return "";
+}
+
+static bool is(const char *word, const char *name) {
+    u64 n = strlen(name);
+
+    return strnlen(word, n) == n && memcmp(word, name, n) == 0 && (!word[n] || word[n] == ' ');
+}
+
+void boot_main(struct multiboot *at) {
+    info = direct((u64)at);
+    write_cr4(read_cr4() | CR4_OSXSAVE);
+    for (u64 i = 0; i < COUNT(attacks); i++)
+        if (is(option_text("attack="), attacks[i].name))
+            attacks[i].run();
+    refused("nothing came of it");
+}
