@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 over_runtimes = pytest.mark.parametrize("runtime", RUNTIMES)
 # Each its own prime, so that one charge cannot stand for another.
-PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89)
-ODD = Costs(**dict(zip(NAMES, PRIMES, strict=True)))
+PRIMES = [n for n in range(11, 200) if all(n % d for d in range(2, n))]
+ODD = Costs(**dict(zip(NAMES, PRIMES[: len(NAMES)], strict=True)))
 
 
 class Auditor:
