@@ -116,7 +116,7 @@ class Attacker:
 
     def _reached(self, walk: Event) -> None:
         """Note a translation to a secret's page: no TLB holds one from before, so that there is no other way to it."""
-        _, need, frame, refused = walk.data
+        _, need, frame, refused, *_ = walk.data
         name = self._secrets.get(frame >> 12)
         if name is not None and not refused and self._found is None:
             self._found = f"{name} was {_WAYS[need]}", walk.rip
