@@ -7,8 +7,9 @@
  *   platform/console.h   console and end
  *   platform/keys.h      protection keys, executable pages
  *
- * Two builds: guest/native/ (the kernel at ring 0) and pku/xgate/ (the kernel
- * at ring 3, kept apart by protection keys).
+ * Three builds: guest/native/ (the kernel at ring 0), pku/xgate/ (the kernel
+ * at ring 3, kept apart by protection keys) and guest/pvkernel/ (the kernel at
+ * ring 3, a guest of PVM).
  */
 #ifndef PLATFORM_H
 #define PLATFORM_H

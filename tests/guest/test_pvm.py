@@ -9,6 +9,8 @@ import pytest
 from paracell.emu.events import Kind, Who
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
+from paracell.guest.rootfs import init_block
+from paracell.machine import Machine
 from paracell.runtimes import PVM
 
 from .kernels import Typed, boot, tar_of
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paracell.emu.events import Event
+    from paracell.guest.multiboot import Module
 
 COUNTED: Final = range(0x210000000000, 0x220000000000)  # of guest/programs/levels.c
 LEVELS: Final = (4, 3, 2, 1)
@@ -112,3 +115,28 @@ def test_without_prefault_the_program_faults_once_more(options: str, stores: tup
     for fault, n in zip(faults(options), stores, strict=True):
         assert fault.stores == n
         assert fault.switches == 2 * n + 6
+
+
+def container(name: str, *arguments: str) -> tuple[Module, ...]:
+    """The modules of one container with one program."""
+    program = shipped.image(name)
+    rootfs = tar_of({"bin/it": program.read_bytes(), "tmp/x": b""})
+    return PVM.modules(rootfs, init_block(["/bin/it", *arguments], []))
+
+
+def outcome(modules: tuple[Module, ...]) -> tuple[bytes, bytes]:
+    """Run containers on one host to their end: what they wrote, and what kernels and host had to say."""
+    console = Typed(b"")
+    with Machine.boot(PVM.image, modules=modules, memory=96 << 20, console=console) as machine:
+        assert machine.run().reason is Reason.EXIT
+    return bytes(console.sent[0]), bytes(console.sent[1])
+
+
+def test_containers_share_a_host() -> None:
+    """Two at once and a third behind them, with address spaces, threads and signals of their own; their lines are mixed."""
+    programs = [("linux/processes",), ("linux/signals",), ("linux/threads",)]
+    alone = [outcome(container(*program))[0] for program in programs]
+    out, err = outcome(sum((container(*program) for program in programs), ()))
+    assert b"killed" not in err
+    assert b"panic" not in err
+    assert sorted(out) == sorted(b"".join(alone))

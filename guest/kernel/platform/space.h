@@ -1,8 +1,9 @@
 /* Address spaces.
  *
  * The kernel keeps one 4-level radix tree of hardware format per address space
- * (mm/pagetable.c).  Native loads it into CR3.  ParaCell never does: there the
- * kernel tells the host each change, and the host changes its own tables. */
+ * (mm/pagetable.c).  Native loads it into CR3.  Under PVM the host shadows it, and
+ * sees each store.  ParaCell never loads it: there the kernel tells the host each
+ * change, and the host changes its own tables. */
 #ifndef PLATFORM_SPACE_H
 #define PLATFORM_SPACE_H
 
