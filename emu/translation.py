@@ -215,8 +215,6 @@ class Translation(Invalidation):
                         refills = outgrown(self.current_slot)
                 perms = table[entry & INDEX_MASK] & 7
                 frame = entry >> 12
-                if guarded and need == EXEC and vpn in guarded:
-                    perms = EXEC
                 if perms & WRITE and frame not in dirty:
                     if need == WRITE:
                         dirty.add(frame)
@@ -226,6 +224,8 @@ class Translation(Invalidation):
                     perms &= ~EXEC
                 else:
                     perms = grant(frame, vpn, need, perms)
+                    if guarded and need == EXEC and vpn in guarded:
+                        perms &= EXEC
                 page = frame << 12
                 if page >= low and not memory.is_ram(page):
                     page = self._device_page(page, need, gva)

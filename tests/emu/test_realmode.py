@@ -695,6 +695,28 @@ def test_a_user_cannot_enter_v86_by_iret(v86: Virtual) -> None:
     assert struct.unpack("<5I", v86.memory.ram[rsp : rsp + 20])[:3] == (0x11001, 0x23, 2)
 
 
+def test_v86_with_paging(v86: Virtual) -> None:
+    """Limits come before page faults, and what is cached of a guarded page helps nobody."""
+    table, directory = 0x7000, 0x6000
+    pages = [page << 12 | 7 for page in range(1024)]
+    v86.memory.write(directory, struct.pack("<2I", table | 7, 0))
+    paged = {"cr0": 0x80000011, "cr3": directory}
+    for code, behind_ds, vector, cr2 in (
+        ("a1feff cc", 0, 3, 0),
+        ("a1ffff", 0, 13, 0),
+        ("b80040 8ed8 a11000", 0, 14, 0x40010),
+        ("b8f03f 8ed8 a1feff a10001", 0, 14, 0x40000),
+        ("b82040 8ed8 b80030 8ec0 268b05 268905 cc", 0x40007, 3, 0),
+    ):
+        v86.reset(flags=IOPL)
+        v86.cpu.load(evolve(v86.cpu.state(), **paged))
+        v86.cpu.translation.flush_all()
+        v86.cpu.cr2 = 0
+        pages[0x40] = behind_ds
+        v86.memory.write(table, struct.pack("<1024I", *pages))
+        assert (v86.run(code), v86.cpu.cr2) == (vector, cr2), code
+
+
 # ---- both -------------------------------------------------------------------------------------------------------
 
 
