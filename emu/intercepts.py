@@ -24,6 +24,7 @@ from .operand_info import (
 )
 from .realmode import require_protected
 from .registers import RAX, RCX, RDI, RDX, RSI, U32, U64
+from .system_decode import CONTROL_REGISTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -276,8 +277,10 @@ def _mov_to_cr(cpu: Cpu, insn: Insn, guest: NonRoot) -> bool | None:
     from .instructions.control import load_cr0, load_cr4  # noqa: PLC0415  (it registers handlers, which this table serves)
 
     target, source = insn.operands
-    cpu.require_ring0()
     number, value = target.number, cpu.q[source.number]
+    if number not in CONTROL_REGISTERS:
+        return False  # #UD, before CPL counts
+    cpu.require_ring0()
     if not cpu.code64:
         value &= U32
     if number == 0:
@@ -304,8 +307,10 @@ def _mov_to_cr(cpu: Cpu, insn: Insn, guest: NonRoot) -> bool | None:
 @_on("mov_from_cr")
 def _mov_from_cr(cpu: Cpu, insn: Insn, guest: NonRoot) -> bool:
     target, source = insn.operands
-    cpu.require_ring0()
     number = source.number
+    if number not in CONTROL_REGISTERS:
+        return False
+    cpu.require_ring0()
     if number == 0:
         value = _shadowed(cpu.cr0, guest.cr0_mask, guest.cr0_shadow)
     elif number == 4:

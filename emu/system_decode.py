@@ -40,7 +40,7 @@ _REGISTER: Final = 0xC0  # ModRM bytes from here on name a register
 _SIB, _NO_BASE, _NO_INDEX = 4, 5, 4
 _STACK: Final = frozenset({4, 5})  # RSP and RBP, whose segment is SS
 _DEBUG_REGISTERS: Final = frozenset(range(8))
-_CONTROL_REGISTERS: Final = frozenset({0, 2, 3, 4, 8})
+CONTROL_REGISTERS: Final = frozenset({0, 2, 3, 4, 8})
 _TO_SEGMENT: Final = 0x8E
 _MOVES: Final = frozenset(b"\x88\x89\x8a\x8b")
 _MOVES_IMMEDIATE: Final = frozenset(b"\xc6\xc7")
@@ -146,7 +146,7 @@ def _with_modrm(code: bytes, mode: int) -> Insn | None:
             reg | (rex & _REX_R) << 1,
             Operand("reg", 8 if mode == 64 else 4, modrm & 7 | (rex & _REX_B) << 3),
         )
-        if number not in (_DEBUG_REGISTERS if opcode & 1 else _CONTROL_REGISTERS):
+        if number not in (_DEBUG_REGISTERS if opcode & 1 else CONTROL_REGISTERS):
             return None
         operands = Operand("dreg" if opcode & 1 else "creg", 8, number), general
         return _insn(_CONTROL[opcode], at + 1, operands if opcode & 2 else operands[::-1], code, mode, opsize)

@@ -12,6 +12,7 @@ from ...mmu.registers import CR0, CR4, EFER
 from ..events import Kind
 from ..faults import GP, UD
 from ..registers import CS
+from ..system_decode import CONTROL_REGISTERS
 from ..table import instruction
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _NW, _CD = CR0.NW.mask, CR0.CD.mask
 _PAE, _PCIDE, _PGE, _SMEP = CR4.PAE.mask, CR4.PCIDE.mask, CR4.PGE.mask, CR4.SMEP.mask
 _LME, _LMA = EFER.LME.mask, EFER.LMA.mask
 _NO_FLUSH: Final = 1 << 63
-_CONTROL_REGISTERS: Final = frozenset({0, 2, 3, 4, 8})
 _CR3_LOAD, _INVALIDATION = Kind.CR3_LOAD, Kind.INVALIDATION  # a member read off the class takes 0.1 µs
 
 
@@ -34,7 +34,7 @@ def mov_from_cr(cpu: Cpu, insn: Insn) -> None:
     """MOV r, CRn."""
     target, source = insn.operands
     number = source.number
-    if number not in _CONTROL_REGISTERS:
+    if number not in CONTROL_REGISTERS:
         raise UD
     cpu.require_ring0()
     if number == 0:
@@ -56,7 +56,7 @@ def mov_to_cr(cpu: Cpu, insn: Insn) -> None:
     """MOV CRn, r."""
     target, source = insn.operands
     number = target.number
-    if number not in _CONTROL_REGISTERS:
+    if number not in CONTROL_REGISTERS:
         raise UD
     cpu.require_ring0()
     value = cpu.q[source.number]

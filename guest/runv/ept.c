@@ -4,6 +4,7 @@
 #include "runv.h"
 
 #define EPT_ALLOWED 7UL                         /* read, write, execute */
+#define EPT_LARGE (1UL << 7)
 #define EPT_WRITE_BACK (6UL << 3)               /* of a leaf: the memory type */
 #define EPTP_WRITE_BACK 6UL
 #define EPTP_LEVELS ((TABLE_LEVELS - 1UL) << 3)
@@ -25,7 +26,7 @@ bool ept_create(struct vcpu *v) {
 
 static void free_below(u64 *table, int level) {
     for (u64 *entry = table; level > 1 && entry < table + TABLE_ENTRIES; entry++)
-        if (*entry) {
+        if (*entry && !(*entry & EPT_LARGE)) {
             free_below(host(*entry & PTE_ADDRESS), level - 1);
             page_free(host(*entry & PTE_ADDRESS));
         }
@@ -36,9 +37,9 @@ void ept_destroy(struct vcpu *v) {
         free_below(v->ept, TABLE_LEVELS);
 }
 
-/* The leaf entry of a page, its tables made if missing; NULL without memory. */
-static u64 *leaf_of(u64 *table, u64 gpa) {
-    for (int level = TABLE_LEVELS; level > 1; level--) {
+/* The entry of an address at a level, its tables made if missing; NULL without memory. */
+static u64 *entry_of(u64 *table, u64 gpa, int leaf) {
+    for (int level = TABLE_LEVELS; level > leaf; level--) {
         u64 *entry = &table[level_index(gpa, level)];
         void *next;
         if (!*entry) {
@@ -48,19 +49,27 @@ static u64 *leaf_of(u64 *table, u64 gpa) {
         }
         table = host(*entry & PTE_ADDRESS);
     }
-    return &table[level_index(gpa, 1)];
+    return &table[level_index(gpa, leaf)];
 }
 
 bool vcpu_map(u64 gpa, u64 hpa) {
-    u64 *leaf = leaf_of(self->vcpu.ept, gpa);
+    u64 *leaf = entry_of(self->vcpu.ept, gpa, 1);
 
     if (leaf)
         *leaf = hpa | EPT_WRITE_BACK | EPT_ALLOWED;
     return leaf;
 }
 
+bool ept_map_large(u64 gpa, u64 hpa) {
+    u64 *leaf = entry_of(self->vcpu.ept, gpa, 2);
+
+    if (leaf)
+        *leaf = hpa | EPT_WRITE_BACK | EPT_ALLOWED | EPT_LARGE;
+    return leaf;
+}
+
 void vcpu_unmap(u64 gpa) {
-    *leaf_of(self->vcpu.ept, gpa) = 0;
+    *entry_of(self->vcpu.ept, gpa, 1) = 0;
     invept(ept_pointer(&self->vcpu));
 }
 
@@ -73,7 +82,7 @@ void ept_violation(struct vcpu *v) {
         return;
     if (gpa >= end)
         kill_container("it used an address outside its memory", gpa);
-    if (!binding_get(gpa))
+    if (!bind_large(gpa) && !binding_get(gpa))
         kill_container("no host memory for a page that it touched", gpa);
     inject_again(v);
 }

@@ -35,7 +35,11 @@ void wait_for_event(struct vcpu *);             /* HLT */
 bool ept_create(struct vcpu *);
 void ept_destroy(struct vcpu *);
 u64  ept_pointer(const struct vcpu *);
+bool ept_map_large(u64 gpa, u64 hpa);           /* 2 MiB; false without memory for a table */
 void ept_violation(struct vcpu *);
+
+/* large.c: 2 MiB around an address; false: not wanted, or page by page. */
+bool bind_large(u64 gpa);
 
 /* linear.c */
 enum access { READ, WRITE };

@@ -13,6 +13,7 @@
 #include "vcpu.h"
 
 #define MAX_CONTAINERS 4
+#define LARGE_PAGES 512UL       /* 2 MiB */
 #define MAX_RUNNING 2           /* at once; the next in the queue starts when one has ended */
 
 /* How many pages of host memory a container holds and may hold. */
@@ -46,6 +47,7 @@ static inline u64 host_physical(const void *p) { return physical(p); }
 void pages_init(u64 from, u64 to);
 void *page_alloc(void);                         /* cleared; NULL: its limit is reached, or others' reserves are all that is left */
 void *page_alloc_uncleared(void);               /* with what the one before left in it */
+void *page_alloc_large(void);                   /* LARGE_PAGES in a row, aligned and cleared; each is given back by itself */
 void page_free(void *);
 u64 pages_unpromised(void);                     /* free, and in nobody's reserve */
 void account_open(struct account *, u64 reserve, u64 limit);

@@ -69,6 +69,29 @@ void *page_alloc(void) {
     return page ? memset(page, 0, PAGE_SIZE) : NULL;    /* another container may have had it */
 }
 
+/* From memory that nobody has used yet: what came back lies in pieces. */
+void *page_alloc_large(void) {
+    struct account *a = &self->memory;
+    u64 start = ROUND_UP(frontier, LARGE_PAGES);
+
+    if (start + LARGE_PAGES > end || a->held + LARGE_PAGES > a->limit
+        || (a->held + LARGE_PAGES > a->reserve && pages_unpromised() < LARGE_PAGES))
+        return NULL;
+    for (; frontier < start; frontier++) {
+        u64 **skipped = host(frontier << PAGE_SHIFT);
+        *skipped = free_list;
+        free_list = (u64 *)skipped;
+    }
+    frontier += LARGE_PAGES;
+    for (u64 i = 0; i < LARGE_PAGES; i++) {
+        *page_uses((start + i) << PAGE_SHIFT) = 0;
+        promised -= a->held++ < a->reserve;
+    }
+    host_memory.held += LARGE_PAGES;
+    host_memory.free -= LARGE_PAGES;
+    return memset(host(start << PAGE_SHIFT), 0, LARGE_PAGES * PAGE_SIZE);
+}
+
 void page_free(void *page) {
     struct account *a = &self->memory;
 
