@@ -228,7 +228,8 @@ class SensitiveSites:
     def inspect(self, linear: int, length: int) -> None:
         """Look through `length` bytes of code at a linear address, or as many as run one after the other."""
         cpu = self.cpu
-        code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, length)
+        # TCG ends a block in the middle of an instruction that it does not know: cut off, it would look like any other.
+        code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, length + LONGEST - 1)
         popf = cpu.translation.ac_moves
         ports, size, in_8086 = cpu.guest is not None, cpu.translation.code_size, cpu.emulates_8086
         sites = sensitive_sites(code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports, in_8086=in_8086)
@@ -236,7 +237,8 @@ class SensitiveSites:
         if in_8086 and behind < length + LONGEST:
             sites = (*sites, *(at for at, end, _, _ in disassemble(code, linear, size) if at + end > linear + behind))
         for site in sites:
-            self.hook(site)
+            if site < linear + length:
+                self.hook(site)
 
     def forget_old(self) -> None:
         """Take all hooks back where they have become many; not from within a callback.  New ones come with new blocks."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from paracell.emu.events import Kind
+from paracell.emu.nesting import NestedOptions
 from paracell.emu.registers import RAX, RDX, RIP
 from paracell.emu.stop import Reason
 from paracell.vmx.exits import ExitReason
@@ -256,3 +257,31 @@ def test_l1_reads_what_it_has_written_to_cr4(host: Host) -> None:
     assert host.cpu.q[RDX] == host.cpu.cr4 == host.cpu.q[RAX]
     assert host.cpu.cr4 & UMIP
     assert (1, 0, 28) in switches(host)
+
+
+def test_a_vmread_of_l1_has_no_hook(host: Host) -> None:
+    """TCG ends a block in the middle of what it does not know, and the block has a byte that may be an IN."""
+    host.prepare("")
+    code = "b8ec440000" + "0f78c2" + "f4"  # mov eax, 0x44ec; vmread rdx, rax; hlt
+    host.memory.write(CODE, bytes.fromhex(code))
+    host.memory.drop_stale_code()
+    host.log.events.clear()
+    assert host.machine is not None
+    assert host.machine.run().reason is Reason.HALTED
+    assert host.cpu.q[RIP] == CODE + len(code) // 2
+    assert CODE + 5 not in host.machine.traps.sites._hooked
+    assert (1, 0, ExitReason.VMREAD) not in switches(host)  # VMCS12 is VMCS01's shadow VMCS
+
+
+def test_without_a_shadow_vmcs_each_vmread_exits() -> None:
+    host = Host(nested=NestedOptions(shadow_vmcs=False))
+    assert host.machine is not None
+    host.machine.add_sink(host.log)
+    host.prepare("")
+    host.memory.write(
+        CODE, bytes.fromhex("b802440000" + "0f78c2" + "0f79c2" + "f4")
+    )  # VMREAD and VMWRITE of the exit reason
+    host.memory.drop_stale_code()
+    assert host.machine.run().reason is Reason.HALTED
+    assert [why for _, _, why in switches(host) if why in {ExitReason.VMREAD, ExitReason.VMWRITE}] == [23, 25]
+    host.close()
