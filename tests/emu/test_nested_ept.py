@@ -17,8 +17,9 @@ from paracell.emu.stop import Reason
 from paracell.vmx.exits import ExitReason
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
+from ..vmx.entries import controls
 from .test_ept import DATA, EPT, LOAD, MISCONFIGURED, RWX, SPARE, STORE, TABLES, WB, WITH_EPT, WITH_FLAGS, XU, EptHost
-from .test_vmx_guest import VMCALL, Log
+from .test_vmx_guest import GUEST_IDT, SECONDARY, VMCALL, Log
 from .world import CODE, TSS_AT
 
 if TYPE_CHECKING:
@@ -192,6 +193,90 @@ def test_walks_have_as_many_steps_as_pages_of_both_are_small(host: NestedHost) -
     walk = next(e for e in host.log.events if e.kind is Kind.PAGE_WALK and e.gva == 0x200000)
     assert walk.reads == 3  # L1 maps it in 2 MiB
     assert walk.ept_reads <= 3 * 4
+
+
+# ---- shadow paging of L1's ---------------------------------------------------------------------------------------------
+
+ACTIONS, ACTION_TABLE, PAGE_FAULT_HANDLER, GUEST_TABLES = 0x90000, 0x6C800, 0x18000, 0x98000
+RESUME: Final = "0f01c3"
+INJECT_PF: Final = 0x80000B0E  # a hardware exception with an error code
+
+
+def r8(value: int) -> str:
+    return "49b8" + struct.pack("<Q", value).hex()
+
+
+def r9(value: int) -> str:
+    return "49b9" + struct.pack("<Q", value).hex()
+
+
+def vmwrite(field: F, value: int) -> str:
+    return r8(field) + r9(value) + "450f79c1"
+
+
+def shadow_fault(host: EptHost, stores: int) -> Log:
+    """L2 touches a page: a #PF, which L1 gives it; its handler writes its tables, which L1 has read-only in the shadow; then L1 follows."""
+    table = L2_ADDRESS + 0x8000  # where L2 sees its tables
+    host.memory.write(GUEST_PT + 8 * 8, struct.pack("<8Q", *(GUEST_TABLES + 0x1000 * i | 0x65 for i in range(8))))
+    host.memory.write(GUEST_TABLES, bytes(0x8000))
+    body = "".join("48bb" + struct.pack("<Q", table + 0x1000 * i).hex() + "488913" for i in range(stores))
+    actions = [
+        vmwrite(F.ENTRY_INTERRUPTION_INFO, INJECT_PF) + vmwrite(F.ENTRY_ERROR_CODE, 0) + RESUME,
+        # mov [r9], rdx; RIP += 3
+        *(
+            r9(GUEST_TABLES + 0x1000 * i) + "498911" + r8(F.GUEST_RIP) + "450f78c2" + "4983c203" + "450f79c2" + RESUME
+            for i in range(stores)
+        ),
+        r9(GUEST_PT) + "49ba" + struct.pack("<Q", DATA | 0x67).hex() + "4d8911" + RESUME,
+        HLT,
+    ]
+    log = Log()
+    assert host.machine is not None
+    by_vpid = {
+        **controls(SECONDARY, 5),
+        F.VPID: 7,
+        F.GUEST_CR0: 0x80010031,  # with WP: shadow paging needs it
+        F.GUEST_CR3: TABLES[0],
+        F.EXCEPTION_BITMAP: 1 << 14,
+    }
+    host.prepare("8a01" + VMCALL, by_vpid, rcx=L2_ADDRESS, rdx=0x77)
+    host.memory.write(PAGE_FAULT_HANDLER, bytes.fromhex(body + "4883c408" + "48cf"))  # add rsp, 8; iretq
+    gate = PAGE_FAULT_HANDLER & 0xFFFF | 8 << 16 | 0x8E << 40 | PAGE_FAULT_HANDLER >> 16 << 48
+    before = host.memory.read(GUEST_IDT + 16 * 14, 16)
+    host.memory.write(GUEST_IDT + 16 * 14, struct.pack("<2Q", gate, 0))
+    for i, action in enumerate(actions):
+        host.memory.write(ACTIONS + 0x80 * i, bytes.fromhex(action))
+        host.memory.write(ACTION_TABLE + 8 * i, struct.pack("<Q", ACTIONS + 0x80 * i))
+    host.memory.write(COUNTER, bytes(8))
+    counter, jump = struct.pack("<I", COUNTER).hex(), struct.pack("<I", ACTION_TABLE).hex()
+    host.memory.write(0x11000, bytes.fromhex(f"4c8b0425{counter}48ff0425{counter}42ff24c5{jump}"))
+    host.memory.drop_stale_code()
+    host.machine.add_sink(log)
+    assert host.machine.run().reason is Reason.HALTED
+    host.machine.remove_sink(log)
+    host.memory.write(0x11000, bytes.fromhex(HLT))
+    host.memory.write(GUEST_IDT + 16 * 14, before)
+    host.memory.drop_stale_code()
+    assert host.cpu.q[RAX] & 0xFF == ord("d")
+    assert [host.memory.read64(GUEST_TABLES + 0x1000 * i) for i in range(5)] == [0x77] * stores + [0] * (5 - stores)
+    first = next(i for i, e in enumerate(log.events) if e.kind is Kind.VM_EXIT and e.reason == 0)
+    last = next(i for i, e in enumerate(log.events) if e.kind is Kind.VM_EXIT and e.reason == ExitReason.VMCALL)
+    log.events = log.events[first:last]
+    return log
+
+
+@pytest.mark.parametrize("stores", [1, 2, 3, 4])
+def test_a_fresh_page_under_shadow_paging_costs_4n_plus_8_switches(host: NestedHost, stores: int) -> None:
+    switches, exits, _ = counted(shadow_fault(host, stores))
+    assert (switches, exits) == (4 * stores + 8, 2 * stores + 4)
+
+
+def test_bare_shadow_paging_costs_2n_plus_4_switches() -> None:
+    bare = EptHost()
+    for stores in (1, 2, 3, 4):
+        switches, exits, _ = counted(shadow_fault(opened(bare), stores))
+        assert (switches, exits) == (2 * stores + 4, stores + 2)
+    bare.close()
 
 
 # ---- stores to tables --------------------------------------------------------------------------------------------------
