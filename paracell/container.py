@@ -10,7 +10,7 @@ from .capture import Capture
 from .emu.clock import TSC_HZ
 from .emu.features import DEFAULT
 from .machine import Machine, power_on
-from .settings import memory_size
+from .settings import kernel_options, memory_size
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Container(Machine):
         memory: int | str = MEMORY,
         append: str = "",
         seed: int | None = None,
+        fault_around: int | None = None,
         cpu: str | Features = DEFAULT,
         clock: ClockKind = "blocks",
         costs: Costs | Mapping[str, object] | None = None,
@@ -77,6 +78,7 @@ class Container(Machine):
             append: the kernel's command line.
             seed: of the container's random numbers, and of where a program's parts lie in memory; None for numbers
                 and places that are always the same.
+            fault_around: how many pages of memory without a file come with a page fault: 1, 2, 4, 8 or 16; None for 4.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
             clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``; ``steady``: blocks, and always.
             costs: cycles of each kind of event; a mapping names only those that are not the default.
@@ -93,7 +95,7 @@ class Container(Machine):
         """
         self.runtime = runtimes.named(runtime)
         size, plug = memory_size(memory), console or Capture(stdin)
-        line = append if seed is None else f"seed={seed} {append}".rstrip()
+        line = kernel_options(append, seed=seed, fault_around=fault_around)
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
         bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
         self.volumes, self.left_out = bundle.volumes, bundle.left_out

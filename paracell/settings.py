@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 LEAST_MEMORY: Final = 8 << 20
 MOST_MEMORY: Final = 1 << 40
+FAULT_AROUND: Final = (1, 2, 4, 8, 16)
 
 
 def memory_size(size: int | str) -> int:
@@ -51,3 +52,25 @@ def costs_of(costs: Costs | Mapping[str, object] | None) -> Costs:
 
     """
     return costs if isinstance(costs, Costs) else DEFAULT.replace(costs or {})
+
+
+def kernel_options(append: str, *, seed: int | None, fault_around: int | None) -> str:
+    """Give a container kernel's command line: what stands for a setting of its own, and what a user appends.
+
+    Args:
+        append: options as the kernel takes them.
+        seed: of random numbers and places, or None.
+        fault_around: one of `FAULT_AROUND`, or None.
+
+    Raises:
+        ValueError: a number of pages that the kernel does not take.
+
+    Example:
+        >>> kernel_options("tty=7", seed=None, fault_around=1)
+        'around=1 tty=7'
+
+    """
+    if fault_around is not None and fault_around not in FAULT_AROUND:
+        raise ValueError(f"{fault_around} pages with a fault; there are {', '.join(map(str, FAULT_AROUND))}")
+    known = {"seed": seed, "around": fault_around}
+    return " ".join([*(f"{name}={value}" for name, value in known.items() if value is not None), append]).rstrip()

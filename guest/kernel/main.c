@@ -103,6 +103,7 @@ void kernel_main(struct bootinfo *boot) {
     options_init(boot->cmdline);
     time_init();
     pages_init(boot->memory, boot->free_start);
+    faults_init();
     inodes_init();
     tar_unpack(boot->rootfs);
     first_process();

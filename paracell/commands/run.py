@@ -11,6 +11,7 @@ from ..completion import files, programs
 from ..oci.command import bundle_options, logged, run_bundle
 from ..options import Variable, VolumeType, machine_options
 from ..runtimes import DEFAULT, RUNTIMES
+from ..settings import FAULT_AROUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,11 @@ _OF_BUNDLES = {
     metavar="N",
     help="Choose random numbers and where a program's parts lie in memory; without it both are always the same.",
 )
+@click.option(
+    "--fault-around",
+    type=click.Choice(FAULT_AROUND),
+    help="How many pages of memory without a file come with a page fault; 4 without it, 1 on Linux.",
+)
 @machine_options("256M")
 @click.option("-b", "--bundle", metavar="DIR", help="Run an OCI bundle: PROGRAM is the ID of the container.")
 @click.option("-d", "--detach", is_flag=True, help="With --bundle: let it run, and come back at once.")
@@ -78,6 +84,7 @@ def command(
     cwd: str | None,
     environment: Sequence[str],
     seed: int | None,
+    fault_around: int | None,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -139,6 +146,7 @@ def command(
             memory=memory,
             append=line,
             seed=seed,
+            fault_around=fault_around,
             cpu=cpu,
             clock=clock,
             costs=costs,

@@ -77,6 +77,7 @@ def program(tmp_path: Path) -> Path:
         (["run", "--trace", "t.txt", "hello"], "t.txt"),
         (["run", "--cpu", "z80", "x"], "z80"),
         (["run", "--clock", "sundial", "x"], "sundial"),
+        (["run", "--fault-around", "3", "x"], "--fault-around"),
     ],
 )
 def test_options(capsys: pytest.CaptureFixture[str], arguments: list[str], what: str) -> None:

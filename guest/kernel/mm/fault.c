@@ -8,7 +8,16 @@
 #include "vm.h"
 
 #define FILE_AROUND 16          /* pages of a file that come with the one asked for */
-#define ANON_AROUND 4
+#define ANONYMOUS_AROUND 4      /* pages of no file that do, unless around= says otherwise */
+#define ANONYMOUS_MOST 16
+
+static u64 anonymous_around;
+
+void faults_init(void) {
+    anonymous_around = option("around", ANONYMOUS_AROUND);
+    if (!anonymous_around || anonymous_around > ANONYMOUS_MOST || anonymous_around & (anonymous_around - 1))
+        panic("around=%lu: pages with a fault, a power of two up to %u", anonymous_around, ANONYMOUS_MOST);
+}
 
 static pte_t rights_of(const struct vma *v, bool writable) {
     return PTE_P | PTE_U | PTE_A | PTE_KEY(v->key) | (v->prot & PROT_EXEC ? 0 : PTE_NX) | (writable ? PTE_W | PTE_D : 0);
@@ -54,8 +63,8 @@ static enum fault write_fault(struct mm *mm, const struct vma *v, u64 va, pte_t 
 }
 
 static enum fault anonymous_fault(struct mm *mm, const struct vma *v, u64 va) {
-    u64 around = ROUND_DOWN(va, ANON_AROUND * PAGE_SIZE);
-    u64 start = MAX(around, v->start), end = MIN(around + ANON_AROUND * PAGE_SIZE, v->end);
+    u64 around = ROUND_DOWN(va, anonymous_around * PAGE_SIZE);
+    u64 start = MAX(around, v->start), end = MIN(around + anonymous_around * PAGE_SIZE, v->end);
     enum fault result = FAULT_DONE;
     struct pte_run run;
 

@@ -61,6 +61,7 @@ int vma_become(struct mm *, u64 start, u64 end, struct inode *, u64 offset);    
 void vma_zap(struct mm *, u64 start, u64 end);          /* drop the pages; the ranges stay */
 
 /* fault.c */
+void faults_init(void);
 enum fault vm_fault(struct mm *, u64 va, enum access);
 void *user_page(struct mm *, u64 va, enum access);      /* where va's byte lies in the direct map; NULL = EFAULT */
 u8 *text_page(u64 va);                                  /* for the platform: a private copy that may be patched */
