@@ -24,6 +24,7 @@ syscall_entry:
         xor     %esi, %esi
         xor     %ebp, %ebp
         call    trap
+.Lsysret:
         cmpl    $VEC_SYSCALL, 120(%rsp)         /* the kernel wants all registers restored? */
         jne     trap_return
         mov     136(%rsp), %rcx
@@ -61,10 +62,14 @@ trap_return:
         RESTORE_REGISTERS
         iretq
 
-        .globl  plat_enter_user
+        .globl  plat_enter_user, return_by_sysret
 plat_enter_user:
         mov     %rdi, %rsp
         jmp     trap_return
+
+return_by_sysret:
+        mov     %rdi, %rsp
+        jmp     .Lsysret
 
         SLEEP_UNTIL_INTERRUPT
         TRAP_STUBS

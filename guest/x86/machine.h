@@ -40,6 +40,7 @@ void lapic_write(u32 offset, u32 value);
 /* entry.S */
 extern u64 kernel_stack;                /* top of the stack for the next entry */
 void sleep_until_interrupt(void);
+void return_by_sysret(struct trapframe *) __attribute__((noreturn));    /* with vector VEC_SYSCALL: RCX and R11 are lost */
 
 /* The kernel's: every exception and interrupt comes to it. */
 void arch_trap(struct trapframe *, u64 fault_address);

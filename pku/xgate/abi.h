@@ -27,7 +27,7 @@
 #define HC_AS_DESTROY    1      /* as */
 #define HC_AS_SWITCH     2      /* as */
 #define HC_PTE_SET       3      /* as, va, entries, count → 0 or -ENOMEM, with the entries before set */
-#define HC_RETURN        4      /* trapframe: back to container user */
+#define HC_RETURN        4      /* trapframe (within a page), as, va, entries, count: set these, if any, as PTE_SET does; back to container user */
 #define HC_TIMER         5      /* deadline */
 #define HC_WAIT          6      /* → the vector that came */
 #define HC_CONSOLE_WRITE 7      /* stream, from, count */
@@ -36,7 +36,7 @@
 #define HC_HZ           10
 #define HC_UNBIND       11      /* guest-physical page → 0, -EBUSY if still mapped, -EINVAL if not bound */
 #define HC_COUNT        12
-#define HC_LIMIT        512     /* entries in one PTE_SET */
+#define HC_LIMIT        512     /* entries in one PTE_SET or RETURN */
 
 #ifndef __ASSEMBLER__
 #include "boot.h"

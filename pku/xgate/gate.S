@@ -134,10 +134,7 @@ gk_event_entry:
         call    xgate_event
 return_by_host:
         mov     %rsp, %rdi
-        .globl  plat_enter_user
-plat_enter_user:
-        mov     $HC_RETURN, %eax
-        syscall
+        call    plat_enter_user
         ud2
 
 /* The first instruction: RDI is struct gk_boot. */

@@ -27,6 +27,7 @@ void xgate_main(struct gk_boot *boot) {
 void xgate_event(struct trapframe *tf, u64 address) {
     if (tf->vector == VEC_SYSCALL)
         xgate_stats.slow_calls++;
+    entries_may_wait();
     trap(tf, address);
 }
 

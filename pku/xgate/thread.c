@@ -18,6 +18,7 @@ void plat_save(struct plat_context *c) {
 }
 
 void plat_load(const struct plat_context *c) {
+    entries_must_not_wait();    /* it may leave by the gate */
     plat_set_fsbase(c->fs);
     plat_set_gsbase(c->gs);
     xgate_scratch[0] = c->own[0];

@@ -20,6 +20,10 @@ extern char xgate_exit_wrpkru[], xgate_refused[];
 #define WRPKRU_REPLACED "\x0f\x0b\xef"
 #define XRSTOR_REPLACED "\x0f\xff"
 
+/* space.c: whether the last page-table entries may go to the host with the return to container user. */
+void entries_may_wait(void);                    /* until this thread leaves, by the host */
+void entries_must_not_wait(void);               /* and those that do are sent */
+
 /* keys.c: the running thread's PKRU in user mode, without rights to the kernel's key. */
 void set_user_pkru(u32 value);
 

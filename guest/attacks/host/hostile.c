@@ -7,6 +7,7 @@
 #include "selectors.h"
 #include "x86.h"
 
+#define IN_A_PAGE __attribute__((aligned(256)))  /* as the host wants a frame to lie */
 #define SECRETS 0x5ec2e7c0ffeeUL        /* how every secret here begins */
 
 extern struct xgate_vcpu hostile_vcpu;
@@ -55,7 +56,7 @@ i64 user_page(u64 space, u64 va, u64 gpa, u64 rights) {
 
 /* Run some machine code as container user. */
 static void run_user(const u8 *code, u64 n, const struct trapframe *changes) {
-    static struct trapframe frame;
+    static struct trapframe frame IN_A_PAGE;
     u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0), gpa = boot->free_start;
     u8 *page = (u8 *)(GK_DIRECT + gpa);
 
@@ -95,6 +96,17 @@ static void hosts_half(void) {
     user_page(space, target & ~4095UL, boot->free_start, DATA);
 }
 
+/* The same with a return, which takes entries as well. */
+static void hosts_half_by_return(void) {
+    static struct trapframe frame IN_A_PAGE = {.cs = USER_CS, .ss = USER_SS, .rflags = 2};
+    static pte_t entry;
+    u64 space = space_in_use();
+
+    entry = boot->free_start | DATA;
+    hostile_vcpu.stack = (u64)stack_top;
+    hypercall5(HC_RETURN, (u64)&frame, space, target & ~4095UL, (u64)&entry, 1);
+}
+
 static void hosts_pointer(void) { hypercall(HC_CONSOLE_WRITE, 1, target, 8, 0); }
 static void hosts_frame(void) { hypercall(HC_RETURN, target, 0, 0, 0); }
 
@@ -102,7 +114,7 @@ static void hosts_frame(void) { hypercall(HC_RETURN, target, 0, 0, 0); }
 static void hosts_stack(void) {
     static const u8 code[] = {0x0f, 0x0b};      /* ud2 */
     hostile_vcpu.stack = (u64)stack_top;
-    static struct trapframe frame = {.cs = USER_CS, .ss = USER_SS, .rflags = 2, .rip = USER};
+    static struct trapframe frame IN_A_PAGE = {.cs = USER_CS, .ss = USER_SS, .rflags = 2, .rip = USER};
     u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
     u8 *page = (u8 *)(GK_DIRECT + boot->free_start);
     page[0] = code[0], page[1] = code[1];
@@ -115,6 +127,12 @@ static void hosts_stack(void) {
 
 static void not_canonical(void) {
     run_user((const u8 *)"\xf4", 1, &(struct trapframe){.cs = USER_CS, .ss = USER_SS, .rflags = 2, .rip = 1UL << 63});
+}
+
+/* What the host may do by SYSRET, for the frame says that RCX and R11 are lost. */
+static void not_canonical_by_sysret(void) {
+    run_user((const u8 *)"\xf4", 1,
+             &(struct trapframe){.cs = USER_CS, .ss = USER_SS, .rflags = 2, .rip = 1UL << 63, .vector = VEC_SYSCALL});
 }
 
 /* IOPL 3, and an OUT that ends the machine. */
@@ -194,7 +212,7 @@ static void mapped(void) {
 
 static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"number", bad_number}, {"handle", bad_handle}, {"pages", others_pages}, {"half", hosts_half},
-    {"pointer", hosts_pointer}, {"frame", hosts_frame}, {"hoststack", hosts_stack}, {"canonical", not_canonical},
+    {"return", hosts_half_by_return}, {"sysret", not_canonical_by_sysret}, {"pointer", hosts_pointer}, {"frame", hosts_frame}, {"hoststack", hosts_stack}, {"canonical", not_canonical},
     {"flags", bad_flags}, {"selectors", bad_selectors}, {"endless", endless}, {"leftovers", leftovers},
     {"glutton", glutton}, {"stale", stale}, {"mapped", mapped},
     /* memory.c */

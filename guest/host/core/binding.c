@@ -31,7 +31,7 @@ static bool bind(u64 gpa, u64 hpa, u64 flags) {
     return true;
 }
 
-u64 binding_get(u64 gpa) {
+u64 binding_make(u64 gpa) {
     u64 page = gpa >> PAGE_SHIFT;
     void *memory;
 

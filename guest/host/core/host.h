@@ -58,7 +58,11 @@ u32 *page_uses(u64 hpa);                        /* how often a page is mapped; o
 void bindings_init(u64 *from, u64 pages);       /* room for so many pages in each slot; moves *from behind it */
 void bindings_begin(u64 pages);                 /* of `self`: nothing is bound */
 void bindings_end(void);                        /* give all back */
-u64 binding_get(u64 gpa);                       /* the page's host address, bound now if need be; 0: out of range or memory */
+u64 binding_make(u64 gpa);                      /* bind a page, if it is not; 0: out of range or memory */
+static inline u64 binding_get(u64 gpa) {        /* the page's host address, bound now if need be; 0: out of range or memory */
+    u64 page = gpa >> PAGE_SHIFT, bound = page < self->pages ? self->bound[page] : 0;
+    return bound ? bound & ~PAGE_MASK : binding_make(gpa);
+}
 bool binding_lend(u64 gpa, u64 hpa);            /* a page that is not the pool's */
 int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped or lent */
 

@@ -51,34 +51,52 @@ static pte_t checked_entry(pte_t entry) {
     return hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_KEYS)) | PTE_A | PTE_D;
 }
 
-/* The request is copied before it is checked, so that it cannot change in between. */
+static const volatile pte_t *wanted_at(u64 at) {
+    const volatile pte_t *entry = guest_memory(at, sizeof *entry);
+
+    if (!entry || at & (sizeof *entry - 1))
+        kill_container("page-table entries that are not its own", at);
+    return entry;
+}
+
+/* All entries are read once and checked, which may bind pages, before the first is set: to bind may take empty leaf
+ * tables away (vcpu_reclaim). */
 static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
-    static pte_t wanted[HC_LIMIT];
-    pte_t *top = space_of(handle);
+    static pte_t checked[HC_LIMIT];
+    const volatile pte_t *wanted = NULL;
+    pte_t *top = space_of(handle), *leaf = NULL;
+    i64 result = 0;
 
     if (count > HC_LIMIT || va & PAGE_MASK || (!OFF(half) && (va >= USER_END || count > (USER_END - va) >> PAGE_SHIFT)))
         kill_container("a mapping outside container user's half", va);
-    if (!copy_from_guest(wanted, entries, count * sizeof *wanted))
-        kill_container("page-table entries that are not its own", entries);
+    for (u64 i = 0; i < count; i++) {
+        u64 at = entries + i * sizeof *wanted;
+        wanted = wanted && at & PAGE_MASK ? wanted + 1 : wanted_at(at);
+        pte_t entry = *wanted;
+        checked[i] = entry & PTE_P ? checked_entry(entry) : 0;
+        if (entry & PTE_P && !checked[i])
+            result = -ENOMEM, count = i;
+    }
     for (u64 i = 0; i < count; i++, va += PAGE_SIZE) {
-        pte_t now = wanted[i] & PTE_P ? checked_entry(wanted[i]) : 0;
-        pte_t *leaf = leaf_of(top, va);         /* after it nothing is allocated: see vcpu_reclaim() */
-        if (!leaf || (wanted[i] & PTE_P && !now))
+        leaf = leaf && level_index(va, 1) ? leaf + 1 : leaf_of(top, va);
+        if (!leaf)
             return -ENOMEM;
         pte_t old = *leaf;
-        leaf_set(leaf, now);
-        if (old & PTE_P && old != now && handle == self->vcpu.current && !OFF(flush))
+        leaf_set(leaf, checked[i]);
+        if (old & PTE_P && old != checked[i] && handle == self->vcpu.current && !OFF(flush))
             invlpg(va);
     }
-    return 0;
+    return result;
 }
 
 /* Back to container user: every register comes from a frame in the container kernel's memory. */
 void back_to_user(struct trapframe *tf, u64 at) {
-    struct xgate_vcpu *v = guest_memory((u64)self->vcpu.header.vcpu, sizeof *v);
+    struct xgate_vcpu *v = self->vcpu.shared;
+    const struct trapframe *frame = guest_memory(at, sizeof *frame);
 
-    if (!copy_from_guest(tf, at, sizeof *tf) || !v)
+    if (!frame)
         kill_container("a frame that is not its own", at);
+    frame_copy(tf, frame);
     /* An interrupt may have come in the gate, before the kernel's rights or after: RIP may be anywhere,
      * for keys and the page tables guard memory, not jumps.  But IRET must not fault here in ring 0. */
     if (tf->rip >> 47 && tf->rip >> 47 != 0x1ffff && !OFF(canonical))
@@ -89,7 +107,6 @@ void back_to_user(struct trapframe *tf, u64 at) {
     }
     if (!OFF(flags))
         tf->rflags = (tf->rflags & FLAGS_FREE) | 0x202;
-    tf->vector = 0;
     v->interrupts = 1;
     v->pending = 0;
     wrpkru((u32)v->pkru);       /* the container kernel's affair: it guards its own memory with it */
@@ -111,7 +128,11 @@ static const handler table[HC_COUNT] = {
 
 void hypercall(struct trapframe *tf) {
     if (tf->rax == HC_RETURN) {
-        back_to_user(tf, tf->rdi);      /* which changes every register */
+        i64 result = tf->r8 ? pte_set(tf->rsi, tf->rdx, tf->r10, tf->r8) : 0;
+        if (result)
+            tf->rax = (u64)result;
+        else
+            back_to_user(tf, tf->rdi);  /* which changes every register */
         return;
     }
     if (tf->rax >= HC_COUNT && !OFF(number))

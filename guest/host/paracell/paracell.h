@@ -14,6 +14,13 @@ bool map_image_page(u64 va, u64 hpa, u64 rights);       /* of the container kern
 /* vcpu.c */
 void load_space(u64 handle);                    /* 0: the template */
 
+/* A frame from one stack to another, a word at a time and without a call: with every event there are two. */
+static inline void frame_copy(struct trapframe *to, const struct trapframe *from) {
+#pragma clang loop unroll(full)
+    for (u64 i = 0; i < sizeof *to / sizeof(u64); i++)
+        ((u64 *)to)[i] = ((const volatile u64 *)from)[i];
+}
+
 /* trap.c */
 void inject(struct trapframe *, u64 vector, u64 error, u64 address);
 bool in_container_kernel(const struct trapframe *);

@@ -3,6 +3,7 @@
  *   container user   → injected into the container kernel, on its stack, with its rights
  *   container kernel → a hypercall, a page to bind, an interrupt to hold back; anything else is its end
  */
+#include "machine.h"
 #include "paracell.h"
 #include "x86.h"
 
@@ -19,24 +20,15 @@ bool in_container_kernel(const struct trapframe *tf) {
     return rdpkru() == PKRU_KERNEL && tf->rip != h->refused && tf->rip >= h->text_start && tf->rip < h->text_end;
 }
 
-static struct xgate_vcpu *xgate_vcpu(void) {
-    u64 at = (u64)self->vcpu.header.vcpu;
-    struct xgate_vcpu *v = guest_memory(at, sizeof *v);
-
-    if (!v)
-        kill_container("its per-processor memory is not its own", at);
-    return v;
-}
-
 /* Make `tf` continue in the container kernel's event entry, with what it was as a trapframe on its stack. */
 void inject(struct trapframe *tf, u64 vector, u64 error, u64 address) {
-    struct xgate_vcpu *v = xgate_vcpu();
+    struct xgate_vcpu *v = self->vcpu.shared;
     u64 at = v->stack - sizeof *tf;
     struct trapframe *frame = guest_memory(at, sizeof *tf);
 
     if (!frame)
         kill_container("its stack is not its own", v->stack);
-    *frame = *tf;
+    frame_copy(frame, tf);
     frame->vector = vector;
     frame->error = error;
     v->interrupts = 0;
@@ -46,13 +38,13 @@ void inject(struct trapframe *tf, u64 vector, u64 error, u64 address) {
     tf->rdi = at;
     tf->rsi = address;
     tf->rflags = 0x202;
-    tf->vector = 0;             /* all registers are to be restored */
+    tf->vector = VEC_SYSCALL;   /* by SYSRET: the entry takes neither RCX nor R11 */
     wrpkru(PKRU_KERNEL);
 }
 
 /* What waits for the container: now, or on its kernel's way out. */
 static void deliver(struct trapframe *tf) {
-    struct xgate_vcpu *v = xgate_vcpu();
+    struct xgate_vcpu *v = self->vcpu.shared;
 
     if (!in_container_kernel(tf) || OFF(hold))
         inject(tf, take_interrupt(), 0, 0);
@@ -64,7 +56,7 @@ static void deliver(struct trapframe *tf) {
 
 static bool touches_direct_map(u64 va) { return (va - GK_DIRECT) >> PAGE_SHIFT < self->pages; }
 
-void arch_trap(struct trapframe *tf, u64 address) {
+static void dispatch(struct trapframe *tf, u64 address) {
     if (tf->vector == VECTOR_80) {      /* INT 80h reaches this only with off=int80 */
         hypercall(tf);
         return;
@@ -95,6 +87,12 @@ void arch_trap(struct trapframe *tf, u64 address) {
     }
     print("exception %lu, error %lx, address %lx, in the container kernel", tf->vector, tf->error, address);
     kill_container("its kernel failed at", tf->rip);
+}
+
+void arch_trap(struct trapframe *tf, u64 address) {
+    dispatch(tf, address);
+    if (tf->vector == VEC_SYSCALL)
+        return_by_sysret(tf);
 }
 
 /* SYSCALL.  RIP is past the instruction. */

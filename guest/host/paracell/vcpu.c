@@ -97,10 +97,16 @@ void vcpu_start(struct vcpu *v, const struct elf_header *kernel, u64 boot_page) 
             mapped = mapped && map_segment(&segments[i], v->key);
     if (!mapped || !copy_from_guest(&v->header, GK_BASE + GK_LOAD, sizeof v->header) || v->header.magic != GK_MAGIC)
         kill_container("boot: module 0 is no container kernel, or it is too large", mapped);
-    u64 scratch = (u64)v->header.scratch, hpa = binding_get(scratch - GK_BASE);
+    const struct gk_header *h = &v->header;
+    if (h->event_entry < h->text_start || h->event_entry >= h->text_end || h->text_start < GK_BASE)
+        kill_container("boot: its event entry is not in its text", h->event_entry);
+    v->shared = (u64)h->vcpu < GK_BASE ? NULL : guest_memory((u64)h->vcpu, sizeof *v->shared);
+    if (!v->shared || !*page_uses(host_physical(v->shared)))
+        kill_container("boot: its per-processor memory is not in its image", (u64)h->vcpu);
+    u64 scratch = (u64)h->scratch, hpa = binding_get(scratch - GK_BASE);
     if (!hpa || !map_image_page(scratch, hpa, PTE_W | PTE_D | PTE_NX))
         kill_container("boot: the scratch page is not its own", scratch);
-    change_gate(&v->header);
+    change_gate(h);
     v->start = (struct trapframe){
         .rip = v->header.entry, .rdi = GK_DIRECT + boot_page, .rflags = 0x202, .cs = USER_CS, .ss = USER_SS,
     };
@@ -109,14 +115,11 @@ void vcpu_start(struct vcpu *v, const struct elf_header *kernel, u64 boot_page) 
 /* An address of the container kernel: in its direct map, or in its image.  Anything else is
  * refused, so that the host never follows a pointer that it has not checked. */
 void *guest_memory(u64 va, u64 size) {
-    if (OFF(pointer) && va >= GK_BASE + (1UL << 30))
-        return (void *)va;      /* the host's own */
-    if (OFF(pointer) && va >= DIRECT_MAP && va < GK_BASE)
-        return (void *)va;
-    u64 gpa = va >= GK_BASE ? va - GK_BASE : va - GK_DIRECT;
+    u64 in_image = va - GK_BASE;
+    bool image = in_image < 1UL << 30;
 
-    if (!size || (va & PAGE_MASK) + size > PAGE_SIZE || (va >= GK_BASE && gpa >= 1UL << 30))
-        return NULL;
-    u64 hpa = binding_get(gpa);
+    if (OFF(pointer) && va >= DIRECT_MAP && !image)
+        return (void *)va;      /* the host's own */
+    u64 hpa = (va & PAGE_MASK) + size <= PAGE_SIZE ? binding_get(image ? in_image : va - GK_DIRECT) : 0;
     return hpa ? (u8 *)host(hpa) + (va & PAGE_MASK) : NULL;
 }

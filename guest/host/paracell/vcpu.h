@@ -14,6 +14,7 @@ struct vcpu {
     u64 current;                /* the handle in CR3; 0 = the template */
     int key;                    /* of the container kernel's memory; 0 only if option off=keys */
     struct gk_header header;
+    struct xgate_vcpu *shared;  /* the header's, where the host sees it: a page of the image, which is never given back */
     u64 fs, gs, pkru;
     struct trapframe start;
 };
