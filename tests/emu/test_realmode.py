@@ -700,7 +700,6 @@ def test_v86_with_paging(v86: Virtual) -> None:
     table, directory = 0x7000, 0x6000
     pages = [page << 12 | 7 for page in range(1024)]
     v86.memory.write(directory, struct.pack("<2I", table | 7, 0))
-    paged = {"cr0": 0x80000011, "cr3": directory}
     for code, behind_ds, vector, cr2 in (
         ("a1feff cc", 0, 3, 0),
         ("a1ffff", 0, 13, 0),
@@ -709,7 +708,7 @@ def test_v86_with_paging(v86: Virtual) -> None:
         ("b82040 8ed8 b80030 8ec0 268b05 268905 cc", 0x40007, 3, 0),
     ):
         v86.reset(flags=IOPL)
-        v86.cpu.load(evolve(v86.cpu.state(), **paged))
+        v86.cpu.load(evolve(v86.cpu.state(), cr0=0x80000011, cr3=directory))
         v86.cpu.translation.flush_all()
         v86.cpu.cr2 = 0
         pages[0x40] = behind_ds
