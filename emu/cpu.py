@@ -83,7 +83,9 @@ class Cpu(Operands):
         v86: RFLAGS.VM, virtual-8086 mode.
         emulates_8086: real or virtual-8086 mode: a selector is a paragraph's number.
         resumed_at, resumed_rip: when and where an IRET has set RFLAGS.RF, which is kept for instruction breakpoints only.
-        interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off.
+        interrupt_shadow: `STI_SHADOW`, `MOV_SS_SHADOW` or 0: the instruction before this one holds interrupts off; outside a guest it
+            stays until something asks, for plain code makes no event.
+        shadow_at: RIP of the instruction that `MOV_SS_SHADOW` is about.
         emit: takes each `Event`, or None when nobody listens.
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
         known: what is known of the side that runs, a virtual machine's host or guest.
@@ -141,7 +143,7 @@ class Cpu(Operands):
         self.translation = Translation(self, engine, memory)
         self.breakpoints = Breakpoints(self)
         self.costs = DEFAULT
-        self.resumed_at = self.resumed_rip = -1
+        self.resumed_at = self.resumed_rip = self.shadow_at = -1
         self.failure: BaseException | None = None
         self.emit: Callable[[Event], None] | None = None
         self.who_is: Callable[[Cpu], Who] | None = None

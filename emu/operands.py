@@ -29,6 +29,7 @@ class Operands(LinearAccess):
     d: memoryview
     segments: list[Segment]
     interrupt_shadow: int
+    shadow_at: int
     emulates_8086: bool
 
     @property
@@ -57,7 +58,8 @@ class Operands(LinearAccess):
         self.pass_breakpoint()
 
     def pass_breakpoint(self) -> None:
-        """Let no instruction breakpoint stop the instruction at RIP: RF does that, and ends with it."""
+        """Let no instruction breakpoint stop the instruction at RIP, behind MOV SS: RF does that, and ends with it."""
+        self.shadow_at = self.q[RIP]
         if self.breakpoints.on_code:
             self.q[EFLAGS] |= RF
             self.breakpoints.on_hit()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ...mmu.address import canonical
 from ...vmx.errors import InstructionError, VmFail
 from ..faults import GP, UD
-from ..registers import CC_OP, CC_SRC, SS, U32
+from ..registers import CC_OP, CC_SRC, RIP, SS, U32
 from ..state import MOV_SS_SHADOW
 from ..table import instruction
 
@@ -174,7 +174,7 @@ def _enter_guest(cpu: Cpu, insn: Insn, operation: Operation) -> None:
     vmcs = operation.the_current()
     if vmcs.shadow:
         raise VmFail
-    if cpu.interrupt_shadow & MOV_SS_SHADOW:
+    if cpu.interrupt_shadow & MOV_SS_SHADOW and cpu.shadow_at == cpu.q[RIP]:
         raise VmFail(InstructionError.ENTRY_MOV_SS)
     if insn.mnemonic == "vmlaunch" and vmcs.launched:
         raise VmFail(InstructionError.VMLAUNCH_NOT_CLEAR)

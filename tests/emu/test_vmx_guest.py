@@ -715,6 +715,18 @@ def test_controls_and_host_state_are_checked_again_when_they_were_written(host: 
         assert host.failed() == error
 
 
+def test_the_shadow_of_mov_ss_ends_with_its_instruction(host: Host) -> None:
+    """Also where nothing happens before VMLAUNCH that would tell: error 26 is for the one right behind MOV SS."""
+    assert host.machine is not None
+    for code, reason in (("8ed190", 18), ("8ed1", 0)):  # mov ss, ecx; nop
+        host.prepare("", rcx=0x10)
+        host.memory.write(CODE, bytes.fromhex(code + "0f01c2" + HLT))
+        host.memory.drop_stale_code()
+        assert host.machine.run().reason is Reason.HALTED
+        assert host.told()["reason"] == reason
+    assert host.told()["vmcs"][F.INSTRUCTION_ERROR] == 26
+
+
 def test_a_second_entry_needs_vmresume(host: Host) -> None:
     host.guest("")
     assert host.run("vmlaunch") == 0x40
