@@ -121,6 +121,7 @@ class Outer:
         self.l1.hold_interrupt(waits=self._waits)
         self._prepared = None
         if vmx is None or vmx.guest is None:
+            self.l1.show_registers(self.cpu.cr0, self.cpu.cr4)
             return self.l1
         vmx.guest = guest = self.merge(vmx.the_current(), vmx.guest.expires)
         guest.hold_interrupt(waits=self._waits)

@@ -57,6 +57,14 @@ def switches(host: Host) -> list[tuple[int, int, int]]:
     return [(e.source, e.target, e.reason if kinds[e.kind] else -1) for e in host.log.events if e.kind in kinds]
 
 
+def test_the_first_that_l1_reads_of_cr0_and_cr4_is_what_they_hold(host: Host) -> None:
+    """Before L1 has exited once, and behind a state that was loaded, too."""
+    cpu = host.cpu
+    cpu.load(cpu.state())
+    assert (outer(host).l1.cr0_shadow, outer(host).l1.cr4_shadow) == (cpu.cr0, cpu.cr4)
+    assert cpu.cr0
+
+
 # ---- memory that is L0's -----------------------------------------------------------------------------------------------
 
 
