@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _FRAME, _PS = EptEntry.FRAME.mask, EptEntry.PS.mask
 _RIGHTS: Final = R | W | X | XU
 _ANY: Final = R | W | X
-_LARGE_OFFSET: Final = (2 << 20) - 1
+_LARGE_SHIFT, _LARGE_OFFSET = 21, (2 << 20) - 1
 _LEVELS, _SLOTS = 4, 512
 ROOTS: Final = 16  # of L1's that have a counterpart
 FLOOD: Final = 16  # stores to a root that nobody uses: it is a table no more
@@ -50,6 +50,7 @@ class Source(NamedTuple):
         level: of the table of EPT02.
         split: see there.
         dirty: EPT12 has accessed and dirty flags, so a page without the dirty flag must not be writable.
+        part: which 2 MiB of a page of 1 GiB, where that is split so far.
 
     """
 
@@ -57,6 +58,7 @@ class Source(NamedTuple):
     level: int
     split: bool
     dirty: bool
+    part: int = 0
 
 
 @frozen
@@ -170,8 +172,8 @@ class Shadow:
             self._roots, self._tables, self._sources, self._of, self._links, self._parents, self._maps, self._mapped, self._stores
         ):  # fmt: skip
             kept.clear()
-        for address, level, split, dirty, table in state.tables:
-            source = Source(address, level, bool(split), bool(dirty))
+        for address, level, split, dirty, part, table in state.tables:
+            source = Source(address, level, bool(split), bool(dirty), part)
             self._tables[source], self._sources[table], self._parents[table] = table, source, set()
             if not split:
                 self._of.setdefault(address, set()).add(source)
@@ -245,7 +247,8 @@ class Shadow:
                 at = self._table(Source(entry & _FRAME, level - 1, split=False, dirty=dirty))
                 self._link(where, at, entry & _RIGHTS)
             else:
-                at = self._table(Source(path[-2], level - 1, split=True, dirty=dirty))
+                part = gpa >> _LARGE_SHIFT & _SLOTS - 1 if level < last12 else 0
+                at = self._table(Source(path[-2], level - 1, split=True, dirty=dirty, part=part))
                 self._link(where, at, _RIGHTS)
         where = at + (gpa >> 9 * last & 0xFF8)
         page = leaf.entry & _FRAME | (page1 & _LARGE_OFFSET & -PAGE if leaf.level > 1 else 0)
