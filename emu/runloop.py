@@ -77,7 +77,8 @@ class RunLoop:
 
         If it had already written the exit port, that Stop wins: TCG finishes the block after the OUT, and a failure there does not count.
         """
-        vmx = [] if self.cpu.vmx is None else self.cpu.vmx.describe()
+        cpu = self.cpu
+        vmx = [*(cpu.outer.describe() if cpu.outer else ()), *(cpu.vmx.describe() if cpu.vmx else ())]
         return self.stop or Stop(reason, 0, (why, *describe(self._machine), *vmx))
 
     def request_stop(self, reason: Reason) -> None:

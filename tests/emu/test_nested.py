@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from paracell.emu.events import Kind
+from paracell.emu.memory import FOUR_GIB, HOLE, Memory
 from paracell.emu.nesting import NestedOptions
 from paracell.emu.registers import RAX, RDX, RIP
 from paracell.emu.stop import Reason
@@ -250,6 +251,7 @@ def test_a_triple_fault_of_l1_ends_the_run(host: Host) -> None:
     stop = host.machine.run()
     assert stop.reason is Reason.TRIPLE_FAULT
     assert "#UD" in stop.report[0]
+    assert "under the outermost hypervisor: L1 runs" in stop.report
     host.memory.write(IDT, gate)
 
 
@@ -293,3 +295,20 @@ def test_without_a_shadow_vmcs_each_vmread_exits() -> None:
     assert host.machine.run().reason is Reason.HALTED
     assert [why for _, _, why in switches(host) if why in {ExitReason.VMREAD, ExitReason.VMWRITE}] == [23, 25]
     host.close()
+
+
+@pytest.mark.parametrize(
+    ("offered", "pages", "regions"),
+    [
+        (16 << 20, [16 << 20, (16 << 20) + 4096], [(0, 16 << 20)]),
+        (HOLE - 4096, [HOLE - 4096, FOUR_GIB], [(0, HOLE - 4096)]),
+        (HOLE, [FOUR_GIB, FOUR_GIB + 4096], [(0, HOLE)]),
+        (HOLE + 8192, [FOUR_GIB + 8192, FOUR_GIB + 12288], [(0, HOLE), (FOUR_GIB, 8192)]),
+    ],
+)
+def test_memory_that_l0_keeps_lies_behind_l1s(offered: int, pages: list[int], regions: list[tuple[int, int]]) -> None:
+    memory = Memory(offered, 8192)
+    assert list(memory.kept_pages()) == pages
+    assert memory.regions() == regions
+    assert all(memory.is_ram(page) and not memory.is_offered(page) for page in pages)
+    assert memory.is_offered(offered - 4096 if offered <= HOLE else FOUR_GIB + offered - HOLE - 4096)
