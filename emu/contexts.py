@@ -40,9 +40,14 @@ class Slot:
 
     With SMAP on and AC clear, the supervisor may not touch user pages whatever PKRU says.  Supervisor contexts that differ only in
     PKRU therefore share one slot; its `context` is None.
+
+    Attributes:
+        common: it is the supervisor's of every PCID: where the kernel's pages are global, it holds hardly anything else.
+        local: it was given a page that is not global, so it must be emptied when the PCID changes.
+
     """
 
-    __slots__ = ("context", "pkrus", "slot_by_pkru", "system", "table")
+    __slots__ = ("common", "context", "local", "pkrus", "slot_by_pkru", "system", "table")
 
     def __init__(self) -> None:
         self.slot_by_pkru: dict[int, int] | None = None
@@ -50,6 +55,7 @@ class Slot:
         self.table = IDENTITY
         self.context: Context | None = Context(user=False)
         self.system: bytes | None = None
+        self.common = self.local = False
 
 
 class Contexts:
@@ -78,21 +84,42 @@ class Contexts:
         self._address_spaces: dict[tuple[Any, ...], int] = {}
         self._numbers = count()  # none comes twice: a slot may still hold what belongs to a forgotten one
         self.address_space = 0
+        self._common_space = 0  # the supervisor's; outside VMX operation the same for all PCIDs
+        self._common_pcid = 0  # the one that `Slot.local` is about
         self._slots_by_mode: dict[tuple[int, int, int], dict[int, int]] = {}
         self.current_modes: dict[int, dict[int, int]] = {}  # CPL 3 or RFLAGS.AC → slot_by_pkru, while the rest stays
         self._q = engine.q
         self._d = engine.d
 
-    def select(self, key: tuple[Any, ...]) -> None:
-        """Take note of everything that contexts depend on besides privilege and keys: mode, VPID, EPT, PCID, control bits."""
+    def select(self, key: tuple[Any, ...], pcid: int) -> None:
+        """Take note of everything that contexts depend on besides privilege and keys: mode, VPID, EPT, control bits, and PCID.
+
+        In VMX operation sides come and go with more than a PCID: there the supervisor's contexts have their PCID, too.
+        """
+        self.address_space = self._common_space = self._number((pcid, *key))
+        if self._one_side:
+            self._common_space = self._number(key)
+            if pcid != self._common_pcid:
+                self._common_pcid = pcid
+                for number, slot in enumerate(self.slots):
+                    if slot.common and slot.local:
+                        slot.local = False
+                        self.engine.flush_slots(SLOTS[number][1])
+        self.current_modes = {}
+
+    @property
+    def _one_side(self) -> bool:
+        cpu = self.cpu
+        return cpu.vmx is None and cpu.guest is None and cpu.outer is None
+
+    def _number(self, key: tuple[Any, ...]) -> int:
         number = self._address_spaces.get(key)
         if number is None:
             if len(self._address_spaces) >= _KEPT:
                 self._address_spaces.clear()
                 self._slots_by_mode.clear()
             number = self._address_spaces[key] = next(self._numbers)
-        self.address_space = number
-        self.current_modes = {}
+        return number
 
     def context(self, *, user: bool, system: bool = False, pkru: int | None = None) -> Context:
         """Give the context of an access by the current mode, and by another PKRU if one is given (SDM "Access Rights")."""
@@ -120,9 +147,8 @@ class Contexts:
         if slot_by_pkru is None:
             if len(self._slots_by_mode) > _KEPT:
                 self._slots_by_mode.clear()
-            slot_by_pkru = self.current_modes[mode] = self._slots_by_mode.setdefault(
-                (self.address_space, mode, cpu.pkrs), {}
-            )
+            space = self.address_space if mode else self._common_space
+            slot_by_pkru = self.current_modes[mode] = self._slots_by_mode.setdefault((space, mode, cpu.pkrs), {})
         self.slot_by_pkru = slot_by_pkru
         number = slot_by_pkru.get(cpu.pkru)
         if number is None or number == SMAP_SLOT:
@@ -185,6 +211,8 @@ class Contexts:
             self._empty(old)
         slot.slot_by_pkru, slot.pkrus = self.slot_by_pkru, [pkru]
         slot.context, slot.table, slot.system = context, table, None
+        slot.common = self._one_side and self.cpu.cpl != 3 and not self.engine.q[EFLAGS] & AC
+        slot.local = False
         self.slot_by_pkru[pkru] = number
         if number == self.current_slot:
             self.table = slot.table

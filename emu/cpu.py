@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .memory import Memory
     from .outer import Outer
     from .quick_vmx import Enter, Leave
-from .transitions import SyscallPath, SysretPath
+from .transitions import GatePath, IretPath, SyscallPath, SysretPath
 
 _RFLAGS_ALL: Final = 0x3F7FD5
 _SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL | VM)
@@ -68,6 +68,8 @@ _USER, _KERNEL = Who.USER, Who.KERNEL  # a member read off the class takes 0.1 Â
 _new: Final = tuple.__new__
 
 _EFER_LMA: Final = 1 << 10
+_SPACES: Final = 64  # PCIDs whose transitions are kept in mind
+_NO_PATHS: Final[tuple[int, None, None, dict[int, GatePath], dict[int, IretPath]]] = (-1, None, None, {}, {})
 _AM: Final = CR0.AM.mask
 
 
@@ -357,8 +359,26 @@ class Cpu(Operands):
         self.iret_paths.clear()
         self.iret_paths.update(irets)
 
+    def change_space(self, old: int, new: int) -> None:
+        """Another PCID, whose contexts have other slots: what was worked out in either waits for its return."""
+        known, gates, irets = self.known, self.gate_paths, self.iret_paths
+        spaces = known.by_space
+        if len(spaces) > _SPACES:
+            spaces.clear()
+        spaces[old] = self.epoch, self.syscall_path, self.sysret_path, dict(gates), dict(irets)
+        epoch, syscall, sysret, old_gates, old_irets = spaces.pop(new, _NO_PATHS)
+        known.by_unit.clear()
+        gates.clear()
+        irets.clear()
+        self.syscall_path = self.sysret_path = None
+        if epoch == self.epoch:
+            self.syscall_path, self.sysret_path = syscall, sysret
+            gates.update(old_gates)
+            irets.update(old_irets)
+
     def forget_descriptors(self) -> None:
         """A translation has changed through which crossings have read descriptors or the TSS."""
+        self.known.by_space.clear()
         for _, _, gates, irets in self.known.by_unit.values():
             gates.clear()
             irets.clear()

@@ -95,10 +95,11 @@ class Invalidation(Contexts):
 
     def _take_pcid(self, pcid: int) -> None:
         """Go to the translations of another PCID, and to its slots, which other PCIDs do not touch."""
+        old = self.tlb.tag.pcid
         if self.tlb.select(pcid, self.vpid, self.eptp):
             self.engine.flush_slots()
         self.select_space()
-        self.cpu.forget_transitions()  # they know slots
+        self.cpu.change_space(old, pcid)
         self.switch()
 
     def _drop_local(self) -> None:

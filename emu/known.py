@@ -32,11 +32,13 @@ class Known:
         iret_paths: IRETQ, by CS and SS in the frame.
         transition_pages: the linear pages of descriptors and TSS words that those two have read.
         by_unit: the same transitions as they were under another counting unit.
+        by_space: the same, as they were in other PCIDs, each with `Cpu.epoch` when that one was left.
         epoch: `Cpu.epoch` when the side was left: transitions hold only if it is the same.
 
     """
 
     __slots__ = (
+        "by_space",
         "by_unit",
         "decoded",
         "epoch",
@@ -62,5 +64,8 @@ class Known:
         self.transition_pages: set[int] = set()
         self.by_unit: dict[
             int, tuple[SyscallPath | None, SysretPath | None, dict[int, GatePath], dict[int, IretPath]]
+        ] = {}
+        self.by_space: dict[
+            int, tuple[int, SyscallPath | None, SysretPath | None, dict[int, GatePath], dict[int, IretPath]]
         ] = {}
         self.epoch = 0

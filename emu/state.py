@@ -186,6 +186,7 @@ def _mode(cpu: Cpu) -> tuple[Any, ...]:
         cpu.efer,
         cpu.pdptes,
         cpu.pkrs,
+        cpu.vmx is None,
         None if cpu.code64 else tuple(cpu.segments[:4]),
     )
 

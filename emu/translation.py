@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _LEVEL4, _PAGE_WALK = Mode.LEVEL4, Kind.PAGE_WALK  # a member read off the class takes 0.1 µs
 _SIZE: Final = 7 << LEVEL_SHIFT
 _SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
+_G: Final = rights.G
 _SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
 _new: Final = tuple.__new__
 _PF: Final = 14
@@ -131,7 +132,8 @@ class Translation(Invalidation):
             cpu.cr4 & (CR4.SMEP.mask | CR4.SMAP.mask | CR4.PKE.mask | CR4.PKS.mask),
             cpu.efer & EFER.NXE.mask,
         )
-        self.select((self.paging.mode, *self.tlb.tag, *flags))
+        vpid, eptp, pcid = self.tlb.tag
+        self.select((self.paging.mode, vpid, eptp, *flags), pcid)
 
     def space(self) -> tuple[Any, ...]:
         """Give everything that `configure` has derived, for `take_space`."""
@@ -162,7 +164,7 @@ class Translation(Invalidation):
         entry_at, exception, offset = engine.entry, engine.places.exception_index, self._address_offset
         outgrown = TableSizes(engine, SLOTS).outgrown
         refills = 1024  # until a table is looked at
-        guarded, granted = cpu.limits.pages, cpu.limits.granted
+        guarded, granted, slots = cpu.limits.pages, cpu.limits.granted, self.slots
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:  # noqa: PLR0915  (the same)
             """Answer a miss from the TLB or by a walk; False makes it a page fault."""
@@ -206,6 +208,7 @@ class Translation(Invalidation):
                             exception[0] = _PF
                         return False
                     if not entry & _SIZE:  # the EPT lets it be fetched, and not be read
+                        slots[self.current_slot].local = True
                         view = entry_at(pointer)
                         view[0], view[1] = entry >> 12 << 12, grant(entry >> 12, vpn, EXEC, EXEC)
                         return True
@@ -213,6 +216,8 @@ class Translation(Invalidation):
                     refills -= 1
                     if not refills:
                         refills = outgrown(self.current_slot)
+                if not (entry & _G and self.has_globals):
+                    slots[self.current_slot].local = True
                 perms = table[entry & INDEX_MASK] & 7
                 frame = entry >> 12
                 if perms & WRITE and frame not in dirty:

@@ -98,7 +98,7 @@ def vmxon(cpu: Cpu, insn: Insn) -> None:
         address = _pointer(cpu, insn)
         flags = 1
         if not vmxon_region_refused(cpu.software_memory, caps, address):
-            cpu.vmx = Operation(caps, address)
+            _take_operation(cpu, Operation(caps, address))
             flags = 0
     _set_flags(cpu, flags)
     cpu.next(insn)
@@ -107,7 +107,15 @@ def vmxon(cpu: Cpu, insn: Insn) -> None:
 @_in_root("vmxoff")
 def vmxoff(cpu: Cpu, _insn: Insn, _operation: Operation) -> None:
     """VMXOFF: leave VMX operation; what active VMCSs held is lost, as the manual allows."""
-    cpu.vmx = None
+    _take_operation(cpu, None)
+
+
+def _take_operation(cpu: Cpu, operation: Operation | None) -> None:
+    """Enter or leave VMX operation, in which contexts are chosen otherwise (`Contexts.select`)."""
+    cpu.vmx = operation
+    cpu.translation.select_space()
+    cpu.forget_transitions()
+    cpu.translation.switch()
 
 
 @_in_root("vmclear")

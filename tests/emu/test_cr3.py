@@ -132,3 +132,30 @@ def test_pcids_as_with_everything_worked_out_anew(seed: int, monkeypatch: pytest
     assert len(seen) > 1  # translations that were kept, and others
     for made in twins:
         made.cpu.engine.close()
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_a_supervisor_of_global_pages_has_one_slot_for_all_pcids(
+    monkeypatch: pytest.MonkeyPatch, *, every: bool
+) -> None:
+    """A switcher in ring 0 goes from PCID to PCID: it loses nothing, but where one page is not global."""
+    made = world(MOST, marked=set(range(MOST)))
+    kept = [page << 12 | 0x163 for page in range(512)]
+    kept[FIRST >> 12] &= ~(0 if every else 0x100)
+    made.memory.write(PAGES, struct.pack("<512Q", *kept))
+    made.cpu.set_cr4(0x20 | PGE | PCIDE)
+    made.cpu.translation.flush_all()
+    for pcid in (1, 2):
+        run(made, LOAD + READ, MOST, OTHER_ROOT | pcid | NO_FLUSH)
+    flushed: list[tuple[int, ...]] = []
+    flush = made.cpu.engine.flush_slots
+
+    def note(*which: int) -> None:
+        flushed.append(which)
+        flush(*which)
+
+    monkeypatch.setattr(made.cpu.engine, "flush_slots", note)
+    for pcid in (1, 2, 1, 2):
+        assert run(made, LOAD + READ, MOST, OTHER_ROOT | pcid | NO_FLUSH) == MOST
+    assert bool(flushed) is not every
+    made.cpu.engine.close()
