@@ -153,10 +153,10 @@ def run(
     return seconds
 
 
-def run_bundle(bundle: Bundle, *, nested: bool = False) -> float:
+def run_bundle(bundle: Bundle, line: str = "", *, nested: bool = False) -> float:
     """Seconds of processor time that a container needs."""
     runtime = bundle.runtime
-    return run(runtime.load(), "", MEMORY, bundle.modules, cpu=runtime.processor(DEFAULT), nested=nested)
+    return run(runtime.load(), line, MEMORY, bundle.modules, cpu=runtime.processor(DEFAULT), nested=nested)
 
 
 def slope(run: Callable[[int], float], few: int, many: int) -> float:

@@ -169,16 +169,16 @@ class Table:
         return compare(lambda: run(kernel, "", 128 << 20), lambda: qemu(path))
 
 
-def _contained(runtime: Runtime, program: str, *arguments: str, nested: bool = False) -> float:
+def _contained(runtime: Runtime, program: str, *arguments: str, line: str = "", nested: bool = False) -> float:
     """Seconds that a container with a shipped program runs."""
-    return run_bundle(prepare(runtime, program, arguments, memory=MEMORY), nested=nested)
+    return run_bundle(prepare(runtime, program, arguments, memory=MEMORY), line, nested=nested)
 
 
-def _turn_of(operation: str, many: int, *options: str) -> Callable[[Runtime], float]:
-    """Give what measures one turn of an operation of `lat` by runtime."""
+def _turn_of(operation: str, many: int, *options: str, line: str = "") -> Callable[[Runtime], float]:
+    """Give what measures one turn of an operation of `lat` by runtime, with a command line for the kernel."""
 
     def turn(runtime: Runtime) -> float:
-        return slope(lambda n: _contained(runtime, "lat", *options, operation, str(n)), 1, many)
+        return slope(lambda n: _contained(runtime, "lat", *options, operation, str(n), line=line), 1, many)
 
     return turn
 
@@ -275,7 +275,12 @@ def _beside_native(operation: Callable[[Callable[[Runtime], float]], Runtimes]) 
         ("fork+exit, beside native", None, lambda: operation(_turn_of("fork", 400))),
         ("fork+exec+exit, beside native", None, lambda: operation(_turn_of("exec", 200))),
         ("pipe round trip, beside native", None, lambda: operation(_turn_of("pipe", 2000))),
-        ("page fault, beside native", None, lambda: operation(_turn_of("fault", 8000, "-e"))),
+        ("faulted page, beside native", None, lambda: operation(_turn_of("fault", 8000, "-e"))),
+        (
+            "page fault of one page, beside native",
+            None,
+            lambda: operation(_turn_of("fault", 4000, "-e", line="around=1")),
+        ),
         ("signal, beside native", None, lambda: operation(_turn_of("signal", 4000, "-e"))),
         ("context switch, beside native", None, lambda: operation(_switch)),
     )
