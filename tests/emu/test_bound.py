@@ -65,6 +65,7 @@ class Bound:
         machine, cpu = self.machine, self.machine.cpu
         yield from (cpu, cpu.translation, cpu.memory, cpu.engine, cpu.engine.counting, machine.clock, machine.devices)
         yield from (cpu.translation.tlb, cpu.translation.code_pages, machine.traps.pending, cpu.breakpoints)
+        yield cpu.limits
 
     def _captures(self, function: Any, seen: set[int]) -> Iterator[Captured]:
         """Walk a closure, and those of the functions in it."""
@@ -118,8 +119,9 @@ def test_nothing_that_is_bound_is_replaced(monkeypatch: pytest.MonkeyPatch) -> N
     known = {captured.attribute for captured in bound.captured}
     assert {
         "segments",
-        "gate_paths",
         "iret_paths",
+        "pages",
+        "granted",
         "sites",
         "dirty",
         "code",
