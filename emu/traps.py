@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ..mmu.address import PAGE
-from ..mmu.rights import EXEC
+from ..mmu.ept import Qualification
+from ..mmu.rights import EXEC, READ
 from ..mmu.walk import NOT_CANONICAL, VIOLATION
 from ..vmx.exits import VmExit
 from . import fastpath
@@ -30,6 +31,7 @@ from .faults import DB, SS, Fault, Unimplemented
 from .insn import Insn
 from .layout import INTERCEPTED
 from .limits import GUARDED, violation
+from .modify import modifies
 from .pending import Pending
 from .pending_debug import word
 from .prefixes import prefixes
@@ -135,12 +137,21 @@ class Traps:
         self.pending.end_stepping()
         if refusal.result <= VIOLATION:
             self.cpu.interrupt_shadow = shadow  # the instruction has not run
-            self._leave(second_stage_exit(self.cpu, refusal))
+            self._leave(second_stage_exit(self.cpu, self._as_write(refusal)))
         elif not self._page_fault(refusal):
             deliver(self.cpu, self._fault(refusal))
         guest = self.cpu.guest
         if self._clock.cycles >= self.pending.attention_at or (guest is not None and guest.windows):
             self.pending.deliver()
+
+    def _as_write(self, refusal: Refusal) -> Refusal:
+        """Have a violation by an instruction that goes on to write what it reads tell of a write: TCG begins with the read."""
+        cpu, qualification = self.cpu, refusal.qualification
+        if refusal.need != READ or not qualification & Qualification.FINAL.mask:
+            return refusal
+        if not modifies(cpu.code_at(cpu.q[RIP]), cpu.translation.code_size):
+            return refusal
+        return refusal._replace(qualification=qualification | Qualification.WRITE.mask)
 
     def _check_limits(self, page: int) -> None:
         """Let the instruction at RIP have a guarded page, or deliver its fault."""

@@ -124,6 +124,29 @@ def test_a_page_that_the_ept_refuses(host: EptHost, code: str, need: int, allows
     assert host.refused(python, WITH_EPT, rax=at) == expected
 
 
+@pytest.mark.parametrize(
+    ("code", "writes"),
+    [
+        ("8000ff", True),  # add byte [rax], -1
+        ("8038ff", False),  # cmp
+        ("f04801 08".replace(" ", ""), True),  # lock add [rax], rcx
+        ("480308", False),  # add rcx, [rax]
+        ("8608", True),  # xchg [rax], cl
+        ("660fb108", True),  # cmpxchg [rax], cx
+        ("f610", True),  # not
+        ("f620", False),  # mul
+        ("fe08", True),  # dec
+        ("0fba2800", True),  # bts [rax], 0
+        ("0fba2000", False),  # bt
+        ("480fc708", True),  # cmpxchg16b
+    ],
+)
+def test_what_is_read_to_be_written_is_a_write(host: EptHost, code: str, writes: bool) -> None:
+    host.put(DATA, DATA)
+    reason, qualification, *_ = host.refused(code, WITH_EPT, rax=DATA)
+    assert (reason, qualification >> 1 & 1) == (VIOLATION, writes)
+
+
 def test_a_fetch_that_the_ept_refuses(host: EptHost) -> None:
     host.put(DATA, DATA | R | W | WB)
     told = host.guest(JUMP, WITH_EPT, rax=DATA + 0x123)
