@@ -86,10 +86,6 @@ _IN_8086: Final = frozenset({"les", "lds", "lfs", "lgs", "arpl"})
 _RETFQ: Final = b"\x48\xcb"
 _CS_PREFIX, _ADDRESS_SIZE, _IRET_CODE = 0x2E, 0x67, 0xCF
 _THROUGH_CS: Final = "cs:["
-# A block ends within a VMX instruction, which TCG does not know, behind its opcode or its ModRM byte: it traps by itself.
-_CUT: Final = re.compile(
-    rb"[\x40-\x4f]?\x0f[\x78\x79]|[\x66\xf3]?[\x40-\x4f]?\x0f(?:\xc7|\x38[\x80\x81])[\x00-\xbf]", re.DOTALL
-)
 _PLAIN_SIZE: Final = {"syscall": 2, "sysenter": 2, "cpuid": 2, "int": 2, "int3": 1, "into": 1}
 _MOST: Final = 4096  # hooks: a guest can make up addresses without end
 _ENDS: Final = ("j", "call", "ret", "loop", "iret", "syscall", "sysret", "hlt", "ljmp", "lcall", "int", "ud", "invalid")
@@ -105,11 +101,12 @@ def sensitive_sites(
     popf: bool,
     ports: bool = False,
     in_8086: bool = False,
+    length: int | None = None,
 ) -> Iterable[int]:
     """Give the addresses of the sensitive instructions in a block that starts at `address`.
 
     `popf` says that even an unprivileged POPF matters, because TCG's slot depends on RFLAGS.AC; `ports`, that I/O instructions do
-    whatever IOPL allows; `in_8086` real or virtual-8086 mode.
+    whatever IOPL allows; `in_8086` real or virtual-8086 mode; `length`, that the block is shorter than `code`.
     """
     if in_8086:
         wanted = _ALWAYS | _POPF | _IRET | _IN_8086
@@ -132,15 +129,13 @@ def sensitive_sites(
     if iopl:
         wanted |= _PUSHF
     wanted |= _NARROW if mode == 64 else _IRET
-    return _sites(code, address, mode, wanted)
+    return _sites(code, address, mode, wanted, len(code) if length is None else length)
 
 
-def _sites(code: bytes, address: int, mode: int, wanted: frozenset[str]) -> Iterator[int]:
-    at, size = 0, len(code)
-    while (at := first_unusual(code, at, mode)) < size:
+def _sites(code: bytes, address: int, mode: int, wanted: frozenset[str], end: int) -> Iterator[int]:
+    at = 0
+    while (at := first_unusual(code, at, mode)) < end:
         insn = decode_system(code[at : at + LONGEST], mode)
-        if insn is None and mode == 64 and _CUT.fullmatch(code, at):
-            return
         if insn is None:
             yield from _sites_by_capstone(code[at:], address + at, mode, wanted, in_8086=False)
             return
@@ -232,7 +227,9 @@ class SensitiveSites:
         code = cpu.code_at(linear - (0 if cpu.code64 else cpu.segments[CS].base) & U64, length + LONGEST - 1)
         popf = cpu.translation.ac_moves
         ports, size, in_8086 = cpu.guest is not None, cpu.translation.code_size, cpu.emulates_8086
-        sites = sensitive_sites(code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports, in_8086=in_8086)
+        sites = sensitive_sites(
+            code, linear, size, cpl=cpu.cpl, iopl=cpu.iopl, popf=popf, ports=ports, in_8086=in_8086, length=length
+        )
         behind = cpu.segments[CS].base + cpu.segments[CS].limit + 1 - linear
         if in_8086 and behind < length + LONGEST:
             sites = (*sites, *(at for at, end, _, _ in disassemble(code, linear, size) if at + end > linear + behind))

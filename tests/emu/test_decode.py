@@ -71,7 +71,7 @@ def wanted(mode: int, *, cpl: int, iopl: int, popf: bool) -> frozenset[str]:
 def check(code: bytes, mode: int, privilege: dict[str, int]) -> None:
     names = wanted(mode, **privilege)  # type: ignore[arg-type]
     found = by_capstone(code, mode, names)
-    assert list(sensitive._sites(code, 0, mode, names)) == found, (code.hex(" "), mode, privilege)
+    assert list(sensitive._sites(code, 0, mode, names, len(code))) == found, (code.hex(" "), mode, privilege)
     # The regular expression that spares most blocks the search overlooks none.
     assert list(sensitive.sensitive_sites(code, 0, mode, **privilege)) in ([], found)  # type: ignore[arg-type]
 
