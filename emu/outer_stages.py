@@ -45,6 +45,10 @@ def _ints(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _pages(values: Iterable[Iterable[Any]]) -> tuple[tuple[int, str], ...]:
+    return tuple((page, before) for page, before in values)
+
+
 def _shadow(value: ShadowState | dict[str, Any]) -> ShadowState:
     return value if isinstance(value, ShadowState) else ShadowState(**value)
 
@@ -57,12 +61,15 @@ class StagesState:
         free: pages of L0's that hold no table.
         shadow: what stands for what.
         protected: pages of L1's from whose stores L0 protects itself.
+        granted: those that the instruction at RIP `at` may write all the same, and what they held before, in hexadecimal.
 
     """
 
     free: tuple[int, ...] = field(converter=_ints)
     shadow: ShadowState = field(converter=_shadow)
     protected: tuple[int, ...] = field(converter=_ints)
+    granted: tuple[tuple[int, str], ...] = field(default=(), converter=_pages)
+    at: int = 0
 
 
 class Stages:
@@ -91,12 +98,13 @@ class Stages:
 
     def save(self) -> StagesState:
         """Give what a snapshot keeps."""
-        self.settle()
-        return StagesState(self._pool.free, self.shadow.save(), tuple(sorted(self.ept01.protected)))
+        granted = [(page, before.hex()) for page, before in self._granted.items()]
+        return StagesState(self._pool.free, self.shadow.save(), tuple(sorted(self.ept01.protected)), granted, self._at)
 
     def load(self, state: StagesState) -> None:
         """Take what `save` gave, with memory as it was then."""
-        self._granted.clear()
+        self._granted = {page: bytes.fromhex(before) for page, before in state.granted}
+        self._at = state.at
         self._pool.free = state.free
         self.ept01.protected.clear()
         self.ept01.protected.update(state.protected)

@@ -25,6 +25,7 @@ from .world import CODE, TSS_AT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paracell.emu.events import Event
     from paracell.emu.outer_stages import Stages
 
 HLT, LAST_TABLE, A, D = "f4", EPT + 0x3000, 1 << 8, 1 << 9
@@ -535,3 +536,55 @@ def test_a_checkpoint_holds_the_tables(host: NestedHost) -> None:
         assert [e for e in host.log.events if e.kind is Kind.EPT_FILL]
         host.log.events.clear()
         point.restore()
+
+
+class Stopper(Log):
+    """Stops a machine at its first EPT violation."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def emit(self, event: Event) -> None:
+        if event.kind is Kind.VM_EXIT and event.reason == VIOLATION and not self.events:
+            self.events.append(event)
+            self._machine.request_stop()
+
+
+def test_a_snapshot_while_a_store_is_let_pass(host: NestedHost) -> None:
+    """The run that goes on from it has no exit more, and takes no cycle more."""
+    shadowed(host)
+    assert host.machine is not None
+    ends = []
+    for stopped in (False, True):
+        host.prepare("")
+        host.memory.write(CODE, bytes.fromhex("4889cfb903000000f348ab" + HLT))  # mov rdi, rcx; mov ecx, 3; rep stosq
+        host.memory.drop_stale_code()
+        host.cpu.q[RCX], host.cpu.q[RAX] = LAST_TABLE + 0xA00, 0
+        host.cpu.outer.invept(None)  # type: ignore[union-attr]
+        before, machine = host.cpu.clock.now, host.machine
+        if stopped:
+            stopper = Stopper(machine)
+            machine.add_sink(stopper)
+            assert machine.run().reason is Reason.INTERRUPTED
+            machine.remove_sink(stopper)
+            file = io.BytesIO()
+            machine.save(file)
+            file.seek(0)
+            machine = Machine.restore(file)
+            assert machine.cpu.outer is not None
+            assert machine.cpu.outer.stages.save().granted
+        log = Log()
+        machine.add_sink(log)
+        assert machine.run().reason is Reason.HALTED
+        machine.remove_sink(log)
+        ends.append((machine.clock.now - before, machine.memory.read(LAST_TABLE + 0xA00, 24)))
+        assert [e.reason for e in log.events if e.kind is Kind.VM_EXIT and e.reason != ExitReason.HLT] == [VIOLATION][
+            stopped:
+        ]
+        if stopped:
+            machine.close()
+        host.memory.write(LAST_TABLE + 0xA00, bytes(range(24)))
+        host.open()
+        shadowed(host)
+    assert ends[0] == ends[1]
