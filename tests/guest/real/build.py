@@ -2,9 +2,10 @@
 
     python build.py OUTDIR [NAME…]
 
-From Debian's sources, with the pinned zig against musl: ``lua``, ``sqlite3`` (its own shell); from here: ``threads``.  From
+From Debian's sources, with the pinned zig against musl: ``lua``, ``sqlite3`` (its own shell); from here: ``threads`` and ``vmm``.  From
 Debian's static binaries as they are: ``busybox``, ``bash``, ``zsh``, ``sash``, ``ldconfig`` (a PIE), and ``mksh`` with three C
-libraries.  ``vmlinuz`` is Debian's kernel for virtual machines.  All land in
+libraries.  ``vmlinuz`` is Debian's kernel for virtual machines, ``kvm`` a tar of it with
+its modules of KVM.  All land in
 OUTDIR itself; OUTDIR/work keeps what was fetched, and what is there already is not made again.  The packages come from
 wherever this computer's apt takes Debian from, but no state of that apt is touched and root is not needed.
 
@@ -20,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +33,7 @@ ZIG: Final = (sys.executable, "-m", "ziglang", "cc")
 MUSL: Final = ("-target", "x86_64-linux-musl", "-static", "-O2", "-g0", "-s", "-fno-sanitize=all", "-w")
 SKIPPED: Final = 77
 ARCHIVE: Final = re.compile(r"/(debian|ubuntu)(-security)?/?(\s|$)", re.MULTILINE)  # and nobody else's packages
+MODULES: Final = ("irqbypass.ko", "kvm.ko", "kvm-intel.ko")
 
 # name → package and the program in it
 BINARIES: Final = {
@@ -158,6 +161,18 @@ def vmlinuz(apt: Apt, to: Path) -> None:
     shutil.copy(next(top.glob("boot/vmlinuz-*")), to)
 
 
+def kvm(apt: Apt, to: Path) -> None:
+    top = apt.binary(apt.depends("linux-image-cloud-amd64"))
+    with tarfile.open(to, "w") as tar:  # one file, so that modules and kernel are of one package
+        tar.add(next(top.glob("boot/vmlinuz-*")), "vmlinuz")
+        for module in MODULES:
+            tar.add(next(top.glob(f"**/{module}")), module)
+
+
+def vmm(_apt: Apt, to: Path) -> None:
+    do(*ZIG, *MUSL, "-std=gnu11", HERE / "vmm.c", HERE / "vmm_guest.S", "-o", to, cwd=to.parent)
+
+
 def debian(name: str) -> Callable[[Apt, Path], None]:
     package, inside = BINARIES[name]
 
@@ -176,6 +191,8 @@ BUILDS: Final[dict[str, Callable[[Apt, Path], None]]] = {
     "sqlite3": sqlite3,
     "threads": threads,
     "vmlinuz": vmlinuz,
+    "kvm": kvm,
+    "vmm": vmm,
     **{name: debian(name) for name in BINARIES},
 }
 
