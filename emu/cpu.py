@@ -90,6 +90,7 @@ class Cpu(Operands):
         shadow_at: RIP of the instruction that `MOV_SS_SHADOW` is about.
         emit: takes each `Event`, or None when nobody listens.
         syscall_path, sysret_path: SYSCALL and SYSRET as they were worked out the last time.
+        other_syscall_path: SYSCALL from elsewhere, the time before: a program and a container kernel may take turns.
         known: what is known of the side that runs, a virtual machine's host or guest.
         gate_paths, iret_paths, transition_pages: its.
         on_other_side: called with what is known of the side that runs from now on, by those who have bound it.
@@ -134,6 +135,7 @@ class Cpu(Operands):
         self.q = engine.q
         self.d = engine.d
         self.syscall_path: SyscallPath | None = None
+        self.other_syscall_path: SyscallPath | None = None
         self.sysret_path: SysretPath | None = None
         self.epoch = 0
         self.known = known = Known()
@@ -327,7 +329,7 @@ class Cpu(Operands):
 
     def forget_transitions(self) -> None:
         """Something has changed that crossings were worked out from."""
-        self.syscall_path = self.sysret_path = None
+        self.syscall_path = self.other_syscall_path = self.sysret_path = None
         self.epoch += 1
         self.known.by_unit.clear()
         self.forget_descriptors()
@@ -343,6 +345,7 @@ class Cpu(Operands):
         translation.where, translation.where_pages, translation.sites = known.where, known.where_pages, known.sites
         for rebind in self.on_other_side:
             rebind(known)
+        self.other_syscall_path = None
         if known.epoch == self.epoch:
             self.syscall_path, self.sysret_path = known.syscall_path, known.sysret_path
         else:
@@ -354,6 +357,7 @@ class Cpu(Operands):
         """TCG counts something else from now on, which hflags tell: what was worked out under either unit waits for its return."""
         self.known.by_unit[old] = self.syscall_path, self.sysret_path, dict(self.gate_paths), dict(self.iret_paths)
         self.syscall_path, self.sysret_path, gates, irets = self.known.by_unit.pop(new, (None, None, {}, {}))
+        self.other_syscall_path = None
         self.gate_paths.clear()
         self.gate_paths.update(gates)
         self.iret_paths.clear()
@@ -370,7 +374,7 @@ class Cpu(Operands):
         known.by_unit.clear()
         gates.clear()
         irets.clear()
-        self.syscall_path = self.sysret_path = None
+        self.syscall_path = self.other_syscall_path = self.sysret_path = None
         if epoch == self.epoch:
             self.syscall_path, self.sysret_path = syscall, sysret
             gates.update(old_gates)

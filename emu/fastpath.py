@@ -69,8 +69,12 @@ def syscall(cpu: Cpu, pending: Pending, rest: Callable[[], None]) -> Callable[[]
             return
         hflags, code_from, code, stack, cs, ss, after, slot, table, slot_by_pkru, target, keep, iopl = path
         if d[HFLAGS] != hflags or segments[1] is not code_from:
-            rest()
-            return
+            path = cpu.other_syscall_path
+            if path is None or d[HFLAGS] != path[0] or segments[1] is not path[1]:
+                rest()
+                return
+            cpu.other_syscall_path, cpu.syscall_path = cpu.syscall_path, path
+            hflags, code_from, code, stack, cs, ss, after, slot, table, slot_by_pkru, target, keep, iopl = path
         try:
             cost = cpu.costs.syscall
             clock.cycles += cost

@@ -66,6 +66,7 @@ def syscall(cpu: Cpu, insn: Insn) -> None:
     cpu.load_pair(*flat_pair(selector & 0xFFFC, selector + 8, 0, long=True), 0, flags & ~mask)
     # Only with such a mask is the path the same whatever the flags: it clears DF and AC, and leaves those that TCG keeps lazily.
     if mask & (DF | AC | ARITHMETIC) == DF | AC:
+        cpu.other_syscall_path = cpu.syscall_path
         cpu.syscall_path = *start, *end(cpu), q[RIP] - 2 & U64, ~(mask | RF), cpu.iopl << 12
 
 

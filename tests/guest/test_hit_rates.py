@@ -36,7 +36,7 @@ LEAST: Final[dict[tuple[str, str], dict[str, int]]] = {
         "gate": 70,
         "iret": 95,
         "page fault": 60,
-        "syscall": 70,
+        "syscall": 75,
         "sysret": 95,
         "wrpkru": 95,
     },
