@@ -193,6 +193,12 @@ DECLARED: Final = (
         "guest/probe/probe.ld",
         ("guest/probe", "guest/x86", "guest/runv", "guest/kernel"),
     ),
+    Image(
+        "entries.elf",
+        ("guest/probe/entries/*.[cS]", *(f"guest/probe/{f}" for f in ("boot.S", "access.S", "machine.c", "console.c"))),
+        "guest/probe/probe.ld",
+        ("guest/probe", "guest/probe/entries", "guest/x86"),
+    ),
     Image("bench.elf", ("guest/bench/*.[cS]",), "guest/bench/bench.ld", ("guest/kernel", "guest/runv")),
     *_each("programs", "guest/programs/*.c", _LIBRARY, includes=_INCLUDE),
     *_each(

@@ -39,7 +39,7 @@ display_library: term
 romimage: file="{rom}"
 vgaromimage: file="{video}"
 memory: guest={megabytes}, host={megabytes}
-cpu: model=corei7_icelake_u, reset_on_triple_fault=0, ips=1000000000
+cpu: model=corei7_icelake_u, reset_on_triple_fault=0, ips={ips}
 clock: sync=none
 com1: enabled=1, mode=file, dev="{console}"
 com2: enabled=1, mode=file, dev="{notes}"
@@ -92,8 +92,10 @@ def rom(boot: Boot) -> bytes:
     return pieces.ljust(size - 0x10000, b"\0") + bytes(last)
 
 
-def run(boot: Boot, megabytes: int, folder: Path) -> str:
+def run(boot: Boot, megabytes: int, folder: Path, *, ips: int = 1_000_000_000) -> str:
     """Run an image on Bochs to its end; what it wrote to the first serial port.
+
+    With few instructions a second (`ips`) a byte takes few of them on its way out.
 
     Raises:
         BochsError: Bochs is not installed, or did not end by the guest's shutdown.
@@ -108,7 +110,7 @@ def run(boot: Boot, megabytes: int, folder: Path) -> str:
     paths["rom"].write_bytes(rom(boot))
     paths["video"].write_bytes(_VIDEO)
     settings, script = folder / "bochsrc", folder / "commands"
-    settings.write_text(_SETTINGS.format(**paths, megabytes=megabytes))
+    settings.write_text(_SETTINGS.format(**paths, megabytes=megabytes, ips=ips))
     script.write_text("continue\n")  # where Bochs is built with its debugger
     said = _on_a_terminal([program, "-q", "-f", str(settings), "-rc", str(script)])
     log = paths["log"].read_text(errors="replace") if paths["log"].exists() else said
