@@ -95,6 +95,20 @@ def test_the_manuals_table(runtime: str, events_only: bool) -> None:
     assert {line.split()[0]: line.split()[1] for line in said.splitlines()[1:]} == shown
 
 
+@pytest.mark.parametrize("options", ["native", "paracell", "pvm", "runv", "runv --nested"])
+def test_the_manuals_table_of_set_ups(options: str) -> None:
+    text = MANUAL.read_text(encoding="utf-8")
+    table = text[text.index("| operation | native | paracell | pvm | runv | runv --nested |") :]
+    head, _, *rows = table[: table.index("\n\n")].splitlines()
+    column = head.strip("| ").split(" | ").index(options)
+    shown = [row.strip("| ").split(" | ") for row in rows]
+    command = [sys.executable, "-m", "paracell", "run", "--runtime", *options.split(), "lat"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert [line.split()[:2] for line in said.splitlines()[1:]] == [
+        [row[0], row[column].replace(",", "")] for row in shown
+    ]
+
+
 def test_the_manuals_example() -> None:
     text = MANUAL.read_text(encoding="utf-8")
     shown = re.search(r"^\$ paracell run lat fork 100\n(.*)\n", text, re.MULTILINE)
