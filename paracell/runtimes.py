@@ -84,11 +84,13 @@ class Runtime:
         if self.lens is not None:
             machine.lens = _lens(self.lens, machine)
         if self.kernel is not None:
-            machine.symbols.add(self.kernel, self._kernel_symbols)
+            machine.symbols.add(self.kernel, lambda: _symbols(self.kernel or ""))
+            if machine.symbols.address("boot_pml4") is None:  # restored from a snapshot: nobody has named the host
+                machine.symbols.add(self.boots, lambda: _symbols(self.boots))
 
-    def _kernel_symbols(self) -> tuple[Symbol, ...]:
-        assert self.kernel is not None
-        return parse(read_regular(shipped.image(self.kernel)), self.kernel).symbols()
+
+def _symbols(name: str) -> tuple[Symbol, ...]:
+    return parse(read_regular(shipped.image(name)), name).symbols()
 
 
 def _lens(name: str, machine: Machine) -> Lens:
