@@ -1,7 +1,7 @@
 """CPUID: exactly what is implemented (SDM "CPUID—CPU Identification").
 
 The feature bits are the model's (`features`).  Its integer and vector sets are what Unicorn's TCG runs without VEX state: SSE to
-SSE4.2, AES, BMI; no AVX.  No model offers RDRAND and RDSEED, for runs repeat, nor VME, for there is no virtual-8086 mode.
+SSE4.2, AES, BMI; no AVX.  No model offers RDRAND and RDSEED, for runs repeat, nor VME: virtual-8086 mode has no virtual interrupt flag.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ def _model(model: str, signature: int, maxphyaddr: int, without: str = "") -> Fe
     return Features(model, signature, FEATURES.keys() - _ON_REQUEST - set(without.split()), maxphyaddr)
 
 
-# In no model: a kernel that finds VMX uses it, and VM entry is not built yet.
+# In no model: a kernel that finds VMX uses it.
 _ON_REQUEST: Final = frozenset({"vmx"})
 _NO_KEYS: Final = "pku pks"
 _EARLY: Final = (
