@@ -85,7 +85,7 @@ class Runtime:
             machine.lens = _lens(self.lens, machine)
         if self.kernel is not None:
             machine.symbols.add(self.kernel, lambda: _symbols(self.kernel or ""))
-            if machine.symbols.address("boot_pml4") is None:  # restored from a snapshot: nobody has named the host
+            if machine.clock.now:  # restored from a snapshot: nobody has named the host
                 machine.symbols.add(self.boots, lambda: _symbols(self.boots))
 
 
