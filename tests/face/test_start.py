@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .test_run import ENVIRONMENT, RUNTIMES
+from .test_run import ENVIRONMENT
 
 # Capstone alone takes a fifth of the time of a run of `hello`; the others are for other commands, or for notebooks.
 NEEDLESS = {
@@ -29,7 +29,7 @@ sys.stderr.write(" ".join(sys.modules))
 """
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ["native", "paracell", "runv"])  # PVM's host has INVPCID and more that only Capstone knows
 def test_a_short_run_imports_what_it_needs(runtime: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, runtime], capture_output=True, check=True, env=ENVIRONMENT, text=True
