@@ -95,7 +95,7 @@ class Table:
             ("XGate null syscall", 1.6, lambda: self._null_syscall(PARACELL, Effects.gates)),
             ("#PF delivered and returned from", 2.0, self._fault),
             ("TLB refill, full walk", 4.0, lambda: self._refill("walk")),
-            ("TLB refill, Python TLB", 2.0, lambda: self._refill("global")),
+            ("TLB refill, Python TLB", 2.0, lambda: self._refill("cached")),
             ("access permutations a second", 1.0, self._permutations),
             ("VMREAD", 3.0, lambda: self._in_traps("read", 20_000)),
             ("VM exit and entry", 12.0, lambda: self._in_traps("exit", 5_000)),
