@@ -192,7 +192,7 @@ ATTACKS: Final = (
     _runv("rip", "an emulated instruction at the end of what 32-bit code sees", "rip entry", _PANIC),
     _runv("stale", "what another one had at an address, by the TLB", "invept", order="vvh"),
     _runv("endless", "a loop that no virtual interrupt can end", "preempt", _NOBODY),
-    _runv("leftovers", "memory as the one before left it", "zero", order="vvh", options=" limit=24"),
+    _runv("leftovers", "memory as the one before left it", "zero", order="vvh"),
     _pvm("glutton", "shadow tables until there is no memory", "quota", "", _OTHER, _NOBODY, options=" eager=1"),
 )
 

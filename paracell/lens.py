@@ -89,7 +89,10 @@ class XGates:
 
 
 class Pvm:
-    """The lens of a container under PVM: calls the container kernel's SYSCALLs HYPERCALLs, and its return to user mode GATE_EXIT."""
+    """The lens of a container under PVM.
+
+    It calls the container kernel's SYSCALLs HYPERCALLs, but for its return to user mode, behind which GATE_EXIT comes.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -108,7 +111,8 @@ class Pvm:
         def read(event: Event) -> None:
             if event.kind is Kind.SYSCALL and event.who is Who.KERNEL:
                 if event.rip + 2 == self._read(_RETU_RIP):
-                    event = event._replace(kind=Kind.GATE_EXIT, data=(q[RAX],))
+                    emit(event)
+                    event = event._replace(kind=Kind.GATE_EXIT, cost=0, data=(q[RAX],))
                 else:
                     event = event._replace(kind=Kind.HYPERCALL)
             emit(event)

@@ -378,7 +378,7 @@ def test_the_basic_checks_of_vm_entry(root: Root) -> None:
     root.cpu.vmx.current.launched = True
     assert root.run("vmlaunch") == ZF
     assert root.failed() == 4
-    root.cpu.interrupt_shadow = 2
+    root.cpu.interrupt_shadow, root.cpu.shadow_at = 2, CODE
     assert root.run("vmlaunch") == ZF
     assert root.failed() == 26  # before the launch state
     root.cpu.interrupt_shadow = 0
