@@ -118,7 +118,7 @@ class Table:
         def turns(count: int) -> float:
             return _contained(RUNV, "vmcall", str(count), nested=nested)
 
-        return compare(lambda: slope(turns, 1, 2_000), self._two_traps)
+        return compare(lambda: slope(turns, 1, 10_000), self._two_traps)
 
     def _two_stages(self) -> Pair:
         return compare(
