@@ -6,7 +6,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .emu.events import Kind
+from .emu.events import Kind, Who
 from .emu.registers import RAX, RCX
 from .emu.sinks import open_trace
 from .emu.sinks.summary import Summary
@@ -52,9 +52,11 @@ class Missing:
         """Take one event.
 
         A call by ParaCell's slow path returns by the host's IRET, with the result in RAX.  Under PVM a SYSRET may lead to the
-        container kernel.
+        container kernel, whose own SYSCALLs are no system calls.
         """
         kind = event.kind
+        if kind is Kind.SYSCALL and event.who is Who.KERNEL:
+            return
         if kind in _CALLS:
             self._last = event.data[0]
         elif kind is Kind.SYSRET and self._cpu.q[RCX] >= _USER_LIMIT:
