@@ -69,7 +69,8 @@ def through_idt(cpu: Cpu, fault: Fault) -> None:
     if isinstance(fault, DB):
         cpu.dr[6] = cpu.dr[6] & ~_B0_TO_B3 | fault.dr6
         cpu.dr[7] &= ~_GD
-        cpu.msr.pop(IA32_DEBUGCTL, None)  # BTF is cleared, and there is no other bit
+        if cpu.msr.pop(IA32_DEBUGCTL, 0):  # BTF is cleared, and there is no other bit
+            cpu.switched_msrs = None
         # Of the debug exceptions only general detect is a fault that marks RF (SDM "Instruction-Breakpoint …").
         rf = RF if fault.dr6 & _BD else 0
     cpu.event(_EXCEPTION, fault.vector, fault.error or 0, fault.address or 0, cost=cpu.costs.exception)

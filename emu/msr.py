@@ -152,7 +152,12 @@ def _write_pkrs(cpu: Cpu, value: int) -> None:
 def _write_pat(cpu: Cpu, value: int) -> None:
     if any(value >> 8 * i & 0xFF not in {0, 1, 4, 5, 6, 7} for i in range(8)):
         raise GP(0)
-    cpu.msr[index.IA32_PAT] = value
+    _store_switched(cpu, index.IA32_PAT, value)
+
+
+def _store_switched(cpu: Cpu, msr: int, value: int) -> None:
+    """Store an MSR that belongs to one side of a virtual machine."""
+    cpu.msr[msr] = value
     cpu.switched_msrs = None
 
 
@@ -178,7 +183,7 @@ def _write_debugctl(cpu: Cpu, value: int) -> None:
     """IA32_DEBUGCTL has BTF alone; LBR, where the model has no last-branch records, may be written and reads 0 (SDM "Last Branch …")."""
     if value & ~DEBUGCTL_KNOWN:
         raise GP(0)
-    cpu.msr[index.IA32_DEBUGCTL] = value & index.BTF
+    _store_switched(cpu, index.IA32_DEBUGCTL, value & index.BTF)
     cpu.engine.stop()  # with BTF the run loop lets TCG run single instructions
 
 

@@ -152,7 +152,8 @@ class Outer:
         vpid, eptp = self.vpids.of(guest.vpid12), self.stages.eptp02(guest)
         self._prepared, self._changes = guest, self.vpids.changes + self.stages.shadow.changes
         if vpid != guest.vpid or eptp != guest.eptp:
-            guest.vpid, guest.eptp, vmcs12.guest = vpid, eptp, None
+            guest.vpid, guest.eptp = vpid, eptp
+            vmcs12.drop_guest()
 
     def entered(self, guest: NonRoot) -> None:
         """L1's VMLAUNCH or VMRESUME has led into L2: the silicon's entry is by VMCS02."""

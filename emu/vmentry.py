@@ -175,7 +175,8 @@ def _checked_guest(cpu: Cpu, operation: Operation, vmcs: Vmcs, guest: NonRoot, e
     """Give the guest's side; None where a rule is broken, which `Operation.refused` tells."""
     world: World | None = vmcs.guest
     if world is not None and not still_holds(cpu, world, guest):
-        world = vmcs.guest = None
+        world = None
+        vmcs.drop_guest()
     entered = Entered(vmcs, operation.caps, cpu.software_memory, long_mode=cpu.long_mode)
     if event & _VALID:
         _require(operation, entered, EVENT, InstructionError.ENTRY_CONTROLS)

@@ -142,8 +142,7 @@ def _save(cpu: Cpu, vmcs: Vmcs, guest: NonRoot, pending: int | None, *, fault: b
     if guest.keeps and vmcs.controls is guest and (long or not cpu.cr4 & _PAE):
         vmcs.guest = world
     else:
-        vmcs.guest = None
-        vmcs.settle()
+        vmcs.drop_guest()
 
 
 def _tell(cpu: Cpu, vmcs: Vmcs, gpa: int = 0) -> None:

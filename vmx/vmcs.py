@@ -62,7 +62,7 @@ class Vmcs(dict[int, int]):
         guest, host, controls: what the processor has made of the guest state, the host state and the controls, if they have not
             been written since; else None.
         calm: no event is held off or injected, and no VMCS is linked; False where one of those may have been written.
-        late: gives the fields that are not in the dictionary, or None where all are.
+        late: gives the fields that are not in the dictionary, from `guest`; or None where all are.
 
     """
 
@@ -93,26 +93,29 @@ class Vmcs(dict[int, int]):
         before = self[field]
         if value == before:
             return
-        self.settle()
-        _put(self, field, value)
+        kind = field >> _TYPE & 3
         if field in EACH_ENTRY:
             if field not in PLAIN_AT_ENTRY:
                 self.calm = False
-            return
-        kind = field >> _TYPE & 3
-        if kind == GUEST:
-            self.guest = None
+        elif kind == GUEST:
+            self.drop_guest()
         elif kind == HOST:
             self.host = self.checked_in_long_mode = None
         elif field == _PRIMARY and value ^ before == _WINDOW:
             self.controls = None  # hosts open and close the window all the time, and no rule asks for it
         elif kind == CONTROL:
             self.forget()
+        _put(self, field, value)
+
+    def drop_guest(self) -> None:
+        """Forget the guest's side; what the last exit has left in it for later is written first."""
+        self.settle()
+        self.guest = None
 
     def forget(self) -> None:
         """Forget what was made of the fields: all of it depends on controls."""
-        self.settle()
-        self.guest = self.host = self.controls = self.checked_in_long_mode = None
+        self.drop_guest()
+        self.host = self.controls = self.checked_in_long_mode = None
 
     def settle(self) -> None:
         """Have every field in the dictionary."""
