@@ -31,7 +31,7 @@ _GROUPS: Final = {
 }  # fmt: skip
 # VMX instructions with a memory operand: mandatory prefix, opcode behind 0FH, ModRM.reg.
 _VMX: Final = {(0, 0xC7, 6): "vmptrld", (0x66, 0xC7, 6): "vmclear", (0xF3, 0xC7, 6): "vmxon", (0, 0xC7, 7): "vmptrst"}
-_INVALIDATIONS: Final = {b"\x38\x80": "invept", b"\x38\x81": "invvpid"}
+_INVALIDATIONS: Final = {b"\x38\x80": "invept", b"\x38\x81": "invvpid", b"\x38\x82": "invpcid"}
 _FIELDS: Final = {0x78: "vmread", 0x79: "vmwrite"}
 _SAVE: Final = 0xFAE
 _CONTROL: Final = {0xF20: "mov_from_cr", 0xF21: "mov_from_dr", 0xF22: "mov_to_cr", 0xF23: "mov_to_dr"}
@@ -100,7 +100,7 @@ def _string(code: bytes, mode: int) -> Insn | None:
 
 
 def _vmx(code: bytes) -> Insn | None:
-    """VMREAD, VMWRITE, and what names a VMCS or what to invalidate; in 64-bit mode."""
+    """VMREAD, VMWRITE, INVPCID, and what names a VMCS or what to invalidate; in 64-bit mode."""
     code += bytes(4)  # the caller compares lengths
     prefix = code[0] if code[0] in {0x66, 0xF3} else 0
     at = 1 if prefix else 0

@@ -305,16 +305,12 @@ class Traps:
         """INT n, INT3, INTO without a prefix: TCG has moved RIP past the instruction."""
         cpu = self.cpu
         self.pending.end_stepping()
-        after = cpu.q[RIP]
         length = 2
-        if vector in {3, 4}:
-            opcode = cpu.code_at(after - 1, 1)
-            if opcode in {b"\xcc", b"\xce"}:
-                length = 1
+        if vector in {3, 4} and cpu.code_at(cpu.q[RIP] - 1, 1) in {b"\xcc", b"\xce"}:
+            length = 1
         try:
             software_interrupt(cpu, vector, length, by_number=length > 1)
         except Fault as fault:
-            cpu.q[RIP] = after - length & (1 << 64) - 1
             deliver(cpu, fault)
         except VmExit as exit_:
             self._leave(exit_)

@@ -279,8 +279,9 @@ def _secret_is_whole(machine: Machine, symbol: str, value: int) -> bool:
 
     In a virtual machine those are the guest's: the secret is the host's, in memory where it was loaded.
     """
-    guest = machine.inner.cpu.guest is not None
-    page = machine.symbols[symbol] - _HOST_BASE if guest else machine.translate(machine.symbols[symbol])
+    guest = machine.inner.cpu.guest
+    in_guest = guest is not None and not guest.of_l0
+    page = machine.symbols[symbol] - _HOST_BASE if in_guest else machine.translate(machine.symbols[symbol])
     return page is not None and machine.memory[page : page + _PAGE] == _page_of(value)
 
 

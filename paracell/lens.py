@@ -36,7 +36,8 @@ class Guests:
 
     def who_is(self, cpu: Cpu) -> Who:
         """Tell who runs."""
-        if cpu.guest is None:
+        guest = cpu.guest
+        if guest is None or guest.of_l0:  # under an outermost hypervisor, the host is a guest itself
             return Who.HOST
         return Who.USER if cpu.cpl == 3 else Who.KERNEL
 

@@ -25,7 +25,7 @@ SEVERAL = [
 FIELDS = [shape | reg << 3 for reg in range(8) for shape in (0x05, 0x44, 0xC3)]  # ModRM bytes
 VMX = [
     bytes.fromhex(code)
-    for code in ("0fc7", "660fc7", "66480fc7", "f30fc7", "f3410fc7", "660f3880", "660f3881", "66450f3880")
+    for code in ("0fc7", "660fc7", "66480fc7", "f30fc7", "f3410fc7", "660f3880", "660f3881", "660f3882", "66450f3880")
 ]
 PRIVILEGES = [{"cpl": cpl, "iopl": iopl, "popf": popf} for cpl in (0, 3) for iopl in (0, 3) for popf in (False, True)]
 
@@ -50,7 +50,7 @@ def test_what_decode_system_knows_is_what_capstone_says(mode: int) -> None:
                 assert decode_system(code[: insn.length - 1], mode) != insn
                 known.add(insn.mnemonic)
     assert {"mov_to_cr", "lgdt", "outs", "ins", "mov"} <= known or mode == 16
-    assert {"vmread", "vmwrite", "vmxon", "vmclear", "vmptrld", "vmptrst", "invept", "invvpid"} <= known or mode != 64
+    assert {"vmread", "vmwrite", "vmxon", "vmclear", "vmptrld", "vmptrst", "invept", "invvpid", "invpcid"} <= known or mode != 64
 
 
 def by_capstone(code: bytes, mode: int, wanted: frozenset[str]) -> list[int]:
