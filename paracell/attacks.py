@@ -176,6 +176,10 @@ ATTACKS: Final = (
     _pvm("selectors", "a PVCS with selectors of ring 0", "selectors", "", _PANIC),
     _pvm("canonical", "a PVCS with a return to an address that is not canonical", "canonical", "", _PANIC),
     _pvm("entry", "an entry for system calls that is not canonical", "canonical", "", _PANIC),
+    _pvm("border", "SYSCALL as the last bytes of the lower half", "canonical", "", _PANIC, _STOPPED),
+    _pvm("event", "an entry for the kernel's events that is not canonical", "canonical", "", _PANIC, _STOPPED),
+    _pvm("half", "a page fault in the host's half, mapped before the return", "half"),
+    _pvm("invlpg", "INVLPG of a host address", "half", "host_secret", _PANIC, _STOPPED),
     _pvm("pvcs", "a PVCS in the host's memory", "pvcs", "host_secret"),
     _pvm("pointer", "a string instruction with bytes in the host's memory", "pointer", "host_secret"),
     _pvm("pages", "page tables that lead out of its memory", "frame"),
@@ -184,11 +188,13 @@ ATTACKS: Final = (
     _pvm("alias", "a store to a page table through another mapping", "alias"),
     _pvm("recycled", "a page of data that becomes a table, by the TLB", "flush"),
     _pvm("endless", "a loop that no virtual interrupt can end", "preempt", "", _NOBODY),
+    _pvm("outs-endless", "REP OUTSB of 128 TiB", "preempt", "", _NOBODY),
     _pvm("leftovers", "memory as the one before left it", "zero", order="vvh"),
     _runv("port", "a port that is not its own", "ports", _STOPPED),
     _runv("msr", "an MSR that is not its own", "msrs", _PANIC, _NOBODY, _OTHER),
     _runv("pages", "every page of the host's memory, by its address", "gpa"),
     _runv("xsetbv", "an XCR0 that no processor takes", "xcr0", _PANIC),
+    _runv("realmode", "an exception with an error code in real mode", "event entry", _PANIC),
     _runv("rip", "an emulated instruction at the end of what 32-bit code sees", "rip entry", _PANIC),
     _runv("stale", "what another one had at an address, by the TLB", "invept", order="vvh"),
     _runv("endless", "a loop that no virtual interrupt can end", "preempt", _NOBODY),
@@ -324,7 +330,7 @@ def _harm(attack: Attack, machine: Machine, stop: Stop, out: bytes, err: str) ->
     if stop.reason is Reason.INTERRUPTED and _WELL.encode() not in out:
         harm.append(_NOBODY)
     elif stop.reason not in {Reason.EXIT, Reason.INTERRUPTED}:
-        harm.append(f"the machine stopped: {stop.reason}")
+        harm.append(f"{_STOPPED}: {stop.reason}")
     elif "panic" in err:
         harm.append("a kernel or the host gave up")
     if not _secret_is_whole(machine, "host_secret", HOST_SECRET):

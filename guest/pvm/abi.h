@@ -5,7 +5,7 @@
 
 #define PVM_MSR_LINEAR_ADDRESS_RANGE 0x4b564df0
 #define PVM_MSR_VCPU_STRUCT          0x4b564df1
-#define PVM_MSR_EVENT_ENTRY          0x4b564df4 /* of events in user mode; in supervisor mode 512 bytes behind it */
+#define PVM_MSR_EVENT_ENTRY          0x4b564df4 /* of events in user mode */
 #define PVM_MSR_RETU_RIP             0x4b564df5
 
 /* Hypercalls: SYSCALL in supervisor mode.  Number in RAX; RBX, R10, RDX; the result in RAX. */
@@ -19,6 +19,8 @@
 #define PVM_HC_RDMSR             0x17088207     /* MSR */
 #define PVM_HC_WRMSR             0x17088208     /* MSR, value */
 #define PVM_HC_LOAD_TLS          0x17088209     /* three descriptors */
+
+#define PVM_SUPERVISOR_ENTRY 512                /* behind the entry for events in user mode */
 
 #define PVM_LOAD_FLUSH 1                        /* LOAD_PGTBL: drop the tables' translations */
 

@@ -4,8 +4,6 @@
 #include "selectors.h"
 #include "x86.h"
 
-#define SUPERVISOR_ENTRY 512            /* behind the entry for events in user mode */
-
 static u64 canonical(u64 va) { return (u64)((i64)(va << 16) >> 16); }
 
 static void leave_user_mode(struct pvm_vcpu_struct *p, const struct trapframe *tf) {
@@ -53,7 +51,7 @@ void event(struct trapframe *tf, u64 vector, u64 error, u64 address) {
     tf->cs = USER_CS;
     tf->ss = USER_SS;
     tf->rflags = tf->r11 = FLAGS_FIXED;
-    tf->rip = tf->rcx = v->event_entry + (user ? 0 : SUPERVISOR_ENTRY);
+    tf->rip = tf->rcx = v->event_entry + (user ? 0 : PVM_SUPERVISOR_ENTRY);
 }
 
 void deliver_interrupt(struct trapframe *tf) {
@@ -89,9 +87,7 @@ void event_return(struct trapframe *tf) {
     if (v->faulted && option("prefault", 1))
         prefault(v->fault, v->fault_error);
     v->faulted = false;
-    if (!OFF(canonical) && tf->rip != canonical(tf->rip))
-        event(tf, VECTOR_GP, 0, 0);     /* as if the program had jumped there */
-    else if (!OFF(selectors) && (p->user_cs != USER_CS || p->user_ss != USER_SS))
+    if (!OFF(selectors) && (p->user_cs != USER_CS || p->user_ss != USER_SS))
         event(tf, VECTOR_GP, p->user_cs & ~3u, 0);
     else if (self->waiting)
         deliver_interrupt(tf);

@@ -14,13 +14,12 @@ static u64 address_range(void) {
     return 0xffffUL << 48 | 0xffffUL << 32 | (u64)(0xfe00 | HOST_SLOT) << 16 | (0xfe00 | GUEST_SLOT);
 }
 
-static bool is_canonical(u64 va) { return va >> 47 == 0 || va >> 47 == 0x1ffff; }
-
 /* RETU_RIP counts once there is a PVCS to return by. */
 static void ready_to_switch(void) {
     switcher.retu_rip = switcher.pvcs && self->vcpu.retu_rip ? self->vcpu.retu_rip + 2 : 0;
 }
 
+/* A PVCS in a page table of its own is the guest's own damage: what is shadowed of it was its memory, and stays so. */
 static bool set_pvcs(u64 gpa) {
     u64 hpa = gpa >> PAGE_SHIFT < self->pages ? binding_get(gpa & ~PAGE_MASK) : 0;
 
@@ -38,6 +37,11 @@ static bool set_address(u64 *to, u64 va) {
         return false;
     *to = va;
     return true;
+}
+
+/* Both entries, of which the second may lie behind the end of the lower half. */
+static bool set_event_entry(u64 va) {
+    return (is_canonical(va + PVM_SUPERVISOR_ENTRY) || OFF(canonical)) && set_address(&self->vcpu.event_entry, va);
 }
 
 static bool set_deadline(u64 deadline) {
@@ -59,7 +63,7 @@ bool write_msr(u64 msr, u64 value) {
 
     switch (msr) {
     case PVM_MSR_VCPU_STRUCT: done = set_pvcs(value); break;
-    case PVM_MSR_EVENT_ENTRY: done = set_address(&v->event_entry, value); break;
+    case PVM_MSR_EVENT_ENTRY: done = set_event_entry(value); break;
     case PVM_MSR_RETU_RIP: done = set_address(&v->retu_rip, value); break;
     case PVM_MSR_LINEAR_ADDRESS_RANGE: return value == address_range();
     case MSR_LSTAR: return set_address(&switcher.entry, value);

@@ -93,7 +93,7 @@ void page_fault(struct trapframe *tf, u64 address) {
 bool prefault(u64 va, u64 error) {
     struct translation t;
 
-    return guest_walk(self->vcpu.cr3, va, &error, &t) && fill(va, &t, error & PF_WRITE) == FILLED;
+    return (is_guests(va) || OFF(half)) && guest_walk(self->vcpu.cr3, va, &error, &t) && fill(va, &t, error & PF_WRITE) == FILLED;
 }
 
 void *guest_bytes(u64 va, u64 size, u64 access) {

@@ -24,7 +24,8 @@ static void look_at_lines(void) {
     }
 }
 
-/* INS and OUTS, with REP or without, a page at a time.  False: its memory is not mapped, so it faults as it would. */
+/* INS and OUTS, with REP or without: as much as is in one page.  The rest comes with the same instruction again, so that
+ * interrupts come between.  False: its memory is not mapped, so it faults as it would. */
 static bool string(struct trapframe *tf, const struct insn *i) {
     struct devices *d = &self->vcpu.devices;
     bool in = i->opcode < 0x6e;
@@ -33,20 +34,21 @@ static bool string(struct trapframe *tf, const struct insn *i) {
 
     if (i->size != 1 || tf->rflags & 1 << 10)
         return false;           /* upwards, bytes: what drivers use */
-    while (left) {
-        u64 part = MIN(left, PAGE_SIZE - (*address & PAGE_MASK));
-        u8 *bytes = guest_bytes(*address, part, in ? PF_WRITE : 0);
-        if (!bytes)
-            return false;
-        if (!in)
-            port_write_block(d, port, bytes, part);
-        else if (!port_read_block(d, port, bytes, part))
-            memset(bytes, 0xff, part);
-        left -= part;
-        *address += part;
-        if (i->repeat)
-            tf->rcx = left;
-    }
+    if (!left)
+        return true;
+    u64 part = MIN(left, PAGE_SIZE - (*address & PAGE_MASK));
+    u8 *bytes = guest_bytes(*address, part, in ? PF_WRITE : 0);
+    if (!bytes)
+        return false;
+    if (!in)
+        port_write_block(d, port, bytes, part);
+    else if (!port_read_block(d, port, bytes, part))
+        memset(bytes, 0xff, part);
+    if (in)
+        shadow_stored(&self->vcpu.shadows, host_physical(bytes), part);     /* it may be a table */
+    *address += part;
+    if (i->repeat && (tf->rcx -= part))
+        tf->rip -= i->length;
     return true;
 }
 

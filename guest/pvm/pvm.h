@@ -5,10 +5,10 @@
 #include "host.h"
 #include "switcher.h"
 
-#define VECTOR_DB 1
 #define VECTOR_GP 13
 #define VECTOR_PF 14
 
+static inline bool is_canonical(u64 va) { return va >> 47 == 0 || va >> 47 == 0x1ffff; }
 static inline bool in_user_mode(void) { return switcher.flags & SWITCH_USER; }
 
 /* vcpu.c */

@@ -8,6 +8,14 @@ static void exception(struct trapframe *tf, u64 address) {
         event(tf, tf->vector, tf->error, 0);
 }
 
+/* IRET and SYSRET fault in ring 0 on an address that is not canonical.  The instruction before may lead to one, too: SYSCALL
+ * as the last bytes of the lower half, or one that the host has done.  The guest faults there as if it had run on. */
+static void leave_host(struct trapframe *tf) {
+    if (!OFF(canonical) && !is_canonical(tf->rip))
+        event(tf, VECTOR_GP, 0, 0);
+    ready_to_enter();
+}
+
 void arch_trap(struct trapframe *tf, u64 address) {
     bool host_waits = !(tf->cs & 3);
 
@@ -23,7 +31,7 @@ void arch_trap(struct trapframe *tf, u64 address) {
     }
     if (self->waiting)
         deliver_interrupt(tf);
-    ready_to_enter();
+    leave_host(tf);
 }
 
 /* SYSCALL of the guest's kernel.  RIP is past the instruction. */
@@ -33,5 +41,5 @@ void trap(struct trapframe *tf, u64 address) {
         event_return(tf);
     else
         hypercall(tf);
-    ready_to_enter();
+    leave_host(tf);
 }

@@ -1,5 +1,6 @@
 /* Exceptions and interrupts on their way into the guest.
  * Source: SDM volume 3, "VM-Entry Controls for Event Injection", "Information for VM Exits That Occur During Event Delivery". */
+#include "control.h"
 #include "runv.h"
 #include "x86.h"
 
@@ -13,6 +14,10 @@ static void inject(struct vcpu *v, u32 event) {
 void inject_exception(struct vcpu *v, u64 vector) { inject(v, (u32)vector | EVENT_EXCEPTION); }
 
 void inject_fault(struct vcpu *v, u64 vector, u64 error) {
+    if (!(vmread(GUEST_CR0) & CR0_PE) && !OFF(event)) {
+        inject_exception(v, vector);    /* real mode has no error codes, and VM entry takes none */
+        return;
+    }
     vmwrite(ENTRY_ERROR_CODE, error);
     inject(v, (u32)vector | EVENT_EXCEPTION | EVENT_ERROR_CODE);
 }

@@ -67,8 +67,11 @@ void vcpu_put(struct vcpu *v) {
 void vcpu_run(struct vcpu *v) {
     for (;;) {
         inject_interrupt(v);
-        if (!vm_enter(v, v->launched))
+        if (!vm_enter(v, v->launched)) {
+            if (!OFF(entry))
+                kill_container("a VM entry that failed, VM-instruction error", vmread(INSTRUCTION_ERROR));
             panic("VM entry of container %d failed with VM-instruction error %lu", self->number, vmread(INSTRUCTION_ERROR));
+        }
         v->launched = true;
         handle_exit(v);
     }

@@ -52,6 +52,8 @@ enum fill shadow_fill(struct shadows *s, struct shadow *root, u64 va, const stru
 }
 
 void shadow_drop_page(struct shadows *s, u64 va) {
+    if (level_index(va, TABLE_LEVELS) >= HOST_SLOT && !OFF(half))
+        return;                         /* the host's: no entry there leads to a shadow */
     for (int kind = 0; kind < SHADOW_KINDS; kind++) {
         struct shadow *sh = s->current->root[kind];
         while (sh->level > 1 && sh->table[level_index(va, sh->level)] & PTE_P)

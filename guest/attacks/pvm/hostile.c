@@ -11,8 +11,12 @@
 #define SECRET (SECRETS << 16 | 3)
 #define COM1 0x3f8
 #define DEBUG_EXIT 0xf4
+#define UNUSED_PORT 0x80
 #define USER 0x400000UL
 #define ELSEWHERE 0xffff8a0000000000UL  /* in the guest's upper half: nothing is there */
+#define HOSTS 0xffff960000000000UL      /* in the host's half: nothing is there */
+#define LOWER_END 0x800000000000UL      /* the first address that is not canonical */
+#define RESULT 0x500000UL               /* a page of the program's */
 #define DATA (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX)
 #define KERNEL_DATA (PTE_P | PTE_W | PTE_A | PTE_D | PTE_NX)
 #define CODE (PTE_P | PTE_U | PTE_A)
@@ -127,6 +131,21 @@ static void entries(void) {
     enter(USER, USER_CS, USER_SS, 2);
 }
 
+/* SYSCALL as the last bytes of the lower half: what it returns to is not canonical. */
+static void border(void) {
+    u64 gpa = page();
+
+    memcpy((u8 *)direct(gpa) + PAGE_SIZE - 2, "\x0f\x05", 2);
+    map(LOWER_END - PAGE_SIZE, gpa, PTE_P | PTE_A);
+    asm volatile("jmp *%0" :: "r"(LOWER_END - 2), "a"(PVM_HC_TLB_FLUSH) : "memory");
+}
+
+/* The entry for events in the kernel is behind the end of the lower half. */
+static void event_entries(void) {
+    hypercall(PVM_HC_WRMSR, PVM_MSR_EVENT_ENTRY, LOWER_END - PVM_SUPERVISOR_ENTRY);
+    asm volatile("ud2");
+}
+
 /* IOPL 3, and an OUT that ends the machine: on the way back from a page fault, which is by the host. */
 static void flags_forged(void) {
     continued = NULL;
@@ -148,6 +167,9 @@ static void hosts_pvcs(void) {
 }
 
 static void hosts_pointer(void) { outsb(COM1, (const u8 *)target, 8); }
+
+/* INVLPG where the host's own tables are. */
+static void invalidated(void) { hypercall(PVM_HC_TLB_INVLPG, target, 0); }
 
 /* ---- its tables ---- */
 
@@ -235,11 +257,67 @@ static void recycled(void) {
     look(ELSEWHERE);
 }
 
+/* The program asks for an address in the host's half, and its kernel maps it: the host looks at the fault again on the way
+ * back.  What gets into the host's half of a shadow no store to the tables takes away any more. */
+static u64 result;
+
+static void asked_again(void) {
+    u64 value = *(u64 *)direct(result);
+
+    if (value == SECRET) {
+        loot(value);
+        end(0);
+    }
+    refused("a page fault");
+}
+
+static void asked(void) {
+    static u64 gpa;
+
+    if (!gpa) {
+        *(u64 *)direct(gpa = page()) = SECRET;
+        map(HOSTS, gpa, DATA);
+        enter(USER, USER_CS, USER_SS, 2);
+    }
+    if (*(u64 *)direct(result) != SECRET)
+        refused("a page fault");
+    *(u64 *)direct(result) = 0;
+    *entry(boot->root, HOSTS, TABLE_LEVELS) = 0;
+    flush();
+    continued = asked_again;
+    enter(USER, USER_CS, USER_SS, 2);
+}
+
+static void half(void) {
+    static const u8 code[] = {0x48, 0xb8, 0, 0, 0, 0, 0, 0x96, 0xff, 0xff, 0x48, 0x8b, 0x00,     /* mov $HOSTS, %rax; mov (%rax), %rax */
+                              0x48, 0x89, 0x04, 0x25, 0, 0, 0x50, 0, 0xf4};                     /* mov %rax, RESULT; hlt */
+
+    user_code(code, sizeof code);
+    map(RESULT, result = page(), DATA);
+    continued = asked;
+    enter(USER, USER_CS, USER_SS, 2);
+}
+
 /* ---- time and memory ---- */
 
 static void endless(void) {
     for (;;)
         ;
+}
+
+/* REP OUTSB of as many bytes as the lower half has, all of them in one page. */
+static void outs_endless(void) {
+    u64 gpa = page() | DATA;
+
+    for (int level = 1; level < TABLE_LEVELS; level++) {
+        u64 table = page();
+        for (u64 i = 0; i < TABLE_ENTRIES; i++)
+            ((pte_t *)direct(table))[i] = gpa;
+        gpa = table | PTE_TABLE;
+    }
+    for (u64 slot = 0; slot < TABLE_ENTRIES / 2; slot++)
+        *entry(boot->root, slot * level_span(TABLE_LEVELS), TABLE_LEVELS) = gpa;
+    outsb(UNUSED_PORT, NULL, LOWER_END);
 }
 
 static void leftovers(void) {
@@ -273,7 +351,8 @@ static void glutton(void) {
 static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"selectors", selectors}, {"canonical", canonical}, {"entry", entries}, {"flags", flags}, {"pvcs", hosts_pvcs},
     {"pointer", hosts_pointer}, {"pages", frames}, {"cr3", cr3}, {"store", store}, {"alias", alias}, {"recycled", recycled},
-    {"endless", endless}, {"leftovers", leftovers}, {"glutton", glutton},
+    {"endless", endless}, {"outs-endless", outs_endless}, {"leftovers", leftovers}, {"border", border},
+    {"event", event_entries}, {"invlpg", invalidated}, {"half", half}, {"glutton", glutton},
 };
 
 static const char *option_text(const char *name) {

@@ -15,6 +15,7 @@
 #define LOW_MEMORY 0x100000UL
 #define HOST_MEMORY (64UL << 20)
 #define TOP_PAGE 0xfffff000UL           /* the last that 32-bit code sees */
+#define REAL_MODE 0x7000
 #define CODE32 0x00cf9b000000ffffUL
 
 extern char kernel_text[], kernel_end[];
@@ -78,23 +79,40 @@ static void xsetbv(void) {
     asm volatile("xsetbv" :: "c"(0), "a"(0), "d"(0));   /* x87 state cannot be switched off */
 }
 
-/* CPUID is emulated.  The next instruction of 32-bit code is at address 0 again, not at 4 GiB. */
-static void rip(void) {
+/* Go on in 32-bit code, in a page that is mapped for that. */
+static void run_32_bit_code(u64 va, u64 gpa) {
     static pte_t tables[2][TABLE_ENTRIES] __attribute__((aligned(4096)));
-    static u8 page[PAGE_SIZE] __attribute__((aligned(4096))) = {[PAGE_SIZE - 2] = 0x0f, 0xa2};
     static u64 gdt[2] = {0, CODE32};
     const struct { u16 limit; u64 base; } __attribute__((packed)) gdtr = {sizeof gdt - 1, (u64)gdt};
     pte_t *table = direct((u64)boot_pml4);
 
     for (int level = TABLE_LEVELS, used = 0; level > 1; level--) {
-        pte_t *entry = &table[level_index(TOP_PAGE, level)];
+        pte_t *entry = &table[level_index(va, level)];
         if (!(*entry & PTE_P))
             *entry = ((u64)tables[used++] - KERNEL_BASE) | PTE_TABLE;
         table = direct(*entry & PTE_ADDRESS);
     }
-    table[level_index(TOP_PAGE, 1)] = ((u64)page - KERNEL_BASE) | PTE_P;
+    table[level_index(va, 1)] = ROUND_DOWN(gpa, PAGE_SIZE) | PTE_P;
+    asm volatile("lgdt %0; push $8; push %1; lretq" :: "m"(gdtr), "r"(va), "a"(0) : "memory");
+}
+
+/* CPUID is emulated.  The next instruction of 32-bit code is at address 0 again, not at 4 GiB. */
+static void rip(void) {
+    static u8 page[PAGE_SIZE] __attribute__((aligned(4096))) = {[PAGE_SIZE - 2] = 0x0f, 0xa2};
+
     memcpy(direct(0), "\x0f\x0b", 2); /* ud2 */
-    asm volatile("lgdt %0; push $8; push %1; lretq" :: "m"(gdtr), "r"(TOP_PAGE + PAGE_SIZE - 2), "a"(0) : "memory");
+    run_32_bit_code(TOP_PAGE + PAGE_SIZE - 2, (u64)page - KERNEL_BASE);
+}
+
+/* RDPMC in real mode, where the #GP for it has no error code. */
+static void real_mode(void) {
+    static const u8 code[] = {0xbc, 0, 0x70, 0, 0, 0x0f, 0x20, 0xc0, 0x25, 0xfe, 0xff, 0xff, 0x7f,      /* mov $0x7000, %esp; mov %cr0, %eax; and $~(PG | PE), %eax */
+                              0x0f, 0x22, 0xc0, 0x0f, 0x33};                                            /* mov %eax, %cr0; rdpmc */
+
+    memcpy(direct(REAL_MODE), code, sizeof code);
+    *(u8 *)direct(REAL_MODE + sizeof code) = 0xf4;      /* hlt, for ever */
+    *(u32 *)direct(4 * 13) = REAL_MODE + sizeof code;
+    run_32_bit_code(REAL_MODE, REAL_MODE);
 }
 
 /* ---- time, and what another one has left ---- */
@@ -111,7 +129,7 @@ static void stale(void) { read_all(LOW_MEMORY, (u64)kernel_text - KERNEL_BASE); 
 
 static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"port", port}, {"msr", msr}, {"pages", pages}, {"xsetbv", xsetbv}, {"rip", rip}, {"endless", endless},
-    {"leftovers", leftovers}, {"stale", stale},
+    {"leftovers", leftovers}, {"stale", stale}, {"realmode", real_mode},
 };
 
 static const char *option_text(const char *name) {
