@@ -140,7 +140,7 @@ def interrupt(
                 invalid_error[0] = exit_request[0] = tcg_exit_request[0] = 0  # as `Engine.go_on`, without a call
                 if engine.leaving:
                     engine.go_on()
-                if refusal[2] == EXEC or pending.stepping or not deliver(refusal):
+                if refusal[2] == EXEC or pending.stepping or cpu.nmi_blocked or not deliver(refusal):
                     refused(refusal)
                 elif clock.cycles >= pending.attention_at:
                     pending.deliver()

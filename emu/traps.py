@@ -133,6 +133,9 @@ class Traps:
             else:
                 self.pending.deliver()
             return
+        if self.cpu.nmi_blocked and refusal.need == READ and self._is_iret():
+            self.execute()  # TCG pops before it traps; an IRET that faults ends the blocking of NMIs all the same
+            return
         shadow = self.cpu.interrupt_shadow
         self.pending.end_stepping()
         if refusal.result <= VIOLATION:
@@ -143,6 +146,10 @@ class Traps:
         guest = self.cpu.guest
         if self._clock.cycles >= self.pending.attention_at or (guest is not None and guest.windows):
             self.pending.deliver()
+
+    def _is_iret(self) -> bool:
+        cpu = self.cpu
+        return decode(cpu.code_at(cpu.q[RIP]), cpu.translation.code_size).mnemonic in {"iret", "iretq", "iretd"}
 
     def _as_write(self, refusal: Refusal) -> Refusal:
         """Have a violation by an instruction that goes on to write what it reads tell of a write: TCG begins with the read."""

@@ -1,7 +1,7 @@
 """The attacks on a container kernel and on the host, each with the defence that stops it and a control without that defence.
 
 An attack on the container kernel is a program (``guest/attacks/``); one on the host is a container kernel of its own
-(``guest/attacks/host/``, for PVM's host ``guest/attacks/pvm/``) that runs beside a container with a secret.  Either is *refused*
+(``guest/attacks/host/``, for PVM's host ``pvm/``, for RunV's ``runv/``) that runs beside a container with a secret.  Either is *refused*
 if no secret was read or changed, the host and the other container went on, and the control *succeeds* if something of that
 happened with the defence switched off.
 """

@@ -8,6 +8,8 @@
                                        init              kernel, by the keys of PKRU
     pvm       the host                 kernel, files,    `lens.Pvm`: ring 0 is the host, ring 3 the program or the container
                                        init              kernel, by the tables in CR3
+    runv      the host                 kernel, files,    `lens.Guests`: VMX root operation is the host, rings 0 and 3 of the guest
+                                       init              the container kernel and the program
 """
 
 from __future__ import annotations

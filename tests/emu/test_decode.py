@@ -50,7 +50,17 @@ def test_what_decode_system_knows_is_what_capstone_says(mode: int) -> None:
                 assert decode_system(code[: insn.length - 1], mode) != insn
                 known.add(insn.mnemonic)
     assert {"mov_to_cr", "lgdt", "outs", "ins", "mov"} <= known or mode == 16
-    assert {"vmread", "vmwrite", "vmxon", "vmclear", "vmptrld", "vmptrst", "invept", "invvpid", "invpcid"} <= known or mode != 64
+    assert {
+        "vmread",
+        "vmwrite",
+        "vmxon",
+        "vmclear",
+        "vmptrld",
+        "vmptrst",
+        "invept",
+        "invvpid",
+        "invpcid",
+    } <= known or mode != 64
 
 
 def by_capstone(code: bytes, mode: int, wanted: frozenset[str]) -> list[int]:

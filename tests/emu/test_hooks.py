@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paracell.emu.decode import decode
+from paracell.emu.features import parse
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RCX, RDI, RDX, RIP
 from paracell.emu.stop import Reason
 from paracell.emu.table import HANDLERS
 from paracell.fuzz.encodings import ENCODINGS
 
-from .world import CODE, GDT, World
+from .guest import Guest
+from .world import CODE, GDT, HANDLER, STACK0, TSS_AT, UNMAPPED, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,3 +152,15 @@ def test_the_quick_name_of_an_instruction_says_as_much(world: World) -> None:
             for name in (sites._mnemonic(code), decode(code, 64).mnemonic)
         )
         assert quick == full, code.hex()
+
+
+def test_an_iret_whose_stack_is_not_there_ends_the_blocking_of_nmis() -> None:
+    """TCG pops before it traps: the page fault comes from there (SDM "Handling Multiple NMIs")."""
+    guest = Guest(parse("pks"))
+    guest.memory.write(TSS_AT + 0x24, struct.pack("<Q", STACK0))  # IST1
+    guest.gate(14, target=HANDLER + 14, ist=1)
+    for blocked in (False, True):
+        guest.cpu.nmi_blocked = blocked
+        assert guest.vector("48bc" + struct.pack("<Q", UNMAPPED).hex() + "48cf") == 14
+        assert (guest.cpu.cr2, guest.cpu.nmi_blocked) == (UNMAPPED, False)
+    guest.close()

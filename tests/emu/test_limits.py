@@ -121,6 +121,8 @@ def test_pages_behind_segments_are_given_back(machine: Real) -> None:
     pages = set(limits.pages)
     assert {(segment.base >> 12) + 0x10 for segment in machine.cpu.segments} == pages
     assert machine.run("b80060 8ec0 cc") == 3
+    real = machine.cpu.emulates_8086
+    assert limits.pages == ({(segment.base >> 12) + 0x10 for segment in machine.cpu.segments} if real else set())
     machine.reset()
     assert set(limits.pages) == pages
     assert not limits.granted

@@ -170,7 +170,7 @@ def test_the_report_of_a_vmx_abort(root: Root) -> None:
     assert machine is not None
     abort = {F.GUEST_RFLAGS: 0, F.EXIT_MSR_LOAD_ADDRESS: MSRS, F.EXIT_MSR_LOAD_COUNT: 1}
     root.memory.write(MSRS, struct.pack("<2Q", 0xC0000100, 0))
-    with pytest.raises(Unimplemented):
+    with pytest.raises(Unimplemented, match="VMX abort 4: entry 1"):
         launch(root, abort)
     root.memory.write(CODE, bytes.fromhex("0f01c2"))
     root.memory.drop_stale_code()

@@ -15,7 +15,7 @@ from paracell.emu.stop import Reason
 from paracell.guest.multiboot import Module
 from paracell.machine import Machine
 
-from .test_debian_kernel import BUILD, BUSYBOX, ENOUGH, initrd
+from .test_debian_kernel import BUILD, BUSYBOX, ENOUGH, SKIPPED, initrd
 
 pytestmark = [
     pytest.mark.skipif(BUSYBOX is None, reason="busybox-static is not installed"),
@@ -92,8 +92,9 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(os.environ.get("PARACELL_REAL") or tmp_path_factory.getbasetemp().parent / "linux")
     command = [sys.executable, str(BUILD), str(folder), *NAMES]
     made = subprocess.run(command, check=False, capture_output=True, text=True, timeout=ENOUGH)
-    if made.returncode:
+    if made.returncode == SKIPPED:
         pytest.skip(f"Debian's kernel and KVM cannot be had: {made.stderr.splitlines()[0]}")
+    assert made.returncode == 0, made.stderr
     return folder
 
 

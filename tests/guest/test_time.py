@@ -73,6 +73,7 @@ def test_the_clock_is_the_sum(runtime: str, program: str) -> None:
     if program == "script":
         assert bytes(console.sent[0]) == SAID
         assert {Kind.IDLE, Kind.INTERRUPT, Kind.HLT} <= set(auditor.count)
+    machine.close()
 
 
 # The timer and the end of an interrupt: by the local APIC's MSRs, by its page, by the 8254 and the 8259s.

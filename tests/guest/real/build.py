@@ -16,6 +16,7 @@ Exit status: 0, 1 where something failed, 77 where apt or zig is not there, or a
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import re
 import shutil
@@ -212,6 +213,12 @@ def main(arguments: list[str]) -> int:
             print(f"build.py: skipped, no {tool} here", file=sys.stderr)
             return SKIPPED
     (out / "work").mkdir(parents=True, exist_ok=True)
+    with (out / "work" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one builds, the others find it done
+        return _build(out, names)
+
+
+def _build(out: Path, names: list[str]) -> int:
     missing = [name for name in names if not (out / name).is_file()]
     failed = False
     try:
