@@ -36,7 +36,7 @@ def second_stage_of(cpu: Cpu, guest: NonRoot) -> SecondStage | None:
     return SecondStage(cpu.memory, root, mappings, log)
 
 
-def _discard(_gpa: int) -> bool:
+def _discard(_gpa: int | None) -> bool:
     return True
 
 

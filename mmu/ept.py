@@ -14,11 +14,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .entry import FRAME
-from .walk import MISCONFIGURATION, VIOLATION, SecondStageFault
+from .walk import LOG_FULL, MISCONFIGURATION, VIOLATION, SecondStageFault
 from .word import Bits, Word
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .walk import Memory
+
+    # Logs a page whose dirty flag is about to be set, or with None only says whether there is room.
+    Log = Callable[[int | None], bool]
 
 
 class EptEntry(Word):
@@ -165,8 +170,30 @@ def _violation(gpa: int, need: int, kind: int) -> SecondStageFault:
     return SecondStageFault(VIOLATION, gpa, kind | need & _ANY | (X if need & XU else 0))
 
 
-def mark(memory: Memory, found: Found, put: int) -> None:
-    """Set the accessed flag of the entries used, and in the last one `put` (SDM "Accessed and Dirty Flags for EPT")."""
+def use(memory: Memory, root: Root, found: Found, need: int, gpa: int, log: Log | None) -> int:
+    """Set the flags that an access sets (SDM "Accessed and Dirty Flags for EPT", "Page-Modification Logging").
+
+    Gives W where the page may be written without another look at the entries, else 0.
+
+    Raises:
+        SecondStageFault: `LOG_FULL`, and no flag has been set.
+
+    """
+    if not root.dirty:
+        return W
+    dirties = need & W and not found.last & D
+    if (
+        log is not None
+        and (dirties or not all(entry & A for entry in found.path[1::2]))
+        and not log(gpa & -4096 if dirties else None)
+    ):
+        raise SecondStageFault(LOG_FULL, gpa)
+    _mark(memory, found, A | D if dirties else A)
+    return W if need & W or found.last & D else 0
+
+
+def _mark(memory: Memory, found: Found, put: int) -> None:
+    """Set the accessed flag of the entries used, and in the last one `put`."""
     path = found.path
     for i in range(0, len(path), 2):
         at, entry = path[i], path[i + 1]

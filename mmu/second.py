@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 from . import rights
 from .entry import FRAME
-from .ept import BAD_TYPES, PS, WIDTH, XU, A, D, Qualification, R, Root, W, X, descend, mark
+from .ept import BAD_TYPES, PS, WIDTH, XU, A, Qualification, R, Root, W, X, descend, use
 from .rights import EXEC, READ, WRITE
-from .walk import INDEX_MASK, LEVEL_SHIFT, LOG_FULL, LOW_INDEX, NOT_PRESENT, USED, Mode, SecondStageFault, walk
+from .walk import INDEX_MASK, LEVEL_SHIFT, LOW_INDEX, NOT_PRESENT, USED, Mode, SecondStageFault, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .ept import Log
     from .tlb import GuestPhysical
     from .walk import Paging, Ram
 
@@ -63,7 +64,7 @@ class SecondStage:
         memory: Ram,
         root: Root,
         mappings: GuestPhysical,
-        log: Callable[[int], bool] | None = None,
+        log: Log | None = None,
         *,
         still: bool = False,
     ) -> None:
@@ -156,14 +157,8 @@ class SecondStage:
         finally:
             self.entries += len(trail) >> 1
         every, writable = found.every, found.every & W
-        if root.dirty and not self._still:
-            if need & W and not found.last & D:
-                if self.log is not None and not self.log(gpa & FRAME):
-                    raise SecondStageFault(LOG_FULL, gpa)
-                mark(self.memory, found, A | D)
-            else:
-                mark(self.memory, found, A)
-                writable &= found.last >> 8
+        if not self._still:
+            writable &= use(self.memory, root, found, need, gpa, self.log)
         page = found.frame | _FOLD | (every & X) | writable << 2 | (every & XU) >> 1
         if every & R:
             page |= _READABLE

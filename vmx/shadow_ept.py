@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from attrs import field, frozen
 
-from ..mmu.ept import XU, A, D, EptEntry, R, Root, W, X, descend, mark
-from ..mmu.walk import LOG_FULL, SecondStageFault
+from ..mmu.ept import XU, A, D, EptEntry, R, Root, W, X, descend, use
 from .pool import PAGE, Exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ..mmu.ept import Log
     from ..mmu.walk import Memory
     from .ept01 import Ept01
     from .pool import Pool
@@ -204,7 +204,7 @@ class Shadow:
 
     # ---- filling -----------------------------------------------------------------------------------------------------------
 
-    def fill(self, root12: Root, gpa: int, need: int, kind: int, log: Callable[[int], bool] | None = None) -> Filled:
+    def fill(self, root12: Root, gpa: int, need: int, kind: int, log: Log | None = None) -> Filled:
         """Map a page of L2's.
 
         Args:
@@ -219,12 +219,7 @@ class Shadow:
 
         """
         found = descend(self._l1, root12, gpa, need, kind)
-        dirty = bool(need & W or found.last & D)
-        if root12.dirty:
-            if need & W and not found.last & D and log is not None and not log(gpa & -PAGE):
-                raise SecondStageFault(LOG_FULL, gpa)
-            mark(self._l1, found, A | D if need & W else A)
-        rights = found.last & _RIGHTS & (~0 if dirty or not root12.dirty else ~W)
+        rights = found.last & _RIGHTS & (use(self._l1, root12, found, need, gpa, log) | ~W)
         try:
             return self._map(root12, gpa, need, found.frame, rights, found.path)
         except Exhausted:
@@ -236,7 +231,8 @@ class Shadow:
         at = self.root(root12).address
         dirty = root12.dirty
         for table in path[::2]:
-            self._ept01.protect(table & -PAGE) if self._ept01.is_ram(table) else None
+            if self._ept01.is_ram(table):
+                self._ept01.protect(table & -PAGE)
         leaf = self._ept01.leaf(page1) or self._ept01.fill(page1, is_l0s=self._is_l0s(page1))
         last12 = _LEVELS + 1 - len(path) // 2
         last = min(last12, leaf.level)
@@ -325,10 +321,11 @@ class Shadow:
 
     def drop_maps(self, page1: int) -> None:
         """Drop the entries that map a page of L1's: it is to be protected, or is protected again."""
-        for key in (page1, page1 & ~_LARGE_OFFSET | 1):
-            for where in list(self._maps.get(key, ())):
-                self._clear(where)
-                self._flush_all()
+        entries = [where for key in (page1, page1 & ~_LARGE_OFFSET | 1) for where in self._maps.get(key, ())]
+        for where in entries:
+            self._clear(where)
+        if entries:
+            self._flush_all()
 
     def _flush_all(self) -> None:
         for root in self.all_roots():

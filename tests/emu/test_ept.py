@@ -412,6 +412,15 @@ def test_a_log_that_is_full(host: EptHost) -> None:
     assert (host.memory.read64(LOG), told["vmcs"][F.GUEST_PML_INDEX]) == (DATA, 0xFFFF)
 
 
+def test_a_full_log_and_a_page_that_is_read(host: EptHost) -> None:
+    """An accessed flag needs room in the log as a dirty flag does, and logs nothing."""
+    assert host.guest("90", WITH_LOG)["reason"] == VMCALL
+    for index, reason in ((0xFFFF, PML_FULL), (0x200, PML_FULL), (0, VMCALL), (0xFFFF, VMCALL)):
+        told = host.guest(LOAD, WITH_LOG, {F.GUEST_PML_INDEX: index}, rax=DATA)
+        assert (told["reason"], told["vmcs"][F.GUEST_PML_INDEX]) == (reason, index)
+        assert bool(host.get(DATA) & EPT_A) == (reason == VMCALL)
+
+
 # ---- mode-based execute control ----------------------------------------------------------------------------------------
 
 
