@@ -65,7 +65,7 @@ static void refill(struct vuart *u) {
 }
 
 void vuart_notice(struct vuart *u) {
-    u->more = u->carrier;
+    u->more = true;             /* without a carrier, too: COM2's line has a byte now and then */
     refill(u);
 }
 
@@ -81,7 +81,8 @@ static u8 take_byte(struct vuart *u) {
 }
 
 static u8 modem_status(struct vuart *u) {
-    vuart_notice(u);            /* the end of input may have come without an interrupt */
+    if (u->carrier)
+        vuart_notice(u);        /* the end of input may have come without an interrupt */
     u8 status = MSR_LINES | (u->carrier || u->count ? MSR_DCD : 0) | (u->carrier_fell ? MSR_DCD_CHANGED : 0);
     u->carrier_fell = false;
     return status;
