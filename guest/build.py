@@ -124,12 +124,30 @@ DECLARED: Final = (
     Image(
         "runv-host.elf",
         (
-            *("guest/host/core/*.c", "guest/runv/*.[cS]", "guest/virt/*.c", _DEFENCE, "guest/kernel/options.c"),
+            *(
+                "guest/host/core/*.c",
+                "guest/runv/*.[cS]",
+                "guest/shadow/*.c",
+                "guest/virt/*.c",
+                _DEFENCE,
+                "guest/kernel/options.c",
+            ),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             _X86,
         ),
         "guest/host/core/host.ld",
-        ("guest/host/core", "guest/runv", "guest/virt", "guest/defence", "guest/x86", "guest/kernel", "pku/xgate"),
+        (
+            *(
+                "guest/host/core",
+                "guest/runv",
+                "guest/shadow",
+                "guest/virt",
+                "guest/defence",
+                "guest/x86",
+                "guest/kernel",
+            ),
+            "pku/xgate",
+        ),
     ),
     Image(
         "pvm-kernel.elf",

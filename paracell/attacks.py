@@ -193,6 +193,7 @@ ATTACKS: Final = (
     _runv("port", "a port that is not its own", "ports", _STOPPED),
     _runv("msr", "an MSR that is not its own", "msrs", _PANIC, _NOBODY, _OTHER),
     _runv("pages", "every page of the host's memory, by its address", "gpa"),
+    _runv("shadow-store", "a store to a page table", "protect", options=" mmu=spt"),
     _runv("xsetbv", "an XCR0 that no processor takes", "xcr0", _PANIC),
     _runv("realmode", "an exception with an error code in real mode", "event entry", _PANIC),
     _runv("rip", "an emulated instruction at the end of what 32-bit code sees", "rip entry", _PANIC),

@@ -1,4 +1,4 @@
-"""What holds for all tests: signals, and how many of the container's tests run under RunV and PVM.
+"""What holds for all tests: signals, and how many of the container's tests run under RunV (with EPT; with shadow paging) and PVM.
 
 Whoever runs the tests may ignore signals, as nohup and background jobs do; the commands that they start would inherit that.
 """
@@ -18,7 +18,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-_OTHER_SETUPS: Final = ("runv", "pvm")
+_OTHER_SETUPS: Final = ("runv", "spt", "pvm")
 _ONE_IN: Final = 6
 _WHOLE: Final = frozenset(
     {"test_pvm", "test_nested", "test_run", "test_page_fault", "test_lat", "test_terminal"}

@@ -1,4 +1,4 @@
-/* The kernel's command line: space-separated name=value, values are numbers. */
+/* The kernel's command line: space-separated name=value, values are numbers or words. */
 #include "options.h"
 
 #include "kernel.h"
@@ -20,16 +20,30 @@ static u64 number(const char *s) {
     }
 }
 
-u64 option(const char *name, u64 otherwise) {
+/* What stands behind `name=`; NULL: it is not there. */
+static const char *value_of(const char *name) {
     u64 n = strlen(name);
 
     for (const char *s = cmdline; *s;) {
         if (strnlen(s, n + 1) > n && memcmp(s, name, n) == 0 && s[n] == '=')
-            return number(s + n + 1);
+            return s + n + 1;
         while (*s && *s != ' ')
             s++;
         while (*s == ' ')
             s++;
     }
-    return otherwise;
+    return NULL;
+}
+
+u64 option(const char *name, u64 otherwise) {
+    const char *value = value_of(name);
+
+    return value ? number(value) : otherwise;
+}
+
+bool option_is(const char *name, const char *word) {
+    const char *value = value_of(name);
+    u64 n = strlen(word);
+
+    return value && strnlen(value, n) == n && memcmp(value, word, n) == 0 && (!value[n] || value[n] == ' ');
 }

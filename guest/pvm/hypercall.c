@@ -132,7 +132,7 @@ static i64 flush(void) {
 }
 
 static i64 invalidate(u64 va) {
-    shadow_drop_page(&self->vcpu.shadows, va);
+    drop_page(va);
     if (has_pcid && is_canonical(va)) {
         invpcid(INVPCID_PAGE, switcher.smod_cr3 & PAGE_MASK, va);
         invpcid(INVPCID_PAGE, switcher.umod_cr3 & PAGE_MASK, va);

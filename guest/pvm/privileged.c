@@ -85,7 +85,7 @@ static bool invalidate(struct trapframe *tf, const struct insn *i, const u8 *beh
         synthetic_cpuid(tf);
         tf->rip += 2;
     } else {
-        shadow_drop_page(&self->vcpu.shadows, i->address);
+        drop_page(i->address);
         self->vcpu.shadows.flush = true;
     }
     return true;

@@ -19,8 +19,7 @@ void ready_to_enter(void);                      /* the last thing before the gue
 /* memory.c */
 void page_fault(struct trapframe *, u64 address);
 bool prefault(u64 address, u64 error);
-void *guest_bytes(u64 va, u64 size, u64 access);        /* within a page; PF_WRITE, PF_FETCH; NULL: not mapped so */
-u64 fetch(const struct trapframe *, u8 *code, u64 size);        /* what there is of the instruction at RIP */
+void drop_page(u64 address);                    /* INVLPG */
 
 /* event.c */
 void event(struct trapframe *, u64 vector, u64 error, u64 address);

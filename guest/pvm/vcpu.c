@@ -59,11 +59,8 @@ static u64 tagged(const struct shadow *root, u64 pcid) {
 void ready_to_enter(void) {
     struct shadows *s = &self->vcpu.shadows;
 
-    if (!s->current && !(s->current = space_of(s, self->vcpu.cr3))) {
-        shadows_drop(s);
-        if (!(s->current = space_of(s, self->vcpu.cr3)))
-            kill_container("no host memory for its page tables", self->vcpu.cr3);
-    }
+    if (!s->current && !space_enter(s, self->vcpu.cr3))
+        kill_container("no host memory for its page tables", self->vcpu.cr3);
     u64 pcid = FIRST_PCID + 2 * (u64)(s->current - s->spaces);
     switcher.smod_cr3 = tagged(s->current->root[SHADOW_SUPERVISOR], pcid);
     switcher.umod_cr3 = tagged(s->current->root[SHADOW_USER], pcid + 1);
@@ -76,7 +73,8 @@ void ready_to_enter(void) {
 bool vcpu_create(struct vcpu *v) {
     *v = (struct vcpu){.switcher = {.flags = has_keys ? SWITCH_KEYS : 0, .host_cr3 = switcher.host_cr3}};
     devices_init(&v->devices, !self->number);
-    return shadows_begin(&v->shadows, option("eager", 0));
+    shadows_begin(&v->shadows, option("eager", 0));
+    return true;
 }
 
 void vcpu_destroy(struct vcpu *v) { shadows_end(&v->shadows); }

@@ -12,6 +12,13 @@
 #define GUEST_SLOT 256
 #define HOST_SLOT 288
 
+#define FIRST_KIND SHADOW_SUPERVISOR
+#define LAST_KIND SHADOW_USER
+
+/* WP and SMEP are always on, SMAP never.  The second: of a user page. */
+static inline bool write_protects(void) { return true; }
+static inline bool supervisor_may(u64 wanted) { return !(wanted & PF_FETCH); }
+
 struct vcpu {
     struct shadows shadows;
     struct switcher switcher;   /* while it does not run */

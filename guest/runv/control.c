@@ -5,15 +5,9 @@
 #include "runv.h"
 #include "x86.h"
 
-#define CR0_OWNED (CR0_NE | CR0_NW | CR0_CD)    /* VMX wants NE; VM exits leave NW and CD as the guest set them */
-/* VME PVI TSD DE PSE PAE PGE, PCE, and those of x86.h */
-#define CR4_OFFERED (0x1bfUL | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE | CR4_SMEP \
-                     | CR4_SMAP | CR4_PKE)
-#define CR4_PCIDE (1UL << 17)
 #define XCR0_OFFERED 0x203UL    /* x87, SSE, PKRU: what the host switches */
 
 enum { MOV_TO, MOV_FROM };
-
 
 static u64 xcr0;                /* what the processor has of it; 0 without XSAVE */
 
@@ -67,17 +61,19 @@ void control_put(struct vcpu *v) {
 static void write_guest_cr0(struct vcpu *v, u64 value) {
     if (value >> 32 || (value & CR0_NW && !(value & CR0_CD)))
         inject_fault(v, VECTOR_GP, 0);
+    else if (shadow_paging)
+        spt_write_cr0(v, value);
     else
         vmwrite(CR0_READ_SHADOW, (vmread(CR0_READ_SHADOW) & ~CR0_OWNED) | (value & CR0_OWNED));
 }
 
 static u64 register_value(const struct vcpu *v, u64 number) { return number == RSP ? vmread(GUEST_RSP) : v->registers[number]; }
 
-static void read_guest_cr8(struct vcpu *v, u64 number) {
+static void set_register(struct vcpu *v, u64 number, u64 value) {
     if (number == RSP)
-        vmwrite(GUEST_RSP, v->devices.apic.tpr >> 4);
+        vmwrite(GUEST_RSP, value);
     else
-        v->registers[number] = v->devices.apic.tpr >> 4;
+        v->registers[number] = value;
     finish_instruction(v);
 }
 
@@ -96,10 +92,16 @@ void control_exit(struct vcpu *v) {
 
     if (which == 0 && type == MOV_TO)
         write_guest_cr0(v, register_value(v, number));
+    else if (which == 3 && type == MOV_TO)
+        spt_write_cr3(v, register_value(v, number));
+    else if (which == 3)
+        set_register(v, number, v->cr3);
+    else if (which == 4 && type == MOV_TO && shadow_paging)
+        spt_write_cr4(v, register_value(v, number));
     else if (which == 4 && type == MOV_TO)
         inject_fault(v, VECTOR_GP, 0);          /* a bit that is not offered: reserved, to the guest */
     else if (which == 8 && type == MOV_FROM)
-        read_guest_cr8(v, number);
+        set_register(v, number, v->devices.apic.tpr >> 4);
     else if (which == 8)
         write_guest_cr8(v, register_value(v, number));
     else

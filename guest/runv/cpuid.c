@@ -25,6 +25,7 @@
 /* Leaf 7. */
 #define B_OFFERED (1u << 0 | 1u << 3 | 1u << 7 | 1u << 8 | 1u << 9 | 1u << 10 | 1u << 18 | 1u << 19 | 1u << 20 | 1u << 23 | 1u << 24 | 1u << 29)
                                 /* FSGSBASE BMI1 SMEP BMI2 ERMS INVPCID RDSEED ADX SMAP CLFLUSHOPT CLWB SHA */
+#define B_INVPCID (1u << 10)
 #define C_UMIP (1u << 2)
 #define C_PKU (1u << 3)
 #define C_OSPKE (1u << 4)
@@ -36,6 +37,8 @@ static void features(struct cpuid *r, u64 cr4) {
     r->b &= 0x00ffffff;         /* APIC ID 0 */
     r->c = (r->c & (C_SSE3_PCLMUL | C_INSTRUCTIONS | C_PCID | C_XSAVE)) | C_X2APIC | C_TSC_DEADLINE;
     r->c |= if_set(cr4, CR4_OSXSAVE, C_OSXSAVE);
+    if (shadow_paging)
+        r->c &= ~C_PCID;        /* shadow tables have one tag for all */
     r->d &= ~(D_MCE | D_MTRR | D_MCA | D_OTHERS);
 }
 
@@ -45,7 +48,7 @@ static void more_features(struct cpuid *r, u32 subleaf, u64 cr4) {
         return;
     }
     r->a = 0;
-    r->b &= B_OFFERED;
+    r->b &= B_OFFERED & ~(shadow_paging ? B_INVPCID : 0);
     r->c = (r->c & (C_UMIP | C_PKU)) | if_set(cr4, CR4_PKE, C_OSPKE);
     r->d = 0;
 }

@@ -14,14 +14,13 @@ u64 ept_pointer(const struct vcpu *v) { return ((u64)v->ept - KERNEL_BASE) | EPT
 static u64 roots[MAX_RUNNING][TABLE_ENTRIES] __attribute__((aligned(4096)));
 
 /* A slot keeps its root, as it keeps its VPID: what the one before had must leave the TLB. */
-bool ept_create(struct vcpu *v) {
+void ept_create(struct vcpu *v) {
     v->ept = roots[self->slot];
     memset(v->ept, 0, PAGE_SIZE);
     if (!OFF(invept)) {
         invept(ept_pointer(v));
         invvpid((u64)self->slot + 1);
     }
-    return true;
 }
 
 static void free_below(u64 *table, int level) {
@@ -52,7 +51,7 @@ static u64 *entry_of(u64 *table, u64 gpa, int leaf) {
     return &table[level_index(gpa, leaf)];
 }
 
-bool vcpu_map(u64 gpa, u64 hpa) {
+bool ept_map(u64 gpa, u64 hpa) {
     u64 *leaf = entry_of(self->vcpu.ept, gpa, 1);
 
     if (leaf)
@@ -68,17 +67,15 @@ bool ept_map_large(u64 gpa, u64 hpa) {
     return leaf;
 }
 
-void vcpu_unmap(u64 gpa) {
+void ept_unmap(u64 gpa) {
     *entry_of(self->vcpu.ept, gpa, 1) = 0;
     invept(ept_pointer(&self->vcpu));
 }
 
-bool vcpu_reclaim(void) { return false; }       /* a table stays as long as its container */
-
 void ept_violation(struct vcpu *v) {
     u64 gpa = vmread(GUEST_PHYSICAL_ADDRESS), page = ROUND_DOWN(gpa, PAGE_SIZE), end = self->pages << PAGE_SHIFT;
 
-    if (gpa >= end && OFF(gpa) && vcpu_map(page, page - end))
+    if (gpa >= end && OFF(gpa) && ept_map(page, page - end))
         return;
     if (gpa >= end)
         kill_container("it used an address outside its memory", gpa);

@@ -10,7 +10,7 @@
 
 enum reason {
     EXCEPTION_OR_NMI = 0, EXTERNAL_INTERRUPT = 1, TRIPLE_FAULT = 2, INTERRUPT_WINDOW = 7, TASK_SWITCH = 9, CPUID = 10,
-    HLT = 12, INVD = 13, RDPMC = 15, VMCALL = 18, VMCLEAR = 19, VMXON = 27, CONTROL_REGISTER = 28, IO = 30, RDMSR = 31,
+    HLT = 12, INVD = 13, INVLPG = 14, RDPMC = 15, VMCALL = 18, VMCLEAR = 19, VMXON = 27, CONTROL_REGISTER = 28, IO = 30, RDMSR = 31,
     WRMSR = 32, MWAIT = 36, MONITOR = 39, EPT_VIOLATION = 48, EPT_MISCONFIGURATION = 49, INVEPT = 50, INVVPID = 53,
     WBINVD = 54, XSETBV = 55, REASONS,
 };
@@ -18,11 +18,10 @@ enum reason {
 bool in_user_mode(void) { return ACCESS_DPL(vmread(of_segment(GUEST_ACCESS, SS))) == 3; }
 
 /* As the processor ends an instruction: RIP moves, its shadow of interrupts ends, TF makes a debug exception pending. */
-void finish_instruction(struct vcpu *v) {
-    u64 rip = vmread(GUEST_RIP), next = rip + vmread(EXIT_INSTRUCTION_LENGTH);
+void skip(u64 length) {
+    u64 rip = vmread(GUEST_RIP), next = rip + length;
     u64 blocked = vmread(GUEST_INTERRUPTIBILITY);
 
-    (void)v;
     if ((rip ^ next) >> 32 && !OFF(rip) && !(vmread(of_segment(GUEST_ACCESS, CS)) & ACCESS_LONG))
         next = (u32)next;
     vmwrite(GUEST_RIP, next);
@@ -30,6 +29,11 @@ void finish_instruction(struct vcpu *v) {
         vmwrite(GUEST_INTERRUPTIBILITY, blocked & ~(u64)(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
     if (vmread(GUEST_RFLAGS) & FLAG_TF)
         vmwrite(GUEST_PENDING_DEBUG, vmread(GUEST_PENDING_DEBUG) | PENDING_BS);
+}
+
+void finish_instruction(struct vcpu *v) {
+    (void)v;
+    skip(vmread(EXIT_INSTRUCTION_LENGTH));
 }
 
 static void external_interrupt(struct vcpu *v) {
@@ -41,8 +45,9 @@ static void external_interrupt(struct vcpu *v) {
 static void exception_or_nmi(struct vcpu *v) {
     u32 event = (u32)vmread(EXIT_INTERRUPTION_INFO);
 
-    (void)v;
-    if ((event & EVENT_TYPE) != EVENT_NMI)
+    if (shadow_paging && (event & (EVENT_TYPE | EVENT_VECTOR)) == (EVENT_EXCEPTION | VECTOR_PF))
+        spt_page_fault(v);
+    else if ((event & EVENT_TYPE) != EVENT_NMI)
         panic("exception %u in a guest at rip %lx", event & EVENT_VECTOR, vmread(GUEST_RIP));
 }
 
@@ -83,7 +88,7 @@ static void vmcall(struct vcpu *v) {
 static void (*const handlers[REASONS])(struct vcpu *) = {
     [EXCEPTION_OR_NMI] = exception_or_nmi, [EXTERNAL_INTERRUPT] = external_interrupt, [TRIPLE_FAULT] = triple_fault,
     [INTERRUPT_WINDOW] = interrupt_window, [TASK_SWITCH] = task_switch, [CPUID] = cpuid_exit, [HLT] = hlt,
-    [INVD] = cache, [WBINVD] = cache, [RDPMC] = rdpmc, [VMCALL] = vmcall, [VMCLEAR ... VMXON] = undefined,
+    [INVD] = cache, [INVLPG] = spt_invlpg, [WBINVD] = cache, [RDPMC] = rdpmc, [VMCALL] = vmcall, [VMCLEAR ... VMXON] = undefined,
     [MWAIT] = undefined, [MONITOR] = undefined, [INVEPT] = undefined, [INVVPID] = undefined,
     [CONTROL_REGISTER] = control_exit, [XSETBV] = xsetbv_exit, [IO] = port_exit, [RDMSR] = rdmsr_exit,
     [WRMSR] = wrmsr_exit, [EPT_VIOLATION] = ept_violation, [EPT_MISCONFIGURATION] = ept_misconfiguration,

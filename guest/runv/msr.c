@@ -42,7 +42,7 @@ void msr_init(void) {
     pass(TIME_STAMP_COUNTER, TIME_STAMP_COUNTER, true, false);
     pass(SYSENTER_CS, SYSENTER_EIP, true, true);
     pass(PAT, PAT, true, true);
-    pass(EFER, SFMASK, true, true);
+    pass(shadow_paging ? STAR : EFER, SFMASK, true, true);
     pass(FS_BASE, rdtscp ? TSC_AUX : KERNEL_GS_BASE, true, true);
 }
 
@@ -68,6 +68,8 @@ void rdmsr_exit(struct vcpu *v) {
         value = v->devices.apic.base;
     else if (msr == MSR_TSC_DEADLINE)
         value = self->deadline;
+    else if (msr == EFER && shadow_paging)
+        value = v->efer;
     else if (msr < MSR_X2APIC || msr > X2APIC_LAST || !vapic_read(&v->devices.apic, (msr - MSR_X2APIC) * 16, &value))
         refuse(msr);
     v->registers[RAX] = (u32)value;
@@ -85,6 +87,11 @@ void wrmsr_exit(struct vcpu *v) {
     } else if (msr == APIC_BASE) {
         if (!vapic_set_base(&v->devices.apic, value))
             refuse(msr);
+    } else if (msr == EFER && shadow_paging) {
+        if (!spt_write_efer(v, value)) {
+            inject_fault(v, VECTOR_GP, 0);
+            return;
+        }
     } else if (msr < MSR_X2APIC || msr > X2APIC_LAST || !vapic_write(&v->devices.apic, (msr - MSR_X2APIC) * 16, value)) {
         refuse(msr);
     }

@@ -46,6 +46,8 @@ static void string_exit(struct vcpu *v, const struct io *io) {
     }
     if (!(io->in ? port_read_block(&v->devices, io->port, bytes, part) : port_write_block(&v->devices, io->port, bytes, part)))
         refuse(io);
+    if (io->in && shadow_paging)
+        spt_stored(bytes, part);
     set_masked(pointer, down ? *pointer - part : *pointer + part, mask);
     if (io->rep)
         set_masked(counter, count - part, mask);

@@ -22,6 +22,7 @@ extern char vm_exit[];
 /* exit.c */
 void handle_exit(struct vcpu *);
 void finish_instruction(struct vcpu *);         /* it has been emulated: go on behind it */
+void skip(u64 length);                          /* the same, where the exit does not tell how long it is */
 bool in_user_mode(void);                        /* CPL 3 */
 
 /* events.c */
@@ -32,16 +33,36 @@ void inject_interrupt(struct vcpu *);           /* what the devices have, or an 
 void wait_for_event(struct vcpu *);             /* HLT */
 
 /* ept.c */
-bool ept_create(struct vcpu *);
+void ept_create(struct vcpu *);
 void ept_destroy(struct vcpu *);
 u64  ept_pointer(const struct vcpu *);
-bool ept_map_large(u64 gpa, u64 hpa);           /* 2 MiB; false without memory for a table */
+bool ept_map(u64 gpa, u64 hpa);                 /* false without memory for a table */
+bool ept_map_large(u64 gpa, u64 hpa);           /* 2 MiB */
+void ept_unmap(u64 gpa);
 void ept_violation(struct vcpu *);
+
+/* spt.c: shadow paging in place of EPT. */
+extern bool shadow_paging;                      /* option mmu=spt */
+void spt_create(struct vcpu *), spt_destroy(struct vcpu *);
+void spt_unmap(u64 gpa);
+void spt_enter(struct vcpu *);                  /* the last thing before the guest */
+void spt_switch(struct vcpu *);                 /* CR3, or paging at all, has changed */
+void spt_page_fault(struct vcpu *);
+void spt_invlpg(struct vcpu *);
+void spt_stored(const void *at, u64 size);      /* the host has written into the guest's memory */
+
+/* spt_control.c: the control registers that shadow paging keeps from the guest. */
+void spt_fill(void);                            /* of a new VMCS */
+void spt_write_cr0(struct vcpu *, u64 value), spt_write_cr4(struct vcpu *, u64 value);
+void spt_write_cr3(struct vcpu *, u64 value);
+bool spt_write_efer(struct vcpu *, u64 value);
 
 /* large.c: 2 MiB around an address; false: not wanted, or page by page. */
 bool bind_large(u64 gpa);
 
 /* linear.c */
+bool has_paging(void);                          /* as the guest sees it */
+bool translate(u64 va, u64 *error, struct translation *);       /* guest_walk(), or as it is where paging is off */
 enum access { READ, WRITE };
 void *linear(u64 address, enum access, u64 *error);     /* NULL: #PF with this error code, or an address outside memory */
 

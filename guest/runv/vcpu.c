@@ -1,12 +1,16 @@
 /* The processor's part of a container: from its first instruction on, into the processor and out of it. */
-#include "runv.h"
 #include "machine.h"
+#include "options.h"
+#include "runv.h"
 #include "x86.h"
 
 #define DR6_AT_RESET 0xffff0ff0
 #define MULTIBOOT_MAGIC 0x2badb002
 
-void runtime_reserve(u64 *from, u64 pages) { (void)from, (void)pages; }
+void runtime_reserve(u64 *from, u64 pages) {
+    if ((shadow_paging = option_is("mmu", "spt")))
+        frames_init(from, pages);
+}
 
 void runtime_init(void) {
     control_init();
@@ -16,8 +20,12 @@ void runtime_init(void) {
 
 bool vcpu_create(struct vcpu *v) {
     *v = (struct vcpu){.xcr0 = 1, .dr6 = DR6_AT_RESET};
-    if (!(v->vmcs = page_alloc()) || !ept_create(v))
+    if (!(v->vmcs = page_alloc()))
         return false;
+    if (shadow_paging)
+        spt_create(v);
+    else
+        ept_create(v);
     devices_init(&v->devices, !self->number);
     vmcs_clear(v->vmcs);
     vmcs_load(v->vmcs);
@@ -30,8 +38,27 @@ void vcpu_destroy(struct vcpu *v) {
         vmcs_clear(v->vmcs);
         page_free(v->vmcs);
     }
-    ept_destroy(v);
+    if (shadow_paging)
+        spt_destroy(v);
+    else
+        ept_destroy(v);
 }
+
+bool vcpu_map(u64 gpa, u64 hpa) {
+    if (!shadow_paging)
+        return ept_map(gpa, hpa);
+    frame_clear(hpa, gpa);              /* tables get it when it is touched */
+    return true;
+}
+
+void vcpu_unmap(u64 gpa) {
+    if (shadow_paging)
+        spt_unmap(gpa);
+    else
+        ept_unmap(gpa);
+}
+
+bool vcpu_reclaim(void) { return false; }       /* a table stays as long as its container, or can go at another time only */
 
 /* As a boot loader would: the module of the container kernel is a multiboot kernel, what load.c says is put in its words. */
 void vcpu_start(struct vcpu *v, const struct elf_header *kernel, u64 boot_page) {
@@ -67,6 +94,8 @@ void vcpu_put(struct vcpu *v) {
 void vcpu_run(struct vcpu *v) {
     for (;;) {
         inject_interrupt(v);
+        if (shadow_paging)
+            spt_enter(v);
         if (!vm_enter(v, v->launched)) {
             if (!OFF(entry))
                 kill_container("a VM entry that failed, VM-instruction error", vmread(INSTRUCTION_ERROR));

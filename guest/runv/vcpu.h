@@ -2,8 +2,12 @@
 #ifndef VCPU_H
 #define VCPU_H
 
+#include "control.h"
 #include "devices.h"
+#include "shadow.h"
 #include "types.h"
+#include "vmcs.h"
+#include "x86.h"
 
 /* By the numbers that instructions give them; RSP is in the VMCS. */
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, REGISTERS = 16 };
@@ -22,6 +26,27 @@ struct vcpu {
     u64 msrs[SWITCHED_MSRS], cr2, dr[4], dr6, xcr0;
     u32 pkru;
     struct devices devices;
+    /* With shadow paging. */
+    struct shadows shadows;
+    u64 cr3, efer;              /* as the guest has them */
 };
+
+/* Nothing of the host's lies in a shadow table. */
+#define HOST_SLOT TABLE_ENTRIES
+#define FIRST_KIND SHADOW_WHOLE
+#define LAST_KIND SHADOW_WHOLE
+
+#define FLAG_AC (1UL << 18)
+
+static inline bool write_protects(void) { return vmread(GUEST_CR0) & CR0_WP; }
+
+/* Of a user page: SMEP and SMAP.  At CPL 3 it is an implicit access, which AC does not open. */
+static inline bool supervisor_may(u64 wanted) {
+    u64 cr4 = vmread(GUEST_CR4);
+
+    if (wanted & PF_FETCH)
+        return !(cr4 & CR4_SMEP);
+    return !(cr4 & CR4_SMAP) || (vmread(GUEST_RFLAGS) & FLAG_AC && ACCESS_DPL(vmread(of_segment(GUEST_ACCESS, SS))) != 3);
+}
 
 #endif

@@ -50,31 +50,38 @@ static void fill_host(void) {
 }
 
 static u32 secondary_controls(void) {
-    u32 wanted = SECONDARY_EPT | SECONDARY_VPID | SECONDARY_WBINVD_EXITING | SECONDARY_UNRESTRICTED_GUEST;
+    u32 wanted = SECONDARY_VPID | SECONDARY_WBINVD_EXITING | (shadow_paging ? 0 : SECONDARY_EPT | SECONDARY_UNRESTRICTED_GUEST);
 
     if (cpuid(0x80000001, 0).d >> 27 & 1) wanted |= SECONDARY_RDTSCP;
-    if (cpuid(7, 0).b >> 10 & 1) wanted |= SECONDARY_INVPCID;
+    if (cpuid(7, 0).b >> 10 & 1 && !shadow_paging) wanted |= SECONDARY_INVPCID;
     return vmx_controls(wanted, MSR_VMX_SECONDARY, "secondary processor-based");
 }
+
+/* What shadow paging must see. */
+#define PRIMARY_PAGING (PRIMARY_INVLPG_EXITING | PRIMARY_CR3_LOAD_EXITING | PRIMARY_CR3_STORE_EXITING)
 
 static void fill_controls(struct vcpu *v) {
     v->primary = vmx_controls(PRIMARY_HLT_EXITING | PRIMARY_MWAIT_EXITING | PRIMARY_RDPMC_EXITING | PRIMARY_CR8_LOAD_EXITING
                               | PRIMARY_CR8_STORE_EXITING | PRIMARY_IO_BITMAPS | PRIMARY_MSR_BITMAPS | PRIMARY_MONITOR_EXITING
-                              | PRIMARY_SECONDARY_CONTROLS, MSR_VMX_PRIMARY, "primary processor-based");
+                              | PRIMARY_SECONDARY_CONTROLS | (shadow_paging ? PRIMARY_PAGING : 0), MSR_VMX_PRIMARY, "primary processor-based");
     vmwrite(PIN_CONTROLS, vmx_controls((OFF(preempt) ? 0 : PIN_EXTERNAL_INTERRUPT_EXITING) | PIN_NMI_EXITING | PIN_VIRTUAL_NMIS,
                                        MSR_VMX_PIN, "pin-based"));
     vmwrite(PRIMARY_CONTROLS, v->primary);
     vmwrite(SECONDARY_CONTROLS, secondary_controls());
     vmwrite(EXIT_CONTROLS, vmx_controls(EXIT_HOST_ADDRESS_SPACE_SIZE | EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SAVE_PAT | EXIT_LOAD_PAT
                                         | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_DEBUG_CONTROLS, MSR_VMX_EXIT, "VM-exit"));
-    vmwrite(ENTRY_CONTROLS, vmx_controls(ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER, MSR_VMX_ENTRY, "VM-entry"));
+    vmwrite(ENTRY_CONTROLS, vmx_controls(ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER
+                                         | (shadow_paging ? ENTRY_IA32E_MODE_GUEST : 0), MSR_VMX_ENTRY, "VM-entry"));
     memset(io_bitmaps, OFF(ports) ? 0 : 0xff, sizeof io_bitmaps);
     vmwrite(IO_BITMAP_A, (u64)io_bitmaps[0] - KERNEL_BASE);
     vmwrite(IO_BITMAP_B, (u64)io_bitmaps[1] - KERNEL_BASE);
     vmwrite(MSR_BITMAP, msr_bitmap());
-    vmwrite(EPT_POINTER, ept_pointer(v));
+    if (!shadow_paging)
+        vmwrite(EPT_POINTER, ept_pointer(v));
     vmwrite(VPID, (u64)self->slot + 1);
-    vmwrite(EXCEPTION_BITMAP, 0);
+    vmwrite(EXCEPTION_BITMAP, shadow_paging ? 1 << VECTOR_PF : 0);      /* with any error code */
+    vmwrite(PFEC_MASK, 0);
+    vmwrite(PFEC_MATCH, 0);
     vmwrite(VMCS_LINK_POINTER, ~0UL);
 }
 
@@ -109,4 +116,6 @@ void vmcs_fill(struct vcpu *v) {
     fill_controls(v);
     fill_guest();
     control_fill();
+    if (shadow_paging)
+        spt_fill();
 }

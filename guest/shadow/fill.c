@@ -18,18 +18,20 @@ static struct shadow *child(struct shadows *s, struct shadow *sh, const struct t
 }
 
 static pte_t leaf_for(const struct shadow *sh, const struct translation *t, u64 hpa) {
-    pte_t guest = t->entry[t->level], leaf = hpa | PTE_P | PTE_U | PTE_A | (guest & (PTE_NX | PTE_KEYS));
+    pte_t guest = t->entry[t->level], leaf = hpa | PTE_P | PTE_A | (guest & (PTE_NX | PTE_KEYS));
 
     if (guest & PTE_W && guest & PTE_D)
         leaf |= PTE_W | PTE_D | SPTE_WRITABLE;
     if (guest & PTE_U)
         leaf |= SPTE_USER;
+    if (t->user || sh->kind != SHADOW_WHOLE)
+        leaf |= PTE_U;
     if (sh->kind == SHADOW_SUPERVISOR && t->user)
         leaf |= PTE_NX;
     return leaf;
 }
 
-enum fill shadow_fill(struct shadows *s, struct shadow *root, u64 va, const struct translation *t, bool write) {
+static enum fill try_fill(struct shadows *s, struct shadow *root, u64 va, const struct translation *t, bool write) {
     struct shadow *sh = root;
     bool user = true;
 
@@ -51,10 +53,18 @@ enum fill shadow_fill(struct shadows *s, struct shadow *root, u64 va, const stru
     return write && leaf & PTE_W && !(*entry & PTE_W) ? FILL_TABLE : FILLED;
 }
 
+enum fill shadow_fill(struct shadows *s, struct shadow *root, u64 va, const struct translation *t, bool write) {
+    enum fill result = try_fill(s, root, va, t, write);
+
+    if (result == FILL_NO_MEMORY) {     /* tables can be made again */
+        shadows_drop(s);
+        result = try_fill(s, root, va, t, write);
+    }
+    return result;
+}
+
 void shadow_drop_page(struct shadows *s, u64 va) {
-    if (level_index(va, TABLE_LEVELS) >= HOST_SLOT && !OFF(half))
-        return;                         /* the host's: no entry there leads to a shadow */
-    for (int kind = 0; kind < SHADOW_KINDS; kind++) {
+    for (int kind = FIRST_KIND; kind <= LAST_KIND; kind++) {
         struct shadow *sh = s->current->root[kind];
         while (sh->level > 1 && sh->table[level_index(va, sh->level)] & PTE_P)
             sh = shadow_child(sh->table[level_index(va, sh->level)]);

@@ -1,4 +1,4 @@
-/* The walk that the processor would make of the guest's tables, with NX and SMEP on and WP set.
+/* The walk that the processor would make of the guest's tables, with NX on; WP, SMEP and SMAP are the runtime's.
  * Source: SDM volume 3, "4-Level Paging and 5-Level Paging", "Access Rights", "Accessed and Dirty Flags". */
 #include "host.h"
 #include "shadow.h"
@@ -25,11 +25,11 @@ static bool allows(const struct translation *t, u64 wanted) {
         writable &= (t->entry[level] & PTE_W) != 0;
         executable &= !(t->entry[level] & PTE_NX);
     }
-    if (wanted & PF_WRITE && !writable)
+    if (wanted & PF_WRITE && !writable && (wanted & PF_USER || write_protects()))
         return false;
-    if (wanted & PF_FETCH && (!executable || (t->user && !(wanted & PF_USER))))
+    if (wanted & PF_FETCH && !executable)
         return false;
-    return t->user || !(wanted & PF_USER);
+    return wanted & PF_USER ? t->user : !t->user || supervisor_may(wanted);
 }
 
 bool guest_walk(u64 cr3, u64 va, u64 *error, struct translation *t) {

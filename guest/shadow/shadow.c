@@ -3,9 +3,8 @@
 
 #include "host.h"
 
-bool shadows_begin(struct shadows *s, bool eager) {
+void shadows_begin(struct shadows *s, bool eager) {
     *s = (struct shadows){.links = {.size = sizeof(struct link)}, .tables = {.size = sizeof(struct shadow)}, .eager = eager};
-    return true;
 }
 
 static struct frame *guest_frame(const struct shadow *sh) { return frame_of(binding_get(sh->gpa)); }
@@ -132,15 +131,16 @@ bool shadow_link(struct shadows *s, pte_t *entry, struct shadow *child, pte_t ri
 }
 
 static struct shadow *make_root(struct shadows *s, u64 cr3, u8 kind) {
-    struct shadow *sh = make(s, &(struct shadow){.gpa = cr3, .level = TABLE_LEVELS, .kind = kind, .user = true, .root = true});
+    struct shadow *sh = make(s, &(struct shadow){.gpa = cr3, .level = TABLE_LEVELS, .kind = kind, .user = true, .root = true,
+                                               .direct = cr3 == NO_TABLES});
 
     if (sh)
         host_half(sh->table);
     return sh;
 }
 
-void space_forget(struct shadows *s, struct space *space) {
-    for (int kind = 0; kind < SHADOW_KINDS; kind++)
+static void space_forget(struct shadows *s, struct space *space) {
+    for (int kind = FIRST_KIND; kind <= LAST_KIND; kind++)
         if (space->root[kind])
             destroy(s, space->root[kind]);
     if (s->current == space)
@@ -148,22 +148,22 @@ void space_forget(struct shadows *s, struct space *space) {
     *space = (struct space){0};
 }
 
-struct space *space_of(struct shadows *s, u64 cr3) {
+static struct space *space_of(struct shadows *s, u64 cr3) {
     struct space *oldest = s->spaces == s->current ? s->spaces + 1 : s->spaces;
 
     for (struct space *space = s->spaces; space < s->spaces + SPACES; space++) {
-        if (space->root[0] && space->cr3 == cr3) {
+        if (space->root[FIRST_KIND] && space->cr3 == cr3) {
             space->used = ++s->clock;
             return space;
         }
         if (space != s->current && space->used < oldest->used)
             oldest = space;
     }
-    if (!binding_get(cr3))
+    if (cr3 != NO_TABLES && !binding_get(cr3))
         return NULL;
     space_forget(s, oldest);
     *oldest = (struct space){.cr3 = cr3, .used = ++s->clock};
-    for (u8 kind = 0; kind < SHADOW_KINDS; kind++)
+    for (u8 kind = FIRST_KIND; kind <= LAST_KIND; kind++)
         if (!(oldest->root[kind] = make_root(s, cr3, kind))) {
             space_forget(s, oldest);
             return NULL;
@@ -176,8 +176,16 @@ void shadows_drop(struct shadows *s) {
         if (space != s->current)
             space_forget(s, space);
         else
-            for (int kind = 0; kind < SHADOW_KINDS; kind++)
+            for (int kind = FIRST_KIND; kind <= LAST_KIND; kind++)
                 empty(s, space->root[kind]);
+}
+
+bool space_enter(struct shadows *s, u64 cr3) {
+    if (!(s->current = space_of(s, cr3))) {
+        shadows_drop(s);                /* tables can be made again */
+        s->current = space_of(s, cr3);
+    }
+    return s->current;
 }
 
 void shadows_end(struct shadows *s) {
@@ -189,10 +197,10 @@ void shadows_end(struct shadows *s) {
 
 /* All shadows of a frame go, with the entries that lead to them; the frame may be written then. */
 bool unshadow(struct shadows *s, struct frame *f) {
-    if (s->current && guest_frame(s->current->root[0]) == f)
+    if (s->current && guest_frame(s->current->root[FIRST_KIND]) == f)
         return false;
     for (struct space *space = s->spaces; space < s->spaces + SPACES; space++)
-        if (space->root[0] && guest_frame(space->root[0]) == f)
+        if (space->root[FIRST_KIND] && guest_frame(space->root[FIRST_KIND]) == f)
             space_forget(s, space);
     while (f->tables) {
         struct shadow *sh = f->tables;

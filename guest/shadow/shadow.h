@@ -16,6 +16,7 @@
 #ifndef SHADOW_H
 #define SHADOW_H
 
+#include "platform/entry.h"
 #include "pte.h"
 #include "types.h"
 
@@ -30,6 +31,7 @@
 enum kind {
     SHADOW_SUPERVISOR,          /* all; at ring 3, so user pages are not executable: SMEP */
     SHADOW_USER,                /* user pages alone */
+    SHADOW_WHOLE,               /* all, for a guest that has its rings: U is as it says */
     SHADOW_KINDS
 };
 
@@ -59,9 +61,11 @@ struct frame {
 /* Nodes of one size, carved out of pages. */
 struct pool { void *free, *pages; u64 size; };
 
-/* An address space of the guest's, with both roots and their tags. */
+/* An address space of the guest's, with its roots: those of the kinds from FIRST_KIND to LAST_KIND. */
 #define SPACES 16
 struct space { u64 cr3; struct shadow *root[SHADOW_KINDS]; u64 used; };
+
+#define NO_TABLES ~0UL          /* in place of CR3: paging is off, and addresses are guest-physical */
 
 struct shadows {
     struct pool links, tables;
@@ -99,11 +103,10 @@ void pool_free(struct pool *);                  /* all of it */
 bool guest_walk(u64 cr3, u64 va, u64 *error, struct translation *);
 
 /* shadow.c */
-bool shadows_begin(struct shadows *, bool eager);
+void shadows_begin(struct shadows *, bool eager);
 void shadows_end(struct shadows *);
 void shadows_drop(struct shadows *);            /* all but the current roots, which become empty */
-struct space *space_of(struct shadows *, u64 cr3);      /* NULL without memory, or where cr3 is no page of the guest's */
-void space_forget(struct shadows *, struct space *);
+bool space_enter(struct shadows *, u64 cr3);            /* it is `current`; false without memory, or where cr3 is no page of the guest's */
 struct shadow *shadow_of(struct shadows *, const struct shadow *parent, u64 gpa, bool user);   /* a child: found or made; NULL */
 struct shadow *shadow_direct(struct shadows *, const struct shadow *parent);     /* a child that maps a part of a large page; NULL */
 struct shadow *shadow_child(pte_t entry);       /* that it leads to */
@@ -112,10 +115,10 @@ u64 shadow_entries(const struct shadow *);      /* that are the guest's: a root 
 void shadow_zap(struct shadows *, struct shadow *, u64 index);
 bool unshadow(struct shadows *, struct frame *);        /* it is an ordinary page again; false: a current root stays */
 
-/* fill.c */
+/* fill.c.  FILL_TABLE: a store to a table of the guest's, which nobody has done yet. */
 enum fill { FILLED, FILL_TABLE, FILL_OUTSIDE, FILL_NO_MEMORY };
 enum fill shadow_fill(struct shadows *, struct shadow *root, u64 va, const struct translation *, bool write);
-void shadow_drop_page(struct shadows *, u64 va);        /* INVLPG: of the current space */
+void shadow_drop_page(struct shadows *, u64 va);        /* INVLPG: of the current space; an address of the guest's */
 
 /* rmap.c */
 bool map_leaf(struct shadows *, pte_t *entry, pte_t now);
@@ -125,6 +128,7 @@ void frame_release(struct frame *);             /* give the rights back */
 
 /* store.c: the guest has written `size` bytes at `hpa`, which may be a table. */
 void shadow_stored(struct shadows *, u64 hpa, u64 size);
+bool shadow_store(struct shadows *, struct trapframe *, u64 va, const struct translation *);     /* FILL_TABLE; false: it cannot be done */
 void shadow_link_entry(struct shadows *, struct shadow *, u64 index, pte_t entry);
 
 /* sync.c */
@@ -135,8 +139,12 @@ void shadows_sync(struct shadows *);
 #define SPTE_WRITABLE (1UL << 9)        /* the guest lets it be written, whether we do or not */
 #define SPTE_USER (1UL << 10)           /* the guest's leaf has U */
 
-/* ---- what a runtime brings, in its vcpu.h ---- */
+/* fetch.c: what there is of the instruction at RIP */
+u64 fetch(const struct trapframe *, u8 *code, u64 size);
+
+/* ---- what a runtime brings: in its vcpu.h FIRST_KIND, LAST_KIND, HOST_SLOT, write_protects(), supervisor_may(); and ---- */
 
 void host_half(pte_t *root);            /* the entries that a root has of the host's: from HOST_SLOT on */
+void *guest_bytes(u64 va, u64 size, u64 access);        /* within a page; PF_WRITE, PF_FETCH; NULL: not mapped so */
 
 #endif

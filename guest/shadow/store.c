@@ -1,4 +1,5 @@
 /* What a store to a table of the guest's does to its shadows. */
+#include "decode.h"
 #include "host.h"
 #include "shadow.h"
 
@@ -11,7 +12,7 @@ void shadow_link_entry(struct shadows *s, struct shadow *sh, u64 index, pte_t en
 
     if (!(entry & PTE_P) || entry & PTE_PS || sh->level == 1 || gpa >> PAGE_SHIFT >= self->pages)
         return;
-    if (sh->kind == SHADOW_USER ? !(entry & PTE_U) : sh->root && index < TABLE_ENTRIES / 2)
+    if (sh->kind == SHADOW_USER ? !(entry & PTE_U) : sh->kind == SHADOW_SUPERVISOR && sh->root && index < TABLE_ENTRIES / 2)
         return;                 /* never walked, or hardly: the supervisor has its own view of user pages */
     struct shadow *child = binding_get(gpa) ? shadow_of(s, sh, gpa, sh->user && entry & PTE_U) : NULL;
     if (child)
@@ -47,4 +48,34 @@ void shadow_stored(struct shadows *s, u64 hpa, u64 size) {
             if (i < shadow_entries(sh))
                 shadow_link_entry(s, sh, i, guest[i]);
     }
+}
+
+static u64 value_of(struct trapframe *tf, const struct insn *i) {
+    if (i->opcode >= 0xc6)
+        return (u64)i->immediate;
+    if (i->byte_registers && i->reg >= 4)       /* AH, CH, DH, BH */
+        return *register_of(tf, i->reg - 4) >> 8;
+    return *register_of(tf, i->reg);
+}
+
+/* Done here, or the table is one no more and the guest does it itself. */
+bool shadow_store(struct shadows *s, struct trapframe *tf, u64 va, const struct translation *t) {
+    u64 hpa = binding_get(t->gpa) + (va & PAGE_MASK);
+    struct frame *f = frame_of(hpa);
+    struct insn i;
+    u8 code[15];
+
+    if (table_let_go(s, f))
+        return true;
+    if (!decode(code, fetch(tf, code, sizeof code), tf, &i) || !i.memory || i.opcode >= 0x0f00 || i.address != va ||
+        (va & PAGE_MASK) + i.size > PAGE_SIZE)
+        return unshadow(s, f);
+    u64 value = value_of(tf, &i);
+    if (i.size == 8 && !(hpa & 7))
+        *(volatile u64 *)host(hpa) = value;
+    else
+        memcpy(host(hpa), &value, i.size);
+    shadow_stored(s, hpa, i.size);
+    tf->rip += i.length;
+    return true;
 }

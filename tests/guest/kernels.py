@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from attrs import frozen
@@ -42,7 +42,10 @@ MACHINES = [
     for made in (pytest.param(f"qemu-{name}", marks=_QEMU_MARKS), pytest.param(f"emulator-{name}"))
     if "vmx" not in runtime.needs or "emulator" in str(made.values)  # QEMU's TCG has no VMX
 ]
-OURS = [f"emulator-{name}" for name in runtimes.RUNTIMES]
+# A runtime's second form: its name, and what the command line has then.
+FORMS: Final = {"spt": ("runv", "mmu=spt")}
+OURS = [f"emulator-{name}" for name in (*runtimes.RUNTIMES, *FORMS)]
+MACHINES += [pytest.param(f"emulator-{form}") for form in FORMS]
 MEMORY = 256 << 20
 
 
@@ -96,6 +99,12 @@ def tar_of(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+def form_of(machine: str, options: str = "") -> tuple[Runtime, str]:
+    """Give the runtime of a machine's name, and the command line: of ``emulator-`` and a runtime or a form, or the second alone."""
+    name, more = FORMS.get(machine.removeprefix("emulator-"), (machine.removeprefix("emulator-"), ""))
+    return runtimes.named(name), f"{options} {more}".strip()
+
+
 def boot(
     machine: str,
     rootfs: bytes,
@@ -110,13 +119,13 @@ def boot(
     cpu: str | Features = PROCESSOR,
     nested: NestedOptions | bool = False,
 ) -> Inner:
-    """Our own machine with a container in it, before its first instruction; `machine` is the runtime, or ``emulator-`` and it."""
-    runtime = runtimes.named(machine.removeprefix("emulator-"))
+    """Our own machine with a container in it, before its first instruction; `machine` is as `form_of` takes it."""
+    runtime, line = form_of(machine, options)
     modules = runtime.modules(rootfs, init_block(argv, env, settings))
     booted = Machine.boot(
         runtime.image,
         modules=modules,
-        append=options,
+        append=line,
         memory=memory,
         runtime=runtime,
         costs=costs,

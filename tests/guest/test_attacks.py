@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from attrs import evolve
 
 from paracell.attacks import ATTACKS, Attack, run, shows
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
+from paracell.runtimes import RUNV
 
 NAMES = [a.name for a in ATTACKS]
 ROOT = shipped.IMAGES.parent.parent
@@ -34,6 +36,13 @@ def test_control_succeeds(attack: Attack) -> None:
     assert shows(attack, outcome), outcome.harm
 
 
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if a.runtime is RUNV], ids=lambda a: a.name)
+def test_runv_refuses_with_shadow_paging_too(attack: Attack) -> None:
+    outcome = run(evolve(attack, options=" mmu=spt"))
+    assert outcome.harm == ()
+    assert "victim: all is well" in outcome.out
+
+
 @pytest.mark.parametrize("name", ["jump", "stack", "wrpkru"])
 def test_another_defence_off_does_not_help(name: str) -> None:
     attack = next(a for a in ATTACKS if a.name == name)
@@ -51,6 +60,7 @@ def test_every_defence_is_some_attacks_control() -> None:
         ROOT / "pku/xgate/defences.def",
         ROOT / "guest/host/paracell/defences.def",
         ROOT / "guest/pvm/defences.def",
+        ROOT / "guest/shadow/defences.def",
         ROOT / "guest/runv/defences.def",
     ]
     lines = [line for path in lists for line in path.read_text().splitlines()]

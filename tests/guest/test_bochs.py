@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell import runtimes
 from paracell.bench import bochs
 from paracell.bench.bochs import BochsError
 from paracell.guest import shipped
@@ -15,7 +14,7 @@ from paracell.guest.multiboot import plan
 from paracell.guest.rootfs import init_block
 from paracell.runtimes import NATIVE, RUNV
 
-from .kernels import OURS, run, tar_of
+from .kernels import OURS, form_of, run, tar_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +28,8 @@ needs_bochs = pytest.mark.skipif(shutil.which("bochs") is None, reason="bochs is
 PROGRAMS = ["programs/hello", "linux/syscalls"]
 
 
-def _on_bochs(runtime: Runtime, rootfs: bytes, folder: Path) -> bytes:
-    boot = plan(runtime.load(), [(0, MEMORY)], "", runtime.modules(rootfs, init_block(["/bin/it"], [])))
+def _on_bochs(runtime: Runtime, rootfs: bytes, folder: Path, options: str = "") -> bytes:
+    boot = plan(runtime.load(), [(0, MEMORY)], options, runtime.modules(rootfs, init_block(["/bin/it"], [])))
     return bochs.run(boot, MEMORY >> 20, folder).encode()
 
 
@@ -40,7 +39,8 @@ def _on_bochs(runtime: Runtime, rootfs: bytes, folder: Path) -> bytes:
 def test_bochs_prints_what_we_print(machine: str, name: str, tmp_path: Path) -> None:
     rootfs = tar_of({"bin/it": shipped.image(name).read_bytes()})
     ours = run(machine, tmp_path, rootfs, ["/bin/it"])
-    assert _on_bochs(runtimes.named(machine.removeprefix("emulator-")), rootfs, tmp_path) == ours.out
+    runtime, options = form_of(machine)
+    assert _on_bochs(runtime, rootfs, tmp_path, options) == ours.out
 
 
 @needs_bochs

@@ -16,6 +16,7 @@
 #define HOST_MEMORY (64UL << 20)
 #define TOP_PAGE 0xfffff000UL           /* the last that 32-bit code sees */
 #define REAL_MODE 0x7000
+#define ELSEWHERE 0x700000000000UL
 #define CODE32 0x00cf9b000000ffffUL
 
 extern char kernel_text[], kernel_end[];
@@ -73,17 +74,9 @@ static void msr(void) { wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) & ~(APIC_ENABL
 /* Behind the end of its memory.  Without that end, all of the machine's stands there. */
 static void pages(void) { read_all(memory_end(), memory_end() + HOST_MEMORY); }
 
-/* ---- what the host makes of its registers ---- */
-
-static void xsetbv(void) {
-    asm volatile("xsetbv" :: "c"(0), "a"(0), "d"(0));   /* x87 state cannot be switched off */
-}
-
-/* Go on in 32-bit code, in a page that is mapped for that. */
-static void run_32_bit_code(u64 va, u64 gpa) {
-    static pte_t tables[2][TABLE_ENTRIES] __attribute__((aligned(4096)));
-    static u64 gdt[2] = {0, CODE32};
-    const struct { u16 limit; u64 base; } __attribute__((packed)) gdtr = {sizeof gdt - 1, (u64)gdt};
+/* Map a page, and give its entry. */
+static pte_t *map(u64 va, u64 gpa) {
+    static pte_t tables[TABLE_LEVELS - 1][TABLE_ENTRIES] __attribute__((aligned(4096)));
     pte_t *table = direct((u64)boot_pml4);
 
     for (int level = TABLE_LEVELS, used = 0; level > 1; level--) {
@@ -93,6 +86,33 @@ static void run_32_bit_code(u64 va, u64 gpa) {
         table = direct(*entry & PTE_ADDRESS);
     }
     table[level_index(va, 1)] = ROUND_DOWN(gpa, PAGE_SIZE) | PTE_P;
+    return &table[level_index(va, 1)];
+}
+
+/* A store to a page table that is shadowed: what the entry mapped is there no more once the TLB has been flushed. */
+static void store(void) {
+    static u64 page[TABLE_ENTRIES] __attribute__((aligned(4096))) = {SECRETS << 16};
+    pte_t *entry = map(ELSEWHERE, (u64)page - KERNEL_BASE);
+
+    if (*(volatile u64 *)ELSEWHERE != page[0])
+        refused("its own page");
+    *(volatile pte_t *)entry = 0;
+    write_cr3(read_cr3());
+    look((u64 *)ELSEWHERE);
+}
+
+/* ---- what the host makes of its registers ---- */
+
+static void xsetbv(void) {
+    asm volatile("xsetbv" :: "c"(0), "a"(0), "d"(0));   /* x87 state cannot be switched off */
+}
+
+/* Go on in 32-bit code, in a page that is mapped for that. */
+static void run_32_bit_code(u64 va, u64 gpa) {
+    static u64 gdt[2] = {0, CODE32};
+    const struct { u16 limit; u64 base; } __attribute__((packed)) gdtr = {sizeof gdt - 1, (u64)gdt};
+
+    map(va, gpa);
     asm volatile("lgdt %0; push $8; push %1; lretq" :: "m"(gdtr), "r"(va), "a"(0) : "memory");
 }
 
@@ -129,7 +149,7 @@ static void stale(void) { read_all(LOW_MEMORY, (u64)kernel_text - KERNEL_BASE); 
 
 static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"port", port}, {"msr", msr}, {"pages", pages}, {"xsetbv", xsetbv}, {"rip", rip}, {"endless", endless},
-    {"leftovers", leftovers}, {"stale", stale}, {"realmode", real_mode},
+    {"leftovers", leftovers}, {"stale", stale}, {"realmode", real_mode}, {"shadow-store", store},
 };
 
 static const char *option_text(const char *name) {
