@@ -16,7 +16,10 @@ from typing import Final, NamedTuple
 
 from attrs import frozen
 
+from ..mmu.address import U32
+
 ACCESSED: Final = 1 << 40
+_BIG: Final = 1 << 14  # D/B in `Segment.access`
 
 
 class Table(NamedTuple):
@@ -47,6 +50,11 @@ class Segment:
     def dpl(self) -> int:
         """The descriptor privilege level."""
         return self.access >> 5 & 3
+
+    @property
+    def pointer_mask(self) -> int:
+        """The bits of the stack pointer that a stack of this segment uses outside of 64-bit mode: the B flag decides."""
+        return U32 if self.access & _BIG else 0xFFFF
 
 
 UNUSABLE: Final = 1 << 16

@@ -186,7 +186,7 @@ def _enter32(cpu: Cpu, vector: int, error: int | None, rf: int, external: int, *
         stack = stack_segment(cpu, selector, cpl, fault=TS, external=external)
     size = 4 if found.kind & 8 else 2
     frame = b"".join((word & (1 << 8 * size) - 1).to_bytes(size, "little") for word in words)
-    mask = 0xFFFFFFFF if stack.access & 0x4000 else 0xFFFF
+    mask = stack.pointer_mask
     top = rsp - len(frame) & mask
     inner_error = stack.selector & 0xFFFC | external if cpl < old else external
     check_stack_room(stack, top, len(frame), inner_error)
@@ -216,7 +216,7 @@ def check_stack_room(stack: Segment, top: int, size: int, error: int) -> None:
     last = top + size - 1
     first, end = 0, stack.limit
     if stack.access & 4:  # expand-down: offsets above the limit are the valid ones
-        first, end = stack.limit + 1, 0xFFFFFFFF if stack.access & 0x4000 else 0xFFFF
+        first, end = stack.limit + 1, stack.pointer_mask
     if top < first or last > end:
         raise StackFault(error)
 

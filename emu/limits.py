@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from .decode import decode
 from .faults import GP, Fault, StackFault, Unimplemented
-from .registers import CS, DS, ES, FS, GS, RAX, RBP, RBX, RCX, RIP, RSP, SS, U32
+from .registers import CS, DS, ES, FS, GS, RAX, RBP, RBX, RCX, RIP, RSP, SS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +136,7 @@ def _accesses(cpu: Cpu, insn: Insn) -> Iterator[tuple[int, int, int]]:
         yield number, q[RBX] + (q[RAX] & 0xFF) & mask, 1
         return
     size = insn.opsize >> 3
-    mask = U32 if cpu.segments[SS].access & 0x4000 else 0xFFFF
+    mask = cpu.segments[SS].pointer_mask
     if name in _PUSHES:
         yield SS, q[RSP] - size & mask, size
     elif name in _POPS:

@@ -63,7 +63,7 @@ def enter_real(cpu: Cpu, vector: int) -> None:
     if at + 3 > limit:
         raise GP(8 * vector + 2)
     stack, rsp = cpu.segment(SS), cpu.q[RSP]
-    mask = U32 if stack.access & 0x4000 else 0xFFFF
+    mask = stack.pointer_mask
     top = rsp - _FRAME.size & mask
     if top + _FRAME.size - 1 > stack.limit:
         raise StackFault(0)

@@ -8,7 +8,7 @@ from ...mmu.registers import CR4
 from ..faults import GP, UD
 from ..limits import check_room
 from ..realmode import require_iopl
-from ..registers import AC, ID, IF, IOPL, NT, RF, RSP, SS, TF, VIF, VIP, VM
+from ..registers import AC, ID, IF, IOPL, NT, RF, RSP, SS, TF, U64, VIF, VIP, VM
 from ..state import STI_SHADOW
 from ..table import instruction
 
@@ -62,8 +62,8 @@ def clac_stac(cpu: Cpu, insn: Insn) -> None:
 def stack_pointer_mask(cpu: Cpu) -> int:
     """Give the bits of RSP that the stack uses: 64 in 64-bit mode, else SS.B decides."""
     if cpu.code64:
-        return (1 << 64) - 1
-    return 0xFFFFFFFF if cpu.segments[SS].access & 0x4000 else 0xFFFF
+        return U64
+    return cpu.segments[SS].pointer_mask
 
 
 @instruction("popf")

@@ -177,7 +177,7 @@ def _inner_call(cpu: Cpu, gate: CallGate, code: Segment, cpl: int, back: int) ->
     else:
         rsp, selector = tss_stack(cpu, cpl)
         stack = stack_segment(cpu, selector, cpl, fault=TS)
-        mask = 0xFFFFFFFF if stack.access & 0x4000 else 0xFFFF
+        mask = stack.pointer_mask
     parameters = b""
     if gate.words:
         top = cpu.q[RSP] & stack_pointer_mask(cpu)
