@@ -12,9 +12,10 @@ Each access has at most eight bytes, which is also what the manual's table of ty
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from .callbacks import MEM
+from .engine import MEM_WRITE
 from .layout import HF_STEP
 from .registers import HFLAGS
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .cpu import Cpu
-
-_WRITE: Final = 17  # of Unicorn's kinds of memory accesses
 
 
 class Alignment:
@@ -72,7 +71,7 @@ class Alignment:
         """Look at an access that TCG is about to make; Unicorn gives the physical address, whose lower bits are the linear one's."""
         cpu = self._cpu
         try:
-            if kind == _WRITE and cpu.memory.is_ram(address):
+            if kind == MEM_WRITE and cpu.memory.is_ram(address):
                 self._stored.append((address, cpu.memory.read(address, size)))
             self.found |= bool(address & size - 1)
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)

@@ -15,6 +15,7 @@ from ..mmu.rights import READ, WRITE
 from ..mmu.walk import INDEX_MASK
 from .callbacks import MEM
 from .decode import decode
+from .engine import MEM_WRITE
 from .registers import RDI, RF, RIP, RSI, RSP, SS
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 _LENGTH: Final = (1, 2, 8, 4)
 _EXECUTE, _WRITE, _PORT, _ACCESS = range(4)
 _LAST: Final = PAGE - 1
-_UC_MEM_WRITE: Final = 17
 
 
 class _Point(NamedTuple):
@@ -129,8 +129,8 @@ class Breakpoints:
                 if point.kind in {_WRITE, _ACCESS} and (
                     (first - at < size and at - first < point.end - point.first) or first + PAGE - at < size
                 ):
-                    page = linear_page(self._cpu, pa, write=kind == _UC_MEM_WRITE)
-                    self.touch(page << 12 | at, size, write=kind == _UC_MEM_WRITE)
+                    page = linear_page(self._cpu, pa, write=kind == MEM_WRITE)
+                    self.touch(page << 12 | at, size, write=kind == MEM_WRITE)
                     return
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             self._cpu.fail(error)

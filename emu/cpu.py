@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..mmu.registers import CR0
+from ..mmu.registers import CR0, EFER
 from . import layout
 from .breakpoints import Breakpoints
 from .clock import Clock, Tsc
@@ -66,7 +66,7 @@ _SYSTEM_FLAGS: Final = _RFLAGS_ALL & ~(ARITHMETIC | DF | IOPL | VM)
 _USER, _KERNEL = Who.USER, Who.KERNEL  # a member read off the class takes 0.1 µs
 _new: Final = tuple.__new__
 
-_EFER_LMA: Final = 1 << 10
+_EFER_LMA: Final = EFER.LMA.mask
 _AM: Final = CR0.AM.mask
 
 

@@ -56,9 +56,8 @@ _CC_SRC, _CC_OP = layout.CC_SRC >> 3, layout.CC_OP >> 2
 _NOTHING, _INSTRUCTIONS = Unit.NOTHING, Unit.INSTRUCTIONS  # a member read off the class takes 0.1 µs
 
 
-FETCH: Final = 18
-WRITE: Final = 17
-READ: Final = 16
+# Unicorn's kinds of accesses, which fills and `MEM` callbacks are told.
+MEM_READ, MEM_WRITE, MEM_FETCH = 16, 17, 18
 
 # TCG's three translation slots, as (hflags bits, mmu index mask for a flush).  See unicorn-facts: index 0 is
 # "supervisor with SMAP", 1 user, 2 "supervisor without SMAP".

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.registers import CR0
 from ..vmx.exits import ExitReason, VmExit
 from ..vmx.nonroot import event_info
-from ..vmx.words import EventType
+from ..vmx.words import EventType, Interruption
 from .exceptions import becomes_double, through_idt
 from .faults import DB, NO_EVENT, During, Fault, TripleFault
 from .pending_debug import held_by_mov_ss, trap_exit
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 _DEBUG, _NMI, _BREAKPOINT, _OVERFLOW, _DOUBLE, _PAGE_FAULT = 1, 2, 3, 4, 8, 14
-_NMI_UNBLOCKING: Final = 1 << 12  # in interruption information
-_PE: Final = 1  # in CR0
+_NMI_UNBLOCKING: Final = Interruption.NMI_UNBLOCKING.mask
+_PE: Final = CR0.PE.mask
 _PENDING: Final = 0x600F  # the bits of DR6 that the exit qualification of #DB has: BS, BD, B3 to B0
 
 

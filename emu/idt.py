@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..mmu.address import canonical
+from ..mmu.registers import CR0, EFER
 from ..vmx.exits import VmExit
 from .descriptors import Segment, null_stack, parse
 from .faults import GP, NP, TS, Fault, StackFault, Unimplemented
@@ -29,7 +30,7 @@ from .transitions import keep_gate, origin
 if TYPE_CHECKING:
     from .cpu import Cpu
 
-_PE, _LMA = 1, 1 << 10  # in CR0 and in EFER
+_PE, _LMA = CR0.PE.mask, EFER.LMA.mask
 _TASK_GATE: Final = 5
 _GATES32: Final = frozenset({_TASK_GATE, 6, 7, 14, 15})
 _GATES64: Final = frozenset({14, 15})

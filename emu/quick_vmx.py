@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.address import SIGNS
+from ..mmu.registers import EFER
 from ..vmx.fields import Field
 from ..vmx.nonroot import NMI_EVENT
 from ..vmx.operation import NO_VMCS
@@ -36,8 +38,7 @@ _VM_EXIT, _VM_ENTRY = Kind.VM_EXIT, Kind.VM_ENTRY  # a member read off the class
 _INTERCEPT: Final = INTERCEPT >> 3
 _USUAL: Final = ~(ARITHMETIC | DF | IF | AC | 2)  # no bit of RFLAGS beside these
 _VALID: Final = Interruption.VALID.mask
-_SIGNS: Final = frozenset({0, 0x1FFFF})  # of bits 63:47
-_LMA: Final = 1 << 10  # in EFER
+_LMA: Final = EFER.LMA.mask
 _EFER: Final = ~LMA_LME
 (
     _RIP, _RSP, _RFLAGS, _INJECT, _INTERRUPTIBILITY, _ACTIVITY, _PENDING, _LINK, _TSC_OFFSET, _HOST_RIP, _HOST_RSP, _REASON,
@@ -148,7 +149,7 @@ def bind(cpu: Cpu) -> tuple[Enter, Leave]:  # noqa: PLR0915  (each call would ta
             return False
         rip, rflags = vmcs[_RIP], vmcs[_RFLAGS]
         if (
-            rip >> 47 not in _SIGNS or rflags & _USUAL or not rflags & 2 or not world.code64 or cpu.nmi_blocked
+            rip >> 47 not in SIGNS or rflags & _USUAL or not rflags & 2 or not world.code64 or cpu.nmi_blocked
             or vmcs.checked_in_long_mode is not True or host.epoch != cpu.epoch or host.registers.cr3 != cpu.cr3
             or not (guest.loads_all or (cpu.pkrs == world.registers.pkrs and not (cpu.efer ^ world.registers.efer) & _EFER))
             or world.space[0] != tlb.gone or world.forgotten != translation.forgotten

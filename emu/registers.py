@@ -18,6 +18,7 @@ RIP: Final = 16
 
 # Numbers of the segment registers, as instructions encode them.
 ES, CS, SS, DS, FS, GS = range(6)
+SEGMENT_NAMES: Final = ("ES", "CS", "SS", "DS", "FS", "GS")
 
 # Other words of `Engine.q`.  TCG keeps the arithmetic flags lazily, as an operation (CC_OP) and its operands.
 EFLAGS: Final = layout.EFLAGS >> 3

@@ -11,6 +11,7 @@ from ..vmx.eptp import ept_of
 from ..vmx.exits import ExitReason, VmExit
 from ..vmx.pml import page_log
 from .events import Kind
+from .registers import U32
 
 if TYPE_CHECKING:
     from ..mmu.walk import Refusal
@@ -23,7 +24,6 @@ REASONS: Final = {
     LOG_FULL: ExitReason.PML_FULL,
 }
 _LINEAR: Final = Qualification.LINEAR_VALID.mask
-_U32: Final = 0xFFFFFFFF
 
 
 def second_stage_of(cpu: Cpu, guest: NonRoot) -> SecondStage | None:
@@ -49,6 +49,6 @@ def second_stage_exit(cpu: Cpu, refusal: Refusal) -> VmExit:
         REASONS[result],
         qualification,
         fault=True,
-        linear=(gva if cpu.code64 else gva & _U32) if valid else None,
+        linear=(gva if cpu.code64 else gva & U32) if valid else None,
         gpa=None if result == LOG_FULL else gpa,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..mmu.address import canonical
+from ..mmu.registers import EFER
 from . import layout
 from .descriptors import ACCESSED, UNUSABLE, Segment, null_stack, parse
 from .faults import GP, NP, TS, StackFault
@@ -17,7 +18,7 @@ from .registers import DS, ES, FS, GS, SS
 if TYPE_CHECKING:
     from .cpu import Cpu
 
-_LMA: Final = 1 << 10
+_LMA: Final = EFER.LMA.mask
 _DATA: Final = tuple((number, layout.SEGMENTS + 24 * number >> 2) for number in (ES, DS, FS, GS))
 _ES_WORD, _DS_WORD, _FS_WORD, _GS_WORD = (at for _, at in _DATA)
 

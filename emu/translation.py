@@ -11,7 +11,8 @@ from ..mmu.rights import EXEC, READ, WRITE
 from ..mmu.tlb import CAPACITY, NO_EPT, UNPAGED
 from ..mmu.walk import (
     INDEX_MASK,
-    LEVEL_SHIFT,
+    SIZE,
+    SMALL,
     Mode,
     Paging,
     Refusal,
@@ -20,7 +21,7 @@ from ..mmu.walk import (
     walker,
 )
 from . import layout
-from .engine import SLOTS
+from .engine import MEM_FETCH, MEM_READ, MEM_WRITE, SLOTS
 from .faults import Unimplemented
 from .limits import GUARDED
 from .lookup import Lookup
@@ -37,13 +38,11 @@ if TYPE_CHECKING:
     from .memory import Memory
 
 _LEVEL4: Final = Mode.LEVEL4  # a member read off the class takes 0.1 µs
-_SIZE: Final = 7 << LEVEL_SHIFT
-_SMALL: Final = 1 << LEVEL_SHIFT  # of a 4 KiB page
 _G: Final = rights.G
-_SMALL_GLOBAL: Final = 7 << LEVEL_SHIFT | rights.G
+_SIZE_GLOBAL: Final = SIZE | rights.G
 _new: Final = tuple.__new__
 _PF: Final = 14
-_NEED: Final = {16: READ, 17: WRITE, 18: EXEC}
+_NEED: Final = {MEM_READ: READ, MEM_WRITE: WRITE, MEM_FETCH: EXEC}
 
 
 class Translation(Lookup):
@@ -181,9 +180,9 @@ class Translation(Lookup):
                     ):
                         # As `_walk`, written out for what most misses are.
                         entry = walk4(gva, need, table)
-                        if entry & _SMALL_GLOBAL == _SMALL and len(current) < CAPACITY:  # no refusal looks so
+                        if entry & _SIZE_GLOBAL == SMALL and len(current) < CAPACITY:  # no refusal looks so
                             current[vpn] = entry
-                        elif entry & _SIZE and entry >= 0:
+                        elif entry & SIZE and entry >= 0:
                             tlb.insert(vpn, entry, use_global=self.has_globals)
                     else:
                         entry = self._walk(gva, need)
@@ -195,7 +194,7 @@ class Translation(Lookup):
                         if self.in_place and not cpu.breakpoints.watching:
                             exception[0] = _PF
                         return False
-                    if not entry & _SIZE:  # the EPT lets it be fetched, and not be read
+                    if not entry & SIZE:  # the EPT lets it be fetched, and not be read
                         slots[self.current_slot].local = True
                         view = entry_at(pointer)
                         view[0], view[1] = entry >> 12 << 12, grant(entry >> 12, vpn, EXEC, EXEC)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..mmu.registers import RFLAGS
+from ..mmu.address import SIGNS
+from ..mmu.registers import EFER, RFLAGS
 from ..vmx.control_checks import CONTROLS, EVENT
 from ..vmx.errors import InstructionError, VmFail
 from ..vmx.exits import ExitReason
@@ -18,7 +19,7 @@ from ..vmx.host_checks import HOST
 from ..vmx.nonroot import NonRoot
 from ..vmx.operation import NO_VMCS
 from ..vmx.rule import Entered, first_broken
-from ..vmx.words import Activity, EventType, Interruptibility, Interruption
+from ..vmx.words import AccessRights, Activity, EventType, Interruptibility, Interruption
 from .inject import begin
 from .known import Known
 from .quick_vmx import bind
@@ -43,8 +44,7 @@ _UNUSUAL: Final = ~(RFLAGS.mask() & ~RFLAGS.VM.mask)  # in RFLAGS, and bit 1, wh
 _VALID: Final = Interruption.VALID.mask
 _SHADOW, _NMI_BLOCKED = Interruptibility.STI.mask | Interruptibility.MOV_SS.mask, Interruptibility.NMI.mask
 _HLT: Final = int(Activity.HLT)
-_CODE64, _LMA = 1 << 13, 1 << 10  # in the access rights of CS; in EFER
-_SIGNS: Final = frozenset({0, 0x1FFFF})  # of bits 63:47
+_CODE64, _LMA = AccessRights.L.mask, EFER.LMA.mask
 (
     _RIP, _RSP, _RFLAGS, _EVENT, _INTERRUPTIBILITY, _ACTIVITY, _PENDING, _LINK, _LOADS, _LOAD_ADDRESS, _TSC_OFFSET, _TIMER
 ) = (
@@ -199,7 +199,7 @@ def _is_usual(vmcs: Vmcs, world: World) -> bool:
     code64 = world.registers.efer & _LMA and world.segments[1].access & _CODE64
     return (
         not (vmcs[_INTERRUPTIBILITY] or vmcs[_ACTIVITY] or vmcs[_PENDING])
-        and (rip >> 47 in _SIGNS if code64 else rip <= U32)
+        and (rip >> 47 in SIGNS if code64 else rip <= U32)
         and rflags & _UNUSUAL == 2
         and vmcs[_LINK] == NO_VMCS
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.registers import CR4, EFER
 from ..vmx.exits import ENTRY_FAILED
 from ..vmx.fields import Field
 from ..vmx.nonroot import NEVER, NMI_EVENT, NonRoot
-from ..vmx.words import Activity, Interruption
+from ..vmx.words import Activity, Interruptibility, Interruption
 from .events import Kind
 from .layout import CPUID, HF_GUEST, INTERCEPT, PAUSE_AND_CPUID
 from .pending_debug import held_by_mov_ss
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from .cpu import Cpu
 
 HOST, GUEST = 0, 1  # in events: who leaves and who goes on
-_NMI_BLOCKED: Final = 8  # in the interruptibility state
+_NMI_BLOCKED: Final = Interruptibility.NMI.mask
 _NO_EVENT: Final = ~Interruption.VALID.mask
 _HLT, _ACTIVE = int(Activity.HLT), int(Activity.ACTIVE)
-_LMA, _PAE = 1 << 10, 1 << 5  # of EFER; of CR4
+_LMA, _PAE = EFER.LMA.mask, CR4.PAE.mask
 _VM_EXIT, _VM_ENTRY = Kind.VM_EXIT, Kind.VM_ENTRY  # a member read off the class takes 0.1 µs
 (
     _REASON, _QUALIFICATION, _INJECT, _RIP, _RSP, _RFLAGS,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..vmx.fields import Field
 from .descriptors import UNUSABLE, Segment
+from .registers import SEGMENT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     Read = Callable[[World], int]
 
-_NAMES: Final = ("ES", "CS", "SS", "DS", "FS", "GS")
 _FS: Final = 4
 _ACCESS: Final = 0x1F0FF  # of access rights that are kept
 _HELD: Final = struct.Struct("<I4xQ8x")  # of a segment register in TCG: selector and base
@@ -50,7 +50,11 @@ def _numbered(number: int) -> Callable[[World], Segment]:
 
 
 _LATE: Final[dict[int, Read]] = {
-    **{field: read for number, name in enumerate(_NAMES) for field, read in _parts(name, _numbered(number)).items()},
+    **{
+        field: read
+        for number, name in enumerate(SEGMENT_NAMES)
+        for field, read in _parts(name, _numbered(number)).items()
+    },
     **_parts("LDTR", lambda world: world.registers.ldtr),
     **_parts("TR", lambda world: world.registers.tr),
     Field.GUEST_GDTR_BASE: lambda world: world.registers.gdtr.base,

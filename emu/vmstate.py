@@ -12,6 +12,7 @@ from ..vmx.guest_checks import guest_pdptes
 from .descriptors import UNUSABLE, Segment, Table, intern, null_stack
 from .known import Known
 from .msr_index import BTF
+from .registers import SEGMENT_NAMES
 from .second_stage import second_stage_of
 from .vmlists import ABORT_PDPTES, abort
 from .world import LMA_LME, Registers, World
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
 _CODE64, _CODE32, _DATA, _TSS = 0xA09B, 0xC09B, 0xC093, 0x8B  # access rights
 _LIMIT, _TSS_LIMIT, _TABLE_LIMIT = 0xFFFFFFFF, 0x67, 0xFFFF
 _DR7, _DR7_CLEAR = 0x400, 0xD000
-_NAMES: Final = ("ES", "CS", "SS", "DS", "FS", "GS")
 _GUEST: Final = {
     name: tuple(Field[f"GUEST_{name}_{part}"] for part in ("SELECTOR", "BASE", "LIMIT", "ACCESS"))
-    for name in (*_NAMES, "LDTR", "TR")
+    for name in (*SEGMENT_NAMES, "LDTR", "TR")
 }
 # In the order of `SWITCHED_MSRS`.
 _GUEST_MSRS: Final = (
@@ -59,7 +59,7 @@ def guest_world(cpu: Cpu, entered: Entered, controls: NonRoot) -> World:
     cr0, efer = vmcs[Field.GUEST_CR0], vmcs[Field.GUEST_EFER] if entry.LOAD_EFER else cpu.efer
     bits = _loaded_of_efer(cr0)
     efer = efer & ~bits | (bits if controls.long else 0)
-    world.segments = tuple(_guest_segment(vmcs, name) for name in _NAMES)
+    world.segments = tuple(_guest_segment(vmcs, name) for name in SEGMENT_NAMES)
     world.registers = Registers(
         cr0,
         vmcs[Field.GUEST_CR3],

@@ -20,7 +20,7 @@ from . import rights
 from .entry import FRAME
 from .ept import BAD_TYPES, PS, WIDTH, XU, A, Qualification, R, Root, W, X, descend, use
 from .rights import EXEC, READ, WRITE
-from .walk import INDEX_MASK, LEVEL_SHIFT, LOW_INDEX, NOT_PRESENT, USED, Mode, SecondStageFault, walk
+from .walk import INDEX_MASK, LOW_INDEX, NOT_PRESENT, SIZE, SMALL, USED, Mode, SecondStageFault, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
 
 _FOLD: Final = INDEX_MASK & ~(rights.X | rights.D)
 _XU_SHIFT, _READABLE = 9, 1 << 10  # in a page
-_SIZE: Final = 7 << LEVEL_SHIFT
 _P: Final = 1
 _FRAME_2M: Final = FRAME & -(1 << 21)
-_SMALL: Final = 1 << LEVEL_SHIFT
-_UNPAGED: Final = _SMALL | rights.W | rights.U | rights.X | rights.D  # without paging, an address may do anything
+_UNPAGED: Final = SMALL | rights.W | rights.U | rights.X | rights.D  # without paging, an address may do anything
 _U32_FRAME: Final = 0xFFFFF000
 _LINEAR, _FINAL = Qualification.LINEAR_VALID.mask, Qualification.FINAL.mask
 # Of a guest's attribute index, what the qualification has of it (SDM: "advanced VM-exit information").
@@ -130,7 +128,7 @@ class SecondStage:
         mask = page
         if entry & rights.U and self.root.mode_based:
             mask = page & ~rights.X | (page >> _XU_SHIFT & 1) << 2
-        size = entry & _SIZE if page & _READABLE else 0
+        size = entry & SIZE if page & _READABLE else 0
         return page & FRAME | size | entry & mask & INDEX_MASK
 
     def _page(self, gpa: int, need: int, kind: int) -> int:
@@ -237,7 +235,7 @@ class SecondStage:
                     index |= 4
                 index &= page
                 if table[index] & need:
-                    found: int = page & FRAME | _SMALL | index
+                    found: int = page & FRAME | SMALL | index
                     return found
             elif (
                 not pte & _P and pml4e & pdpte & pde & USED == USED and not (pml4e | pdpte | pde) & mask

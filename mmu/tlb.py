@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .rights import G
-from .walk import LEVEL_SHIFT
+from .walk import LEVEL_SHIFT, SIZE, SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +21,6 @@ NO_EPT: Final = -1  # beside any root, for 0 is one
 UNPAGED: Final = -1  # beside any PCID
 _2M, _1G = 1 << 9, 1 << 18  # of 4 KiB pages
 _SPANS: Final = {2: _2M, 3: _1G}
-_SIZE: Final = 7 << LEVEL_SHIFT
-_SMALL: Final = 1 << LEVEL_SHIFT
 
 
 class Space(dict[int, int]):
@@ -198,7 +196,7 @@ class Tlb:
     def insert(self, vpn: int, entry: int, *, use_global: bool) -> None:
         """Keep a translation."""
         space = self.shared if use_global and entry & G else self.current
-        if entry & _SIZE == _SMALL and len(space) < CAPACITY:
+        if entry & SIZE == SMALL and len(space) < CAPACITY:
             space[vpn] = entry
         else:
             space.keep(vpn, entry)

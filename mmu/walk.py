@@ -37,7 +37,8 @@ LEVEL_SHIFT: Final = INDEX_BITS
 FRAME_SHIFT: Final = 12
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
 USED: Final = _P | _A
-_PAGE: Final = 1 << LEVEL_SHIFT
+SIZE: Final = 7 << LEVEL_SHIFT  # in an entry that `walk` gives: the size of its page
+SMALL: Final = 1 << LEVEL_SHIFT  # 4 KiB, as such a size
 # W, U, D and G of an attribute index, by these bits of an entry: they stand alike, further apart.
 LOW_INDEX: Final = bytes((e & 6) >> 1 | (e & 0x40) >> 3 | (e & 0x100) >> 4 for e in range(0x147))
 
@@ -225,7 +226,7 @@ def walker(ram: Ram, paging: Paging) -> Callable[[int, int, bytes], int]:
             else:
                 index |= 4
             if table[index] & need:
-                found: int = pte & FRAME | _PAGE | index
+                found: int = pte & FRAME | SMALL | index
                 return found
         elif not pml4e & _P:
             return NOT_PRESENT
@@ -273,7 +274,7 @@ def _descend(
                 if need == WRITE:
                     index |= rights.D
             if level == 1:
-                return entry & FRAME | _PAGE | index
+                return entry & FRAME | SMALL | index
             frame = entry & FRAME & ~offset
             if slots == 0xFFC:  # PSE-36: bits 20:13 are bits 39:32 of the address
                 frame |= (entry >> 13 & 0xFF) << 32

@@ -5,11 +5,12 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from ..mmu.ept import Qualification
 from .fields import Field
 from .words import EventType, Interruption
 
 _DEBUG: Final = 1
-_NMI_UNBLOCKING: Final = 1 << 12  # in exit qualifications
+_NMI_UNBLOCKING: Final = Qualification.NMI_UNBLOCKING.mask
 ENTRY_FAILED: Final = 1 << 31  # in the exit reason
 
 

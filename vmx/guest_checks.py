@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..mmu.address import U32
 from ..mmu.entry import reserved_pdpte
 from ..mmu.registers import CR0, CR4, EFER, RFLAGS
 from .caps import REVISION
 from .controls import Secondary
 from .fields import Field
 from .operation import NO_VMCS
-from .rule import PAGE_OFFSET, U32, Entered, Rule, bad_pat, not_canonical
+from .rule import PAGE_OFFSET, Entered, Rule, bad_pat, not_canonical
 from .segment_checks import SEGMENTS
 from .vmcs import SHADOW
 from .words import AccessRights, Activity, EventType, Interruptibility, PendingDebug

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..mmu.address import canonical
+from ..mmu.address import U32, canonical
 from ..mmu.registers import CR4, EFER
 from .fields import Field
-from .rule import U32, Entered, Rule, bad_pat, not_canonical
+from .rule import Entered, Rule, bad_pat, not_canonical
 
 _REGISTERS: Final = "Checks on Host Control Registers, MSRs, and SSP"
 _SEGMENTS: Final = "Checks on Host Segment and Descriptor-Table Registers"

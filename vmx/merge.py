@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ..mmu.address import U64
 from ..mmu.registers import CR0, CR4
 from .controls import Pin, Primary, Secondary
 from .eptp import Eptp, ept_of
@@ -29,7 +30,6 @@ _CR0_L1: Final = CR0.TS.mask | CR0.WP.mask
 _CR4_L1: Final = sum(
     CR4.fields[name].mask for name in ("PVI", "DE", "PCE", "OSFXSR", "OSXMMEXCPT", "PGE", "TSD", "FSGSBASE")
 )
-_U64: Final = (1 << 64) - 1
 _TSC: Final = 0x10
 # MSRs that L1 reads and writes without an exit, as under KVM: IA32_SYSENTER_*, STAR, LSTAR, CSTAR, SFMASK, the bases, IA32_PKRS.
 _MSRS_L1: Final = (*range(0x174, 0x177), 0x6E1, *range(0xC0000081, 0xC0000085), *range(0xC0000100, 0xC0000103))
@@ -72,7 +72,7 @@ def vmcs01(address: int, bitmap: int, root: int) -> Vmcs:
     made[Field.EPT_POINTER] = eptp_of(root)
     made[Field.VPID] = L1_VPID
     made[Field.MSR_BITMAP] = bitmap
-    made[Field.CR0_MASK], made[Field.CR4_MASK] = _U64 & ~_CR0_L1, _U64 & ~_CR4_L1
+    made[Field.CR0_MASK], made[Field.CR4_MASK] = U64 & ~_CR0_L1, U64 & ~_CR4_L1
     return made
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
+from ..mmu.address import U32, U64
 from ..mmu.registers import RFLAGS
 from .caps import REVISION
 from .errors import InstructionError, VmFail
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from .caps import Capabilities
     from .rule import Rule
 
-NO_VMCS: Final = (1 << 64) - 1  # as a pointer
+NO_VMCS: Final = U64  # as a pointer
 _PAGE: Final = 4095
-_U32: Final = 0xFFFFFFFF
 _CF, _ZF = RFLAGS.CF.mask, RFLAGS.ZF.mask
 
 
@@ -188,7 +188,7 @@ class Operation:
             raise VmFail(InstructionError.VMPTRLD_ADDRESS)
         if address == self.vmxon_pointer:
             raise VmFail(InstructionError.VMPTRLD_VMXON_POINTER)
-        header = memory.read64(address) & _U32
+        header = memory.read64(address) & U32
         if header & ~SHADOW != REVISION:
             raise VmFail(InstructionError.VMPTRLD_REVISION)
         vmcs = self._activate(memory, address)
@@ -219,7 +219,7 @@ class Operation:
         which, high = where
         vmcs = self._accessed()
         if high:
-            vmcs[which] = vmcs[which] & _U32 | (value & _U32) << 32
+            vmcs[which] = vmcs[which] & U32 | (value & U32) << 32
         else:
             mask = (1 << min(which.bits, 64 if wide else 32)) - 1
             vmcs[which] = value & mask
@@ -227,4 +227,4 @@ class Operation:
 
 def vmxon_region_refused(memory: Memory, caps: Capabilities, address: int) -> bool:
     """Tell whether VMXON fails for its region: its address, or the revision identifier there."""
-    return bool(address & _PAGE) or caps.beyond(address) or memory.read64(address) & _U32 != REVISION
+    return bool(address & _PAGE) or caps.beyond(address) or memory.read64(address) & U32 != REVISION

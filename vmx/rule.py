@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .vmcs import Vmcs
 
 PAGE_OFFSET: Final = 0xFFF
-U32: Final = 0xFFFFFFFF
 _ACCESS: Final = {name: Field[f"GUEST_{name}_ACCESS"] for name in ("CS", "SS", "DS", "ES", "FS", "GS", "TR", "LDTR")}
 _PAT_TYPES: Final = frozenset({0, 1, 4, 5, 6, 7})
 

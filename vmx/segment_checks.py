@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..mmu.address import canonical
+from ..mmu.address import U32, canonical
 from ..mmu.registers import CR0, RFLAGS
 from .fields import Field
-from .rule import U32, Entered, Rule
+from .rule import Entered, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

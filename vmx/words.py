@@ -26,11 +26,12 @@ class Activity(IntEnum):
 
 
 class Interruption(Word):
-    """VM-entry interruption information (SDM "VM-Entry Controls for Event Injection")."""
+    """Interruption information (SDM "VM-Entry Controls for Event Injection", "Information for VM Exits Due to Vectored Events")."""
 
     VECTOR = Bits(7, 0)
     TYPE = Bits(10, 8)
     DELIVER_ERROR_CODE = Bits(11)
+    NMI_UNBLOCKING = Bits(12)  # of exits alone: an IRET met the fault
     VALID = Bits(31)
 
 

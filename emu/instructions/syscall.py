@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ...mmu.address import canonical
+from ...mmu.registers import CR0, EFER
 from ..descriptors import Segment, intern
 from ..events import Kind
 from ..faults import GP, UD
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
 STAR, LSTAR, CSTAR, SFMASK, KERNEL_GS_BASE = 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0xC0000102
 SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP = 0x174, 0x175, 0x176
 _SYSCALL, _SYSRET = Kind.SYSCALL, Kind.SYSRET  # a member read off the class takes 0.1 µs
-_PE: Final = 1  # in CR0
-_SCE: Final = 1
-_LMA_SCE: Final = 1 << 10 | _SCE
+_PE, _SCE = CR0.PE.mask, EFER.SCE.mask
+_LMA_SCE: Final = EFER.LMA.mask | _SCE
 _L: Final = 0x2000  # in Segment.access
 _SYSRET_FLAGS: Final = 0x3C7FD7
 

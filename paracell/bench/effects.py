@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..emu import layout
-from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine
+from ..emu.engine import MEM_FETCH, SLOT_BITS, SLOTS, Engine
 from ..emu.registers import (
     ARITHMETIC,
     CC_OP,
@@ -100,7 +100,7 @@ class Effects:
                 return False
             view = entry(pointer)
             view[0] = gva
-            view[1] = 7 if kind == FETCH else 3  # stores to a page that can hold code are slow
+            view[1] = 7 if kind == MEM_FETCH else 3  # stores to a page that can hold code are slow
             return True
 
         def syscall() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..emu import layout
 from ..emu.callbacks import Prototypes
-from ..emu.engine import FETCH, SLOT_BITS, SLOTS, Engine
+from ..emu.engine import MEM_FETCH, SLOT_BITS, SLOTS, Engine
 from ..emu.registers import RCX, RDI, RIP, RSI, RSP
 from ..signals import stopping
 
@@ -47,7 +47,7 @@ class Bare:
         def fill(_engine: int, gva: int, kind: int, pointer: int, _user: Any) -> bool:
             view = entry(pointer)
             view[0] = gva
-            view[1] = 7 if kind == FETCH else 3  # stores to a page that can hold code are slow
+            view[1] = 7 if kind == MEM_FETCH else 3  # stores to a page that can hold code are slow
             return True
 
         def step(_engine: int, _user: Any) -> bool:
