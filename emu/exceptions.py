@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..vmx.exits import VmExit
+from ..vmx.nonroot import event_info
+from ..vmx.words import EventType
 from .events import Kind
-from .faults import DB, During, Fault, TripleFault
+from .faults import DB, Fault, TripleFault
 from .idt import enter
 from .msr_index import IA32_DEBUGCTL
 from .realmode import require_iopl
@@ -23,8 +25,6 @@ _CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13, 21})
 _PAGE_FAULTS: Final = frozenset({14, 20})
 _EXCEPTION, _INTERRUPT = Kind.EXCEPTION, Kind.INTERRUPT  # a member read off the class takes 0.1 µs
 _DOUBLE: Final = 8
-# In interruption information.
-_VALID, _NMI_TYPE, _SOFTWARE_INTERRUPT, _SOFTWARE_EXCEPTION = 1 << 31, 2 << 8, 4 << 8, 6 << 8
 _GD: Final = 1 << 13  # in DR7
 _BD: Final = 1 << 13  # in DR6
 _B0_TO_B3: Final = 15
@@ -92,15 +92,14 @@ def interrupt(cpu: Cpu, vector: int) -> None:
     try:
         enter(cpu, vector, None, rf=rf, external=1)
     except (Fault, VmExit) as fault:
-        event = During(_VALID | (_NMI_TYPE if vector == 2 and cpu.nmi_blocked else 0) | vector)
+        kind = EventType.NMI if vector == 2 and cpu.nmi_blocked else EventType.EXTERNAL_INTERRUPT
+        fault.while_delivering(event_info(kind, vector), 0, 0)
         if isinstance(fault, VmExit):
             from .vmexit import leave  # noqa: PLC0415  (most guests never come here)
 
-            fault.while_delivering(*event)
             leave(cpu, fault)
-            return
-        fault.during = event
-        deliver(cpu, fault)
+        else:
+            deliver(cpu, fault)
 
 
 def nmi(cpu: Cpu) -> None:
@@ -126,14 +125,7 @@ def software_interrupt(cpu: Cpu, vector: int, length: int, *, by_number: bool = 
         enter(cpu, vector, None, rf=0, external=0, software=True)
     except (Fault, VmExit) as fault:
         cpu.q[RIP] = cpu.q[RIP] - length & (U64 if cpu.code64 else 0xFFFFFFFF)
-        kind = _SOFTWARE_EXCEPTION if vector in {3, 4} and length == 1 else _SOFTWARE_INTERRUPT
-        note_event(fault, During(_VALID | kind | vector, 0, length))
+        exception = vector in {3, 4} and length == 1
+        kind = EventType.SOFTWARE_EXCEPTION if exception else EventType.SOFTWARE_INTERRUPT
+        fault.while_delivering(event_info(kind, vector), 0, length)
         raise
-
-
-def note_event(fault: Fault | VmExit, event: During) -> None:
-    """Note on whose delivery a fault was raised, or an exit happened."""
-    if isinstance(fault, VmExit):
-        fault.while_delivering(*event)
-    else:
-        fault.during = event

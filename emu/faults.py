@@ -46,6 +46,10 @@ class Fault(Exception):
         self.error = error
         self.address = address
 
+    def while_delivering(self, info: int, error: int, length: int) -> None:
+        """Note the event on whose delivery it was raised."""
+        self.during = During(info, error, length)
+
     def __str__(self) -> str:
         """Name the vector, the error code and the address."""
         text = VECTOR_NAMES.get(self.vector, f"vector {self.vector}")

@@ -59,7 +59,7 @@ def deliver_in_guest(cpu: Cpu, fault: Fault) -> None:
             leave(cpu, exit_)
             return
         except Fault as second:
-            second.during = event
+            second.while_delivering(*event)
             chain.append(second)
             if fault.vector == _DOUBLE:
                 if guest.of_l0:

@@ -76,9 +76,8 @@ def inject(cpu: Cpu, injected: During) -> None:
         )
     except (Fault, VmExit) as fault:
         cpu.q[RIP] = before
+        fault.while_delivering(*injected)
         if isinstance(fault, VmExit):
-            fault.while_delivering(*injected)
             leave(cpu, fault)
-            return
-        fault.during = injected
-        deliver(cpu, fault)
+        else:
+            deliver(cpu, fault)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from ...mmu.registers import RFLAGS
 from ...vmx.exits import VmExit
+from ...vmx.nonroot import event_info
+from ...vmx.words import EventType
 from ..events import Kind
-from ..exceptions import note_event, software_interrupt
-from ..faults import GP, UD, During, Fault
+from ..exceptions import software_interrupt
+from ..faults import GP, UD, Fault
 from ..idt import enter
 from ..registers import RIP
 from ..table import instruction
@@ -46,7 +48,7 @@ def int1(cpu: Cpu, insn: Insn) -> None:
         enter(cpu, 1, None, rf=0, external=1)
     except (Fault, VmExit) as fault:
         cpu.q[RIP] = before
-        note_event(fault, During(1 << 31 | 5 << 8 | 1, 0, insn.length))  # a privileged software exception
+        fault.while_delivering(event_info(EventType.PRIVILEGED_SOFTWARE_EXCEPTION, 1), 0, insn.length)
         raise
 
 
