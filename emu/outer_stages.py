@@ -114,7 +114,7 @@ class Stages:
         """Give the EPT pointer by which L2 runs."""
         root12 = guest.root12
         if root12 is None:
-            return guest.outer.eptp if guest.outer is not None else None
+            return guest.outer.eptp
         return eptp_of(self.shadow.root(root12).address, dirty=root12.dirty)
 
     # ---- violations -----------------------------------------------------------------------------------------------------

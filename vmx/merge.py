@@ -124,12 +124,15 @@ class Merged(UnderL0):
     """L2 by VMCS02.
 
     Attributes:
-        outer: L1's stay, to which a reflected exit leads.
+        inner: what L1 has asked for.
+        outer: L1's stay, to which a reflected exit leads; it has what L0 keeps to itself.
         vpid12: the VPID that L1 has given it; `vpid` is the one that stands for it.
         root12: L1's EPT, or None; `eptp` is that of the EPT02 that stands for it, or EPT01's.
 
     """
 
+    inner: NonRoot
+    outer: UnderL0
     of_l0 = False
     level = 2
 
@@ -139,8 +142,7 @@ class Merged(UnderL0):
         self.eptp = outer.eptp
         # L0 logs, when it marks pages of EPT12 as dirty; the silicon is to look at dirty flags as often as with a log.
         self.discards_log, self.logs = self.logs, False
-        self._asked, self._kept = NonRoot(vmcs12), outer
-        self.inner, self.outer = self._asked, outer
+        self.inner, self.outer = NonRoot(vmcs12), outer
         self.vpid12 = self.vpid
         self.flushes = not self.vpid12
         self._memory12 = memory12  # to which VMCS12's addresses belong
@@ -153,14 +155,14 @@ class Merged(UnderL0):
 
     def io_exits(self, memory: Memory, port: int, size: int) -> bool:
         """Tell whether either wants an access to ports."""
-        return self._kept.io_exits(memory, port, size) or self._asked.io_exits(self._memory12, port, size)
+        return self.outer.io_exits(memory, port, size) or self.inner.io_exits(self._memory12, port, size)
 
     def msr_exits(self, memory: Memory, which: int, *, write: bool) -> bool:
         """Tell whether either wants an access to an MSR."""
-        return self._kept.msr_exits(memory, which, write=write) or self._asked.msr_exits(
+        return self.outer.msr_exits(memory, which, write=write) or self.inner.msr_exits(
             self._memory12, which, write=write
         )
 
     def vmcs_access_exits(self, memory: Memory, encoding: int, *, write: bool) -> bool:  # noqa: ARG002
         """Tell whether L1 wants a VMREAD or VMWRITE of L2."""
-        return self._asked.vmcs_access_exits(self._memory12, encoding, write=write)
+        return self.inner.vmcs_access_exits(self._memory12, encoding, write=write)
