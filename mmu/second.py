@@ -72,7 +72,7 @@ class SecondStage:
         self.log = log
         self.entries = 0
         self.memory = memory
-        self._quick = self._bind_quick()
+        self._quick = None if still else self._bind_quick()
         # With accessed and dirty flags, any use of a guest paging structure is a write.
         self._use = READ | WRITE if root.dirty else READ
 
@@ -140,8 +140,9 @@ class SecondStage:
 
     def _walk(self, gpa: int, need: int, kind: int, trail: list[int] | None = None) -> int:
         mappings, root = self.mappings, self.root
-        if not self._still:
-            page = self._quick(gpa, need)
+        quick = self._quick
+        if quick is not None:
+            page = quick(gpa, need)
             if page >= 0:
                 mappings.keep(gpa & FRAME, page if self.log is None else page & ~rights.D)
                 return page
