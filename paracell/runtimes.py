@@ -87,8 +87,6 @@ class Runtime:
             machine.lens = _lens(self.lens, machine)
         if self.kernel is not None:
             machine.symbols.add(self.kernel, lambda: _symbols(self.kernel or ""))
-            if machine.clock.now:  # restored from a snapshot: nobody has named the host
-                machine.symbols.add(self.boots, lambda: _symbols(self.boots))
 
 
 def _symbols(name: str) -> tuple[Symbol, ...]:

@@ -36,7 +36,9 @@ from tests.guest.test_snapshot import Listener
 console = Typed(b"")
 with open(sys.argv[1], "rb") as file:
     machine = Machine.restore(file, console)
-RUNTIMES[sys.argv[2]].attach(machine)
+runtime = RUNTIMES[sys.argv[2]]
+machine.symbols.add(runtime.boots, runtime.load().symbols)
+runtime.attach(machine)
 listener = Listener()
 machine.add_sink(listener)
 stop = machine.run()
