@@ -16,7 +16,7 @@ from ..vmx.ept01 import Ept01
 from ..vmx.merge import Merged, eptp_of
 from ..vmx.pml import page_log
 from ..vmx.pool import PAGE, Pool
-from ..vmx.shadow_ept import Shadow, ShadowState
+from ..vmx.shadow_ept import Shadow, ShadowState, changed_slots
 from .events import Kind
 from .faults import During, Unimplemented
 from .inject import inject
@@ -226,16 +226,11 @@ class Stages:
             self._cpu.translation.drop_frame(page >> 12)
             after = memory.read(page, PAGE)
             if after != before:
-                shadow.stored(page, before, after)
+                shadow.stored(page, changed_slots(before, after))
             self._outer.tell(Kind.TABLE_STORE, page, cost=self._cpu.costs.l0_store)
         self._outer.resume()
 
     def _written(self, address: int, old: int, new: int) -> None:
         """Follow a store that L0 or the silicon makes for L1 to a protected table: a VMCLEAR there, a list of MSRs."""
         page = address & -PAGE
-        before = bytearray(self._cpu.memory.read(page, PAGE))
-        at = address - page
-        before[at : at + 8] = old.to_bytes(8, "little")
-        after = bytearray(before)
-        after[at : at + 8] = new.to_bytes(8, "little")
-        self.shadow.stored(page, bytes(before), bytes(after))
+        self.shadow.stored(page, {address - page >> 3: new} if old != new else {})

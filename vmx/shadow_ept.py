@@ -22,7 +22,7 @@ from ..mmu.ept import XU, A, D, EptEntry, R, Root, W, X, descend, use
 from .pool import PAGE, Exhausted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..mmu.ept import Log
     from ..mmu.walk import Memory
@@ -83,6 +83,12 @@ class Filled(NamedTuple):
     page: int
     level: int
     allowed: bool
+
+
+def changed_slots(before: bytes, after: bytes) -> dict[int, int]:
+    """Give the entries by which two contents of a table differ, as they are afterwards."""
+    old, new = memoryview(before).cast("Q"), memoryview(after).cast("Q")
+    return {slot: new[slot] for slot in range(_SLOTS) if old[slot] != new[slot]}
 
 
 class Shadow:
@@ -337,17 +343,15 @@ class Shadow:
         """Tell whether a page of L1's is protected, for EPT02 has been made of it."""
         return page in self._of
 
-    def stored(self, page: int, before: bytes, after: bytes) -> None:
-        """Follow a store to a protected page; its contents before and after it."""
-        old, new = memoryview(before).cast("Q"), memoryview(after).cast("Q")
-        changed = [slot for slot in range(_SLOTS) if old[slot] != new[slot]]
-        for slot in changed:
+    def stored(self, page: int, changed: Mapping[int, int]) -> None:
+        """Follow a store to a protected page, which has changed the entries of these slots."""
+        for slot, entry in changed.items():
             for source in list(self._of.get(page, ())):
                 table = self._tables.get(source)
                 if table is not None:
                     self._clear(table + 8 * slot)
                     if self.eager and source.level > 1:
-                        self._link_at_once(source, table + 8 * slot, new[slot])
+                        self._link_at_once(source, table + 8 * slot, entry)
         if len(changed) > 1:  # no table is written so
             self._forget(page)
         self._count(page)

@@ -16,7 +16,7 @@ from paracell.mmu.walk import MISCONFIGURATION, VIOLATION, SecondStageFault
 from paracell.vmx.ept01 import Ept01
 from paracell.vmx.l1_memory import L1Memory
 from paracell.vmx.pool import Pool
-from paracell.vmx.shadow_ept import Shadow
+from paracell.vmx.shadow_ept import Shadow, changed_slots
 
 from .memory import Words
 
@@ -97,7 +97,7 @@ class World:
         self.memory.write64(at, entry)
         if self.shadow.is_table(page):
             assert page in self.ept01.protected
-            self.shadow.stored(page, before, self.memory.page(page))
+            self.shadow.stored(page, changed_slots(before, self.memory.page(page)))
 
     def access(self, gpa: int, need: int, *, dirty: bool) -> None:
         """L2 makes an access: by EPT02 as it stands, or L0 fills it."""
