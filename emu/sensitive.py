@@ -296,13 +296,7 @@ class SensitiveSites:
                     self.reached = True
                     cpu.engine.stop()
                     return
-            if (
-                address in self._only_pauses
-                or self._is_known_plain()
-                or self._touch(address)
-                or self._is_plain()
-                or cpu.breakpoints.stops(address)
-            ):
+            if address in self._only_pauses or self._is_plain(address) or cpu.breakpoints.stops(address):
                 return
             self.reached = True
             cpu.engine.stop()
@@ -374,31 +368,24 @@ class SensitiveSites:
             self._decoded = code, kind, name
         return self._decoded[2]
 
-    def _is_known_plain(self) -> bool:
-        """Tell whether at RIP stands what was found to be plain before, at a place that is known."""
-        place = self._translation.where.get(self.cpu.q[RIP])
-        if place is None:
-            return False
-        cpu = self.cpu
-        return (cpu.translation.code_size, cpu.emulates_8086, self._ram[place : place + LONGEST]) in self._plain
-
-    def _is_plain(self) -> bool:
-        """Tell whether TCG may run the instruction at RIP."""
-        rip, translation = self.cpu.q[RIP], self.cpu.translation
-        size, in_8086, place = translation.code_size, self.cpu.emulates_8086, self._translation.where.get(rip)
-        if place is None:
-            code, found = self.cpu.code_at(rip), None
-            self._dispatch.note(rip, self.cpu.linear_rip)
-        else:
-            code = self._ram[place : place + LONGEST]
-            found = self.cpu.known.decoded.get(code)
-        if (size, in_8086, code) in self._plain:
+    def _is_plain(self, address: int) -> bool:
+        """Tell whether TCG may run the instruction at RIP, and do what must be done before it does."""
+        cpu, translation = self.cpu, self._translation
+        rip = cpu.q[RIP]
+        place = translation.where.get(rip)
+        code = cpu.code_at(rip) if place is None else self._ram[place : place + LONGEST]
+        known = translation.code_size, cpu.emulates_8086, code
+        is_known = known in self._plain
+        if not is_known and self._touch(address):
             return True
-        if found is not None:
-            mnemonic = found[1].mnemonic
-            return mnemonic in self.ignored or (mnemonic not in HANDLERS and mnemonic != "invalid")
-        mnemonic = self._mnemonic(code)
+        if place is None:
+            self._dispatch.note(rip, cpu.linear_rip)
+        if is_known:
+            return True
+        found = None if place is None else cpu.known.decoded.get(code)
+        mnemonic = self._mnemonic(code) if found is None else found[1].mnemonic
         if mnemonic not in self.ignored and (mnemonic in HANDLERS or mnemonic == "invalid"):
             return False
-        self._plain.add((size, in_8086, code))
+        if found is None:
+            self._plain.add(known)
         return True
