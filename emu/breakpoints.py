@@ -13,7 +13,7 @@ from ..mmu.address import PAGE
 from ..mmu.registers import CR4
 from ..mmu.rights import READ, WRITE
 from ..mmu.walk import INDEX_MASK
-from .callbacks import MEM
+from .callbacks import CODE, MEM
 from .decode import decode
 from .engine import MEM_WRITE
 from .registers import RDI, RF, RIP, RSI, RSP, SS
@@ -57,7 +57,7 @@ class Breakpoints:
         self.watching = self.on_code = False
         self.hits = self.before = 0
         self.on_hit: Callable[[], None] = lambda: None
-        self._data_callback = MEM(self._on_data)
+        self._code_callback, self._data_callback = CODE(self._on_code), MEM(self._on_data)
 
     def update(self) -> None:
         """Follow the debug registers after MOV to DR."""
@@ -77,7 +77,9 @@ class Breakpoints:
         self._cpu.forget_transitions()
         self.watching = any(point.kind != _EXECUTE for point in wanted)
         self.on_code = any(point.kind == _EXECUTE for point in wanted)
-        self._hooks += [engine.hook_code(point.first, self._on_code) for point in wanted if point.kind == _EXECUTE]
+        self._hooks += [
+            engine.hook_code(point.first, self._code_callback) for point in wanted if point.kind == _EXECUTE
+        ]
         if any(point.kind in {_WRITE, _ACCESS} for point in wanted):
             self._hooks.append(engine.hook_memory(self._data_callback))
         engine.drop_all_code()

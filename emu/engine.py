@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
 from .calibrate import calibrate, find_state
-from .callbacks import CODE, CPUID_INSN, EDGE, IN_INSN, LEAN, MMIO_READ, MMIO_WRITE, OUT_INSN, TOUCH, Prototypes
+from .callbacks import CPUID_INSN, EDGE, IN_INSN, LEAN, MMIO_READ, MMIO_WRITE, OUT_INSN, TOUCH, Prototypes
 from .counting import MOST, UNLIMITED, Counting, Unit
 from .layout import UnicornMismatch
 
@@ -104,7 +104,9 @@ class Engine:
         self._check(self._lib.uc_open(_ARCH_X86, _MODE_64, ctypes.byref(handle)), "uc_open")
         self.handle: int = handle.value or 0
         self._pointer, self._count = handle, ctypes.c_size_t()
-        self._keep: dict[int, Any] = {}
+        self._callbacks: dict[int, Any] = {}  # by hook
+        self._unhooked: dict[int, Any] = {}  # callbacks that translated code may still call, by `id`
+        self._device_callbacks: list[Any] = []
         self._ctl(_CTL_TCG_BUFFER_SIZE, ctypes.c_uint32(_CODE_BUFFER))
         self._ctl(_CTL_TLB_TYPE, ctypes.c_int(1))
         self._ctl(_CTL_USE_EXITS, ctypes.c_int(1))
@@ -177,7 +179,7 @@ class Engine:
     def map_mmio(self, address: int, size: int, read: Callable[..., int], write: Callable[..., None]) -> None:
         """Map a device region: ``read(handle, offset, size, _)``, ``write(handle, offset, size, value, _)``."""
         r, w = MMIO_READ(read), MMIO_WRITE(write)
-        self._keep |= {id(r): r, id(w): w}
+        self._device_callbacks += r, w
         self._check(self._lib.uc_mmio_map(self.handle, address, size, r, None, w, None), "uc_mmio_map")
 
     # ---- hooks ------------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ class Engine:
             *extra,
         )
         self._check(code, f"uc_hook_add {kind}")
-        self._keep[id(callback)] = callback
+        self._callbacks[hook.value] = callback
         return hook.value
 
     def install(
@@ -224,9 +226,9 @@ class Engine:
         self.hook(_HOOK_INSN, OUT_INSN(port_out), ctypes.c_int(_INS_OUT))
         self.hook(_HOOK_EDGE_GENERATED, EDGE(block))
 
-    def hook_code(self, address: int, callback: Callable[..., None]) -> int:
-        """Call ``callback(handle, address, size, _)`` before each execution of the instruction at `address`."""
-        return self.hook(_HOOK_CODE, CODE(callback), begin=address, end=address)
+    def hook_code(self, address: int, callback: Any) -> int:
+        """Call ``callback(handle, address, size, _)``, a `CODE`, before each execution of the instruction at `address`."""
+        return self.hook(_HOOK_CODE, callback, begin=address, end=address)
 
     def hook_before(self, address: int, callback: Callable[[], None]) -> int:
         """Call ``callback()`` before each execution of the instruction at `address`: cheaper than `hook_code`."""
@@ -237,8 +239,10 @@ class Engine:
         return self.hook(_HOOK_MEM_WRITE | _HOOK_MEM_READ, callback)
 
     def unhook(self, hook: int) -> None:
-        """Remove a hook made by `hook_code` or `hook_memory`."""
+        """Remove a hook made by `hook_code`, `hook_before` or `hook_memory`."""
         self._check(self._lib.uc_hook_del(self.handle, hook), "uc_hook_del")
+        callback = self._callbacks.pop(hook)
+        self._unhooked[id(callback)] = callback
 
     # ---- running ----------------------------------------------------------------------------------------------
 
@@ -359,6 +363,8 @@ class Engine:
         """Forget all translated code, as after a new hook."""
         self._ctl(_CTL_TB_FLUSH)
         self.no_block_seen = True
+        if not self.running:
+            self._unhooked.clear()
 
     def close(self) -> None:
         """Free the engine; the views are dead afterwards."""

@@ -11,6 +11,7 @@ import ctypes
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from .callbacks import CODE
 from .decode import NAMED_BY_OPERANDS, decode, disassemble
 from .dispatch import LONGEST
 from .fpflags import BEFORE, PATTERN
@@ -203,6 +204,7 @@ class SensitiveSites:
         self._dispatch = dispatch
         self._translation, self._ram = cpu.translation, cpu.memory.ram
         self._hooked: dict[int, int] = {}
+        self._callback = CODE(self._on_site)
         self._decoded = (b"", (0, False), "")
         self._plain: set[tuple[int, bool, bytes]] = set()  # code met at hooked addresses that TCG runs rightly
         self._before = {name: bind(cpu) for name, bind in BEFORE.items()}
@@ -255,7 +257,7 @@ class SensitiveSites:
         cpu = self.cpu
         touch = self._bind_touch(site)
         engine = cpu.engine
-        self._hooked[site] = engine.hook_before(site, touch) if touch else engine.hook_code(site, self._on_site)
+        self._hooked[site] = engine.hook_before(site, touch) if touch else engine.hook_code(site, self._callback)
         self._drop(site)
         cpu.engine.stop()
 
@@ -274,7 +276,7 @@ class SensitiveSites:
         self._pauses = frozenset(places)
         new = self._pauses - self._hooked.keys()
         for place in new:
-            self._hooked[place] = self.cpu.engine.hook_code(place, self._on_site)
+            self._hooked[place] = self.cpu.engine.hook_code(place, self._callback)
         self._only_pauses |= new
         if new:
             self.cpu.engine.drop_all_code()

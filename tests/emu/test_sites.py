@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from paracell.emu import sensitive
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RCX, RDX, RIP
 from paracell.mmu.registers import CR4
@@ -20,6 +21,7 @@ AT: Final = 0x40000
 PKRU, CR3, CR4_BITS = 0x0000_5550, 0x1000, CR4.PAE.mask | CR4.PKE.mask
 # Instructions of three bytes, and what each leaves in RAX, or in PKRU, where RAX was 0x1230.
 RDPKRU, WRPKRU, FROM_CR3, FROM_CR4, ADD = "0f01ee", "0f01ef", "0f20d8", "0f20e0", "83c001"
+STMXCSR: Final = "0fae1f"  # stmxcsr [rdi], which sees exception flags: something is done before TCG runs it
 BEFORE: Final = 0x1230
 LEAVES: Final = {
     RDPKRU: (PKRU, PKRU),
@@ -76,3 +78,21 @@ def test_its_neighbours_do_not_matter(world: World, offset: int) -> None:
                 assert at in sites
     where = world.cpu.translation.where_pages[at >> 12]
     assert len(where) == 1
+
+
+def test_hooks_that_were_taken_back_keep_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that makes up addresses without end has the same few callbacks alive."""
+    monkeypatch.setattr(sensitive, "_MOST", 8)
+    engine, kept = world.cpu.engine, set()
+    world.cpu.set_cr4(world.cpu.cr4 | CR4.OSFXSR.mask)
+    for at in range(AT, AT + 16 * 200, 16):
+        world.memory.write(at, bytes.fromhex(STMXCSR))
+        world.memory.drop_stale_code()
+        assert step(world, at) == (BEFORE, PKRU)
+        kept.add(len(engine._callbacks) + len(engine._unhooked))
+    assert max(kept) < min(kept) + 20
+    for turn in range(50):
+        world.cpu.dr[0], world.cpu.dr[7] = AT + 16 * turn, 1
+        world.cpu.breakpoints.update()
+        kept.add(len(engine._callbacks) + len(engine._unhooked))
+    assert max(kept) < min(kept) + 20
