@@ -89,21 +89,23 @@ class Attack:
         return self.name.partition("-")[2]
 
 
-def _host(name: str, says: str, off: str, symbol: str = "", shows: str = _TAKEN, order: str = "hv") -> Attack:
-    return Attack(f"host-{name}", says, (off,), (symbol,) if symbol else (), shows=(shows,), on_host=True, order=order)
+def _host(name: str, says: str, off: str, symbol: str = "", *shows: str, order: str = "hv") -> Attack:
+    return _on(PARACELL, f"host-{name}", says, off, symbol, *shows, order=order)
 
 
 def _pvm(name: str, says: str, off: str, symbol: str = "", *shows: str, order: str = "hv", options: str = "") -> Attack:
-    return _on(PVM, name, says, off, symbol, *shows, order=order, options=options)
+    return _on(PVM, f"pvm-{name}", says, off, symbol, *shows, order=order, options=options)
 
 
 def _runv(name: str, says: str, off: str, *shows: str, order: str = "hv", options: str = "") -> Attack:
-    return _on(RUNV, name, says, off, "", *shows, order=order, options=options)
+    return _on(RUNV, f"runv-{name}", says, off, "", *shows, order=order, options=options)
 
 
-def _on(runtime: Runtime, name: str, says: str, off: str, symbol: str, *shows: str, order: str, options: str) -> Attack:
+def _on(
+    runtime: Runtime, name: str, says: str, off: str, symbol: str, *shows: str, order: str, options: str = ""
+) -> Attack:
     return Attack(
-        f"{runtime.name}-{name}",
+        name,
         says,
         tuple(off.split()),
         (symbol,) if symbol else (),
@@ -156,20 +158,20 @@ ATTACKS: Final = (
         shows=(_END, _TAKEN),  # the gate's page is another one: who comes to it next decides
     ),
     Attack("prefix", "SYSCALL with a LOCK prefix", (PREFIXES,), ("host_secret",), shows=(_PANIC, _TAKEN)),
-    _host("number", "a hypercall that does not exist", "number", shows=_PANIC),
-    _host("handle", "an address space that is not its own", "handle", shows=_PANIC),
+    _host("number", "a hypercall that does not exist", "number", "", _PANIC),
+    _host("handle", "an address space that is not its own", "handle", "", _PANIC),
     _host("pages", "every page of the host's memory, by its address", "gpa"),
     _host("half", "a mapping in the host's half", "half", "host_secret"),
     _host("return", "the same with a return, which takes entries as well", "half", "host_secret"),
     _host("pointer", "a hypercall argument in the host's memory", "pointer", "host_secret"),
     _host("hoststack", "an event stack in the host's memory", "pointer", "host_secret"),
-    _host("canonical", "a return to an address that is not canonical", "canonical", shows=_PANIC),
-    _host("sysret", "the same, where the host may return by SYSRET", "canonical", shows=_PANIC),
-    _host("flags", "a return with IOPL 3", "flags", shows=_OTHER),
-    _host("selectors", "a return with selectors of ring 0", "selectors", shows=_PANIC),
-    _host("endless", "a loop that no virtual interrupt can end", "preempt", shows=_NOBODY),
+    _host("canonical", "a return to an address that is not canonical", "canonical", "", _PANIC),
+    _host("sysret", "the same, where the host may return by SYSRET", "canonical", "", _PANIC),
+    _host("flags", "a return with IOPL 3", "flags", "", _OTHER),
+    _host("selectors", "a return with selectors of ring 0", "selectors", "", _PANIC),
+    _host("endless", "a loop that no virtual interrupt can end", "preempt", "", _NOBODY),
     _host("leftovers", "memory as the one before left it", "zero", order="vvh"),
-    _host("glutton", "page tables until there is no memory", "quota", shows=_OTHER),
+    _host("glutton", "page tables until there is no memory", "quota", "", _OTHER),
     _host("stale", "a page that was unmapped, by the TLB", "flush"),
     _host("mapped", "a page that was given back and is still mapped", "mapped"),
     _pvm("flags", "a PVCS with IOPL 3", "flags", "", _OTHER),
