@@ -229,7 +229,10 @@ def verify(cpu: Cpu, insn: Insn) -> None:
 
 @instruction("arpl")
 def arpl(cpu: Cpu, insn: Insn) -> None:
-    """ARPL: raise the RPL of a selector to that of another; ZF tells whether it was lower.  TCG runs it where it is hooked by no mode."""
+    """ARPL: raise the RPL of a selector to that of another; ZF tells whether it was lower.
+
+    In protected mode TCG runs it by itself; real and virtual-8086 mode, where it is #UD, have it hooked.
+    """
     require_protected(cpu)
     target, source = insn.operands
     selector, least = cpu.get(insn, target) & 0xFFFF, cpu.get(insn, source) & 3

@@ -1,4 +1,4 @@
-"""Perfetto: tracks for user, container kernel and host; slices for what runs, instants for what happens.
+"""Perfetto: tracks for user, container kernel, host and outermost hypervisor; slices for what runs, instants for what happens.
 
 The file opens in the Perfetto trace viewer and in its trace_processor.  A slice lasts from one change of who runs to the next.
 """
