@@ -11,7 +11,7 @@ from attrs import evolve
 from paracell.emu.descriptors import Segment
 from paracell.emu.registers import DS, ES, FS, GS, RAX, RBP, RBX, RCX, RDI, RSI, RSP, SS
 
-from .test_realmode import TOP, Real, Virtual
+from .mode8086 import TOP, Real, Virtual
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
