@@ -13,7 +13,7 @@ from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on
 
 from ..model.entry_events import NMI, NOTHING, SOFTWARE, TRAP, UD, Entry, Exit, entries, first_exit
 from ..vmx.entries import controls
-from .test_vmx_guest import GUEST, GUEST_IDT, HANDLER, VALID, VMCALL, Host, host, module_host
+from .vmx_host import GUEST, GUEST_IDT, HANDLER, VALID, VMCALL, Host, host, module_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,19 +17,7 @@ from paracell.emu.stop import Reason
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
 from ..vmx.entries import controls
-from .test_vmx_guest import (
-    ERROR_CODE,
-    GUEST,
-    GUEST_IDT,
-    GUEST_STACK,
-    HARDWARE,
-    PRIMARY,
-    RING_3,
-    SECONDARY,
-    VALID,
-    Host,
-    Log,
-)
+from .vmx_host import ERROR_CODE, GUEST, GUEST_IDT, GUEST_STACK, HARDWARE, PRIMARY, RING_3, SECONDARY, VALID, Host, Log
 from .world import CODE, GDT, UNMAPPED
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from paracell.vmx.exits import ExitReason
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
 from ..vmx.entries import controls
-from .test_vmx_guest import GUEST_IDT, HANDLER, PRIMARY, VMCALL, Host, Log
+from .vmx_host import GUEST_IDT, HANDLER, PRIMARY, VMCALL, Host, Log
 from .world import CODE, IDT
 
 if TYPE_CHECKING:

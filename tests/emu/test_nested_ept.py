@@ -19,7 +19,7 @@ from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on
 
 from ..vmx.entries import controls
 from .test_ept import DATA, EPT, LOAD, MISCONFIGURED, RWX, SPARE, STORE, TABLES, WB, WITH_EPT, WITH_FLAGS, XU, EptHost
-from .test_vmx_guest import GUEST_IDT, SECONDARY, VMCALL, Log
+from .vmx_host import GUEST_IDT, SECONDARY, VMCALL, Log
 from .world import CODE, TSS_AT
 
 if TYPE_CHECKING:

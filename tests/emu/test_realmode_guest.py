@@ -11,7 +11,7 @@ from paracell.emu.registers import IF
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
 from ..vmx.entries import BASE, GUEST_32, V86, controls
-from .test_vmx_guest import ERROR_CODE, GP_EXITS, GUEST, HARDWARE, UD_EXITS, VALID, Host
+from .vmx_host import ERROR_CODE, GP_EXITS, GUEST, HARDWARE, UD_EXITS, VALID, Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on
 
 from ..vmx.entries import controls
 from .guest import GP, Guest
-from .test_vmx_guest import HARDWARE, VALID, Host, host, module_host
+from .vmx_host import HARDWARE, VALID, Host, host, module_host
 from .world import CODE, HANDLER, STACK0
 
 if TYPE_CHECKING:

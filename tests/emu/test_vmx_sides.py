@@ -16,7 +16,7 @@ from paracell.emu.world import switched_msrs
 from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 
 from ..vmx.entries import controls
-from .test_vmx_guest import GUEST, VMCALL, Host, host, module_host
+from .vmx_host import GUEST, VMCALL, Host, host, module_host
 from .world import CODE
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on
 
 from ..vmx.entries import controls
 from .test_vmx import FIRST
-from .test_vmx_guest import GUEST, GUEST_STACK, HANDLER, HARDWARE, HLT, VALID, Host, host, module_host
+from .vmx_host import GUEST, GUEST_STACK, HANDLER, HARDWARE, HLT, VALID, Host, host, module_host
 from .world import UNMAPPED
 
 __all__ = ("host", "module_host")

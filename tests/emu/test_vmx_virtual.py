@@ -16,7 +16,7 @@ from paracell.vmx.fields import Field as F  # noqa: N817  (the tables have it on
 from paracell.vmx.vmcs import Vmcs
 
 from ..vmx.entries import controls
-from .test_vmx_guest import GP_EXITS, HARDWARE, RING_3, UD_EXITS, VALID, Host, host, module_host
+from .vmx_host import GP_EXITS, HARDWARE, RING_3, UD_EXITS, VALID, Host, host, module_host
 
 __all__ = ("host", "module_host")
 
