@@ -52,8 +52,7 @@ def run(host: Host, e: Entry) -> Exit:
     devices = host.machine.devices
     host.prepare("90", fields(e))
     if e.waits is not None:
-        devices.lapic.msr_write(0x83F, INTERRUPT)
-        devices.changed()
+        host.interrupt(INTERRUPT)
     stop = host.machine.run()
     assert stop.reason is Reason.HALTED, stop.report[:1]
     if e.waits is not None:
@@ -75,13 +74,9 @@ def run(host: Host, e: Entry) -> Exit:
 
 
 def compare(host: Host, cases: Iterable[Entry]) -> None:
-    assert host.machine is not None
     host.memory.write(INTERRUPT_HANDLER, bytes.fromhex(VMCALL))
     gate = INTERRUPT_HANDLER & 0xFFFF | 8 << 16 | 0x8E << 40 | INTERRUPT_HANDLER >> 16 << 48
     host.memory.write(GUEST_IDT + 16 * INTERRUPT, struct.pack("<2Q", gate, 0))
-    lapic = host.machine.devices.lapic
-    lapic.set_base(0xFEE00000 | 0xD00)
-    lapic.msr_write(0x80F, 0x1FF)
     ran = [(e, run(host, e), first_exit(e)) for e in cases]
     host.cpu.dr[6] = 0xFFFF0FF0
     wrong = [(e, got, wanted) for e, got, wanted in ran if got != wanted]

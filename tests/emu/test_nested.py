@@ -124,16 +124,6 @@ def test_lists_of_msrs_of_l1_in_memory_of_l0s(host: Host, l0s: bool) -> None:
 # ---- interrupts --------------------------------------------------------------------------------------------------------
 
 
-def interrupt(host: Host) -> None:
-    """Have the local APIC send its processor an interrupt."""
-    assert host.machine is not None
-    lapic = host.machine.devices.lapic
-    lapic.set_base(0xFEE00000 | 0xD00)
-    lapic.msr_write(0x80F, 0x1FF)
-    lapic.msr_write(0x83F, VECTOR)
-    host.machine.devices.changed()
-
-
 def run_l1(host: Host, code: str, flags: int) -> list[Event]:
     """Run code of L1's up to its HLT, with an interrupt pending."""
     host.prepare("")
@@ -143,7 +133,7 @@ def run_l1(host: Host, code: str, flags: int) -> list[Event]:
     host.memory.drop_stale_code()
     host.cpu.rflags = flags
     host.log.events.clear()
-    interrupt(host)
+    host.interrupt(VECTOR)
     assert host.machine is not None
     assert host.machine.run().reason is Reason.HALTED
     host.machine.devices.lapic.msr_write(0x80B, 0)
@@ -170,7 +160,7 @@ def test_l0_waits_for_a_window_where_l1_takes_no_interrupt(host: Host) -> None:
 def test_an_interrupt_for_l1_exits_from_l2(host: Host, flags: int) -> None:
     host.prepare("90", controls(F.PIN_CONTROLS, 0), {F.GUEST_RFLAGS: flags})
     host.log.events.clear()
-    interrupt(host)
+    host.interrupt(VECTOR)
     assert host.machine is not None
     assert host.machine.run().reason is Reason.HALTED
     assert host.told()["reason"] == ExitReason.EXTERNAL_INTERRUPT
@@ -192,7 +182,7 @@ def test_l0_gives_an_interrupt_to_l2_where_l1_lets_it(host: Host) -> None:
     host.memory.write(GUEST_IDT + 16 * VECTOR, host.memory.read(GUEST_IDT + 16 * 14, 16))
     host.prepare("90", {F.GUEST_RFLAGS: 2 | IF})
     host.log.events.clear()
-    interrupt(host)
+    host.interrupt(VECTOR)
     assert host.machine is not None
     assert host.machine.run().reason is Reason.HALTED
     host.machine.devices.lapic.msr_write(0x80B, 0)

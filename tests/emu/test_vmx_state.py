@@ -182,10 +182,7 @@ def test_interrupts_exit_whatever_if_says(host: Host) -> None:
     """A self-IPI by x2APIC, from the host, which is pending at the entry."""
     assert host.machine is not None
     host.prepare("90", controls(F.PIN_CONTROLS, 0))
-    host.machine.devices.lapic.set_base(0xFEE00000 | 0xD00)
-    host.machine.devices.lapic.msr_write(0x80F, 0x1FF)
-    host.machine.devices.lapic.msr_write(0x83F, 0x55)
-    host.machine.devices.changed()
+    host.interrupt(0x55)
     assert host.machine.run().reason is Reason.HALTED
     told = host.told()
     assert (told["reason"], told["event"], told["at"]) == (1, 0, 0)

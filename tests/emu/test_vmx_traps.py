@@ -158,16 +158,12 @@ def test_an_interrupt_is_delivered_and_then_the_flag_exits(host: Host, activity:
     host.prepare("90", MTF, {F.GUEST_RFLAGS: 2 | IF, F.GUEST_ACTIVITY: activity})
     gate = HANDLER & 0xFFFF | 8 << 16 | 0x8E << 40 | HANDLER >> 16 << 48
     host.memory.write(0x16000 + 16 * 0x55, struct.pack("<2Q", gate, 0))
-    lapic = host.machine.devices.lapic
-    lapic.set_base(0xFEE00000 | 0xD00)
-    lapic.msr_write(0x80F, 0x1FF)
-    lapic.msr_write(0x83F, 0x55)
-    host.machine.devices.changed()
+    host.interrupt(0x55)
     assert host.machine.run().reason is Reason.HALTED
     told = host.told()
     assert (told["reason"], told["vmcs"][F.GUEST_RIP], told["vmcs"][F.GUEST_ACTIVITY]) == (TRAP, HANDLER, 0)
     assert host.words(GUEST_STACK - 40, 3) == (GUEST, 8, 2 | IF)
-    lapic.msr_write(0x80B, 0)
+    host.machine.devices.lapic.msr_write(0x80B, 0)
 
 
 def test_a_timer_of_0_outranks_the_first_instruction(host: Host) -> None:

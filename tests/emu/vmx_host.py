@@ -92,6 +92,15 @@ class Host(Root):
         for number, name in ((RAX, "rax"), (RCX, "rcx"), (RDX, "rdx")):
             cpu.q[number] = registers.get(name, 0)
 
+    def interrupt(self, vector: int) -> None:
+        """Have the local APIC send its own processor an interrupt."""
+        assert self.machine is not None
+        lapic = self.machine.devices.lapic
+        lapic.set_base(0xFEE00000 | 0xD00)
+        lapic.msr_write(0x80F, 0x1FF)
+        lapic.msr_write(0x83F, vector)
+        self.machine.devices.changed()
+
     def told(self) -> dict[str, Any]:
         vmx = self.cpu.vmx
         assert vmx is not None
