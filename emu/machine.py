@@ -62,6 +62,7 @@ class Machine:
     `memory` is its size in bytes.  `clock` says what advances virtual time, besides events, while a timer is armed: "blocks", each
     translated block `Costs.block` cycles, or, six times slower, "exact", each instruction one.  "steady" is as "blocks", and
     passes time for plain code without a timer too.  With `nested`, everything runs in a virtual machine of the outermost hypervisor.
+    With `hpet` it has a high-precision event timer.
 
     Attributes:
         cpu: the processor.
@@ -82,6 +83,7 @@ class Machine:
         clock: ClockKind = "blocks",
         costs: Costs = COSTS,
         nested: NestedOptions | bool = False,
+        hpet: bool = False,
     ) -> None:
         self.engine = Engine()  # before memory is mapped: translated code is to lie near the library
         try:
@@ -93,7 +95,7 @@ class Machine:
         self.clock = Clock()
         self.cpu = Cpu(self.engine, self.memory, self.clock, features)
         self.cpu.costs = costs
-        self.devices = Devices(self.clock, console, memory, tsc=self.cpu.tsc, features=features)
+        self.devices = Devices(self.clock, console, memory, tsc=self.cpu.tsc, features=features, hpet=hpet)
         self.cpu.devices = self.devices
         self.devices.testdev.attach(self.engine)
         self.traps = Traps(self.cpu, _UNITS[clock], steady=clock == "steady")
@@ -134,7 +136,11 @@ class Machine:
         With `firmware` it finds the tables that a PC's leaves, with `bios` interrupts as a BIOS takes them.
         """
         boot = plan(image, self.memory.regions(), cmdline, modules, RSDP if firmware else 0)
-        for piece in (*(pieces() if firmware else ()), *(bios_pieces() if bios else ()), *boot.pieces):
+        for piece in (
+            *(pieces(hpet=self.devices.hpet is not None) if firmware else ()),
+            *(bios_pieces() if bios else ()),
+            *boot.pieces,
+        ):
             self.memory.write(piece.paddr, bytes(piece.data))
         for port, value in BIOS_PORTS if bios else ():
             self.devices.port_write(port, 1, value)

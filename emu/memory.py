@@ -24,6 +24,7 @@ HOLE: Final = 3 << 30
 FOUR_GIB: Final = 1 << 32
 APIC_PAGE: Final = 0xFEE00000
 IO_APIC_PAGE: Final = 0xFEC00000
+HPET_PAGE: Final = 0xFED00000
 NOTHING: Final = 0xFFFFF000  # where a fill points for an address that nobody answers: reads give ones
 _MAP_NORESERVE: Final = 0x4000
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from .events import Kind
 from .exceptions import deliver
 from .faults import DB, AlignmentCheck, TripleFault, Unimplemented
-from .memory import APIC_PAGE, IO_APIC_PAGE
+from .memory import APIC_PAGE, HPET_PAGE, IO_APIC_PAGE
 from .registers import RIP
 from .report import describe
 from .single_step import by_branch
@@ -48,6 +48,8 @@ class RunLoop:
         self.devices.on_exit = self._exit
         self._map(APIC_PAGE, lambda: self.devices.lapic.page)
         self._map(IO_APIC_PAGE, lambda: IO_APIC_PAGE)
+        if self.devices.hpet is not None:
+            self._map(HPET_PAGE, lambda: HPET_PAGE)
 
     def run(self, instructions: int = 0) -> Stop:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""

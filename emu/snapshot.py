@@ -101,6 +101,7 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
             features=Features(**header["features"]),
             clock=header["clock"],
             nested=bool(header["nested"]) and NestedOptions(**header["nested"]),
+            hpet="hpet" in header["devices"],
         )
         _load_pages(machine, header["pages"], file)
         for part, text in zip(_FPU, header["fpu"], strict=True):

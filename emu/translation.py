@@ -25,7 +25,7 @@ from .engine import MEM_FETCH, MEM_READ, MEM_WRITE, SLOTS
 from .faults import Unimplemented
 from .limits import GUARDED
 from .lookup import Lookup
-from .memory import APIC_PAGE, IO_APIC_PAGE, NOTHING
+from .memory import APIC_PAGE, HPET_PAGE, IO_APIC_PAGE, NOTHING
 from .smc import CodePages
 from .tablesize import TableSizes
 
@@ -245,4 +245,5 @@ class Translation(Lookup):
             return NOTHING
         if page == devices.lapic.page:
             return APIC_PAGE
-        return page if page == IO_APIC_PAGE or devices.testdev.holds(page) else NOTHING
+        has_hpet = page == HPET_PAGE and devices.hpet is not None
+        return page if page == IO_APIC_PAGE or has_hpet or devices.testdev.holds(page) else NOTHING

@@ -5,7 +5,8 @@
     0x400 BIOS data area ── 0x9fc00 extended BIOS data area ── 0xf0000 RSDP ─ RSDT ─ XSDT ─ FADT ─ MADT ─ DSDT ─ FACS
     0x000 interrupt table of real mode ──────────────────────── 0xf1000 its handlers                          (a BIOS's)
 
-The tables describe the machine as it is: one processor, two APICs, a power-management timer, and ports to sleep and to reset.
+The tables describe the machine as it is: one processor, two APICs, a power-management timer, and ports to sleep and to reset.  With a
+high-precision event timer the MADT lies behind the FACS, and that timer's table behind the MADT.
 
 Source: ACPI Specification 6.5, chapters 4 ("ACPI Hardware Specification") and 5 ("ACPI Software Programming Model");
 IBM PC AT Technical Reference, "BIOS Data Area".
@@ -24,30 +25,38 @@ RESET_PORT, RESET_VALUE = 0xCF9, 6
 SCI: Final = 9
 S5_TYPE: Final = 0  # SLP_TYP of PM1_CNT for S5, soft off
 LOCAL_APIC, IO_APIC = 0xFEE00000, 0xFEC00000
+HPET: Final = 0xFED00000
+# Intel's block of revision 1 with a counter of 64 bits and three timers: the low half of its capabilities.
+HPET_ID: Final = 0x8086 << 16 | 1 << 13 | 2 << 8 | 1
 EBDA: Final = 0x9FC00
 
-_RSDT, _XSDT, _FADT, _MADT, _DSDT, _FACS = (RSDP + at for at in (0x40, 0x80, 0x100, 0x240, 0x2C0, 0x300))
+_RSDT, _XSDT, _FADT, _MADT, _DSDT, _FACS, _TAIL = (RSDP + at for at in (0x40, 0x80, 0x100, 0x240, 0x2C0, 0x300, 0x340))
 _OEM, _CREATOR = b"PARACL", b"PCEL"
 _IO_SPACE: Final = 1
 # FADT flags: WBINVD, C1, no power and sleep button and no RTC wake in fixed registers, a 32-bit timer, a reset register.
 _FLAGS: Final = 1 << 0 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 10
 _BOOT_ARCHITECTURE: Final = 1 << 0 | 1 << 2 | 1 << 3  # legacy devices; no VGA, no message-signalled interrupts
 _CENTURY: Final = 0x32
+_HPET_TICKS: Final = 128  # the least period by which software should have it interrupt
 _ACTIVE_HIGH_LEVEL: Final = 0xD
 # DefinitionBlock { Name (_S5, Package (4) { S5_TYPE, S5_TYPE, 0, 0 }) }; the four elements are ZeroOp
 _S5: Final = b"\x08_S5_\x12\x06\x04" + bytes(4)
 
 
-def pieces() -> tuple[Piece, ...]:
-    """Give everything, in pieces for physical addresses."""
+def pieces(*, hpet: bool = False) -> tuple[Piece, ...]:
+    """Give everything, in pieces for physical addresses; for a machine with a high-precision event timer, too."""
+    madt = _madt()
+    # One behind the other, as QEMU's firmware has them: a kernel that takes the MADT for longer than it is then reads no zeros.
+    tail = (Piece(_TAIL, madt), Piece(_TAIL + len(madt), _hpet())) if hpet else (Piece(_MADT, madt),)
+    listed = (_FADT, *(piece.paddr for piece in tail))
     tables = (
         Piece(RSDP, _rsdp()),
-        Piece(_RSDT, _table(b"RSDT", 1, struct.pack("<2I", _FADT, _MADT))),
-        Piece(_XSDT, _table(b"XSDT", 1, struct.pack("<2Q", _FADT, _MADT))),
+        Piece(_RSDT, _table(b"RSDT", 1, struct.pack(f"<{len(listed)}I", *listed))),
+        Piece(_XSDT, _table(b"XSDT", 1, struct.pack(f"<{len(listed)}Q", *listed))),
         Piece(_FADT, _fadt()),
-        Piece(_MADT, _madt()),
         Piece(_DSDT, _table(b"DSDT", 2, _S5)),
         Piece(_FACS, struct.pack("<4s4IIQB", b"FACS", 64, 0, 0, 0, 0, 0, 2).ljust(64, b"\0")),
+        *tail,
     )
     return (*tables, *_bios_data())
 
@@ -128,6 +137,12 @@ def _madt() -> bytes:
     body += struct.pack("<BBBBIH", 2, 10, 0, SCI, SCI, _ACTIVE_HIGH_LEVEL)
     body += struct.pack("<BBBHB", 4, 6, 0xFF, 0, 1)  # NMI at LINT1
     return _table(b"APIC", 3, body)
+
+
+def _hpet() -> bytes:
+    """Build the table of the high-precision event timer (IA-PC HPET Specification, "The ACPI 2.0 HPET Description Table")."""
+    address = struct.pack("<BBBBQ", 0, 64, 0, 0, HPET)
+    return _table(b"HPET", 1, struct.pack("<I12sBHB", HPET_ID, address, 0, _HPET_TICKS, 0))
 
 
 def _bios_data() -> tuple[Piece, ...]:

@@ -82,6 +82,7 @@ class Machine(Runs):
         console: ConsolePorts | None = None,
         nested: NestedOptions | bool = False,
         bios: bool = False,
+        hpet: bool = False,
     ) -> Machine:
         """Load a kernel as a boot loader does; its first instruction is next.
 
@@ -98,6 +99,7 @@ class Machine(Runs):
             console: what the serial lines are plugged into, instead of a console that captures.
             nested: run everything in a virtual machine of an outermost hypervisor, which works by these options, or as usual.
             bios: leave interrupts as a PC's BIOS does: the interrupt table of real mode, and a timer that ticks.
+            hpet: give the machine a high-precision event timer.
 
         Raises:
             BadImage: no such kernel, or it does not fit.
@@ -106,7 +108,9 @@ class Machine(Runs):
 
         """
         plug = console or Capture(stdin)
-        inner = power_on(image, modules, append, memory, runtime, cpu, clock, costs, plug, nested=nested, bios=bios)
+        inner = power_on(
+            image, modules, append, memory, runtime, cpu, clock, costs, plug, nested=nested, bios=bios, hpet=hpet
+        )
         return Machine(inner, plug)
 
     @staticmethod
@@ -203,6 +207,7 @@ def power_on(
     *,
     nested: NestedOptions | bool = False,
     bios: bool = False,
+    hpet: bool = False,
 ) -> Inner:
     """Make a machine with an image, its modules and its names: how every run of ours begins."""
     size, wanted = memory_size(memory), costs_of(costs)
@@ -211,7 +216,7 @@ def power_on(
     if belongs is not None:
         features = belongs.processor(features)
     kernel = image if isinstance(image, Image) else load(image)
-    inner = Inner(size, console, features=features, clock=clock, costs=wanted, nested=nested)
+    inner = Inner(size, console, features=features, clock=clock, costs=wanted, nested=nested, hpet=hpet)
     inner.load(kernel, append, modules, firmware=belongs is None, bios=bios)  # a container's kernel asks for none
     if belongs is not None:
         belongs.attach(inner)

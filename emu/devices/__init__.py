@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from ...guest.firmware import SCI
 from ..clock import TSC_HZ
 from ..features import DEFAULT
-from ..memory import IO_APIC_PAGE, PAGE
+from ..memory import HPET_PAGE, IO_APIC_PAGE, PAGE
+from ..timekeeper import FAR
 from .crtc import Crtc
 from .debugcon import DebugConsole
 from .exit import Exit
 from .fwcfg import FwCfg
+from .hpet import Hpet
 from .ioapic import IoApic
 from .lapic import Lapic
 from .pic import Pic
@@ -48,6 +50,7 @@ _STATEFUL: Final = (
     "keyboard",
     "crtc",
     "testdev",
+    "hpet",
 )
 
 
@@ -126,6 +129,7 @@ class Devices:
     """The PC's devices and their interrupt lines.
 
     Attributes:
+        hpet: the high-precision event timer, or None: software that finds one uses it, so only a machine that is to have it does.
         on_change: called when deadlines or interrupt lines may have changed.
         on_exit: called with a reason and a value when the guest ends the machine.
         unknown: how often each port was touched at which nothing is.
@@ -133,7 +137,14 @@ class Devices:
     """
 
     def __init__(
-        self, clock: Clock, console: ConsolePorts | None, memory: int, *, tsc: Tsc, features: Features = DEFAULT
+        self,
+        clock: Clock,
+        console: ConsolePorts | None,
+        memory: int,
+        *,
+        tsc: Tsc,
+        features: Features = DEFAULT,
+        hpet: bool = False,
     ) -> None:
         self._clock = clock
         self.console = console or NoConsole()
@@ -158,6 +169,7 @@ class Devices:
         self._ports: dict[int, Port] = {}
         self.crtc = Crtc()
         self.testdev = TestDevice(self._set_line)
+        self.hpet = Hpet(clock, self._set_line, self.changed) if hpet else None
         ends = (self.power, self.reset, self.keyboard, Exit(self._end))
         for device in (
             self.com1,
@@ -207,7 +219,7 @@ class Devices:
         return device.read_block(count) if isinstance(device, Uart) and port == device.ports.start else None
 
     def mmio_read(self, address: int, size: int) -> int:
-        """Read `size` bytes of device memory: the APICs' pages, the test device's, or all ones."""
+        """Read `size` bytes of device memory: the APICs' pages, the test device's, the timer block's, or all ones."""
         lapic = self.lapic
         if address & -PAGE == lapic.page:
             return lapic.mmio_read(address & PAGE - 1, size)
@@ -215,6 +227,8 @@ class Devices:
             return self.ioapic.mmio_read(address & PAGE - 1, size)
         if self.testdev.holds(address):
             return self.testdev.mmio_read(address, size)
+        if self.hpet is not None and address & -PAGE == HPET_PAGE:
+            return self.hpet.mmio_read(address & PAGE - 1, size)
         return (1 << 8 * size) - 1
 
     def mmio_write(self, address: int, size: int, value: int) -> None:
@@ -228,16 +242,22 @@ class Devices:
             self.changed()
         elif self.testdev.holds(address):
             self.testdev.mmio_write(address, size, value)
+        elif self.hpet is not None and address & -PAGE == HPET_PAGE:
+            self.hpet.mmio_write(address & PAGE - 1, size, value)
 
     # ---- time -------------------------------------------------------------------------------------------------
 
     def deadline(self) -> int | None:
         """Give the virtual cycle at which a timer wants service."""
-        return self._next(self.lapic.due)
+        wanted = self._next(self.lapic.due)
+        if wanted is None and self.hpet is not None and self.hpet.counts:
+            return FAR  # time goes on for software that waits for its counter
+        return wanted
 
     def _next(self, lapic: int | None) -> int | None:
         timers = (self.rtc.due, self.power.due, self.com1.due, self.com2.due)
-        wanted = (lapic, self.pit.next if self._pit_matters() else None, *timers)
+        hpet = None if self.hpet is None else self.hpet.due
+        wanted = (lapic, self.pit.next if self._pit_matters() else None, hpet, *timers)
         times = [t for t in wanted if t is not None]
         return min(times) if times else None
 
@@ -258,6 +278,8 @@ class Devices:
         self.lapic.service()
         for device in (self.rtc, self.power, self.com1, self.com2):
             device.service()
+        if self.hpet is not None:
+            self.hpet.service()
         if self.pit.fired():
             self.pic.set_line(_TIMER_IRQ, level=False)
             self.pic.set_line(_TIMER_IRQ, level=True)
@@ -332,7 +354,7 @@ class Devices:
 
     def save(self) -> dict[str, Any]:
         """Give the state of all devices."""
-        return {name: getattr(self, name).save() for name in _STATEFUL}
+        return {name: device.save() for name in _STATEFUL if (device := getattr(self, name)) is not None}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take the state that `save` gave."""

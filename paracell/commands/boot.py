@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--initrd", metavar="FILE", shell_complete=files, help="Linux's initial RAM disk: the first module.")
 @click.option("--bios", is_flag=True, help="Leave interrupts as a PC's BIOS does: real mode's table, and a timer.")
+@click.option("--hpet", is_flag=True, help="Give the machine a high-precision event timer.")
 @machine_options("1G")
 def command(
     image: str,
@@ -45,6 +46,7 @@ def command(
     snapshot: str | None,
     *,
     bios: bool,
+    hpet: bool,
     nested: bool,
 ) -> int:
     """Boot IMAGE, a Linux, multiboot-1, PVH or 64-bit ELF kernel; its first serial port is stdin and stdout, the second stderr."""
@@ -68,6 +70,7 @@ def command(
             console=console,
             nested=nested,
             bios=bios,
+            hpet=hpet,
         )
 
     return exit_status(run_machine(make, Outputs(trace=trace, snapshot=snapshot, stats=stats)), shifted=True)

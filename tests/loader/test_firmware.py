@@ -23,12 +23,16 @@ REQUIRED = {b"FACP": 276 - 8, b"APIC": 44}  # tables that must be there, and the
 IO, BYTE, WORD, DWORD = 1, 1, 2, 3
 
 
-@pytest.fixture(scope="module")
-def memory() -> bytes:
+def placed(*, hpet: bool) -> bytes:
     made = bytearray(MIB)
-    for paddr, data in pieces():
+    for paddr, data in pieces(hpet=hpet):
         made[paddr : paddr + len(data)] = data
     return bytes(made)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["", "hpet"])
+def memory(request: pytest.FixtureRequest) -> bytes:
+    return placed(hpet=request.param)
 
 
 def find_rsdp(memory: bytes) -> int:
@@ -69,8 +73,9 @@ def test_the_tables(memory: bytes, wide: bool) -> None:
         assert sum(data) % 256 == 0
 
 
-def test_pieces_do_not_meet_and_lie_where_a_kernel_leaves_them_alone() -> None:
-    spans = sorted((p.paddr, p.paddr + len(p.data)) for p in pieces())
+@pytest.mark.parametrize("hpet", [False, True])
+def test_pieces_do_not_meet_and_lie_where_a_kernel_leaves_them_alone(hpet: bool) -> None:
+    spans = sorted((p.paddr, p.paddr + len(p.data)) for p in pieces(hpet=hpet))
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
     kept = [(base, base + size) for base, size, kind in memory_map([(0, 64 * MIB)]) if kind == 2] + [(0x400, 0x500)]
     assert all(any(a <= start and end <= b for a, b in kept) for start, end in spans)
@@ -115,6 +120,17 @@ def test_the_madt(memory: bytes) -> None:
     assert [struct.unpack("<BBBBII", e)[4:] for e in by_type[1]] == [(0xFEC00000, 0)]
     assert {struct.unpack("<BBBBIH", e)[3:] for e in by_type[2]} == {(0, 2, 0), (9, 9, 0b1101)}
     assert [struct.unpack("<BBBHB", e)[2:] for e in by_type[4]] == [(0xFF, 0, 1)]
+
+
+def test_the_table_of_the_hpet() -> None:
+    """IA-PC HPET Specification 1.0a, "The ACPI 2.0 HPET Description Table": its address, and what its capabilities say."""
+    assert b"HPET" not in tables(placed(hpet=False), wide=True)
+    table = tables(placed(hpet=True), wide=True)[b"HPET"]
+    machine = Machine(16 * MIB, hpet=True)
+    capabilities = machine.devices.mmio_read(0xFED00000, 4)
+    machine.close()
+    assert (len(table), table[8]) == (56, 1)
+    assert struct.unpack_from("<IBBBBQB", table, 36) == (capabilities, 0, 64, 0, 0, 0xFED00000, 0)
 
 
 def test_the_bios_data_area(memory: bytes) -> None:
