@@ -21,6 +21,8 @@ from .devices import Devices
 from .engine import Engine
 from .features import DEFAULT, BadFeatures
 from .memory import NOTHING, Memory
+from .msr import VMX_ON
+from .msr_index import IA32_FEATURE_CONTROL
 from .registers import RAX, RBX, RSI, RSP
 from .runloop import RunLoop
 from .sinks import fan_out
@@ -133,7 +135,7 @@ class Machine:
     ) -> None:
         """Place an image as a boot loader does; raises `BadImage` where it does not fit.
 
-        With `firmware` it finds the tables that a PC's leaves, with `bios` interrupts as a BIOS takes them.
+        With `firmware` it finds the tables that a PC's leaves, with `bios` interrupts as a BIOS takes them, and VMX switched on and locked.
         """
         boot = plan(image, self.memory.regions(), cmdline, modules, RSDP if firmware else 0)
         for piece in (
@@ -155,6 +157,9 @@ class Machine:
             gdtr = Table(boot.gdt[0], boot.gdt[1] - 1)
             state = evolve(state, gdtr=gdtr, segments=(data, code, *(data,) * 4))
         self.cpu.load(state)
+        if bios and "vmx" in self.cpu.features:
+            # SDM "Enabling and Entering VMX Operation": a BIOS sets these bits, or software finds VMX switched off.
+            self.cpu.msr[IA32_FEATURE_CONTROL] = VMX_ON
         self.devices.com1.flow_control = image.linux
         self.symbols.add(image.path, image.symbols)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .cpu import Cpu
 
-_LOCK, _FEATURE_CONTROL = 1, 5  # in IA32_FEATURE_CONTROL
+_LOCK, VMX_ON = 1, 5  # in IA32_FEATURE_CONTROL: locked; locked with VMX outside SMX
 
 
 class Plain:
@@ -174,7 +174,7 @@ def _write_apic_base(cpu: Cpu, value: int) -> None:
 
 def _write_feature_control(cpu: Cpu, value: int) -> None:
     """IA32_FEATURE_CONTROL: without SMX there are the lock and VMX outside SMX; locked it stays as it is until a reset."""
-    if cpu.msr.get(index.IA32_FEATURE_CONTROL, 0) & _LOCK or value & ~_FEATURE_CONTROL:
+    if cpu.msr.get(index.IA32_FEATURE_CONTROL, 0) & _LOCK or value & ~VMX_ON:
         raise GP(0)
     cpu.msr[index.IA32_FEATURE_CONTROL] = value
 

@@ -98,7 +98,8 @@ class Machine(Runs):
             stdin: what the guest can read from its first serial line.
             console: what the serial lines are plugged into, instead of a console that captures.
             nested: run everything in a virtual machine of an outermost hypervisor, which works by these options, or as usual.
-            bios: leave interrupts as a PC's BIOS does: the interrupt table of real mode, and a timer that ticks.
+            bios: leave interrupts as a PC's BIOS does: the interrupt table of real mode, and a timer that ticks;
+                VMX, if the processor has it, is switched on and locked.
             hpet: give the machine a high-precision event timer.
 
         Raises:

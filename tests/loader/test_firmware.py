@@ -9,8 +9,9 @@ import pytest
 
 from paracell.emu.clock import TSC_HZ
 from paracell.emu.descriptors import Segment, Table
+from paracell.emu.features import parse
 from paracell.emu.machine import Machine
-from paracell.emu.registers import RSP
+from paracell.emu.registers import RIP, RSP
 from paracell.emu.state import State
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
@@ -144,6 +145,27 @@ def test_a_machine_without_firmware_has_none() -> None:
     machine = Machine(16 * MIB)
     assert not machine.memory.used
     machine.close()
+
+
+@pytest.mark.parametrize(
+    ("cpu", "bios", "expected"), [("pks,+vmx", True, 5), ("pks,+vmx", False, 0), ("pks", True, None)]
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_bios_switches_vmx_on_and_locks_it(cpu: str, bios: bool, expected: int | None, nested: bool) -> None:
+    """A kernel reads it; None is #GP."""
+    machine = Machine(2 * MIB, features=parse(cpu), nested=nested)
+    try:
+        machine.load(load(shipped.image("modes.elf")), firmware=True, bios=bios)
+        # mov ecx, 3Ah; rdmsr; out F4h, al; without an interrupt table #GP is a triple fault
+        machine.memory.write(0x7C00, bytes.fromhex("b93a000000 0f32 e6f4"))
+        machine.cpu.q[RIP] = 0x7C00
+        stop = machine.run()
+        if expected is None:
+            assert stop.reason is Reason.TRIPLE_FAULT
+        else:
+            assert (stop.reason, stop.value) == (Reason.EXIT, expected)
+    finally:
+        machine.close()
 
 
 def test_a_bios_leaves_interrupts() -> None:
