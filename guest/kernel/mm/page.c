@@ -1,114 +1,20 @@
-/* The buddy allocator.
- *
- * Memory joins the buddy's lists a largest block at a time, when it is first
- * needed: what a short run never asks for is never touched, not even by the
- * array of struct page.
- *
- *   0 ── kernel, modules ── struct page[] ── first ─ blocks so far ─ frontier ─ untouched ── end
- */
+/* Pages and blocks, as the rest of the kernel asks for them; single ones by way of the processor's list. */
 #include "page.h"
 
+#include "buddy.h"
 #include "kernel.h"
 #include "task/cpu.h"
-
-#define LARGEST (1UL << MAX_ORDER)
-#define NONE 0u                 /* page 0 never joins a list */
-
-static struct page *pages;
-static u64 first, frontier, end;        /* page numbers */
-static u64 free_count;
-static u32 free_list[MAX_ORDER + 1];
 
 static u64 number(const void *p) { return physical(p) >> PAGE_SHIFT; }
 static void *address(u64 n) { return direct(n << PAGE_SHIFT); }
 
-static void push(u64 n, u32 order) {
-    struct page *p = &pages[n];
-
-    p->state = PAGE_FREE;
-    p->order = (u8)order;
-    p->previous = NONE;
-    p->next = free_list[order];
-    if (p->next != NONE)
-        pages[p->next].previous = (u32)n;
-    free_list[order] = (u32)n;
-}
-
-static void unlink(u64 n, u32 order) {
-    struct page *p = &pages[n];
-
-    if (p->previous != NONE)
-        pages[p->previous].next = p->next;
-    else
-        free_list[order] = p->next;
-    if (p->next != NONE)
-        pages[p->next].previous = p->previous;
-    p->state = PAGE_USED;
-}
-
-/* Take the next largest block's worth of memory into the lists, in the largest aligned pieces that fit. */
-static bool grow(void) {
-    u64 stop = MIN(ROUND_DOWN(frontier + LARGEST, LARGEST), end);
-
-    if (frontier == end)
-        return false;
-    memset(&pages[frontier], 0, (stop - frontier) * sizeof *pages);
-    free_count += stop - frontier;
-    while (frontier < stop) {
-        u32 order = MAX_ORDER;
-        while (frontier & ((1UL << order) - 1) || frontier + (1UL << order) > stop)
-            order--;
-        push(frontier, order);
-        frontier += 1UL << order;
-    }
-    return true;
-}
-
-void pages_init(u64 memory, u64 free_start) {
-    end = memory >> PAGE_SHIFT;
-    pages = direct(ROUND_UP(free_start, PAGE_SIZE));
-    first = ROUND_UP(physical(pages + end), PAGE_SIZE) >> PAGE_SHIFT;
-    if (first >= end)
-        panic("%lu bytes of memory are too few", memory);
-    frontier = first;
-}
-
 void *block_alloc(u32 order) {
-    u32 have = order;
+    u64 n = buddy_take(order);
 
-    while (have <= MAX_ORDER && free_list[have] == NONE)
-        have++;
-    if (have > MAX_ORDER)
-        return order <= MAX_ORDER && grow() ? block_alloc(order) : NULL;
-    u64 n = free_list[have];
-    unlink(n, have);
-    while (have > order) {              /* give back the upper half */
-        have--;
-        push(n + (1UL << have), have);
-    }
-    pages[n].order = (u8)order;
-    pages[n].refs = 1;
-    free_count -= 1UL << order;
-    return address(n);
+    return n ? address(n) : NULL;
 }
 
-void block_free(void *block, u32 order) {
-    u64 n = number(block);
-
-    if (n < first || n >= frontier || pages[n].state != PAGE_USED)
-        panic("block %lx freed twice", physical(block));
-    pages[n].refs = 0;
-    free_count += 1UL << order;
-    while (order < MAX_ORDER) {
-        u64 buddy = n ^ (1UL << order);
-        if (buddy < first || buddy >= frontier || pages[buddy].state != PAGE_FREE || pages[buddy].order != order)
-            break;
-        unlink(buddy, order);
-        n &= ~(1UL << order);
-        order++;
-    }
-    push(n, order);
-}
+void block_free(void *block, u32 order) { buddy_give(number(block), order); }
 
 /* The processor's list: filled and drained LIST_BATCH pages at a time.  This
  * is the seam where memory changes hands between the container and its host. */
@@ -169,5 +75,4 @@ void page_put(u64 physical) {
 
 u32 page_refs(u64 physical) { return pages[physical >> PAGE_SHIFT].refs; }
 
-u64 pages_total(void) { return end - first; }
-u64 pages_free(void) { return free_count + (end - frontier) + (u64)this_cpu()->pages.count; }
+u64 pages_free(void) { return buddy_free() + (u64)this_cpu()->pages.count; }
