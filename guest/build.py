@@ -92,7 +92,8 @@ def _each(folder: str, pattern: str, *more: str, includes: tuple[str, ...]) -> t
 
 
 _ROOMS: Final = ("fs", "ipc", "lib", "mm", "net", "proc", "signal", "syscall", "task", "time", "tty")
-_KERNEL: Final = ("guest/kernel/*.c", *(f"guest/kernel/{room}/*.[cS]" for room in _ROOMS))
+_KERNEL: Final = ("guest/kernel/*.c", *(f"guest/kernel/{room}/*.[cS]" for room in _ROOMS), "pager/kernel/*.c")
+_HOST: Final = ("guest/host/core/*.c", "pager/host/*.c", "guest/kernel/options.c")
 _X86: Final = "guest/x86/*.[cS]"  # the processor's set-up and the devices, for whatever boots
 _DEFENCE: Final = "guest/defence/defence.c"
 _LIBRARY: Final = "guest/programs/lib/*.[cS]"
@@ -103,81 +104,90 @@ DECLARED: Final = (
         "native.elf",
         (*_KERNEL, _X86, "guest/native/*.c"),
         "guest/native/kernel.ld",
-        ("guest/kernel", "guest/x86", "guest/native"),
+        ("guest/kernel", "pager", "pager/kernel", "guest/x86", "guest/native"),
     ),
     Image(
         "paracell-kernel.elf",
         (*_KERNEL, _DEFENCE, "pku/xgate/*.[cS]"),
         "pku/xgate/kernel.ld",
-        ("guest/kernel", "guest/x86", "guest/defence", "pku/xgate"),
+        ("guest/kernel", "pager", "pager/kernel", "guest/x86", "guest/defence", "pku/xgate"),
     ),
     Image(
         "paracell-host.elf",
         (
-            *("guest/host/core/*.c", "guest/host/paracell/*.c", _DEFENCE, "guest/kernel/options.c"),
+            *("guest/host/paracell/*.c", _DEFENCE, *_HOST),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             _X86,
         ),
         "guest/host/core/host.ld",
-        ("guest/host/core", "guest/host/paracell", "guest/defence", "guest/x86", "guest/kernel", "pku/xgate"),
+        (
+            "guest/host/core",
+            "pager",
+            "pager/host",
+            "guest/host/paracell",
+            "guest/defence",
+            "guest/x86",
+            "guest/kernel",
+            "pku/xgate",
+        ),
     ),
     Image(
         "runv-host.elf",
         (
             *(
-                "guest/host/core/*.c",
                 "guest/runv/*.[cS]",
                 "guest/shadow/*.c",
                 "guest/virt/*.c",
                 _DEFENCE,
-                "guest/kernel/options.c",
+                *_HOST,
             ),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             _X86,
         ),
         "guest/host/core/host.ld",
         (
-            *(
-                "guest/host/core",
-                "guest/runv",
-                "guest/shadow",
-                "guest/virt",
-                "guest/defence",
-                "guest/x86",
-                "guest/kernel",
-            ),
-            "pku/xgate",
+            *("guest/host/core", "pager", "pager/host", "guest/runv", "guest/shadow", "guest/virt", "guest/defence"),
+            *("guest/x86", "guest/kernel", "pku/xgate"),
         ),
     ),
     Image(
         "pvm-kernel.elf",
         (*_KERNEL, "guest/pvkernel/*.[cS]", "guest/native/code.c", "guest/x86/uart.c"),
         "guest/pvkernel/kernel.ld",
-        ("guest/kernel", "guest/x86", "guest/pvkernel", "guest/pvm"),
+        ("guest/kernel", "pager", "pager/kernel", "guest/x86", "guest/pvkernel", "guest/pvm"),
         PVKERNEL,
     ),
     Image(
         "pvm-host.elf",
         (
             *(
-                "guest/host/core/*.c",
                 "guest/pvm/*.[cS]",
                 "guest/shadow/*.c",
                 "guest/virt/*.c",
                 _DEFENCE,
-                "guest/kernel/options.c",
+                *_HOST,
             ),
             *(f"guest/kernel/{f}" for f in ("lib/*.c", "task/switch.S")),
             *("guest/x86/boot.S", "guest/x86/*.c"),
         ),
         "guest/host/core/host.ld",
-        ("guest/host/core", "guest/pvm", "guest/shadow", "guest/virt", "guest/defence", "guest/x86", "guest/kernel"),
+        (
+            "guest/host/core",
+            "pager",
+            "pager/host",
+            "guest/pvm",
+            "guest/shadow",
+            "guest/virt",
+            "guest/defence",
+            "guest/x86",
+            "guest/kernel",
+        ),
     ),
     Image(
         "hostile.elf",
         ("guest/attacks/host/*.[cS]", "guest/kernel/lib/string.c"),
         "pku/xgate/kernel.ld",
-        ("guest/attacks/host", "pku/xgate", "guest/kernel", "guest/x86"),
+        ("guest/attacks/host", "pager", "pku/xgate", "guest/kernel", "guest/x86"),
     ),
     Image(
         "pvm-hostile.elf",

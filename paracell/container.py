@@ -54,6 +54,7 @@ class Container(Machine):
         append: str = "",
         seed: int | None = None,
         fault_around: int | None = None,
+        pager: bool | None = None,
         cpu: str | Features = DEFAULT,
         clock: ClockKind = "blocks",
         costs: Costs | Mapping[str, object] | None = None,
@@ -79,6 +80,7 @@ class Container(Machine):
             seed: of the container's random numbers, and of where a program's parts lie in memory; None for numbers
                 and places that are always the same.
             fault_around: how many pages of memory without a file come with a page fault: 1, 2, 4, 8 or 16; None for 4.
+            pager: whether the container kernel has its host bind pages ahead of their use; None for no.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
             clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``; ``steady``: blocks, and always.
             costs: cycles of each kind of event; a mapping names only those that are not the default.
@@ -95,7 +97,9 @@ class Container(Machine):
         """
         self.runtime = runtimes.named(runtime)
         size, plug = memory_size(memory), console or Capture(stdin)
-        line = kernel_options(append, seed=seed, fault_around=fault_around)
+        if pager and self.runtime is runtimes.NATIVE:
+            raise ValueError("native has no host that could bind pages: there is no pager")
+        line = kernel_options(append, seed=seed, fault_around=fault_around, pager=pager)
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
         bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
         self.volumes, self.left_out = bundle.volumes, bundle.left_out

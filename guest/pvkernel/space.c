@@ -1,4 +1,5 @@
 /* Address spaces: the kernel's own tables, which the host shadows.  It sees each store to them. */
+#include "pager.h"
 #include "kernel.h"
 #include "platform/space.h"
 #include "pvkernel.h"
@@ -34,3 +35,5 @@ void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale) {
     else
         hypercall(PVM_HC_TLB_FLUSH_CURRENT, 0, 0);
 }
+
+i64 plat_pager(u64 request, u64 unbinds, u64 binds) { return hypercall(PAGER_HYPERCALL, request, unbinds << 32 | binds); }

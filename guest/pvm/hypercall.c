@@ -1,5 +1,7 @@
 /* Hypercalls by their numbers, and MSRs.
  * Source: pvm-spec.rst, "Hypercall event in supervisor mode", "PVM MSRs", "X86 MSR". */
+#include "pager.h"
+#include "bind.h"
 #include "pvm.h"
 #include "platform/time.h"
 #include "selectors.h"
@@ -175,6 +177,7 @@ void hypercall(struct trapframe *tf) {
     case PVM_HC_LOAD_GS: tf->rax = (u64)load_gs(a); break;
     case PVM_HC_RDMSR: tf->rax = read_msr((u32)a, &value) ? value : 0; break;
     case PVM_HC_WRMSR: tf->rax = write_msr((u32)a, b) ? 0 : (u64)-EINVAL; break;
+    case PAGER_HYPERCALL: tf->rax = (u64)pager_request(a, b); break;
     default: tf->rax = -KVM_ENOSYS;     /* LOAD_TLS too: segments are for 32-bit programs */
     }
 }

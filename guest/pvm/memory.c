@@ -41,7 +41,7 @@ void page_fault(struct trapframe *tf, u64 address) {
         }
         kill_container("its page tables map memory that it has not", t.gpa);
     case FILL_NO_MEMORY:
-        kill_container("no host memory for a page that it touched", address);
+        binding_missing(t.gpa);
     }
 }
 

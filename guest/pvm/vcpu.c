@@ -84,8 +84,15 @@ bool vcpu_map(u64 gpa, u64 hpa) {
     return true;
 }
 
-/* Nobody asks for it: PVM has no call that gives memory back. */
-void vcpu_unmap(u64 gpa) { kill_container("a page given back", gpa); }
+void vcpu_unmap(u64 gpa) {
+    if (!shadow_unmap(&self->vcpu.shadows, binding_get(gpa)))
+        kill_container("its top-level page table is given back", gpa);
+}
+
+void vcpu_flush(const u64 *blocks, u64 count) {
+    (void)blocks, (void)count;
+    self->vcpu.shadows.flush = true;
+}
 
 /* Shadow tables could go, but not while one is being filled: memory.c does it between two tries. */
 bool vcpu_reclaim(void) { return false; }

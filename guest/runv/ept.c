@@ -69,7 +69,6 @@ bool ept_map_large(u64 gpa, u64 hpa) {
 
 void ept_unmap(u64 gpa) {
     *entry_of(self->vcpu.ept, gpa, 1) = 0;
-    invept(ept_pointer(&self->vcpu));
 }
 
 void ept_violation(struct vcpu *v) {
@@ -80,6 +79,6 @@ void ept_violation(struct vcpu *v) {
     if (gpa >= end)
         kill_container("it used an address outside its memory", gpa);
     if (!bind_large(gpa) && !binding_get(gpa))
-        kill_container("no host memory for a page that it touched", gpa);
+        binding_missing(gpa);
     inject_again(v);
 }

@@ -1,12 +1,14 @@
 /* VM exits, by their reason.
  * Source: SDM volume 3, "VMX Basic Exit Reasons". */
+#include "pager.h"
+#include "bind.h"
 #include "runv.h"
 #include "x86.h"
 
 #define FLAG_TF (1UL << 8)
 /* What KVM answers: there is no such hypercall, and programs may make none (Linux, include/uapi/linux/kvm_para.h). */
-#define NO_HYPERCALL -1000
-#define NOT_FROM_RING_3 -1
+#define NO_HYPERCALL -1000UL
+#define NOT_FROM_RING_3 -1UL
 
 enum reason {
     EXCEPTION_OR_NMI = 0, EXTERNAL_INTERRUPT = 1, TRIPLE_FAULT = 2, INTERRUPT_WINDOW = 7, TASK_SWITCH = 9, CPUID = 10,
@@ -80,8 +82,14 @@ static void cache(struct vcpu *v) { finish_instruction(v); }
 static void undefined(struct vcpu *v) { inject_exception(v, VECTOR_UD); }
 static void rdpmc(struct vcpu *v) { inject_fault(v, VECTOR_GP, 0); }
 
+static u64 hypercall(struct vcpu *v) {
+    if (in_user_mode())
+        return NOT_FROM_RING_3;
+    return v->registers[RAX] == PAGER_HYPERCALL ? (u64)pager_request(v->registers[RBX], v->registers[RCX]) : NO_HYPERCALL;
+}
+
 static void vmcall(struct vcpu *v) {
-    v->registers[RAX] = (u64)(in_user_mode() ? NOT_FROM_RING_3 : NO_HYPERCALL);
+    v->registers[RAX] = hypercall(v);
     finish_instruction(v);
 }
 

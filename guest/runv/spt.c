@@ -52,14 +52,8 @@ void spt_enter(struct vcpu *v) {
 }
 
 void spt_unmap(u64 gpa) {
-    struct shadows *s = &self->vcpu.shadows;
-    struct frame *f = frame_of(binding_get(gpa));
-
-    if (!unshadow(s, f))
+    if (!shadow_unmap(&self->vcpu.shadows, binding_get(gpa)))
         kill_container("its top-level page table is given back", gpa);
-    while (f->mappings)
-        unmap_leaf(s, f->mappings->entry);
-    invvpid(vpid());
 }
 
 void spt_invlpg(struct vcpu *v) {
@@ -137,6 +131,6 @@ void spt_page_fault(struct vcpu *v) {
     case FILL_OUTSIDE:
         kill_container("it used an address outside its memory", t.gpa);
     case FILL_NO_MEMORY:
-        kill_container("no host memory for a page that it touched", t.gpa);
+        binding_missing(t.gpa);
     }
 }

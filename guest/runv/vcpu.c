@@ -58,6 +58,14 @@ void vcpu_unmap(u64 gpa) {
         ept_unmap(gpa);
 }
 
+void vcpu_flush(const u64 *blocks, u64 count) {
+    (void)blocks, (void)count;
+    if (shadow_paging)
+        self->vcpu.shadows.flush = true;
+    else
+        invept(ept_pointer(&self->vcpu));
+}
+
 bool vcpu_reclaim(void) { return false; }       /* a table stays as long as its container, or can go at another time only */
 
 /* As a boot loader would: the module of the container kernel is a multiboot kernel, what load.c says is put in its words. */

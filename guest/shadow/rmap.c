@@ -42,3 +42,13 @@ void frame_release(struct frame *f) {
         if (*link->entry & SPTE_WRITABLE)
             *link->entry |= PTE_W;
 }
+
+bool shadow_unmap(struct shadows *s, u64 hpa) {
+    struct frame *f = frame_of(hpa);
+
+    if (!unshadow(s, f))
+        return false;
+    while (f->mappings)
+        unmap_leaf(s, f->mappings->entry);
+    return true;
+}

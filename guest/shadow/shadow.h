@@ -125,6 +125,7 @@ bool map_leaf(struct shadows *, pte_t *entry, pte_t now);
 void unmap_leaf(struct shadows *, pte_t *entry);
 void frame_protect(struct shadows *, struct frame *);
 void frame_release(struct frame *);             /* give the rights back */
+bool shadow_unmap(struct shadows *, u64 hpa);   /* a page that is the guest's no more; false: a current root, which stays */
 
 /* store.c: the guest has written `size` bytes at `hpa`, which may be a table. */
 void shadow_stored(struct shadows *, u64 hpa, u64 size);

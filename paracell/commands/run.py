@@ -66,6 +66,13 @@ _OF_BUNDLES = {
     type=click.Choice(FAULT_AROUND),
     help="How many pages of memory without a file come with a page fault; 4 without it, 1 on Linux.",
 )
+@click.option(
+    "--pager",
+    type=click.Choice(["on", "off"]),
+    default="off",
+    show_default=True,
+    help="Have the container kernel bind its pages ahead of their use, by batches.",
+)
 @machine_options("256M")
 @click.option("-b", "--bundle", metavar="DIR", help="Run an OCI bundle: PROGRAM is the ID of the container.")
 @click.option("-d", "--detach", is_flag=True, help="With --bundle: let it run, and come back at once.")
@@ -85,6 +92,7 @@ def command(
     environment: Sequence[str],
     seed: int | None,
     fault_around: int | None,
+    pager: str,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -147,6 +155,7 @@ def command(
             append=line,
             seed=seed,
             fault_around=fault_around,
+            pager=pager == "on",
             cpu=cpu,
             clock=clock,
             costs=costs,

@@ -35,7 +35,8 @@
 #define HC_EXIT          9      /* status */
 #define HC_HZ           10
 #define HC_UNBIND       11      /* guest-physical page → 0, -EBUSY if still mapped, -EINVAL if not bound */
-#define HC_COUNT        12
+#define HC_PAGER        12      /* a request, and counts (pager/pager.h) → how many blocks were bound */
+#define HC_COUNT        13
 #define HC_LIMIT        512     /* entries in one PTE_SET or RETURN */
 
 #ifndef __ASSEMBLER__

@@ -69,3 +69,5 @@ void plat_enter_user(struct trapframe *tf) {
     hypercall5(HC_RETURN, (u64)tf, waiting.as, waiting.va, (u64)waiting.entry, count);
     panic(NO_TABLES);
 }
+
+i64 plat_pager(u64 request, u64 unbinds, u64 binds) { return hypercall(HC_PAGER, request, unbinds << 32 | binds, 0, 0); }

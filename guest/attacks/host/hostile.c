@@ -41,6 +41,19 @@ static void loot(u64 value) {
     say_number(value);
 }
 
+void look(u64 value) {
+    if (value >> 16 != SECRETS)
+        return;
+    loot(value);
+    end(0);
+}
+
+void tell(const char *what, i64 value) {
+    say(what);
+    say(" ");
+    say_number((u64)value);
+}
+
 u64 space_in_use(void) {
     u64 space = (u64)hypercall(HC_AS_CREATE, 0, 0, 0, 0);
 
@@ -200,13 +213,8 @@ static void mapped(void) {
         hypercall(HC_UNBIND, page + i * 4096, 0, 0, 0);
     for (int round = 0; round < 20; round++) {
         nap(1);
-        for (u64 i = 0; i < count * 512; i++) {
-            volatile u64 *word = (volatile u64 *)USER + i;
-            if (*word >> 16 == SECRETS) {
-                loot(*word);
-                end(0);
-            }
-        }
+        for (u64 i = 0; i < count * 512; i++)
+            look(((volatile u64 *)USER)[i]);
     }
 }
 
@@ -218,6 +226,15 @@ static const struct { const char *name; void (*run)(void); } attacks[] = {
     /* memory.c */
     {"unbind", memory_unbind}, {"quota", memory_quota}, {"reclaim", memory_reclaim},
     {"lend", memory_lend}, {"keep", memory_keep}, {"borrow", memory_borrow},
+    /* pager.c */
+    {"pager-requests", pager_requests}, {"pager-limit", pager_limit}, {"pager-stale", pager_stale},
+    {"pager-mapped", pager_mapped}, {"pager-leftovers", pager_leftovers},
+    {"pager-twice", pager_twice}, {"pager-unbound", pager_unbound}, {"pager-overlap", pager_overlap},
+    {"pager-behind", pager_behind}, {"pager-across", pager_across}, {"pager-order", pager_order},
+    {"pager-bits", pager_bits}, {"pager-crooked", pager_crooked}, {"pager-image", pager_image},
+    {"pager-module", pager_module}, {"pager-too-long", pager_too_long}, {"pager-no-list", pager_no_list},
+    {"pager-crooked-list", pager_crooked_list}, {"pager-hosts-list", pager_hosts_list}, {"pager-touched", pager_touched},
+    {"pager-in-use", pager_in_use}, {"pager-shown", pager_shown},
 };
 
 void hostile_event(struct trapframe *tf, u64 address) {

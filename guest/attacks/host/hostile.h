@@ -15,10 +15,18 @@ void say(const char *);
 void say_number(u64);                   /* in hexadecimal, and the end of a line */
 void end(int status);
 void nap(u64 ms);
+void tell(const char *what, i64 value);
+void look(u64 value);                   /* the end, if it is a secret */
 u64 space_in_use(void);                 /* a new space */
 i64 user_page(u64 space, u64 va, u64 gpa, u64 rights);  /* a page of guest-physical memory as container user's */
 
 /* memory.c */
 void memory_unbind(void), memory_quota(void), memory_reclaim(void), memory_lend(void), memory_keep(void), memory_borrow(void);
+
+/* pager.c */
+void pager_requests(void), pager_limit(void), pager_stale(void), pager_mapped(void), pager_leftovers(void);
+void pager_twice(void), pager_unbound(void), pager_overlap(void), pager_behind(void), pager_across(void), pager_order(void);
+void pager_bits(void), pager_crooked(void), pager_image(void), pager_module(void), pager_too_long(void), pager_no_list(void);
+void pager_crooked_list(void), pager_hosts_list(void), pager_touched(void), pager_in_use(void), pager_shown(void);
 
 #endif

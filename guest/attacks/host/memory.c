@@ -7,12 +7,6 @@
 static u64 first_page(void) { return ROUND_UP(boot->free_start, PAGE_SIZE); }
 static volatile u64 *word_of(u64 gpa) { return (volatile u64 *)(GK_DIRECT + gpa); }
 
-static void tell(const char *what, i64 value) {
-    say(what);
-    say(" ");
-    say_number((u64)value);
-}
-
 static i64 unbind(u64 gpa) { return hypercall(HC_UNBIND, gpa, 0, 0, 0); }
 
 /* What may be given back, and what may not. */

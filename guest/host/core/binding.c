@@ -1,5 +1,5 @@
-/* Binding: guest-physical pages to host-physical pages, when a page is first touched, until the container gives it
- * back.  This is the ground on which Pager will bind ahead of use. */
+/* Binding: guest-physical pages to host-physical pages, when a page is first touched, or ahead of that (pager/), until the
+ * container gives it back. */
 #include "host.h"
 
 #define LENT 1UL                /* a module's page, which the pool never had */
@@ -18,6 +18,7 @@ void bindings_begin(u64 pages) {
     self->pages = pages;
     self->bound = slots[self->slot];
     self->bound_end = 0;
+    self->ahead = false;
     memset(self->bound, 0, pages * sizeof *self->bound);
 }
 
@@ -33,12 +34,18 @@ static bool bind(u64 gpa, u64 hpa, u64 flags) {
 
 u64 binding_make(u64 gpa) {
     u64 page = gpa >> PAGE_SHIFT;
-    void *memory;
 
     if (page >= self->pages)
         return 0;
     if (self->bound[page])
         return self->bound[page] & ~PAGE_MASK;
+    return self->ahead ? 0 : binding_add(gpa);
+}
+
+u64 binding_add(u64 gpa) {
+    u64 page = gpa >> PAGE_SHIFT;
+    void *memory;
+
     if (!(memory = OFF(zero) ? page_alloc_uncleared() : page_alloc()))
         return 0;
     if (!bind(page << PAGE_SHIFT, host_physical(memory), 0)) {
@@ -46,6 +53,12 @@ u64 binding_make(u64 gpa) {
         return 0;
     }
     return host_physical(memory);
+}
+
+void binding_missing(u64 gpa) {
+    bool told = self->ahead && !self->bound[gpa >> PAGE_SHIFT];         /* else there is no memory for a table */
+
+    kill_container(told ? "it touched a page that is not bound" : "no host memory for a page that it touched", gpa);
 }
 
 bool binding_lend(u64 gpa, u64 hpa) {

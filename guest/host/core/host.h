@@ -30,6 +30,7 @@ struct container {
     u64 pages;                  /* guest-physical pages it may use */
     u64 *bound;                 /* host-physical address of each, and flags; 0 = not bound (binding.c) */
     u64 bound_end;              /* no page is bound from here on */
+    bool ahead;                 /* pages are bound when its kernel asks for it, no more when they are touched */
     u64 waiting;                /* interrupts held back: bit n is VEC_IRQ0 + n */
     u64 deadline;               /* cycles, 0 = none */
     u64 host_rsp;
@@ -58,11 +59,13 @@ u32 *page_uses(u64 hpa);                        /* how often a page is mapped; o
 void bindings_init(u64 *from, u64 pages);       /* room for so many pages in each slot; moves *from behind it */
 void bindings_begin(u64 pages);                 /* of `self`: nothing is bound */
 void bindings_end(void);                        /* give all back */
-u64 binding_make(u64 gpa);                      /* bind a page, if it is not; 0: out of range or memory */
+u64 binding_make(u64 gpa);                      /* of a page that is touched: bind it, unless that is done ahead */
+u64 binding_add(u64 gpa);                       /* bind a page of the container's that is not bound; 0: out of memory */
 static inline u64 binding_get(u64 gpa) {        /* the page's host address, bound now if need be; 0: out of range or memory */
     u64 page = gpa >> PAGE_SHIFT, bound = page < self->pages ? self->bound[page] : 0;
     return bound ? bound & ~PAGE_MASK : binding_make(gpa);
 }
+void binding_missing(u64 gpa) __attribute__((noreturn));    /* the container needs a page that binding_get() has not */
 bool binding_lend(u64 gpa, u64 hpa);            /* a page that is not the pool's */
 int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped or lent */
 
@@ -99,7 +102,8 @@ void vcpu_destroy(struct vcpu *);               /* its tables; nothing is mapped
 void vcpu_load(struct vcpu *), vcpu_put(struct vcpu *);         /* into the processor and out of it */
 void vcpu_run(struct vcpu *) __attribute__((noreturn));         /* for the first time */
 bool vcpu_map(u64 gpa, u64 hpa);                /* let the container kernel reach a page; false without memory for a table */
-void vcpu_unmap(u64 gpa);
+void vcpu_unmap(u64 gpa);                       /* what the TLB knows of it goes with vcpu_flush() */
+void vcpu_flush(const u64 *blocks, u64 count);  /* as in a request (pager/pager.h): nobody has them mapped any more */
 bool vcpu_reclaim(void);                        /* give back what can be spared; false: nothing */
 void *guest_memory(u64 address, u64 size);      /* the container kernel's, within one page; NULL = not its own */
 

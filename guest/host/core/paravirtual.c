@@ -30,7 +30,13 @@ i64 pv_wait(void) {
 
 i64 pv_cycles_per_second(void) { return (i64)plat_cycles_per_second(); }
 
-i64 pv_unbind(u64 gpa) { return binding_put(gpa); }
+i64 pv_unbind(u64 gpa) {
+    int result = binding_put(gpa);
+
+    if (!result)
+        vcpu_flush(&gpa, 1);
+    return result;
+}
 
 static u8 *console_bytes(u64 address, u64 size) {
     u8 *memory = guest_memory(address, size);

@@ -1,4 +1,5 @@
 /* What the container kernel asks for, each request checked.  A bad one ends that container alone. */
+#include "bind.h"
 #include "paracell.h"
 #include "selectors.h"
 #include "x86.h"
@@ -46,8 +47,11 @@ static pte_t checked_entry(pte_t entry) {
 
     if (entry & ~PTE_ALLOWED || !(entry & PTE_U) || (gpa >> PAGE_SHIFT >= self->pages && !OFF(gpa)))
         kill_container("a page-table entry that it may not have", entry);
-    if (!OFF(gpa) && !(hpa = binding_get(gpa)))
+    if (!OFF(gpa) && !(hpa = binding_get(gpa))) {
+        if (self->ahead)
+            kill_container("a page-table entry for a page that is not bound", entry);
         return 0;
+    }
     return hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_KEYS)) | PTE_A | PTE_D;
 }
 
@@ -124,6 +128,7 @@ static const handler table[HC_COUNT] = {
     [HC_PTE_SET] = HANDLER(pte_set), [HC_TIMER] = HANDLER(pv_timer), [HC_WAIT] = HANDLER(pv_wait),
     [HC_CONSOLE_WRITE] = HANDLER(pv_console_write), [HC_CONSOLE_READ] = HANDLER(pv_console_read),
     [HC_EXIT] = HANDLER(pv_exit), [HC_HZ] = HANDLER(pv_cycles_per_second), [HC_UNBIND] = HANDLER(pv_unbind),
+    [HC_PAGER] = HANDLER(pager_request),
 };
 
 void hypercall(struct trapframe *tf) {

@@ -9,6 +9,7 @@
  * use.  The direct map does not count: it is what a binding makes.
  */
 #include "paracell.h"
+#include "pager.h"
 #include "walk.h"
 #include "x86.h"
 
@@ -129,9 +130,26 @@ bool vcpu_map(u64 gpa, u64 hpa) {
     return leaf;
 }
 
-void vcpu_unmap(u64 gpa) {
-    *leaf_of(self->vcpu.template, GK_DIRECT + gpa) = 0;
-    invlpg(GK_DIRECT + gpa);
+void vcpu_unmap(u64 gpa) { *leaf_of(self->vcpu.template, GK_DIRECT + gpa) = 0; }
+
+#define FEW 32                  /* pages that are invalidated one by one */
+
+static u64 pages_of(u64 block) { return 1UL << (block & PAGER_ORDER); }
+
+void vcpu_flush(const u64 *blocks, u64 count) {
+    u64 pages = 0;
+
+    for (u64 i = 0; i < count; i++)
+        pages += pages_of(blocks[i]);
+    if (OFF(flush))
+        return;
+    if (pages > FEW) {
+        flush_tlb();            /* the container kernel's pages are global */
+        return;
+    }
+    for (const u64 *block = blocks; block < blocks + count; block++)
+        for (u64 i = 0; i < pages_of(*block); i++)
+            invlpg(GK_DIRECT + (*block & PTE_ADDRESS) + (i << PAGE_SHIFT));
 }
 
 static void free_if_empty(pte_t *entry, int level, void *freed) {

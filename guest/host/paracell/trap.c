@@ -78,7 +78,7 @@ static void dispatch(struct trapframe *tf, u64 address) {
     }
     if (tf->vector == VECTOR_PF && !(tf->error & PF_P) && touches_direct_map(address)) {
         if (!binding_get(address - GK_DIRECT))
-            kill_container("no host memory for a page that it touched", address);
+            binding_missing(address - GK_DIRECT);
         return;
     }
     if (tf->vector == VECTOR_DB) {

@@ -9,6 +9,7 @@
 #include "buddy.h"
 
 #include "kernel.h"
+#include "supply.h"
 
 #define LARGEST (1UL << MAX_ORDER)
 #define NONE 0u                 /* page 0 never joins a list */
@@ -42,11 +43,22 @@ static void unlink(u64 n, u32 order) {
     p->state = PAGE_USED;
 }
 
+/* The part of the array that tells of pages below `stop`: nobody gives it back. */
+static bool bind_array(u64 stop) {
+    static u64 bound;           /* page number: the part before it is */
+    u64 last = (physical(&pages[stop]) - 1) >> PAGE_SHIFT;
+
+    for (bound = MAX(bound, physical(&pages[first]) >> PAGE_SHIFT); bound <= last; bound++)
+        if (!supply_bind(bound, 0))
+            return false;
+    return true;
+}
+
 /* Take the next largest block's worth of memory into the lists, in the largest aligned pieces that fit. */
 static bool grow(void) {
     u64 stop = MIN(ROUND_DOWN(frontier + LARGEST, LARGEST), end);
 
-    if (frontier == end)
+    if (frontier == end || (supply_on && !bind_array(stop)))
         return false;
     memset(&pages[frontier], 0, (stop - frontier) * sizeof *pages);
     free_count += stop - frontier;
@@ -60,7 +72,7 @@ static bool grow(void) {
     return true;
 }
 
-void pages_init(u64 memory, u64 free_start) {
+void buddy_init(u64 memory, u64 free_start) {
     end = memory >> PAGE_SHIFT;
     pages = direct(ROUND_UP(free_start, PAGE_SIZE));
     first = ROUND_UP(physical(pages + end), PAGE_SIZE) >> PAGE_SHIFT;

@@ -3,58 +3,115 @@
 
 #include "buddy.h"
 #include "kernel.h"
+#include "supply.h"
 #include "task/cpu.h"
+
+#define LIST_BATCH 16
+#define LIST_HIGH 64
 
 static u64 number(const void *p) { return physical(p) >> PAGE_SHIFT; }
 static void *address(u64 n) { return direct(n << PAGE_SHIFT); }
 
+static u32 mark(const char *name, u32 otherwise, u32 least, u32 most) {
+    u64 value = option(name, otherwise);
+
+    if (value < least || value > most) {
+        print("option %s=%lu: it is to be between %u and %u", name, value, least, most);
+        return otherwise;
+    }
+    return (u32)value;
+}
+
+void pages_init(u64 memory, u64 free_start) {
+    struct pagelist *list = &this_cpu()->pages;
+
+    list->batch = mark("batch", LIST_BATCH, 1, LIST_MOST / 2);
+    list->high = mark("high", MAX(LIST_HIGH, list->batch), list->batch, LIST_MOST);
+    list->low = mark("low", list->high - list->batch, 0, list->high - 1);
+    supply_init(&free_start);
+    buddy_init(memory, free_start);
+}
+
 void *block_alloc(u32 order) {
     u64 n = buddy_take(order);
 
-    return n ? address(n) : NULL;
+    if (!n || !supply_on || supply_bind(n, order))
+        return n ? address(n) : NULL;
+    buddy_give(n, order);
+    return NULL;
 }
 
-void block_free(void *block, u32 order) { buddy_give(number(block), order); }
+void block_free(void *block, u32 order) {
+    if (supply_on)
+        supply_unbind(number(block), order);
+    buddy_give(number(block), order);
+}
 
-/* The processor's list: filled and drained LIST_BATCH pages at a time.  This
- * is the seam where memory changes hands between the container and its host. */
+/* Here memory changes hands between the container and its host. */
 static bool list_refill(struct pagelist *list) {
-    for (int i = 0; i < LIST_BATCH; i++) {
-        void *page = block_alloc(0);
-        if (!page)
-            break;
-        pages[number(page)].state = PAGE_LISTED;
-        list->page[list->count++] = page;
+    u64 taken[LIST_MOST / 2];
+    u32 count = 0, bound;
+
+    while (count < list->batch && (taken[count] = buddy_take(0)))
+        count++;
+    bound = supply_on ? supply_bind_pages(taken, count) : count;
+    while (count > bound)
+        buddy_give(taken[--count], 0);
+    while (count) {             /* the first one is the next to be used */
+        struct page *p = &pages[taken[--count]];
+        p->state = PAGE_LISTED;
+        p->is_clear = supply_on;
+        list->page[list->count++] = address(taken[count]);
     }
     return list->count > 0;
 }
 
+/* Those that have been there for longest. */
 static void list_drain(struct pagelist *list) {
-    for (int i = 0; i < LIST_BATCH; i++) {
-        void *page = list->page[--list->count];
-        pages[number(page)].state = PAGE_USED;
-        block_free(page, 0);
+    u32 gone = list->count - list->low;
+
+    for (u32 i = 0; i < gone; i++) {
+        u64 n = number(list->page[i]);
+        pages[n].state = PAGE_USED;
+        if (supply_on)
+            supply_unbind(n, 0);
+        buddy_give(n, 0);
     }
+    list->count = list->low;
+    memmove(list->page, list->page + gone, list->low * sizeof *list->page);
 }
 
-void *page_alloc(void) {
+static struct page *take(void) {
     struct pagelist *list = &this_cpu()->pages;
 
     if (!list->count && !list_refill(list))
         return NULL;
-    void *page = list->page[--list->count];
-    struct page *p = &pages[number(page)];
+    struct page *p = &pages[number(list->page[--list->count])];
     p->state = PAGE_USED;
     p->refs = 1;
-    return page;
+    return p;
+}
+
+static void *address_of(const struct page *p) { return address((u64)(p - pages)); }
+
+void *page_alloc(void) {
+    struct page *p = take();
+
+    if (!p)
+        return NULL;
+    p->is_clear = false;
+    return address_of(p);
 }
 
 void *page_alloc_clear(void) {
-    void *page = page_alloc();
+    struct page *p = take();
 
-    if (page)
-        clear_page(page);
-    return page;
+    if (!p)
+        return NULL;
+    if (!p->is_clear)
+        clear_page(address_of(p));
+    p->is_clear = false;
+    return address_of(p);
 }
 
 void page_get(u64 physical) { pages[physical >> PAGE_SHIFT].refs++; }
@@ -69,7 +126,7 @@ void page_put(u64 physical) {
         return;
     p->state = PAGE_LISTED;
     list->page[list->count++] = direct(physical);
-    if (list->count == LIST_HIGH)
+    if (list->count == list->high)
         list_drain(list);
 }
 

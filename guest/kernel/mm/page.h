@@ -11,13 +11,13 @@ struct page {
     u32 refs;                   /* mappings and page-cache slots that hold it; 0 = free */
     u8 order;                   /* of the block that starts here */
     u8 state;
-    u16 unused;
+    bool is_clear;              /* of a page in a processor's list: it is as the host gave it */
     u32 next, previous;         /* page numbers, in the buddy's lists */
 };
 
 enum { PAGE_RESERVED, PAGE_FREE, PAGE_LISTED, PAGE_USED };
 
-void pages_init(u64 memory, u64 free_start);
+void pages_init(u64 memory, u64 free_start);    /* options batch=, low=, high=: of the lists; pager=1 */
 
 /* Blocks of 2^order pages: the direct-map address, or NULL.  Not cleared. */
 void *block_alloc(u32 order);

@@ -4,12 +4,12 @@
 
 #include "types.h"
 
-#define LIST_BATCH 16
-#define LIST_HIGH 64
+#define LIST_MOST 256
 
+/* Empty, it is filled with `batch` pages; when it holds `high`, those that came first go until `low` are left. */
 struct pagelist {
-    u32 count;
-    void *page[LIST_HIGH];      /* the last in is the first out: it may still be in the cache */
+    u32 count, batch, low, high;
+    void *page[LIST_MOST];      /* the last in is the first out: it may still be in the cache */
 };
 
 struct cpu {

@@ -12,6 +12,7 @@
 #include "platform/space.h"
 #include "platform/time.h"
 #include "process.h"
+#include "supply.h"
 #include "time/itimer.h"
 #include "time/time.h"
 
@@ -118,6 +119,8 @@ void schedule(void) {
 
     while (!(next = run_queue.first)) {
         before->since = FOREVER;        /* the time until then is charged to no task */
+        if (supply_on)
+            supply_idle();
         plat_wait();                    /* on this stack, until an interrupt wakes a task */
         now = now_ns();
     }
