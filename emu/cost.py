@@ -1,4 +1,4 @@
-"""What an event costs in virtual cycles: the defaults, and how a user changes them."""
+"""What an event costs in virtual cycles: what `costs.toml` declares, or what a user says; and which event carries which cost."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 from attrs import evolve, fields, frozen
 
+from .declared import check, declared
 from .events import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-MOST_CYCLES: Final = 1 << 32  # of one event
+_DECLARED: Final = {name: cost.value for name, cost in declared().hardware.items()}
 
 
 @frozen
@@ -52,37 +53,35 @@ class Costs:
 
     """
 
-    wrpkru: int = 28
-    syscall: int = 82
-    sysret: int = 75
-    swapgs: int = 26
-    cr3: int = 186
-    cr3_flush: int = 0
-    invlpg: int = 240
-    invpcid: int = 240
-    exception: int = 715
-    interrupt: int = 715
-    iret: int = 330
-    walk: int = 0
-    ept_read: int = 0
-    rdtsc: int = 25
-    port: int = 250
-    msr: int = 100
-    cpuid: int = 100
-    block: int = 4
-    hlt: int = 0
-    vm_exit: int = 600
-    vm_entry: int = 550
-    l0_reflect: int = 6300
-    l0_merge: int = 10000
-    l0_fill: int = 6600
-    l0_store: int = 8900
+    wrpkru: int = _DECLARED["wrpkru"]
+    syscall: int = _DECLARED["syscall"]
+    sysret: int = _DECLARED["sysret"]
+    swapgs: int = _DECLARED["swapgs"]
+    cr3: int = _DECLARED["cr3"]
+    cr3_flush: int = _DECLARED["cr3_flush"]
+    invlpg: int = _DECLARED["invlpg"]
+    invpcid: int = _DECLARED["invpcid"]
+    exception: int = _DECLARED["exception"]
+    interrupt: int = _DECLARED["interrupt"]
+    iret: int = _DECLARED["iret"]
+    walk: int = _DECLARED["walk"]
+    ept_read: int = _DECLARED["ept_read"]
+    rdtsc: int = _DECLARED["rdtsc"]
+    port: int = _DECLARED["port"]
+    msr: int = _DECLARED["msr"]
+    cpuid: int = _DECLARED["cpuid"]
+    block: int = _DECLARED["block"]
+    hlt: int = _DECLARED["hlt"]
+    vm_exit: int = _DECLARED["vm_exit"]
+    vm_entry: int = _DECLARED["vm_entry"]
+    l0_reflect: int = _DECLARED["l0_reflect"]
+    l0_merge: int = _DECLARED["l0_merge"]
+    l0_fill: int = _DECLARED["l0_fill"]
+    l0_store: int = _DECLARED["l0_store"]
 
     def __attrs_post_init__(self) -> None:
         for name in NAMES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_CYCLES:
-                raise ValueError(f"{name} costs a whole number of cycles from 0 to {MOST_CYCLES - 1}, not {value!r}")
+            check(f"{name} costs", getattr(self, name))
 
     def replace(self, changes: Mapping[str, object]) -> Self:
         """Give these costs with some changed.
@@ -96,6 +95,8 @@ class Costs:
 
         """
         for name in changes:
+            if name in declared().services:
+                raise ValueError(f"{name} is a service: no run charges it, only who prices one")
             if name not in NAMES:
                 raise ValueError(f"no such cost: {name}; there are {', '.join(NAMES)}")
         return evolve(self, **changes)  # type: ignore[arg-type]  # the class itself checks the values

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from paracell.emu.cost import CHARGED, DEFAULT, NAMES, Costs
+from paracell.emu.declared import declared, read
 from paracell.emu.events import FIELDS, Kind
 from paracell.emu.instructions.syscall import LSTAR, SFMASK, STAR
 from paracell.emu.machine import Machine
@@ -21,6 +22,7 @@ from .world import CODE, HANDLER, KERNEL_CS, USER_SS, World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paracell.emu.declared import Cost
     from paracell.emu.events import Event
 
 MANUAL = Path(__file__).parents[2] / "docs" / "costs.md"
@@ -35,9 +37,76 @@ def rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_the_manual_has_each_cost() -> None:
-    assert {row[0].strip("`"): int(row[1]) for row in rows("The costs")} == {n: getattr(DEFAULT, n) for n in NAMES}
-    assert all(len(row) == 4 and row[2] and row[3] for row in rows("The costs"))
+def span(cost: Cost) -> str:
+    return "" if cost.low is None else f"{cost.low:,} to {cost.high:,}"
+
+
+def test_the_manual_has_each_cost_as_it_is_declared() -> None:
+    hardware = declared().hardware.values()
+    assert rows("The costs") == [[f"`{c.name}`", str(c.value), span(c), c.what, c.source] for c in hardware]
+    assert {c.name: c.value for c in hardware} == {n: getattr(DEFAULT, n) for n in NAMES}
+    assert all(c.what and c.source for c in hardware)
+
+
+def test_the_manual_has_each_service_as_it_is_declared() -> None:
+    services, sets = declared().services.values(), declared().sets
+    assert list(sets) == ["as-built", "published-services", "cki-services"]
+    assert not sets["as-built"]
+    assert rows("Services") == [
+        [
+            f"`{s.name}`",
+            span(s),
+            *(f"{c[s.name]:,}" if s.name in c else "" for c in list(sets.values())[1:]),
+            s.what,
+            s.source,
+        ]
+        for s in services
+    ]
+    assert all(s.what and s.source and not s.value for s in services)
+    for charges in sets.values():
+        for name, cycles in charges.items():
+            low, high = declared().services[name].low, declared().services[name].high
+            assert low is None or high is None or low <= cycles <= high
+
+
+HARDWARE = '[hardware.trap]\nvalue = 1\nwhat = "a"\nsource = "b"\n'
+SERVICE = '[service.host]\nvalue = 0\nwhat = "a"\nsource = "b"\nruntime = "pvm"\nevent = "exception"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[hardware.trap]\nvalue = ", "Invalid value"),
+        ('[hardware.trap]\nvalue = 1\nwhat = "a"', "trap: it has no source"),
+        (HARDWARE + "high = 5", "trap: a range has both a low and a high"),
+        (HARDWARE + "low = 6\nhigh = 5", "trap: low is 6, above high, 5"),
+        (HARDWARE + "low = -1\nhigh = 5", "trap: low is a whole number of cycles from 0 to 4294967295, not -1"),
+        (HARDWARE + "hi = 5", "trap: no such key: hi; there are high, low, source, value, what"),
+        (SERVICE.replace("exception", "trap"), "host: no such event: 'trap'"),
+        (SERVICE + "who = 'me'", "host: nobody is called 'me'"),
+        (SERVICE + "equal = { reason = 5 }", "host: exception has no reason, but vector, error, address"),
+        (SERVICE + "[sets.all]\ncharges = { guest = 5 }", "all: no such service: guest"),
+        (SERVICE + "[sets.all]\ncharges = { host = -5 }", "all: host is a whole number of cycles"),
+    ],
+)
+def test_declarations_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "costs.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_declarations_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "costs.toml"
+    path.write_text(HARDWARE + "low = 5\nhigh = 5\n" + SERVICE + "[sets.all]\ncharges = { host = 7 }", encoding="utf-8")
+    found = read(path)
+    assert (found.hardware["trap"].low, found.services["host"].kind, found.sets) == (
+        5,
+        Kind.EXCEPTION,
+        {"all": {"host": 7}},
+    )
 
 
 def test_the_manual_has_each_event() -> None:
@@ -66,6 +135,7 @@ def test_settings() -> None:
         ("=5", "'=5' is no cost; write NAME=CYCLES"),
         ("wrpkru=", "'wrpkru=' is no cost; write NAME=CYCLES"),
         ("trap=5", "no such cost: trap; there are wrpkru, syscall, "),
+        ("pvm_fault=5", "pvm_fault is a service: no run charges it, only who prices one"),
         ("replace=5", "no such cost: replace; there are wrpkru, "),
         ("wrpkru=-1", "wrpkru costs a whole number of cycles from 0 to 4294967295, not '-1'"),
         ("wrpkru=1.5", "wrpkru costs a whole number of cycles from 0 to 4294967295, not '1.5'"),
@@ -99,6 +169,7 @@ def test_a_file(tmp_path: Path) -> None:
         (b"wrpkru = ", "Invalid value"),
         (b"\xff", "codec can't decode"),
         (b"nothing = 1", "no such cost: nothing"),
+        (b"runv_msr = 1", "runv_msr is a service"),
         (b"wrpkru = -1", "wrpkru costs a whole number"),
         (b"wrpkru = 1.5", "wrpkru costs a whole number"),
         (b"[costs]\nwrpkru = 5", "no such cost: costs"),
