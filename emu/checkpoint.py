@@ -33,7 +33,7 @@ class Checkpoint:
         self._tlb = cpu.translation.tlb.save() if exact else None
         self._tcg = bytes(machine.engine.raw)
         self._state = state_of(machine)
-        self._cycles = machine.clock.now, machine.clock.counted
+        self._time = machine.clock.save()
         self._devices = machine.devices.save()
         self._pages = {
             frame: page
@@ -64,7 +64,7 @@ class Checkpoint:
         memory.drop_stale_code()
         machine.engine.raw[:] = self._tcg
         cpu.load(self._state)
-        machine.clock.cycles, machine.clock.counted = self._cycles
+        machine.clock.load(self._time)
         machine.devices.load(self._devices)
         machine.forget_events()
         memory.tell(changed)  # other checkpoints

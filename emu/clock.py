@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..mmu.address import U64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 TSC_HZ: Final = 2_500_000_000
 
@@ -22,6 +22,7 @@ class Clock:
     Attributes:
         cycles: virtual cycles since reset, without what TCG has counted since the last `sync`.
         counted: how many of them were charged for what TCG has counted; the others were charged for events.
+        blocks, instructions: what that was, as numbers.
         charging: what TCG counts now is charged.
         sync: charges what TCG has counted since the last time (`Timekeeper`).
 
@@ -29,7 +30,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.cycles = 0
-        self.counted = 0
+        self.counted = self.blocks = self.instructions = 0
         self.charging = False
         self.sync: Callable[[], None] = lambda: None
 
@@ -39,6 +40,14 @@ class Clock:
         if self.charging:
             self.sync()
         return self.cycles
+
+    def save(self) -> tuple[int, ...]:
+        """Give what `load` takes."""
+        return self.now, self.counted, self.blocks, self.instructions
+
+    def load(self, saved: Iterable[int]) -> None:
+        """Go to another time."""
+        self.cycles, self.counted, self.blocks, self.instructions = saved
 
 
 class Tsc:

@@ -168,18 +168,26 @@ CHARGED: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.MERGE: ("l0_merge",),
     Kind.EPT_FILL: ("l0_fill",),
     Kind.TABLE_STORE: ("l0_store",),
+    Kind.END: (),
 }
+
+
+_ONCE: Final = [tuple((name, 1) for name in CHARGED[kind]) for kind in Kind]
+
+
+def charges(kind: Kind, data: tuple[int, ...]) -> tuple[tuple[str, int], ...]:
+    """Give which costs an event of this kind, with the numbers ``FIELDS[kind]``, carries, and how often each; none for IDLE."""
+    if kind is Kind.CR3_LOAD:
+        return ("cr3", 1), ("cr3_flush", data[2])
+    if kind is Kind.INVALIDATION:
+        return (("invpcid" if data[0] else "invlpg", 1),)
+    if kind is Kind.PAGE_WALK:
+        return ("walk", 1), ("ept_read", data[5])
+    return _ONCE[kind]
 
 
 def charged(costs: Costs, kind: Kind, data: tuple[int, ...]) -> int | None:
     """Give what an event of this kind, with the numbers ``FIELDS[kind]``, costs; None for IDLE, which costs what was slept."""
     if kind is Kind.IDLE:
         return None
-    if kind is Kind.CR3_LOAD:
-        return costs.cr3 + (costs.cr3_flush if data[2] else 0)
-    if kind is Kind.INVALIDATION:
-        return costs.invpcid if data[0] else costs.invlpg
-    if kind is Kind.PAGE_WALK:
-        return costs.walk + data[5] * costs.ept_read
-    cycles: list[int] = [getattr(costs, name) for name in CHARGED[kind]]
-    return sum(cycles)
+    return sum(times * int(getattr(costs, name)) for name, times in charges(kind, data))

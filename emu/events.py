@@ -35,6 +35,7 @@ class Kind(IntEnum):
     MERGE = 23
     EPT_FILL = 24
     TABLE_STORE = 25
+    END = 26
 
 
 class Who(IntEnum):
@@ -73,6 +74,7 @@ FIELDS: Final[dict[Kind, tuple[str, ...]]] = {
     Kind.MERGE: (),
     Kind.EPT_FILL: ("gpa", "page", "level"),
     Kind.TABLE_STORE: ("page",),
+    Kind.END: ("blocks", "instructions"),
 }
 
 

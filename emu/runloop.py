@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .machine import Machine
 
+_ENDS: Final = frozenset({Reason.EXIT, Reason.SHUTDOWN, Reason.RESET})  # the guest has ended the machine
 _EXCEPTION: Final = 21  # UC_ERR_EXCEPTION: a fill was refused
 
 
@@ -53,6 +54,12 @@ class RunLoop:
 
     def run(self, instructions: int = 0) -> Stop:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
+        stop = self._run(instructions)
+        if stop.reason in _ENDS and self.cpu.emit is not None:
+            self.cpu.emit_event(Kind.END, 0, (self.clock.blocks, self.clock.instructions))
+        return stop
+
+    def _run(self, instructions: int) -> Stop:
         cpu = self.cpu
         self.stop = None
         self.traps.sites.leaving = cpu.linear_rip

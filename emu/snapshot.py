@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .devices import ConsolePorts
     from .machine import Machine
 
-MAGIC: Final = b"PCSNAP4\n"
+MAGIC: Final = b"PCSNAP5\n"
 _FAMILY: Final = MAGIC[:6]
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
@@ -53,8 +53,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
         "memory": memory.offered,
         "nested": None if machine.cpu.outer is None else asdict(machine.cpu.outer.options),
         "features": asdict(cpu.features),
-        "cycles": machine.clock.now,
-        "counted": machine.clock.counted,
+        "time": machine.clock.save(),
         "clock": machine.clock_kind,
         "state": state_of(machine).as_dict(),
         "fpu": [machine.engine.raw[part].hex() for part in _FPU],
@@ -108,7 +107,7 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
             machine.engine.raw[part] = bytes.fromhex(text)
         machine.engine.update_fpu()
         machine.cpu.load(State.from_dict(header["state"]))
-        machine.clock.cycles, machine.clock.counted = header["cycles"], header["counted"]
+        machine.clock.load(header["time"])
         machine.devices.load(header["devices"])
         machine.devices.changed()
     except (KeyError, TypeError, ValueError, Unimplemented, zlib.error) as error:

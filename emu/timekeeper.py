@@ -82,7 +82,12 @@ class Timekeeper:
         each = self._each
         if each:
             counted = self._engine.counting.counter[0]
-            cycles = (counted - self._synced) * each
+            clock, number = self._clock, counted - self._synced
+            cycles = number * each
             self._synced = counted
-            self._clock.cycles += cycles
-            self._clock.counted += cycles
+            clock.cycles += cycles
+            clock.counted += cycles
+            if self._engine.counting.unit is _BLOCKS:
+                clock.blocks += number
+            else:
+                clock.instructions += number

@@ -54,7 +54,7 @@ class Summary:
         With `Clock.counted` the cycles add up to the clock, if all events were seen.
         """
         total = sum(self._cycles, counted) or 1
-        met = [kind for kind in Kind if self._count[kind]]
+        met = [kind for kind in Kind if self._count[kind] and kind is not Kind.END]  # that is no boundary
         rows = [Line(k.name.lower(), self._count[k], self._cycles[k], self._cycles[k] / total) for k in met]
         if counted:
             rows.append(Line("plain code", 0, counted, counted / total))

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell.emu.events import Kind
 from paracell.emu.machine import Machine
 from paracell.emu.registers import RAX, RCX, RDX, RIP
+from paracell.emu.sinks import Listener
 from paracell.emu.stop import Reason
 
 from .world import CODE, World
 
 if TYPE_CHECKING:
+    from paracell.emu.events import Event
     from paracell.emu.machine import ClockKind
 
 TURNS = 1000
@@ -56,7 +59,7 @@ def test_a_snapshot_goes_on_steadily() -> None:
             machine = Machine.restore(file)
             assert machine.clock_kind == "steady"
         assert machine.run().reason is Reason.EXIT
-        ends.append((machine.cpu.q[RAX], machine.cpu.q[RCX], machine.cpu.q[RDX], machine.clock.now))
+        ends.append((machine.cpu.q[RAX], machine.cpu.q[RCX], machine.cpu.q[RDX], machine.clock.save()))
         machine.close()
     assert ends[0] == ends[1]
 
@@ -68,3 +71,22 @@ def test_a_halt_that_nothing_ends_is_told() -> None:
     assert world.machine
     assert world.machine.run().reason is Reason.HALTED
     world.machine.close()
+
+
+@pytest.mark.parametrize("clock", ["steady", "blocks"])
+def test_the_end_tells_what_has_counted(clock: ClockKind) -> None:
+    """It comes when the guest ends the machine, not whenever a run ends."""
+    machine = at_loop(clock).machine
+    assert machine
+    told: list[Event] = []
+    machine.add_sink(Listener(told.append))
+    machine.request_stop()
+    assert machine.run().reason is Reason.INTERRUPTED
+    assert Kind.END not in {event.kind for event in told}
+    assert machine.run().reason is Reason.EXIT
+    time = machine.clock
+    assert [event.kind for event in told].index(Kind.END) == len(told) - 1
+    assert (told[-1].at, told[-1].data) == (time.cycles, (time.blocks, time.instructions))
+    assert bool(time.blocks) == (clock == "steady")
+    assert time.counted == 4 * time.blocks + time.instructions
+    machine.close()
