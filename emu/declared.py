@@ -13,6 +13,8 @@ from .events import FIELDS, Kind, Who
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .events import Event
+
 FILE: Final = Path(__file__).with_name("costs.toml")
 MOST_CYCLES: Final = 1 << 32  # of one event
 
@@ -85,6 +87,15 @@ class Service(Cost):
         """The kind of event."""
         return Kind[self.event.upper()]
 
+    def meets(self, event: Event) -> bool:
+        """Tell whether an event is one that it is charged for."""
+        if event.kind is not self.kind or self.who not in {None, event.who.name.lower()}:
+            return False
+        numbers = event.fields
+        return all(numbers[name] == value for name, value in self.equal.items()) and all(
+            numbers[name] & value == value for name, value in self.bits.items()
+        )
+
 
 _C = TypeVar("_C", bound=Cost)
 
@@ -98,10 +109,11 @@ class Declared:
     sets: dict[str, dict[str, int]]
 
 
-def check(what: str, cycles: object) -> None:
-    """Refuse what is no number of cycles."""
+def check(what: str, cycles: object) -> int:
+    """Give a number of cycles, and refuse what is none."""
     if not isinstance(cycles, int) or isinstance(cycles, bool) or not 0 <= cycles < MOST_CYCLES:
         raise ValueError(f"{what} a whole number of cycles from 0 to {MOST_CYCLES - 1}, not {cycles!r}")
+    return cycles
 
 
 def read(path: str | Path) -> Declared:

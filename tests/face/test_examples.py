@@ -1,4 +1,4 @@
-"""Every example runs: in the docstrings of what is public, and in docs/api.md."""
+"""Every example runs: in the docstrings of what is public, and in pages of the manual."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ MODULES = (
     "paracell.runs",
     "paracell.settings",
     "paracell.view",
+    "paracell.compare.price",
+    "paracell.compare.services",
+    "paracell.emu.cost",
     "paracell.emu.events",
     "paracell.emu.memory",
     "paracell.mmu.address",
@@ -39,7 +42,7 @@ def test_docstring(example: doctest.DocTest) -> None:
     check(example)
 
 
-@pytest.mark.parametrize(("page", "least"), [("docs/api.md", 8), ("README.md", 1)])
+@pytest.mark.parametrize(("page", "least"), [("docs/api.md", 8), ("docs/costs.md", 1), ("README.md", 1)])
 def test_page(page: str, least: int) -> None:
     """One session from top to bottom: a block may use what an earlier one made."""
     blocks = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""How systems compare: what a run would have taken at other costs."""
