@@ -1,6 +1,7 @@
 """What a run costs: how often each cost was charged, and the clock at any costs.
 
-`Bill.of` counts the events of a run; `Bill.price` gives the clock that a run would have had at other costs, without running anything.
+`Bill.of` counts the events of a run, `Tally` while it runs; `Bill.price` gives the clock that the run would have had at other costs,
+without running anything.
 It equals the clock of such a run to the cycle where the guest does the same at all costs, that is, where it does not look at the time:
 
 - No timer rings.  At other costs it would ring at another place, and more or fewer times in a run.
@@ -14,13 +15,12 @@ not ring, as that of ``lat``, makes no difference.  docs/costs.md says how far t
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final, Self
 
 from attrs import Factory, frozen
 
-from ..emu.cost import DEFAULT, Costs, charges
-from ..emu.events import Kind
+from ..emu.cost import DEFAULT, Costs
+from .tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..emu.declared import Service
     from ..emu.events import Event
 
-_IDLE, _END = Kind.IDLE, Kind.END
 _NO_SERVICES: Final[Mapping[str, int]] = {}
 
 
@@ -80,53 +79,13 @@ class Bill:
             ValueError: the events do not account for all the time that passed between them.
 
         """
-        times: Counter[str] = Counter()
-        served: Counter[str] = Counter()
-        began = now = after.at if after else 0
-        spent = slept = 0
-        end: Event | None = None
+        tally = Tally(services, after=after)
         for event in events:
-            kind, now, cost, _, _, data = event
-            spent += cost
-            if kind is _IDLE:
-                slept += cost
-            elif kind is _END:
-                end = event
-            else:
-                for name, number in charges(kind, data):
-                    times[name] += number
-            for service in services:
-                if service.meets(event):
-                    served[service.name] += 1
-        plain = now - began - spent
-        if end is not None and after is None:
-            times["block"], instructions = end.data
-            _check(plain - instructions, times["block"])
-        else:
-            times["block"], instructions = _split(plain, block)
-        return cls(+times, instructions, slept, served)
+            tally.emit(event)
+        return cls(*tally.total(block))
 
     def price(self, costs: Costs = DEFAULT, services: Mapping[str, int] = _NO_SERVICES) -> int:
         """Give the cycles at these costs, with the services that a mapping names charged what it says."""
         cycles = self.instructions + self.slept
         cycles += sum(number * int(getattr(costs, name)) for name, number in self.times.items())
         return cycles + sum(self.services.get(name, 0) * each for name, each in services.items())
-
-
-def _check(cycles: int, blocks: int) -> None:
-    if cycles < 0 or (cycles % blocks if blocks else cycles):
-        raise ValueError(
-            f"the events are not all those of a run: {cycles} cycles are not theirs, with {blocks} blocks of code"
-        )
-
-
-def _split(plain: int, block: int | None) -> tuple[int, int]:
-    if plain < 0:
-        raise ValueError(f"the events are no part of a run: they take {-plain} cycles more than passed")
-    if not plain or block == 0:
-        return 0, plain
-    if block is None:
-        raise ValueError(f"{plain} cycles of plain code, and no END among the events: say what a block costs, or 0")
-    if plain % block:
-        raise ValueError(f"{plain} cycles of plain code are no blocks of {block}")
-    return plain // block, 0

@@ -20,6 +20,7 @@ MODULES = (
     "paracell.view",
     "paracell.compare.price",
     "paracell.compare.services",
+    "paracell.compare.tally",
     "paracell.emu.cost",
     "paracell.emu.events",
     "paracell.emu.memory",
