@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, fields, frozen
 
+from .cost import FILE, check
 from .events import FIELDS, Kind, Who
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .events import Event
-
-FILE: Final = Path(__file__).with_name("costs.toml")
-MOST_CYCLES: Final = 1 << 32  # of one event
 
 
 @frozen
@@ -107,13 +105,6 @@ class Declared:
     hardware: dict[str, Cost]
     services: dict[str, Service]
     sets: dict[str, dict[str, int]]
-
-
-def check(what: str, cycles: object) -> int:
-    """Give a number of cycles, and refuse what is none."""
-    if not isinstance(cycles, int) or isinstance(cycles, bool) or not 0 <= cycles < MOST_CYCLES:
-        raise ValueError(f"{what} a whole number of cycles from 0 to {MOST_CYCLES - 1}, not {cycles!r}")
-    return cycles
 
 
 def read(path: str | Path) -> Declared:

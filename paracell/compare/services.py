@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..emu.declared import check, declared
+from ..emu.cost import check
+from ..emu.declared import declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

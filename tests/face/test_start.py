@@ -17,6 +17,7 @@ NEEDLESS = {
     "subprocess",
     "tempfile",
     "textwrap",
+    "tomllib",
     "paracell.bench",
     "paracell.attacks",
     "paracell.emu.snapshot",
