@@ -13,6 +13,7 @@
 #include "walk.h"
 #include "x86.h"
 
+#define LEAF_SHIFT 21           /* what a leaf table covers */
 #define IMAGE_SIZE (1UL << 30)                  /* what level 3 gives the container kernel's image */
 
 extern pte_t boot_pml4[];                       /* physical: .boot is not relocated */
@@ -122,15 +123,27 @@ bool map_image_page(u64 va, u64 hpa, u64 rights) {
     return leaf;
 }
 
+/* The leaf table of the last page is the next one's, mostly; none of the direct map's goes before its container does. */
+static pte_t *direct_leaf(u64 gpa) {
+    struct vcpu *v = &self->vcpu;
+
+    if (!v->direct || v->direct_span != gpa >> LEAF_SHIFT) {
+        v->direct = leaf_of(v->template, GK_DIRECT + gpa);
+        v->direct_span = gpa >> LEAF_SHIFT;
+        return v->direct;
+    }
+    return (pte_t *)ROUND_DOWN((u64)v->direct, PAGE_SIZE) + level_index(gpa, 1);
+}
+
 bool vcpu_map(u64 gpa, u64 hpa) {
-    pte_t *leaf = leaf_of(self->vcpu.template, GK_DIRECT + gpa);
+    pte_t *leaf = direct_leaf(gpa);
 
     if (leaf)
         *leaf = hpa | KERNEL_PTE | PTE_W | PTE_D | PTE_NX | PTE_KEY(self->vcpu.key);
     return leaf;
 }
 
-void vcpu_unmap(u64 gpa) { *leaf_of(self->vcpu.template, GK_DIRECT + gpa) = 0; }
+void vcpu_unmap(u64 gpa) { *direct_leaf(gpa) = 0; }
 
 #define FEW 32                  /* pages that are invalidated one by one */
 

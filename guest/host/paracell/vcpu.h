@@ -11,6 +11,8 @@
 struct vcpu {
     pte_t *template;            /* its top-level table without container user */
     pte_t *space[MAX_SPACES];   /* top-level tables, by handle - 1; NULL = free */
+    pte_t *direct;              /* an entry of the direct map, or NULL; the rest of its table covers direct_span */
+    u64 direct_span;
     u64 current;                /* the handle in CR3; 0 = the template */
     int key;                    /* of the container kernel's memory; 0 only if option off=keys */
     struct gk_header header;

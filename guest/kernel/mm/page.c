@@ -35,7 +35,7 @@ void pages_init(u64 memory, u64 free_start) {
 void *block_alloc(u32 order) {
     u64 n = buddy_take(order);
 
-    if (!n || !supply_on || supply_bind(n, order))
+    if (!n || !supply_on || supply_keep(n, order) || supply_bind(n, order))
         return n ? address(n) : NULL;
     buddy_give(n, order);
     return NULL;
@@ -47,22 +47,27 @@ void block_free(void *block, u32 order) {
     buddy_give(number(block), order);
 }
 
+static void enlist(struct pagelist *list, u64 n, bool is_clear) {
+    pages[n].state = PAGE_LISTED;
+    pages[n].is_clear = is_clear;
+    list->page[list->count++] = address(n);
+}
+
 /* Here memory changes hands between the container and its host. */
 static bool list_refill(struct pagelist *list) {
-    u64 taken[LIST_MOST / 2];
+    u64 taken[LIST_MOST / 2], n;
     u32 count = 0, bound;
 
-    while (count < list->batch && (taken[count] = buddy_take(0)))
-        count++;
-    bound = supply_on ? supply_bind_pages(taken, count) : count;
+    while (count + list->count < list->batch && (n = buddy_take(0)))
+        if (supply_on && supply_keep(n, 0))
+            enlist(list, n, false);
+        else
+            taken[count++] = n;
+    bound = supply_on && count ? supply_bind_pages(taken, count) : count;
     while (count > bound)
         buddy_give(taken[--count], 0);
-    while (count) {             /* the first one is the next to be used */
-        struct page *p = &pages[taken[--count]];
-        p->state = PAGE_LISTED;
-        p->is_clear = supply_on;
-        list->page[list->count++] = address(taken[count]);
-    }
+    while (count)               /* the first one is the next to be used */
+        enlist(list, taken[--count], supply_on);
     return list->count > 0;
 }
 

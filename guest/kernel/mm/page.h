@@ -9,9 +9,10 @@
 /* One for each physical page. */
 struct page {
     u32 refs;                   /* mappings and page-cache slots that hold it; 0 = free */
-    u8 order;                   /* of the block that starts here */
+    u8 order : 7;               /* of the block that starts here */
+    bool is_clear : 1;          /* of a page in a processor's list: it is as the host gave it */
     u8 state;
-    bool is_clear;              /* of a page in a processor's list: it is as the host gave it */
+    u16 waits;                  /* its unbind is in the request (supply.c): which one, from 1 on */
     u32 next, previous;         /* page numbers, in the buddy's lists */
 };
 
