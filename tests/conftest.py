@@ -21,7 +21,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 _OTHER_SETUPS: Final = ("runv", "spt", "pvm", "ahead")
 _ONE_IN: Final = 6
 _WHOLE: Final = frozenset(
-    {"test_pvm", "test_nested", "test_run", "test_page_fault", "test_lat", "test_terminal"}
+    {"test_pvm", "test_nested", "test_run", "test_page_fault", "test_lat", "test_terminal", "test_pager"}
 )  # modules that are about these
 
 

@@ -9,12 +9,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("docs", "emu", "guest", "mmu", "paracell", "pku", "tests", "vmx")
+ROOMS = ("docs", "emu", "guest", "mmu", "pager", "paracell", "pku", "tests", "vmx")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-MADE = ("docs/_build", "guest/images", "paracell/emu", "paracell/guest", "paracell/mmu", "paracell/pku", "paracell/vmx")
+MADE = (
+    "docs/_build",
+    "guest/images",
+    "paracell/emu",
+    "paracell/guest",
+    "paracell/mmu",
+    "paracell/pager",
+    "paracell/pku",
+    "paracell/vmx",
+)
 PATH = re.compile(rf"(?<![\w/.])((?:{'|'.join(ROOMS)})/[\w./-]*\w/?)")
 QUOTED = re.compile(r"`([^`\n]+)`")
-BESIDE = re.compile(r"`((?:emu|guest|mmu|paracell|pku|vmx)/[\w./-]+\.(?:py|c|S))` `(\w+)`")
+BESIDE = re.compile(r"`((?:emu|guest|mmu|pager|paracell|pku|vmx)/[\w./-]+\.(?:py|c|S))` `(\w+)`")
 SOURCES = {".py", ".c", ".h", ".S", ".ld", ".def"}
 
 

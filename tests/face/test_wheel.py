@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("emu", "guest", "mmu", "pku", "vmx")
+ROOMS = ("emu", "guest", "mmu", "pager", "pku", "vmx")
 
 
 @pytest.fixture(scope="module")
