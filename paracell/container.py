@@ -80,7 +80,8 @@ class Container(Machine):
             seed: of the container's random numbers, and of where a program's parts lie in memory; None for numbers
                 and places that are always the same.
             fault_around: how many pages of memory without a file come with a page fault: 1, 2, 4, 8 or 16; None for 4.
-            pager: whether the container kernel has its host bind pages ahead of their use; None for no.
+            pager: whether the container kernel has its host bind pages ahead of their use; None for what the
+                runtime does by itself: yes under ParaCell.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
             clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``; ``steady``: blocks, and always.
             costs: cycles of each kind of event; a mapping names only those that are not the default.

@@ -18,7 +18,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-_OTHER_SETUPS: Final = ("runv", "spt", "pvm", "ahead")
+_OTHER_SETUPS: Final = ("runv", "spt", "pvm", "touch")
 _ONE_IN: Final = 6
 _WHOLE: Final = frozenset(
     {"test_pvm", "test_nested", "test_run", "test_page_fault", "test_lat", "test_terminal", "test_pager"}

@@ -69,9 +69,7 @@ _OF_BUNDLES = {
 @click.option(
     "--pager",
     type=click.Choice(["on", "off"]),
-    default="off",
-    show_default=True,
-    help="Have the container kernel bind its pages ahead of their use, by batches.",
+    help="Have the container kernel bind its pages ahead of their use, by batches; on by itself under paracell.",
 )
 @machine_options("256M")
 @click.option("-b", "--bundle", metavar="DIR", help="Run an OCI bundle: PROGRAM is the ID of the container.")
@@ -92,7 +90,7 @@ def command(
     environment: Sequence[str],
     seed: int | None,
     fault_around: int | None,
-    pager: str,
+    pager: str | None,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -155,7 +153,7 @@ def command(
             append=line,
             seed=seed,
             fault_around=fault_around,
-            pager=pager == "on",
+            pager=None if pager is None else pager == "on",
             cpu=cpu,
             clock=clock,
             costs=costs,

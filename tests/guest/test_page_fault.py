@@ -50,10 +50,16 @@ def parts(events: list[Event], machine: Container) -> Parts:
     return +found
 
 
-def faults(runtime: str, nested: bool) -> Iterator[tuple[bool, Parts]]:
+def faults(runtime: str, nested: bool, pager: bool | None) -> Iterator[tuple[bool, Parts]]:
     """Give the page faults of `lat`: is it cold, that is, was more missing than the program's page; and its parts."""
     with Container(
-        *("lat", "fault", str(PAGES)), runtime=runtime, fault_around=1, clock="exact", nested=nested, memory="64M"
+        *("lat", "fault", str(PAGES)),
+        runtime=runtime,
+        pager=pager,
+        fault_around=1,
+        clock="exact",
+        nested=nested,
+        memory="64M",
     ) as c:
         told = c.record(*Kind)
         assert c.run().status == 0
@@ -66,37 +72,41 @@ def faults(runtime: str, nested: bool) -> Iterator[tuple[bool, Parts]]:
 
 
 @cache
-def most_frequent(runtime: str, nested: bool) -> dict[bool, Parts]:
+def most_frequent(runtime: str, nested: bool, pager: bool | None) -> dict[bool, Parts]:
     """Give the parts of most warm page faults, and of most cold ones if there are any."""
     counted = {cold: Counter[tuple[tuple[str, int], ...]]() for cold in (False, True)}
-    for cold, found in faults(runtime, nested):
+    for cold, found in faults(runtime, nested, pager):
         if found["program"] == PROGRAMS_OWN:
             counted[cold][tuple(sorted(found.items()))] += 1
     return {cold: Counter(dict(c.most_common(1)[0][0])) for cold, c in counted.items() if c.total() > PAGES // 8}
 
 
-def shown(runtime: str, cold: bool, nested: bool) -> str | None:
+def name(runtime: str, nested: bool, pager: bool | None) -> str:
+    """Give what the manual calls a set-up: its options."""
+    return f"{runtime}{' --nested' if nested else ''}{' --pager off' if pager is False else ''}"
+
+
+def shown(runtime: str, cold: bool, nested: bool, pager: bool | None) -> str | None:
     """Give the row of the manual's table that tells of it."""
-    found = most_frequent(runtime, nested).get(cold)
+    found = most_frequent(runtime, nested, pager).get(cold)
     if found is None:
         return None
     cells = [found[column] for column in COLUMNS]
     told = " | ".join("" if not cell else f"{cell:,}" for cell in [*cells, found.total()])
-    where = f"{runtime}{' --nested' if nested else ''}"
-    return re.sub(r"  +", " ", f"| {where} | {'cold' if cold else 'warm'} | {told} |")
+    return re.sub(r"  +", " ", f"| {name(runtime, nested, pager)} | {'cold' if cold else 'warm'} | {told} |")
 
 
 @pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
-def test_the_manuals_parts(runtime: str, nested: bool) -> None:
+@pytest.mark.parametrize(("runtime", "pager"), [*((r, None) for r in runtimes.RUNTIMES), ("paracell", False)])
+def test_the_manuals_parts(runtime: str, pager: bool | None, nested: bool) -> None:
     """Each row is there, and no other; a row with nesting is there only where it is another one."""
-    where = f"{runtime}{' --nested' if nested else ''}"
+    where = name(runtime, nested, pager)
     table = MANUAL.read_text(encoding="utf-8").splitlines()
     told = [row for row in table if row.startswith((f"| {where} | warm |", f"| {where} | cold |"))]
-    found = [row for cold in (False, True) if (row := shown(runtime, cold, nested)) is not None]
+    found = [row for cold in (False, True) if (row := shown(runtime, cold, nested, pager)) is not None]
     assert found
     if nested:
-        bare = {shown(runtime, cold, False) for cold in (False, True)}
+        bare = {shown(runtime, cold, False, pager) for cold in (False, True)}
         found = [row for row in found if row.replace(" --nested", "") not in bare]
     assert told == found
 
