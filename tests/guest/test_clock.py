@@ -67,9 +67,10 @@ def test_a_run_that_is_stopped_anywhere_and_goes_on_is_the_same_run(
     assert undisturbed.reason is Reason.EXIT
     assert undisturbed.counted > 0
     random_ = random.Random(f"{runtime} {clock} {program}")
-    stops = 0
-    for turn in range(2):
+    stops = turn = 0
+    while turn < 2 or stops < 5:  # shorter each time: how long a run takes depends on what else the computer does
         machine = _machine(runtime, program, clock)
+        pause /= 1 + turn // 2
         while True:
             timer = threading.Timer(random_.random() * pause, machine.request_stop)
             timer.start()
@@ -94,7 +95,7 @@ def test_a_run_that_is_stopped_anywhere_and_goes_on_is_the_same_run(
         )
         machine.close()
         assert end == undisturbed
-    assert stops > 4
+        turn += 1
 
 
 class _Sink:

@@ -19,7 +19,7 @@ pytest.importorskip("ziglang")
 
 def test_same_bytes_in_another_place(tmp_path: Path) -> None:
     tree = tmp_path / "some" / "where"
-    for room in ("guest", "pku"):
+    for room in ("guest", "pager", "pku"):
         shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("images"))
     names = ["native.elf", "paracell-kernel.elf", "paracell-host.elf", "programs/hello"]
     subprocess.run([sys.executable, tree / "guest" / "build.py", *names], check=True, cwd=tmp_path)
