@@ -193,14 +193,14 @@ DECLARED: Final = (
         "pvm-hostile.elf",
         ("guest/attacks/pvm/*.[cS]", "guest/kernel/lib/string.c"),
         "guest/pvkernel/kernel.ld",
-        ("guest/pvkernel", "guest/pvm", "guest/kernel", "guest/x86"),
+        ("guest/pvkernel", "pager", "guest/pvm", "guest/kernel", "guest/x86"),
         PVKERNEL,
     ),
     Image(
         "runv-hostile.elf",
         ("guest/attacks/runv/*.c", "guest/x86/boot.S", "guest/kernel/lib/string.c"),
         "guest/attacks/runv/hostile.ld",
-        ("guest/native", "guest/kernel", "guest/x86"),
+        ("guest/native", "pager", "guest/kernel", "guest/x86"),
     ),
     Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe", "guest/x86")),
     Image(

@@ -11,8 +11,13 @@
 #ifndef PAGER_H
 #define PAGER_H
 
-/* The hypercall's number where it has none by the runtime's own list: RunV and PVM. */
-#define PAGER_HYPERCALL 0x70616765      /* the request: guest-physical; unbinds << 32 | binds → blocks bound, or negative */
+/* The hypercall: the request, guest-physical; unbinds << 32 | binds → blocks bound, or negative.  HC_PAGER under ParaCell; under
+ * PVM and RunV this number, which the list of theirs has not, and under RunV only where CPUID says so. */
+#define PAGER_HYPERCALL 0x70616765
+#define PAGER_CPUID     0x40000000      /* EBX, ECX, EDX: "ParaCellRunV" */
+#define PAGER_EBX       0x61726150
+#define PAGER_ECX       0x6c6c6543
+#define PAGER_EDX       0x566e7552
 
 #define PAGER_WORDS 512
 #define PAGER_ORDER 15UL        /* of a word */

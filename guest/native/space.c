@@ -1,8 +1,8 @@
 /* Address spaces: the kernel's half is in every one of them. */
-#include "pager.h"
 #include "kernel.h"
 #include "machine.h"
 #include "native.h"
+#include "pager.h"
 #include "platform/space.h"
 #include "x86.h"
 
@@ -51,17 +51,12 @@ void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale) {
         invlpg(va + i * PAGE_SIZE);
 }
 
-#define HYPERVISOR 0x40000000   /* EBX, ECX, EDX: "ParaCellRunV" (guest/runv/cpuid.c) */
-#define RUNV_B 0x61726150
-#define RUNV_C 0x6c6c6543
-#define RUNV_D 0x566e7552
-
 /* Without a hypervisor, or in another one, VMCALL is not ours to execute. */
-i64 plat_pager(u64 request, u64 unbinds, u64 binds) {
-    struct cpuid h = cpuid(HYPERVISOR, 0);
+i64 plat_pager(u64 request, u64 counts) {
+    struct cpuid h = cpuid(PAGER_CPUID, 0);
     i64 result = -1;
 
-    if (h.b == RUNV_B && h.c == RUNV_C && h.d == RUNV_D)
-        asm volatile("vmcall" : "=a"(result) : "a"((u64)PAGER_HYPERCALL), "b"(request), "c"(unbinds << 32 | binds) : "memory");
+    if (h.b == PAGER_EBX && h.c == PAGER_ECX && h.d == PAGER_EDX)
+        asm volatile("vmcall" : "=a"(result) : "a"((u64)PAGER_HYPERCALL), "b"(request), "c"(counts) : "memory");
     return result;
 }

@@ -36,4 +36,4 @@ void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale) {
         hypercall(PVM_HC_TLB_FLUSH_CURRENT, 0, 0);
 }
 
-i64 plat_pager(u64 request, u64 unbinds, u64 binds) { return hypercall(PAGER_HYPERCALL, request, unbinds << 32 | binds); }
+i64 plat_pager(u64 request, u64 counts) { return hypercall(PAGER_HYPERCALL, request, counts); }

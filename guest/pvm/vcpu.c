@@ -84,7 +84,10 @@ bool vcpu_map(u64 gpa, u64 hpa) {
     return true;
 }
 
+/* The host follows a pointer of its own to the PVCS. */
 void vcpu_unmap(u64 gpa) {
+    if (self->vcpu.pvcs && ROUND_DOWN(self->vcpu.pvcs, PAGE_SIZE) == gpa && !OFF(kept))
+        kill_container("its PVCS is given back", gpa);
     if (!shadow_unmap(&self->vcpu.shadows, binding_get(gpa)))
         kill_container("its top-level page table is given back", gpa);
 }

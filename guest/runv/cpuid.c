@@ -1,12 +1,12 @@
 /* CPUID: the processor's answer, without what this host does not offer.
  * Source: SDM volume 2, CPUID. */
 #include "control.h"
+#include "pager.h"
 #include "platform/time.h"
 #include "runv.h"
 #include "x86.h"
 
 #define LEAF_FREQUENCY 0x15
-#define LEAF_HYPERVISOR 0x40000000      /* EAX: itself, the last one; EBX, ECX, EDX: "ParaCellRunV" */
 #define CRYSTAL 1000            /* Hz, where the processor does not tell how fast its counter is */
 
 /* Leaf 1. */
@@ -79,8 +79,8 @@ void cpuid_exit(struct vcpu *v) {
         if (cpuid(0, 0).a < LEAF_FREQUENCY || !r.a || !r.b || !r.c)
             r = (struct cpuid){1, (u32)(plat_cycles_per_second() / CRYSTAL), CRYSTAL, 0};
         break;
-    case LEAF_HYPERVISOR:
-        r = (struct cpuid){LEAF_HYPERVISOR, 0x61726150, 0x6c6c6543, 0x566e7552};
+    case PAGER_CPUID:
+        r = (struct cpuid){PAGER_CPUID, PAGER_EBX, PAGER_ECX, PAGER_EDX};
         break;
     case 5: case 6: case 0xa: case 0xf: case 0x10: case 0x12: case 0x14:        /* MONITOR, power, counters, monitoring, SGX, PT */
         r = (struct cpuid){0};

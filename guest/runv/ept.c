@@ -36,16 +36,24 @@ void ept_destroy(struct vcpu *v) {
         free_below(v->ept, TABLE_LEVELS);
 }
 
+/* A table in place of an entry: empty, or with the pages that a large one maps; false without memory. */
+static bool make_table(u64 *entry) {
+    u64 *table = page_alloc(), first = *entry;
+
+    if (!table)
+        return false;
+    for (u64 i = 0; first && i < TABLE_ENTRIES; i++)
+        table[i] = (first & ~EPT_LARGE) + (i << PAGE_SHIFT);
+    *entry = host_physical(table) | EPT_ALLOWED;
+    return true;
+}
+
 /* The entry of an address at a level, its tables made if missing; NULL without memory. */
 static u64 *entry_of(u64 *table, u64 gpa, int leaf) {
     for (int level = TABLE_LEVELS; level > leaf; level--) {
         u64 *entry = &table[level_index(gpa, level)];
-        void *next;
-        if (!*entry) {
-            if (!(next = page_alloc()))
-                return NULL;
-            *entry = host_physical(next) | EPT_ALLOWED;
-        }
+        if ((!*entry || *entry & EPT_LARGE) && !make_table(entry))
+            return NULL;
         table = host(*entry & PTE_ADDRESS);
     }
     return &table[level_index(gpa, leaf)];
@@ -68,7 +76,13 @@ bool ept_map_large(u64 gpa, u64 hpa) {
 }
 
 void ept_unmap(u64 gpa) {
-    *entry_of(self->vcpu.ept, gpa, 1) = 0;
+    u64 *leaf;
+
+    if (OFF(split) && *entry_of(self->vcpu.ept, gpa, 2) & EPT_LARGE)
+        return;
+    if (!(leaf = entry_of(self->vcpu.ept, gpa, 1)))
+        kill_container("no host memory for a table", gpa);
+    *leaf = 0;
 }
 
 void ept_violation(struct vcpu *v) {

@@ -1,7 +1,7 @@
 /* VM exits, by their reason.
  * Source: SDM volume 3, "VMX Basic Exit Reasons". */
-#include "pager.h"
 #include "bind.h"
+#include "pager.h"
 #include "runv.h"
 #include "x86.h"
 

@@ -10,6 +10,8 @@
 void runtime_reserve(u64 *from, u64 pages) {
     if ((shadow_paging = option_is("mmu", "spt")))
         frames_init(from, pages);
+    else if (option("mmu", ~0UL) != ~0UL && !option_is("mmu", "ept"))
+        panic("option mmu= is to be ept or spt");
 }
 
 void runtime_init(void) {

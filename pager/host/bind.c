@@ -24,7 +24,7 @@ static void unbind(u64 word) {
     for (u64 i = 0; i < b.pages; i++) {
         int result = binding_put(b.gpa + (i << PAGE_SHIFT));
         if (result)
-            kill_container(result == -EBUSY ? "it gives back a page that is mapped" : "it gives back a page that is not bound", word);
+            kill_container(result == -EBUSY ? "it gives back a page that is in use" : "it gives back a page that is not bound", word);
     }
 }
 

@@ -21,7 +21,7 @@ static u64 *request, unbinds;
 void supply_init(u64 *free_start) {
     u64 at = ROUND_UP(*free_start, PAGE_SIZE);
 
-    if (!option("pager", PLAT_PAGER) || plat_pager(at, 0, 0) < 0)
+    if (!option("pager", PLAT_PAGER) || plat_pager(at, 0) < 0)
         return;
     request = direct(at);
     *free_start = at + PAGE_SIZE;
@@ -32,7 +32,7 @@ static u64 word(u64 page, u32 order) { return page << PAGE_SHIFT | order; }
 static struct page *page_of(u64 word) { return &pages[word >> PAGE_SHIFT]; }
 
 static u32 send(u32 binds) {
-    i64 done = plat_pager(physical(request), unbinds, binds);
+    i64 done = plat_pager(physical(request), unbinds << 32 | binds);
 
     while (unbinds)
         page_of(request[--unbinds])->waits = 0;

@@ -70,4 +70,4 @@ void plat_enter_user(struct trapframe *tf) {
     panic(NO_TABLES);
 }
 
-i64 plat_pager(u64 request, u64 unbinds, u64 binds) { return hypercall(HC_PAGER, request, unbinds << 32 | binds, 0, 0); }
+i64 plat_pager(u64 request, u64 counts) { return hypercall(HC_PAGER, request, counts, 0, 0); }

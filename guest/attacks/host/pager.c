@@ -135,7 +135,8 @@ void pager_mapped(void) {
 
 /* What the one before has left in the pages that are bound. */
 void pager_leftovers(void) {
-    for (u64 n = ask(0, 0) ? 0 : 1; page(n) < boot->memory && bind(page(n)) == 1; n++)
+    ask(0, 0);
+    for (u64 n = 0; page(n) < boot->memory && bind(page(n)) == 1; n++)
         for (u64 i = 0; i < PAGE_SIZE / sizeof(u64); i += 8)
             look(word_of(page(n))[i]);
 }

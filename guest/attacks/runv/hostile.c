@@ -3,6 +3,7 @@
  * Which attack: attack=NAME on the command line. */
 #include "kernel.h"
 #include "multiboot.h"
+#include "pager.h"
 #include "pte.h"
 #include "x86.h"
 
@@ -12,6 +13,7 @@
 #define SHUTDOWN 0x8900                 /* ends the machine, if one gets there */
 #define APIC_ENABLE (1UL << 11)
 #define APIC_EXTD (1UL << 10)
+#define LARGE (2UL << 20)
 #define LOW_MEMORY 0x100000UL
 #define HOST_MEMORY (64UL << 20)
 #define TOP_PAGE 0xfffff000UL           /* the last that 32-bit code sees */
@@ -101,6 +103,17 @@ static void store(void) {
     look((u64 *)ELSEWHERE);
 }
 
+/* One page of 2 MiB that were mapped at once, given back and read. */
+static void large(void) {
+    u64 *list = direct(2 * LARGE), *word = (u64 *)direct(4 * LARGE + 5 * PAGE_SIZE) + 1;    /* the first word of a free page is the host's */
+    u64 result = PAGER_HYPERCALL;
+
+    *word = SECRETS << 16 | 3;
+    list[0] = physical(word) & ~PAGE_MASK;
+    asm volatile("vmcall" : "+a"(result) : "b"(physical(list)), "c"(1UL << 32) : "memory");
+    look(word);
+}
+
 /* ---- what the host makes of its registers ---- */
 
 static void xsetbv(void) {
@@ -149,7 +162,7 @@ static void stale(void) { read_all(LOW_MEMORY, (u64)kernel_text - KERNEL_BASE); 
 
 static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"port", port}, {"msr", msr}, {"pages", pages}, {"xsetbv", xsetbv}, {"rip", rip}, {"endless", endless},
-    {"leftovers", leftovers}, {"stale", stale}, {"realmode", real_mode}, {"shadow-store", store},
+    {"leftovers", leftovers}, {"stale", stale}, {"realmode", real_mode}, {"shadow-store", store}, {"large", large},
 };
 
 static const char *option_text(const char *name) {

@@ -152,10 +152,10 @@ static u64 pages_of(u64 block) { return 1UL << (block & PAGER_ORDER); }
 void vcpu_flush(const u64 *blocks, u64 count) {
     u64 pages = 0;
 
-    for (u64 i = 0; i < count; i++)
-        pages += pages_of(blocks[i]);
     if (OFF(flush))
         return;
+    for (u64 i = 0; i < count; i++)
+        pages += pages_of(blocks[i]);
     if (pages > FEW) {
         flush_tlb();            /* the container kernel's pages are global */
         return;

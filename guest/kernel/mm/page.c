@@ -41,11 +41,13 @@ void *block_alloc(u32 order) {
     return NULL;
 }
 
-void block_free(void *block, u32 order) {
+static void give_back(u64 n, u32 order) {
     if (supply_on)
-        supply_unbind(number(block), order);
-    buddy_give(number(block), order);
+        supply_unbind(n, order);
+    buddy_give(n, order);
 }
+
+void block_free(void *block, u32 order) { give_back(number(block), order); }
 
 static void enlist(struct pagelist *list, u64 n, bool is_clear) {
     pages[n].state = PAGE_LISTED;
@@ -78,9 +80,7 @@ static void list_drain(struct pagelist *list) {
     for (u32 i = 0; i < gone; i++) {
         u64 n = number(list->page[i]);
         pages[n].state = PAGE_USED;
-        if (supply_on)
-            supply_unbind(n, 0);
-        buddy_give(n, 0);
+        give_back(n, 0);
     }
     list->count = list->low;
     memmove(list->page, list->page + gone, list->low * sizeof *list->page);

@@ -18,7 +18,7 @@ void plat_as_switch(u64 as);
  * before, so that a TLB may still hold what they were. */
 void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale);
 
-/* A request of Pager's to the host (pager/pager.h): guest-physical.  How many blocks were bound; negative: there is no such host. */
-i64  plat_pager(u64 request, u64 unbinds, u64 binds);
+/* A request of Pager's to the host (pager/pager.h).  How many blocks were bound; negative: there is no such host. */
+i64  plat_pager(u64 request, u64 counts);
 
 #endif
