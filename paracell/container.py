@@ -10,6 +10,7 @@ from .capture import Capture
 from .emu.clock import TSC_HZ
 from .emu.features import DEFAULT
 from .machine import Machine, power_on
+from .pager.policies import check
 from .settings import kernel_options, memory_size
 from .volumes import Volume
 
@@ -55,6 +56,7 @@ class Container(Machine):
         seed: int | None = None,
         fault_around: int | None = None,
         pager: bool | None = None,
+        memory_policy: str | None = None,
         cpu: str | Features = DEFAULT,
         clock: ClockKind = "blocks",
         costs: Costs | Mapping[str, object] | None = None,
@@ -80,8 +82,9 @@ class Container(Machine):
             seed: of the container's random numbers, and of where a program's parts lie in memory; None for numbers
                 and places that are always the same.
             fault_around: how many pages of memory without a file come with a page fault: 1, 2, 4, 8 or 16; None for 4.
-            pager: whether the container kernel has its host bind pages ahead of their use; None for what the
-                runtime does by itself: yes under ParaCell.
+            pager: short for the memory policy ``pager``, or, if it is False, ``touch``.
+            memory_policy: when pages become host memory and when they stop being it, one of `pager.policies.POLICIES`; None for what
+                the runtime does by itself: ``pager`` under ParaCell, ``touch`` under the others.
             cpu: the processor: its features, or a text as ``--cpu`` takes it.
             clock: what passes time besides events while a timer is armed: ``blocks`` or, slower, ``exact``; ``steady``: blocks, and always.
             costs: cycles of each kind of event; a mapping names only those that are not the default.
@@ -98,9 +101,8 @@ class Container(Machine):
         """
         self.runtime = runtimes.named(runtime)
         size, plug = memory_size(memory), console or Capture(stdin)
-        if pager and self.runtime is runtimes.NATIVE:
-            raise ValueError("native has no host that could bind pages: there is no pager")
-        line = kernel_options(append, seed=seed, fault_around=fault_around, pager=pager)
+        policy = _policy(memory_policy, self.runtime.name, pager=pager)
+        line = kernel_options(append, seed=seed, fault_around=fault_around, policy=policy)
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
         bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
         self.volumes, self.left_out = bundle.volumes, bundle.left_out
@@ -125,3 +127,12 @@ class Container(Machine):
 
         archive = returned if returned is not None else bytes(self.captured.sent[2]) if self.captured else b""
         write_back(archive, self.volumes, self.cycles / TSC_HZ)
+
+
+def _policy(name: str | None, runtime: str, *, pager: bool | None) -> str | None:
+    """Give the memory policy that is meant; native does without Pager anyway."""
+    if pager is not None and name is not None:
+        raise ValueError(f"a memory policy, {name}, and pager besides: one of them is enough")
+    if pager is not None and not (runtime == "native" and not pager):
+        name = "pager" if pager else "touch"
+    return None if name is None else check(name, runtime)

@@ -55,7 +55,7 @@ def costs_of(costs: Costs | Mapping[str, object] | None) -> Costs:
 
 
 def kernel_options(
-    append: str, *, seed: int | None = None, fault_around: int | None = None, pager: bool | None = None
+    append: str, *, seed: int | None = None, fault_around: int | None = None, policy: str | None = None
 ) -> str:
     """Give a container kernel's command line: what stands for a setting of its own, and what a user appends.
 
@@ -63,17 +63,17 @@ def kernel_options(
         append: options as the kernel takes them.
         seed: of random numbers and places, or None.
         fault_around: one of `FAULT_AROUND`, or None.
-        pager: whether the host binds pages ahead of their use, or None.
+        policy: the name of a memory policy (`pager.policies`), or None.
 
     Raises:
         ValueError: a number of pages that the kernel does not take.
 
     Example:
-        >>> kernel_options("tty=7", fault_around=1, pager=True)
-        'around=1 pager=1 tty=7'
+        >>> kernel_options("tty=7", fault_around=1, policy="pager")
+        'around=1 policy=pager tty=7'
 
     """
     if fault_around is not None and fault_around not in FAULT_AROUND:
         raise ValueError(f"{fault_around} pages with a fault; there are {', '.join(map(str, FAULT_AROUND))}")
-    known = {"seed": seed, "around": fault_around, "pager": None if pager is None else int(pager)}
+    known = {"seed": seed, "around": fault_around, "policy": policy}
     return " ".join([*(f"{name}={value}" for name, value in known.items() if value is not None), append]).rstrip()

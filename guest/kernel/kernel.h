@@ -30,5 +30,6 @@ u64 format_list(char *to, u64 size, const char *format, va_list);
 /* options.c: the kernel's command line. */
 u64 option(const char *name, u64 otherwise);
 bool option_is(const char *name, const char *word);
+bool option_given(const char *name);
 
 #endif

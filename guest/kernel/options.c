@@ -35,6 +35,8 @@ static const char *value_of(const char *name) {
     return NULL;
 }
 
+bool option_given(const char *name) { return value_of(name); }
+
 u64 option(const char *name, u64 otherwise) {
     const char *value = value_of(name);
 

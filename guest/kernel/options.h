@@ -7,7 +7,7 @@
  *   tty=N    which streams are a terminal: bit 0 input, bit 1 output, bit 2 errors
  *   input=0  there is none, and none will come: for a machine that cannot say so by its serial line
  *   rows=N columns=N   of the terminal
- *   pager=N  1: have the host bind pages ahead of their use; batch=N low=N high=N of the processor's list (mm/page.c)
+ *   policy=NAME  when its pages become host memory (pager/policies.py); batch=N low=N high=N of the processor's list (mm/page.c)
  *   around=N how many anonymous pages come with a fault (mm/fault.c)
  *   seed=N   of the random numbers, and of where a program's parts lie (task/layout.c)
  */

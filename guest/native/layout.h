@@ -5,6 +5,6 @@
 #define DIRECT_MAP  0xffff888000000000
 #define KERNEL_BASE 0xffffffff80000000
 
-#define PLAT_PAGER 0            /* bind memory ahead of its use only with pager=1 */
+#define PLAT_PAGER 0            /* bind memory ahead of its use only with policy=pager */
 
 #endif

@@ -1,6 +1,7 @@
 /* Address spaces: the kernel's half is in every one of them. */
 #include "kernel.h"
 #include "machine.h"
+#include "memory.h"
 #include "native.h"
 #include "pager.h"
 #include "platform/space.h"
@@ -52,11 +53,14 @@ void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale) {
 }
 
 /* Without a hypervisor, or in another one, VMCALL is not ours to execute. */
-i64 plat_pager(u64 request, u64 counts) {
+static i64 vmcall(u64 number, u64 a, u64 b, u64 c) {
     struct cpuid h = cpuid(PAGER_CPUID, 0);
     i64 result = -1;
 
     if (h.b == PAGER_EBX && h.c == PAGER_ECX && h.d == PAGER_EDX)
-        asm volatile("vmcall" : "=a"(result) : "a"((u64)PAGER_HYPERCALL), "b"(request), "c"(counts) : "memory");
+        asm volatile("vmcall" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory");
     return result;
 }
+
+i64 plat_pager(u64 request, u64 counts) { return vmcall(PAGER_HYPERCALL, request, counts, 0); }
+i64 plat_memory(u64 function, u64 a, u64 b) { return vmcall(MEMORY_HYPERCALL, function, a, b); }

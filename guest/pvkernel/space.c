@@ -1,6 +1,7 @@
 /* Address spaces: the kernel's own tables, which the host shadows.  It sees each store to them. */
-#include "pager.h"
 #include "kernel.h"
+#include "memory.h"
+#include "pager.h"
 #include "platform/space.h"
 #include "pvkernel.h"
 
@@ -37,3 +38,4 @@ void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale) {
 }
 
 i64 plat_pager(u64 request, u64 counts) { return hypercall(PAGER_HYPERCALL, request, counts); }
+i64 plat_memory(u64 function, u64 a, u64 b) { return hypercall3(MEMORY_HYPERCALL, function, a, b); }

@@ -2,6 +2,8 @@
  * Source: pvm-spec.rst, "Hypercall event in supervisor mode", "PVM MSRs", "X86 MSR". */
 #include "pager.h"
 #include "bind.h"
+#include "memory.h"
+#include "policy.h"
 #include "pvm.h"
 #include "platform/time.h"
 #include "selectors.h"
@@ -178,6 +180,7 @@ void hypercall(struct trapframe *tf) {
     case PVM_HC_RDMSR: tf->rax = read_msr((u32)a, &value) ? value : 0; break;
     case PVM_HC_WRMSR: tf->rax = write_msr((u32)a, b) ? 0 : (u64)-EINVAL; break;
     case PAGER_HYPERCALL: tf->rax = (u64)pager_request(a, b); break;
+    case MEMORY_HYPERCALL: tf->rax = (u64)policy_request(a, b, tf->rdx); break;
     default: tf->rax = -KVM_ENOSYS;     /* LOAD_TLS too: segments are for 32-bit programs */
     }
 }

@@ -92,6 +92,10 @@ void vcpu_unmap(u64 gpa) {
         kill_container("its top-level page table is given back", gpa);
 }
 
+bool vcpu_maps_large(void) { return false; }    /* a shadow is a page's */
+bool vcpu_map_large(u64 gpa, u64 hpa) { return (void)gpa, (void)hpa, false; }
+void vcpu_unmap_large(u64 gpa) { (void)gpa; }
+
 void vcpu_flush(const u64 *blocks, u64 count) {
     (void)blocks, (void)count;
     self->vcpu.shadows.flush = true;

@@ -1,5 +1,6 @@
 /* Guest-physical to host-physical: a page is bound when the guest first touches it.
  * Source: SDM volume 3, "The Extended Page Table Mechanism (EPT)". */
+#include "options.h"
 #include "pte.h"
 #include "runv.h"
 
@@ -85,6 +86,13 @@ void ept_unmap(u64 gpa) {
     *leaf = 0;
 }
 
+void ept_unmap_large(u64 gpa) { *entry_of(self->vcpu.ept, gpa, 2) = 0; }
+
+/* Option ept=2m: so many at a time, where nothing of them is bound yet. */
+static bool bind_large(u64 gpa) {
+    return option("ept", 4) == 2 && !self->ahead && memory_back_large(gpa);
+}
+
 void ept_violation(struct vcpu *v) {
     u64 gpa = vmread(GUEST_PHYSICAL_ADDRESS), page = ROUND_DOWN(gpa, PAGE_SIZE), end = self->pages << PAGE_SHIFT;
 
@@ -92,7 +100,7 @@ void ept_violation(struct vcpu *v) {
         return;
     if (gpa >= end)
         kill_container("it used an address outside its memory", gpa);
-    if (!bind_large(gpa) && !binding_get(gpa))
+    if (!bind_large(ROUND_DOWN(gpa, LARGE_PAGES * PAGE_SIZE)) && !binding_get(gpa))
         binding_missing(gpa);
     inject_again(v);
 }

@@ -1,7 +1,9 @@
 /* VM exits, by their reason.
  * Source: SDM volume 3, "VMX Basic Exit Reasons". */
 #include "bind.h"
+#include "memory.h"
 #include "pager.h"
+#include "policy.h"
 #include "runv.h"
 #include "x86.h"
 
@@ -85,7 +87,11 @@ static void rdpmc(struct vcpu *v) { inject_fault(v, VECTOR_GP, 0); }
 static u64 hypercall(struct vcpu *v) {
     if (in_user_mode())
         return NOT_FROM_RING_3;
-    return v->registers[RAX] == PAGER_HYPERCALL ? (u64)pager_request(v->registers[RBX], v->registers[RCX]) : NO_HYPERCALL;
+    switch (v->registers[RAX]) {
+    case PAGER_HYPERCALL: return (u64)pager_request(v->registers[RBX], v->registers[RCX]);
+    case MEMORY_HYPERCALL: return (u64)policy_request(v->registers[RBX], v->registers[RCX], v->registers[RDX]);
+    default: return NO_HYPERCALL;
+    }
 }
 
 static void vmcall(struct vcpu *v) {

@@ -38,6 +38,7 @@ void ept_destroy(struct vcpu *);
 u64  ept_pointer(const struct vcpu *);
 bool ept_map(u64 gpa, u64 hpa);                 /* false without memory for a table */
 bool ept_map_large(u64 gpa, u64 hpa);           /* 2 MiB */
+void ept_unmap_large(u64 gpa);
 void ept_unmap(u64 gpa);
 void ept_violation(struct vcpu *);
 
@@ -56,9 +57,6 @@ void spt_fill(void);                            /* of a new VMCS */
 void spt_write_cr0(struct vcpu *, u64 value), spt_write_cr4(struct vcpu *, u64 value);
 void spt_write_cr3(struct vcpu *, u64 value);
 bool spt_write_efer(struct vcpu *, u64 value);
-
-/* large.c: 2 MiB around an address; false: not wanted, or page by page. */
-bool bind_large(u64 gpa);
 
 /* linear.c */
 bool has_paging(void);                          /* as the guest sees it */

@@ -10,7 +10,7 @@
 void runtime_reserve(u64 *from, u64 pages) {
     if ((shadow_paging = option_is("mmu", "spt")))
         frames_init(from, pages);
-    else if (option("mmu", ~0UL) != ~0UL && !option_is("mmu", "ept"))
+    else if (option_given("mmu") && !option_is("mmu", "ept"))
         panic("option mmu= is to be ept or spt");
 }
 
@@ -59,6 +59,10 @@ void vcpu_unmap(u64 gpa) {
     else
         ept_unmap(gpa);
 }
+
+bool vcpu_maps_large(void) { return !shadow_paging; }
+bool vcpu_map_large(u64 gpa, u64 hpa) { return ept_map_large(gpa, hpa); }
+void vcpu_unmap_large(u64 gpa) { ept_unmap_large(gpa); }
 
 void vcpu_flush(const u64 *blocks, u64 count) {
     (void)blocks, (void)count;

@@ -5,6 +5,7 @@
 
 #include "pager.h"
 #include "host.h"
+#include "policy.h"
 
 struct block { u64 gpa, pages; };
 
@@ -47,9 +48,11 @@ static bool bind(u64 word) {
 
 i64 pager_request(u64 at, u64 counts) {
     static u64 words[PAGER_WORDS];
-    u64 unbinds = counts >> 32, binds = (u32)counts, hpa = at & PAGE_MASK ? 0 : binding_get(at), done = 0;
+    u64 unbinds = counts >> 32, binds = (u32)counts, hpa, done = 0;
 
-    if (!hpa)
+    if (!policy_allows_pager())
+        return -ENOSYS;
+    if (at & PAGE_MASK || !(hpa = binding_get(at)))
         kill_container("a list of pages that is not its own", at);
     if (unbinds + binds > PAGER_WORDS)
         kill_container("a list of pages that is too long", counts);

@@ -21,7 +21,7 @@ static u64 *request, unbinds;
 void supply_init(u64 *free_start) {
     u64 at = ROUND_UP(*free_start, PAGE_SIZE);
 
-    if (!option("pager", PLAT_PAGER) || plat_pager(at, 0) < 0)
+    if (!(option_given("policy") ? option_is("policy", "pager") : PLAT_PAGER) || plat_pager(at, 0) < 0)
         return;
     request = direct(at);
     *free_start = at + PAGE_SIZE;

@@ -4,7 +4,7 @@
 
 #include "types.h"
 
-extern bool supply_on;                          /* option pager=, or the platform's own wish, and a host that binds */
+extern bool supply_on;                          /* option policy=pager, or the platform's own wish, and a host that binds */
 
 void supply_init(u64 *free_start);              /* guest-physical; takes a page of it */
 bool supply_bind(u64 page, u32 order);          /* a block: page number; false: the host has no memory */

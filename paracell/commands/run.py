@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from ..completion import files, programs
 from ..oci.command import bundle_options, logged, run_bundle
 from ..options import Variable, VolumeType, machine_options
+from ..pager.policies import POLICIES, check
 from ..runtimes import DEFAULT, RUNTIMES
 from ..settings import FAULT_AROUND
 
@@ -69,7 +70,12 @@ _OF_BUNDLES = {
 @click.option(
     "--pager",
     type=click.Choice(["on", "off"]),
-    help="Have the container kernel bind its pages ahead of their use, by batches; on by itself under paracell.",
+    help="Short for --memory-policy pager, or touch; on by itself under paracell.",
+)
+@click.option(
+    "--memory-policy",
+    type=click.Choice(list(POLICIES)),
+    help=f"When pages become host memory, and stop being it.  {'; '.join(f'{p.name}: {p.says}' for p in POLICIES.values())}.",
 )
 @machine_options("256M")
 @click.option("-b", "--bundle", metavar="DIR", help="Run an OCI bundle: PROGRAM is the ID of the container.")
@@ -91,6 +97,7 @@ def command(
     seed: int | None,
     fault_around: int | None,
     pager: str | None,
+    memory_policy: str | None,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -137,6 +144,13 @@ def command(
         raise click.UsageError(f"only with --bundle: {', '.join(wrong)}.")
     if program is None and rootfs is None:
         raise click.UsageError("Missing argument 'PROGRAM'.")
+    if memory_policy is not None and pager is not None:
+        raise click.UsageError("--pager and --memory-policy: one of them is enough.")
+    if wanted := "pager" if pager == "on" else memory_policy:
+        try:
+            check(wanted, runtime)
+        except ValueError as error:
+            raise click.UsageError(f"{error}.") from error
     made: list[Container] = []
 
     def make(console: ConsolePorts) -> Container:
@@ -154,6 +168,7 @@ def command(
             seed=seed,
             fault_around=fault_around,
             pager=None if pager is None else pager == "on",
+            memory_policy=memory_policy,
             cpu=cpu,
             clock=clock,
             costs=costs,

@@ -36,7 +36,8 @@
 #define HC_HZ           10
 #define HC_UNBIND       11      /* guest-physical page → 0, -EBUSY if still mapped, -EINVAL if not bound */
 #define HC_PAGER        12      /* a request, and counts (pager/pager.h) → how many blocks were bound */
-#define HC_COUNT        13
+#define HC_MEMORY       13      /* a function of the host's memory policy, and two arguments (pager/memory.h) */
+#define HC_COUNT        14
 #define HC_LIMIT        512     /* entries in one PTE_SET or RETURN */
 
 #ifndef __ASSEMBLER__

@@ -7,6 +7,6 @@
 #define DIRECT_MAP  GK_DIRECT
 #define KERNEL_BASE GK_BASE
 
-#define PLAT_PAGER 1            /* bind memory ahead of its use, unless pager=0: with the gates that is what ParaCell is */
+#define PLAT_PAGER 1            /* bind memory ahead of its use, unless policy= says another: with the gates that is what ParaCell is */
 
 #endif

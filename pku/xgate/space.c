@@ -70,4 +70,5 @@ void plat_enter_user(struct trapframe *tf) {
     panic(NO_TABLES);
 }
 
+i64 plat_memory(u64 function, u64 a, u64 b) { return hypercall(HC_MEMORY, function, a, b, 0); }
 i64 plat_pager(u64 request, u64 counts) { return hypercall(HC_PAGER, request, counts, 0, 0); }

@@ -43,7 +43,7 @@ MACHINES = [
     if "vmx" not in runtime.needs or "emulator" in str(made.values)  # QEMU's TCG has no VMX
 ]
 # A runtime's second form: its name, and what the command line has then.
-FORMS: Final = {"spt": ("runv", "mmu=spt"), "touch": ("paracell", "pager=0")}
+FORMS: Final = {"spt": ("runv", "mmu=spt"), "touch": ("paracell", "policy=touch")}
 OURS = [f"emulator-{name}" for name in (*runtimes.RUNTIMES, *FORMS)]
 MACHINES += [pytest.param(f"emulator-{form}") for form in FORMS]
 MEMORY = 256 << 20

@@ -167,7 +167,7 @@ def test_native_has_no_pager() -> None:
 
 def test_a_kernel_without_a_host_that_binds_goes_on_without() -> None:
     """The image of native, told to have a pager by its command line alone."""
-    with Container("hello", runtime="native", append="pager=1") as container:
+    with Container("hello", runtime="native", append="policy=pager") as container:
         assert container.run().status == 0
 
 
@@ -179,7 +179,7 @@ def test_a_host_without_a_page_costs_one_process_and_no_container(pager: bool) -
     )
     shell = ["/bin/sh", "-c", "/bin/touch 40; echo status $?"]
     modules = [m for _ in range(2) for m in PARACELL.modules(rootfs, init_block(shell, []))]
-    options, console = kernel_options(OVERCOMMITTED, pager=pager), Typed(b"")
+    options, console = kernel_options(OVERCOMMITTED, policy="pager" if pager else "touch"), Typed(b"")
     with Machine.boot(
         PARACELL.image, modules=modules, append=options, memory=64 << 20, runtime=PARACELL, console=console
     ) as machine:

@@ -2,7 +2,10 @@
  * container gives it back. */
 #include "host.h"
 
+/* Flags of a binding. */
 #define LENT 1UL                /* a module's page, which the pool never had */
+#define LARGE 2UL               /* one of LARGE_PAGES that one entry maps */
+#define PINNED 4UL              /* the host itself uses it */
 
 static u64 *slots[MAX_RUNNING];
 
@@ -66,22 +69,111 @@ bool binding_lend(u64 gpa, u64 hpa) {
     return gpa >> PAGE_SHIFT < self->pages && bind(gpa, hpa, LENT);
 }
 
-/* Refuse a page that a page table still maps: the next container would get it with that mapping in place. */
+/* A page that a page table still maps would come to the next container with that mapping in place. */
+static bool is_busy(u64 bound) { return bound & (LENT | PINNED) || (*page_uses(bound) && !OFF(mapped)); }
+
+/* One of its pages goes, and the entry that maps all of them with it (vcpu_unmap). */
+static void in_pieces(u64 page) {
+    for (u64 i = 0; i < LARGE_PAGES; i++)
+        self->bound[page + i] &= ~LARGE;
+}
+
 int binding_put(u64 gpa) {
     u64 page = gpa >> PAGE_SHIFT, hpa;
 
     if (gpa & PAGE_MASK || page >= self->pages || !(hpa = self->bound[page]))
         return -EINVAL;
-    if (hpa & LENT || (*page_uses(hpa) && !OFF(mapped)))
+    if (is_busy(hpa))
         return -EBUSY;
+    if (hpa & LARGE)
+        in_pieces(ROUND_DOWN(page, LARGE_PAGES));
     vcpu_unmap(gpa);
     self->bound[page] = 0;
-    page_free(host(hpa));
+    page_free(host(hpa & ~PAGE_MASK));
     return 0;
 }
 
+bool binding_pin(u64 gpa) {
+    u64 page = gpa >> PAGE_SHIFT;
+
+    if (!binding_get(gpa))
+        return false;
+    self->bound[page] |= PINNED;
+    return true;
+}
+
+bool memory_back_large(u64 gpa) {
+    u64 page = gpa >> PAGE_SHIFT;
+    u8 *memory;
+
+    for (u64 i = 0; i < LARGE_PAGES; i++)
+        if (page + i >= self->pages || self->bound[page + i])
+            return false;
+    if (!vcpu_maps_large() || !(memory = page_alloc_large()))
+        return false;
+    if (!vcpu_map_large(gpa, host_physical(memory))) {
+        page_free_large(memory);
+        return false;
+    }
+    for (u64 i = 0; i < LARGE_PAGES; i++)
+        self->bound[page + i] = (host_physical(memory) + i * PAGE_SIZE) | LARGE;
+    self->bound_end = MAX(self->bound_end, page + LARGE_PAGES);
+    return true;
+}
+
+bool memory_back(u64 gpa, u32 order) {
+    u64 first = gpa >> PAGE_SHIFT, page, stop = MIN(first + (1UL << order), self->pages);
+    bool ours[LARGE_PAGES];
+
+    if (order == LARGE_ORDER && memory_back_large(gpa))
+        return true;
+    for (page = first; page < stop; page++) {
+        ours[page - first] = !self->bound[page];
+        if (!self->bound[page] && !binding_add(page << PAGE_SHIFT))
+            break;
+    }
+    if (page >= stop)
+        return true;
+    while (page-- > first)
+        if (ours[page - first])
+            binding_put(page << PAGE_SHIFT);
+    return false;
+}
+
+static void unback_large(u64 page) {
+    void *memory = host(self->bound[page] & ~PAGE_MASK);
+
+    vcpu_unmap_large(page << PAGE_SHIFT);
+    memset(&self->bound[page], 0, LARGE_PAGES * sizeof *self->bound);
+    page_free_large(memory);
+}
+
+int memory_unback(u64 gpa, u32 order) {
+    u64 first = gpa >> PAGE_SHIFT, stop = MIN(first + (1UL << order), self->pages);
+
+    for (u64 page = first; page < stop; page++)
+        if (self->bound[page] && is_busy(self->bound[page]))
+            return -EBUSY;
+    if (order == LARGE_ORDER && self->bound[first] & LARGE) {
+        unback_large(first);
+        return 0;
+    }
+    for (u64 page = first; page < stop; page++)
+        if (self->bound[page])
+            binding_put(page << PAGE_SHIFT);
+    return 0;
+}
+
+/* The mappings go with the container's tables. */
 void bindings_end(void) {
-    for (u64 page = 0; page < self->bound_end; page++)
-        if (self->bound[page] && !(self->bound[page] & LENT))
-            page_free(host(self->bound[page]));
+    for (u64 page = 0; page < self->bound_end; page++) {
+        u64 hpa = self->bound[page];
+        if (!hpa || hpa & LENT)
+            continue;
+        if (hpa & LARGE) {
+            page_free_large(host(hpa & ~PAGE_MASK));
+            page += LARGE_PAGES - 1;
+        } else
+            page_free(host(hpa & ~PAGE_MASK));
+    }
 }

@@ -13,7 +13,8 @@
 #include "vcpu.h"
 
 #define MAX_CONTAINERS 4
-#define LARGE_PAGES 512UL       /* 2 MiB */
+#define LARGE_ORDER 9
+#define LARGE_PAGES (1UL << LARGE_ORDER)        /* 2 MiB */
 #define MAX_RUNNING 2           /* at once; the next in the queue starts when one has ended */
 
 /* How many pages of host memory a container holds and may hold. */
@@ -48,8 +49,9 @@ static inline u64 host_physical(const void *p) { return physical(p); }
 void pages_init(u64 from, u64 to);
 void *page_alloc(void);                         /* cleared; NULL: its limit is reached, or others' reserves are all that is left */
 void *page_alloc_uncleared(void);               /* with what the one before left in it */
-void *page_alloc_large(void);                   /* LARGE_PAGES in a row, aligned and cleared; each is given back by itself */
-void page_free(void *);
+void *page_alloc_large(void);                   /* LARGE_PAGES in a row, aligned and cleared */
+void page_free(void *);                         /* one, of a large one, too */
+void page_free_large(void *);
 u64 pages_unpromised(void);                     /* free, and in nobody's reserve */
 void account_open(struct account *, u64 reserve, u64 limit);
 void account_close(struct account *);           /* everything must have been given back */
@@ -67,7 +69,12 @@ static inline u64 binding_get(u64 gpa) {        /* the page's host address, boun
 }
 void binding_missing(u64 gpa) __attribute__((noreturn));    /* the container needs a page that binding_get() has not */
 bool binding_lend(u64 gpa, u64 hpa);            /* a page that is not the pool's */
-int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped or lent */
+int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped, lent or pinned */
+bool binding_pin(u64 gpa);                      /* bind a page that the host itself uses: it cannot be given back.  False: no memory */
+/* For memory policies (pager/host/): a block of order 0 or LARGE_ORDER, aligned, in one mapping where that can be. */
+bool memory_back_large(u64 gpa);                 /* in one mapping, or not at all */
+bool memory_back(u64 gpa, u32 order);           /* bind what is not bound of it within the container's memory; all or nothing */
+int memory_unback(u64 gpa, u32 order);          /* give back what is bound of it, or -EBUSY and nothing; vcpu_flush() is the caller's */
 
 /* schedule.c: who runs. */
 void schedule(void);                            /* another one, if one can; comes back when it is our turn */
@@ -78,6 +85,8 @@ u64 take_interrupt(void);                       /* the vector of one that was he
 void interrupt(u64 vector);                     /* from a device */
 void container_ended(int status) __attribute__((noreturn));
 void run_containers(int count) __attribute__((noreturn));
+void each_container(void (*what)(void));        /* that is loaded and not over, as `self`, whose registers stay where they are */
+void each_other_container(void (*what)(void));  /* than `self` */
 
 /* load.c */
 int containers_count(const struct multiboot *);
@@ -102,6 +111,9 @@ void vcpu_destroy(struct vcpu *);               /* its tables; nothing is mapped
 void vcpu_load(struct vcpu *), vcpu_put(struct vcpu *);         /* into the processor and out of it */
 void vcpu_run(struct vcpu *) __attribute__((noreturn));         /* for the first time */
 bool vcpu_map(u64 gpa, u64 hpa);                /* let the container kernel reach a page; false without memory for a table */
+bool vcpu_maps_large(void);                     /* LARGE_PAGES by one entry */
+bool vcpu_map_large(u64 gpa, u64 hpa);
+void vcpu_unmap_large(u64 gpa);                 /* what that mapped */
 void vcpu_unmap(u64 gpa);                       /* what the TLB knows of it goes with vcpu_flush() */
 void vcpu_flush(const u64 *blocks, u64 count);  /* as in a request (pager/pager.h): nobody has them mapped any more */
 bool vcpu_reclaim(void);                        /* give back what can be spared; false: nothing */

@@ -1,6 +1,7 @@
 /* Share the memory out, and put a container's kernel and modules into guest-physical memory. */
 #include "host.h"
 #include "options.h"
+#include "policy.h"
 #include "x86.h"
 
 #define MIB (1UL << 20)
@@ -89,5 +90,7 @@ void container_load(int number) {
     boot->hwcap = cpuid(1, 0).d;
     for (u64 i = 0; i < sizeof boot->cmdline - 1 && command_line()[i]; i++)
         boot->cmdline[i] = command_line()[i];
+    if (!policy_begin())
+        kill_container("boot: no host memory for all of its pages", self->pages);
     vcpu_start(&self->vcpu, kernel, boot_page);
 }

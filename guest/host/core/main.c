@@ -3,6 +3,7 @@
 #include "machine.h"
 #include "options.h"
 #include "platform/console.h"
+#include "policy.h"
 
 #define KILLED 125              /* the exit status of a container that its host ended */
 
@@ -41,6 +42,7 @@ void boot_main(struct multiboot *at) {
     runtime_init();
     map_image();
     timer_init();
+    policy_init();
     run_containers(count);
 }
 

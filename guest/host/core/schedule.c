@@ -5,6 +5,7 @@
  */
 #include "host.h"
 #include "machine.h"
+#include "policy.h"
 #include "platform/console.h"
 #include "platform/time.h"
 #include "task/fpu.h"
@@ -31,11 +32,25 @@ static struct container *next_to_run(void) {
     return NULL;
 }
 
+static void each(void (*what)(void), const struct container *except) {
+    struct container *before = self;
+
+    for (struct container *c = containers; c < containers + MAX_CONTAINERS; c++)
+        if (c != except && (c->state == RUNNING || c->state == WAITING)) {
+            self = c;
+            what();
+        }
+    self = before;
+}
+
+void each_container(void (*what)(void)) { each(what, NULL); }
+void each_other_container(void (*what)(void)) { each(what, self); }
+
 static u64 sooner(u64 a, u64 b) { return !a ? b : !b ? a : MIN(a, b); }
 
 void timer_arm(void) {
     bool others = false;
-    u64 when = 0;
+    u64 when = policy_deadline();
 
     for (struct container *c = containers; c < containers + MAX_CONTAINERS; c++) {
         when = sooner(when, c->state == RUNNING || c->state == WAITING ? c->deadline : 0);
@@ -54,6 +69,7 @@ static void timer_rings(void) {
             c->deadline = 0;
             c->waiting |= 1;
         }
+    policy_rings(now);
     timer_arm();
 }
 

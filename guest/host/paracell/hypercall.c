@@ -1,6 +1,7 @@
 /* What the container kernel asks for, each request checked.  A bad one ends that container alone. */
 #include "bind.h"
 #include "paracell.h"
+#include "policy.h"
 #include "selectors.h"
 #include "x86.h"
 
@@ -128,7 +129,7 @@ static const handler table[HC_COUNT] = {
     [HC_PTE_SET] = HANDLER(pte_set), [HC_TIMER] = HANDLER(pv_timer), [HC_WAIT] = HANDLER(pv_wait),
     [HC_CONSOLE_WRITE] = HANDLER(pv_console_write), [HC_CONSOLE_READ] = HANDLER(pv_console_read),
     [HC_EXIT] = HANDLER(pv_exit), [HC_HZ] = HANDLER(pv_cycles_per_second), [HC_UNBIND] = HANDLER(pv_unbind),
-    [HC_PAGER] = HANDLER(pager_request),
+    [HC_PAGER] = HANDLER(pager_request), [HC_MEMORY] = HANDLER(policy_request),
 };
 
 void hypercall(struct trapframe *tf) {

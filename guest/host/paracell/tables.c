@@ -145,6 +145,10 @@ bool vcpu_map(u64 gpa, u64 hpa) {
 
 void vcpu_unmap(u64 gpa) { *direct_leaf(gpa) = 0; }
 
+bool vcpu_maps_large(void) { return false; }    /* keys and counts are a page's */
+bool vcpu_map_large(u64 gpa, u64 hpa) { return (void)gpa, (void)hpa, false; }
+void vcpu_unmap_large(u64 gpa) { (void)gpa; }
+
 #define FEW 32                  /* pages that are invalidated one by one */
 
 static u64 pages_of(u64 block) { return 1UL << (block & PAGER_ORDER); }

@@ -18,7 +18,7 @@ struct page {
 
 enum { PAGE_RESERVED, PAGE_FREE, PAGE_LISTED, PAGE_USED };
 
-void pages_init(u64 memory, u64 free_start);    /* options batch=, low=, high=: of the lists; pager= */
+void pages_init(u64 memory, u64 free_start);    /* options batch=, low=, high=: of the lists; policy= */
 
 /* Blocks of 2^order pages: the direct-map address, or NULL.  Not cleared. */
 void *block_alloc(u32 order);

@@ -21,4 +21,7 @@ void plat_pte_set(u64 as, u64 va, const pte_t *entries, u64 count, bool stale);
 /* A request of Pager's to the host (pager/pager.h).  How many blocks were bound; negative: there is no such host. */
 i64  plat_pager(u64 request, u64 counts);
 
+/* A function of the host's memory policy (pager/memory.h); negative: it has none. */
+i64  plat_memory(u64 function, u64 a, u64 b);
+
 #endif
