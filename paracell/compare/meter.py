@@ -159,7 +159,7 @@ class Meter:
         >>> import paracell
         >>> from paracell.compare.meter import Meter
         >>> with paracell.Container("touch", "8", memory="64M") as c:
-        ...     curve = Meter(c, period=250_000).run()
+        ...     curve = Meter(c, period=10_000).run()
         >>> max(sample.used for sample in curve.samples) > 2048
         True
 
