@@ -1,0 +1,142 @@
+"""What a host and a container kernel say of a container's pages, read from physical memory by symbol.
+
+A set of pages is an integer with a byte for each page, 1 or 0: so Python's arithmetic on long integers deals with all pages of a
+container at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
+
+from ..guest import shipped
+from ..guest.elf import parse
+from ..guest.files import read_regular
+
+if TYPE_CHECKING:
+    from ..container import Container
+    from ..emu.memory import Memory
+    from ..guest.elf import Elf
+
+PAGE: Final = 4096
+_HOST_DIRECT: Final = 0xFFFF_9000_0000_0000  # DIRECT_MAP of guest/host/core/layout.h: all host memory
+_GUEST_DIRECT: Final = 0xFFFF_8880_0000_0000  # … of each container kernel: all guest-physical memory
+_CONTAINER: Final = struct.Struct("<iiIiQQQQQQ")  # the beginning of struct container, guest/host/core/host.h
+_RUNNING: Final = range(2, 4)  # enum state: it has begun and not ended
+_LENT: Final = 1  # guest/host/core/binding.c
+_STRUCT_PAGE: Final = struct.calcsize(
+    "<IBBHII"
+)  # guest/kernel/mm/page.h: refs; order, is_clear; state; waits; next; previous
+_ORDER: Final = slice(4, None, _STRUCT_PAGE)
+_STATE: Final = slice(5, None, _STRUCT_PAGE)
+_ORDER_BITS: Final = 0x7F
+_FREE, _LISTED = 1, 2  # PAGE_FREE, PAGE_LISTED
+_IS_LISTED: Final = bytes(value == _LISTED for value in range(256))
+_IS_LENT: Final = bytes(value & _LENT for value in range(256))
+_IS_ANY: Final = bytes(value > 0 for value in range(256))
+
+
+@frozen
+class Pages:
+    """A container's pages at one moment.
+
+    Attributes:
+        count: how many there may be.
+        bound: those with a page of the host's pool behind them.
+        held: pages of that pool which the container is charged for: those that are bound, and page tables.
+        addresses: the host-physical address behind each, with flags, or 0; 8 bytes each.
+        memory: physical memory.
+        place: of a symbol of the container kernel, by name: its guest-physical address.
+
+    """
+
+    count: int
+    bound: int
+    held: int
+    addresses: bytes
+    memory: Memory
+    place: dict[str, int]
+
+    def as_bytes(self, pages: int) -> bytes:
+        """Give a set of pages as a byte for each."""
+        return pages.to_bytes(self.count, "little")
+
+    def read(self, gpa: int, size: int) -> bytes:
+        """Read guest-physical memory; zeroes where nothing is behind it."""
+        pieces, ram = [], self.memory.ram
+        first, last = gpa // PAGE, -(-(gpa + size) // PAGE)
+        for hpa in memoryview(self.addresses).cast("Q")[first:last]:
+            at = hpa & -PAGE
+            pieces.append(ram[at : at + PAGE] if at else bytes(PAGE))
+        skip = gpa - first * PAGE
+        return b"".join(pieces)[skip : skip + size]
+
+    def word(self, symbol: str) -> int:
+        """Read a 64-bit variable of the container kernel's."""
+        return int.from_bytes(self.read(self.place[symbol], 8), "little")
+
+
+def free_pages(pages: Pages) -> tuple[int, int]:
+    """Ask the container kernel's page allocator which pages it has free, and which are on the processor's list.
+
+    A free block of the buddy allocator is marked in the struct page of its first page; pages that have not joined the allocator yet,
+    from `frontier` on, are free (`guest/kernel/mm/buddy.c`).
+    """
+    array, frontier = pages.word("pages"), min(pages.word("frontier"), pages.count)
+    if not array or not frontier:
+        return 0, 0  # it has not begun
+    told = pages.read(array - _GUEST_DIRECT, frontier * _STRUCT_PAGE)
+    states, orders = told[_STATE], told[_ORDER]
+    free = bytearray(pages.count)
+    free[frontier:] = b"\1" * (pages.count - frontier)
+    page = states.find(_FREE)
+    while page >= 0:
+        behind = page + (1 << (orders[page] & _ORDER_BITS))
+        free[page:behind] = b"\1" * (behind - page)
+        page = states.find(_FREE, behind)
+    lists = int.from_bytes(states.translate(_IS_LISTED), "little")
+    taken = int.from_bytes(free, "little")
+    return taken, lists & ~taken
+
+
+class Host:
+    """The host of a container that has one."""
+
+    def __init__(self, container: Container) -> None:
+        """Look its variables up.
+
+        Raises:
+            NotBuilt: an image is missing.
+            KeyError: an image has no such symbol.
+
+        """
+        runtime = container.runtime
+        assert runtime.kernel is not None
+        self._memory = container.memory
+        host, kernel = (parse(read_regular(shipped.image(name)), name) for name in (runtime.boots, runtime.kernel))
+        self._containers = _place(host, "containers")
+        self._guest = {name: _place(kernel, name) for name in ("pages", "frontier")}
+
+    def pages(self) -> Pages | None:
+        """Give the pages of its first container; None while that does not run."""
+        read = self._memory.read
+        _, _, state, _, held, _, _, count, array, _ = _CONTAINER.unpack(read(self._containers, _CONTAINER.size))
+        if state not in _RUNNING:
+            return None
+        addresses = read(array - _HOST_DIRECT, 8 * count)
+        bound = 0
+        for byte in range(1, 6):  # physical addresses have 48 bits here
+            bound |= int.from_bytes(addresses[byte::8].translate(_IS_ANY), "little")
+        lent = int.from_bytes(addresses[0::8].translate(_IS_LENT), "little")
+        return Pages(count, bound & ~lent, held, addresses, self._memory, self._guest)
+
+
+def _place(image: Elf, name: str) -> int:
+    """Give the physical address at which a variable of an image is loaded."""
+    address = next((symbol.address for symbol in image.symbols() if symbol.name == name and symbol.size), None)
+    if address is None:
+        raise KeyError(f"no such symbol: {image.path}!{name}")
+    segment = next(s for s in image.segments if s.vaddr <= address < s.vaddr + s.memsz)
+    return address - segment.vaddr + segment.paddr
