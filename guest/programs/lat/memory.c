@@ -13,7 +13,7 @@
 #define MADV_DONTNEED 4
 #define WINDOW 256UL            /* pages that are mapped at a time */
 #define MAPPED 16UL             /* pages of one turn of "mmap" */
-#define USED 2048UL             /* more pages than the operations before "cold" have given back */
+#define USED 512UL              /* more pages than the operations before "cold" have given back */
 
 static u8 *map_with(u64 pages, u64 prot, u64 flags, i32 file) {
     return (u8 *)SURE(SYS_mmap, NULL, pages * PAGE, prot, flags, file, 0);
@@ -66,16 +66,18 @@ u64 warm_fault(u64 n) {
     return spent;
 }
 
-/* Nothing goes back before all have been touched, and what went back earlier is used up first. */
+/* Nothing goes back before all have been touched, and first as many are touched as went back earlier, the last call's among them. */
 u64 cold_fault(u64 n) {
-    u8 *used = map(USED), *at = map(n);
+    static u64 used = USED;
+    u8 *first = map(used), *at = map(n);
 
-    touch(used, USED);
+    touch(first, used);
     u64 start = cycles();
     touch(at, n);
     u64 spent = cycles() - start;
     unmap(at, n);
-    unmap(used, USED);
+    unmap(first, used);
+    used += n + WINDOW;
     return spent;
 }
 
