@@ -81,6 +81,10 @@ void flush_add(struct flush *f, u64 gpa, u32 order) {
 }
 
 static void inflate(struct balloon *b, u32 number, struct flush *f) {
+    if (number >= self->pages && OFF(queue)) {  /* a control: as if it were the host's own number */
+        page_free(host((u64)number << PAGE_SHIFT));
+        return;
+    }
     u64 page = checked(b, number, false), gpa = page << PAGE_SHIFT;
 
     if (memory_unback(gpa, order_of(b)))

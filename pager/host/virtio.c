@@ -103,8 +103,11 @@ static i64 interrupt_reasons(struct balloon *b) {
 }
 
 static i64 read(const struct balloon *b, u64 offset) {
-    return offset == offsetof(struct balloon_config, num_pages) ? b->config.num_pages :
-           offset == offsetof(struct balloon_config, actual) ? b->config.actual : -EINVAL;
+    switch (offset) {
+    case offsetof(struct balloon_config, num_pages): return b->config.num_pages;
+    case offsetof(struct balloon_config, actual): return b->config.actual;
+    default: return -EINVAL;
+    }
 }
 
 static i64 write(struct balloon *b, u64 offset, u64 value) {
