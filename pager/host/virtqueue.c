@@ -19,12 +19,15 @@ static u64 used_size(const struct virtqueue *q) { return sizeof(struct virtq_use
 
 /* Where a byte of the container's lies for the host. */
 static void *memory_at(u64 gpa) {
-    u64 page = gpa >> PAGE_SHIFT, hpa = page >= self->pages && OFF(queue) ? gpa & ~PAGE_MASK : binding_get(gpa & ~PAGE_MASK);
+    u64 hpa = binding_get(gpa & ~PAGE_MASK);
 
     if (!hpa)
         kill_container("a virtqueue that leads to memory that it has not", gpa);
     return (u8 *)host(hpa) + (gpa & PAGE_MASK);
 }
+
+/* What the device writes.  The control takes the address for the host's own. */
+static void *written_at(u64 gpa) { return OFF(queue) ? host(gpa) : memory_at(gpa); }
 
 static u16 half_at(u64 gpa) { return *(volatile u16 *)memory_at(gpa); }
 
@@ -90,9 +93,9 @@ bool virtqueue_take(struct virtqueue *q, struct chain *c) {
 void virtqueue_give(struct virtqueue *q, const struct chain *c) {
     u64 element = q->used + offsetof(struct virtq_used, ring) + (q->next_used++ & (q->size - 1)) * sizeof(struct virtq_used_elem);
 
-    *(volatile u32 *)memory_at(element) = c->head;      /* each word apart: an element may cross a page */
-    *(volatile u32 *)memory_at(element + sizeof(u32)) = 0;
-    *(volatile u16 *)memory_at(q->used + offsetof(struct virtq_used, idx)) = q->next_used;
+    *(volatile u32 *)written_at(element) = c->head;      /* each word apart: an element may cross a page */
+    *(volatile u32 *)written_at(element + sizeof(u32)) = 0;
+    *(volatile u16 *)written_at(q->used + offsetof(struct virtq_used, idx)) = q->next_used;
 }
 
 bool virtqueue_interrupts(const struct virtqueue *q) { return !(half_at(q->available) & AVAIL_NO_INTERRUPT); }

@@ -315,14 +315,14 @@ void balloon_others(void) {
         give(at, 1);
 }
 
-/* A used ring in each page there, for the device to write into. */
+/* A used ring at each address where the host has memory, for the device to write into. */
 void balloon_ring(void) {
-    for (u64 at = boot->memory; at < 2 * boot->memory; at += PAGE_SIZE) {
+    for (u64 at = page(0); at < 2 * boot->memory; at += PAGE_SIZE) {
         negotiate();
         available(INFLATEQ)->idx = 0;
         queue_at(INFLATEQ, base(0), base(0) + AVAILABLE_AT, at);
         drive();
         piece(INFLATEQ, 0, base(INFLATEQ) + BUFFER_AT, 0, 0, 0);
-        send(INFLATEQ, 1);
+        send(INFLATEQ, SIZE);
     }
 }
