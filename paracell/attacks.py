@@ -89,8 +89,10 @@ class Attack:
         return self.name.partition("-")[2]
 
 
-def _host(name: str, says: str, off: str, symbol: str = "", *shows: str, order: str = "hv") -> Attack:
-    return _on(PARACELL, f"host-{name}", says, off, symbol, *shows, order=order)
+def _host(
+    name: str, says: str, off: str, symbol: str = "", *shows: str, order: str = "hv", options: str = ""
+) -> Attack:
+    return _on(PARACELL, f"host-{name}", says, off, symbol, *shows, order=order, options=options)
 
 
 def _pvm(name: str, says: str, off: str, symbol: str = "", *shows: str, order: str = "hv", options: str = "") -> Attack:
@@ -117,6 +119,7 @@ def _on(
     )
 
 
+_BALLOON: Final = " policy=balloon"
 _KEPT: Final = "gk_secret"
 PREFIXES: Final = "prefixes"  # a defence of the processor's: without it, the machine has a flaw
 _NEVER_RAN: Final = frozenset({126, 127})
@@ -177,6 +180,14 @@ ATTACKS: Final = (
     _host("pager-stale", "a page that was given back, by the TLB", "flush"),
     _host("pager-mapped", "pages that were given back and are still mapped", "mapped"),
     _host("pager-leftovers", "what the one before has left in pages that are bound", "zero", order="vvh"),
+    _host("balloon-stale", "a page that the balloon has, by the TLB", "flush", options=_BALLOON),
+    _host("balloon-stale-report", "a page that was reported free, by the TLB", "flush", options=" policy=report-4k"),
+    _host("balloon-mapped", "pages that the balloon has and that are still mapped", "mapped", options=_BALLOON),
+    _host("balloon-leftovers", "what the one before has left, from the balloon", "zero", order="vvh", options=_BALLOON),
+    _host("balloon-others", "numbers of pages that others have", "queue", "", _PANIC, _OTHER, options=_BALLOON),
+    _host(
+        "balloon-ring", "a used ring in memory that others have", "queue", "", _TAKEN, _PANIC, _STOPPED, options=_BALLOON
+    ),
     _pvm("flags", "a PVCS with IOPL 3", "flags", "", _OTHER),
     _pvm("selectors", "a PVCS with selectors of ring 0", "selectors", "", _PANIC),
     _pvm("canonical", "a PVCS with a return to an address that is not canonical", "canonical", "", _PANIC),

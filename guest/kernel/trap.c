@@ -1,5 +1,6 @@
 /* Every entry from user mode, and interrupts while the kernel waits. */
 #include "kernel.h"
+#include "balloon.h"
 #include "mm/vm.h"
 #include "platform/entry.h"
 #include "syscall/syscalls.h"
@@ -59,6 +60,8 @@ static void interrupt(u64 vector) {
         timers_ring();
     else if (vector == IRQ_SCREEN)
         tty_told();
+    else if (vector == IRQ_VIRTIO)
+        balloon_told();
     else
         tty_interrupt();
 }

@@ -28,6 +28,8 @@ void arch_trap(struct trapframe *tf, u64 fault_address) {
     trap(tf, fault_address);
 }
 
+void plat_listen(int line) { pic_unmask(line); }
+
 void plat_wait(void) { sleep_until_interrupt(); }
 
 void plat_exit(int status) { power_off(status); }

@@ -132,5 +132,6 @@ void spt_page_fault(struct vcpu *v) {
         kill_container("it used an address outside its memory", t.gpa);
     case FILL_NO_MEMORY:
         binding_missing(t.gpa);
+        inject_again(v);
     }
 }

@@ -2,6 +2,7 @@
 #include "devices.h"
 #include "host.h"
 #include "platform/console.h"
+#include "virtio.h"
 
 #define COM1 0x3f8
 #define COM2 0x2f8
@@ -89,6 +90,10 @@ bool port_write_block(struct devices *d, u16 port, const u8 *from, u64 count) {
 void devices_notice(struct devices *d, u64 waiting) {
     if (waiting & TIMER)
         vapic_timer(&d->apic);
+    if (waiting >> VIRTIO_LINE & 1) {   /* an edge */
+        vpic_line(&d->pic, VIRTIO_LINE, false);
+        vpic_line(&d->pic, VIRTIO_LINE, true);
+    }
     for (int i = 0; i < 2; i++)
         if (waiting >> d->com[i].line & 1) {
             vuart_notice(&d->com[i]);

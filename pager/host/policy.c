@@ -6,17 +6,23 @@
 #include "platform/time.h"
 
 static const struct policy touch = {.name = "touch"}, pager = {.name = "pager"};
-static const struct policy *const policies[] = {&touch, &pager, &static_4k, &static_2m};
+static const struct policy *const policies[] = {&touch, &pager, &static_4k, &static_2m,
+                                               &balloon_4k, &balloon_2m, &report_4k, &report_2m};
 
 static const struct policy *policy;     /* NULL: none was named */
 static u64 next_tick;
 
-void policy_init(void) {
+void policy_choose(u64 *from, u64 pages) {
     for (u64 i = 0; i < sizeof policies / sizeof *policies; i++)
         if (option_is("policy", policies[i]->name))
             policy = policies[i];
     if (!policy && option_given("policy"))
         panic("option policy= names no memory policy");
+    if (policy && policy->reserve)
+        policy->reserve(from, pages);
+}
+
+void policy_init(void) {
     if (policy && policy->tick)
         next_tick = plat_cycles() + policy->period * plat_cycles_per_second();
 }
@@ -38,6 +44,9 @@ bool policy_reclaim(void) {
         each_other_container(reclaim);
     return reclaimed;
 }
+
+bool policy_withholds(u64 page) { return policy && policy->withholds && policy->withholds(page); }
+bool policy_wait(void) { return policy && policy->wait && policy->wait(); }
 
 u64 policy_deadline(void) { return next_tick; }
 

@@ -235,6 +235,22 @@ static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"pager-module", pager_module}, {"pager-too-long", pager_too_long}, {"pager-no-list", pager_no_list},
     {"pager-crooked-list", pager_crooked_list}, {"pager-hosts-list", pager_hosts_list}, {"pager-touched", pager_touched},
     {"pager-in-use", pager_in_use}, {"pager-shown", pager_shown},
+    /* balloon.c */
+    {"balloon-requests", balloon_requests}, {"balloon-features", balloon_features}, {"balloon-reports", balloon_reports},
+    {"balloon-changing", balloon_changing}, {"balloon-stale", balloon_stale}, {"balloon-stale-report", balloon_stale_report},
+    {"balloon-mapped", balloon_mapped}, {"balloon-leftovers", balloon_leftovers}, {"balloon-others", balloon_others},
+    {"balloon-ring", balloon_ring}, {"balloon-behind", balloon_behind}, {"balloon-far", balloon_far},
+    {"balloon-twice", balloon_twice}, {"balloon-not-in", balloon_not_in}, {"balloon-image", balloon_image},
+    {"balloon-module", balloon_module}, {"balloon-its-queue", balloon_its_queue}, {"balloon-touched", balloon_touched},
+    {"balloon-shown", balloon_shown}, {"balloon-in-use", balloon_in_use}, {"balloon-odd", balloon_odd},
+    {"balloon-written", balloon_written}, {"balloon-order", balloon_order}, {"balloon-loop", balloon_loop},
+    {"balloon-indirect", balloon_indirect}, {"balloon-next", balloon_next}, {"balloon-head", balloon_head},
+    {"balloon-wild", balloon_wild}, {"balloon-backwards", balloon_backwards}, {"balloon-outside", balloon_outside},
+    {"balloon-wraps", balloon_wraps}, {"balloon-itself", balloon_itself}, {"balloon-crooked-report", balloon_crooked_report},
+    {"balloon-read-report", balloon_read_report}, {"balloon-queue-report", balloon_queue_report},
+    {"balloon-far-report", balloon_far_report}, {"balloon-mapped-report", balloon_mapped_report},
+    {"balloon-crooked-huge", balloon_crooked_huge}, {"balloon-cut-huge", balloon_cut_huge},
+    {"balloon-busy-huge", balloon_busy_huge},
 };
 
 void hostile_event(struct trapframe *tf, u64 address) {

@@ -29,4 +29,15 @@ void pager_twice(void), pager_unbound(void), pager_overlap(void), pager_behind(v
 void pager_bits(void), pager_crooked(void), pager_image(void), pager_module(void), pager_too_long(void), pager_no_list(void);
 void pager_crooked_list(void), pager_hosts_list(void), pager_touched(void), pager_in_use(void), pager_shown(void);
 
+/* balloon.c */
+void balloon_requests(void), balloon_features(void), balloon_reports(void), balloon_changing(void), balloon_stale(void);
+void balloon_stale_report(void), balloon_mapped(void), balloon_leftovers(void), balloon_others(void), balloon_ring(void);
+void balloon_behind(void), balloon_far(void), balloon_twice(void), balloon_not_in(void), balloon_image(void);
+void balloon_module(void), balloon_its_queue(void), balloon_touched(void), balloon_shown(void), balloon_in_use(void);
+void balloon_odd(void), balloon_written(void), balloon_order(void), balloon_loop(void), balloon_indirect(void);
+void balloon_next(void), balloon_head(void), balloon_wild(void), balloon_backwards(void), balloon_outside(void);
+void balloon_wraps(void), balloon_itself(void), balloon_crooked_report(void), balloon_read_report(void);
+void balloon_queue_report(void), balloon_far_report(void), balloon_mapped_report(void), balloon_crooked_huge(void);
+void balloon_cut_huge(void), balloon_busy_huge(void);
+
 #endif

@@ -1,6 +1,7 @@
 /* Binding: guest-physical pages to host-physical pages, when a page is first touched, or ahead of that (pager/), until the
  * container gives it back. */
 #include "host.h"
+#include "policy.h"
 
 /* Flags of a binding. */
 #define LENT 1UL                /* a module's page, which the pool never had */
@@ -42,7 +43,7 @@ u64 binding_make(u64 gpa) {
         return 0;
     if (self->bound[page])
         return self->bound[page] & ~PAGE_MASK;
-    return self->ahead ? 0 : binding_add(gpa);
+    return self->ahead || policy_withholds(page) ? 0 : binding_add(gpa);
 }
 
 u64 binding_add(u64 gpa) {
@@ -61,6 +62,10 @@ u64 binding_add(u64 gpa) {
 void binding_missing(u64 gpa) {
     bool told = self->ahead && !self->bound[gpa >> PAGE_SHIFT];         /* else there is no memory for a table */
 
+    if (policy_withholds(gpa >> PAGE_SHIFT))
+        kill_container("it touched a page that is in its balloon", gpa);
+    if (!told && policy_wait())
+        return;
     kill_container(told ? "it touched a page that is not bound" : "no host memory for a page that it touched", gpa);
 }
 
@@ -107,7 +112,7 @@ bool memory_back_large(u64 gpa) {
     u8 *memory;
 
     for (u64 i = 0; i < LARGE_PAGES; i++)
-        if (page + i >= self->pages || self->bound[page + i])
+        if (page + i >= self->pages || self->bound[page + i] || policy_withholds(page + i))
             return false;
     if (!vcpu_maps_large() || !(memory = page_alloc_large()))
         return false;

@@ -67,7 +67,7 @@ static inline u64 binding_get(u64 gpa) {        /* the page's host address, boun
     u64 page = gpa >> PAGE_SHIFT, bound = page < self->pages ? self->bound[page] : 0;
     return bound ? bound & ~PAGE_MASK : binding_make(gpa);
 }
-void binding_missing(u64 gpa) __attribute__((noreturn));    /* the container needs a page that binding_get() has not */
+void binding_missing(u64 gpa);                  /* the container needs a page that binding_get() has not: its end, or it is to try again */
 bool binding_lend(u64 gpa, u64 hpa);            /* a page that is not the pool's */
 int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped, lent or pinned */
 bool binding_pin(u64 gpa);                      /* bind a page that the host itself uses: it cannot be given back.  False: no memory */

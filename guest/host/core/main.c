@@ -23,6 +23,7 @@ static void memory_init(const struct multiboot *info) {
         from = MAX(from, ROUND_UP((u64)info->mods_addr + PAGE_SIZE, PAGE_SIZE));
     runtime_reserve(&from, to >> PAGE_SHIFT);
     bindings_init(&from, to >> PAGE_SHIFT);     /* modules are lent to containers, so all pages can be bound */
+    policy_choose(&from, to >> PAGE_SHIFT);
     pages_init(from, to);
     containers_share();
 }

@@ -51,6 +51,8 @@ static pte_t checked_entry(pte_t entry) {
     if (!OFF(gpa) && !(hpa = binding_get(gpa))) {
         if (self->ahead)
             kill_container("a page-table entry for a page that is not bound", entry);
+        if (policy_withholds(gpa >> PAGE_SHIFT))
+            kill_container("a page-table entry for a page that is in its balloon", entry);
         return 0;
     }
     return hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_KEYS)) | PTE_A | PTE_D;
@@ -66,7 +68,7 @@ static const volatile pte_t *wanted_at(u64 at) {
 
 /* All entries are read once and checked, which may bind pages, before the first is set: to bind may take empty leaf
  * tables away (vcpu_reclaim). */
-static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
+static i64 try_pte_set(u64 handle, u64 va, u64 entries, u64 count) {
     static pte_t checked[HC_LIMIT];
     const volatile pte_t *wanted = NULL;
     pte_t *top = space_of(handle), *leaf = NULL;
@@ -91,6 +93,14 @@ static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
         if (old & PTE_P && old != checked[i] && handle == self->vcpu.current && !OFF(flush))
             invlpg(va);
     }
+    return result;
+}
+
+static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
+    i64 result;
+
+    while ((result = try_pte_set(handle, va, entries, count)) == -ENOMEM && policy_wait())
+        ;
     return result;
 }
 

@@ -79,6 +79,8 @@ static void dispatch(struct trapframe *tf, u64 address) {
     if (tf->vector == VECTOR_PF && !(tf->error & PF_P) && touches_direct_map(address)) {
         if (!binding_get(address - GK_DIRECT))
             binding_missing(address - GK_DIRECT);
+        if (self->waiting)
+            deliver(tf);        /* it came while another container had its turn */
         return;
     }
     if (tf->vector == VECTOR_DB) {

@@ -9,6 +9,7 @@
 #include "buddy.h"
 
 #include "kernel.h"
+#include "report.h"
 #include "supply.h"
 
 #define LARGEST (1UL << MAX_ORDER)
@@ -19,11 +20,12 @@ static u64 first, frontier, end;        /* page numbers */
 static u64 free_count;
 static u32 free_list[MAX_ORDER + 1];
 
-static void push(u64 n, u32 order) {
+static void push(u64 n, u32 order, bool is_reported) {
     struct page *p = &pages[n];
 
     p->state = PAGE_FREE;
     p->order = (u8)order;
+    p->is_reported = is_reported;
     p->previous = NONE;
     p->next = free_list[order];
     if (p->next != NONE)
@@ -66,7 +68,7 @@ static bool grow(void) {
         u32 order = MAX_ORDER;
         while (frontier & ((1UL << order) - 1) || frontier + (1UL << order) > stop)
             order--;
-        push(frontier, order);
+        push(frontier, order, false);
         frontier += 1UL << order;
     }
     return true;
@@ -89,10 +91,11 @@ u64 buddy_take(u32 order) {
     if (have > MAX_ORDER)
         return order <= MAX_ORDER && grow() ? buddy_take(order) : NONE;
     u64 n = free_list[have];
+    bool is_reported = pages[n].is_reported;
     unlink(n, have);
     while (have > order) {              /* give back the upper half */
         have--;
-        push(n + (1UL << have), have);
+        push(n + (1UL << have), have, is_reported);
     }
     pages[n].order = (u8)order;
     pages[n].refs = 1;
@@ -113,7 +116,37 @@ void buddy_give(u64 n, u32 order) {
         n &= ~(1UL << order);
         order++;
     }
-    push(n, order);
+    push(n, order, false);
+    if (report_on)
+        report_freed(order);
+}
+
+/* What is told of is in no list, and so nobody's: the host may take it.  Then it goes to the front, of which `next` knows nothing. */
+static void tell(const struct told *t, void (*host)(const struct told *)) {
+    host(t);
+    for (u32 i = 0; i < t->count; i++)
+        push(t->block[i], t->order[i], true);
+}
+
+void buddy_tell(u32 least, void (*host)(const struct told *)) {
+    static struct told t;
+
+    t.count = 0;
+    for (u32 order = MAX_ORDER + 1; order-- > least;)
+        for (u32 n = free_list[order], next; n != NONE; n = next) {
+            next = pages[n].next;
+            if (pages[n].is_reported)
+                continue;
+            unlink(n, order);
+            t.block[t.count] = n;
+            t.order[t.count++] = order;
+            if (t.count < TOLD_MOST)
+                continue;
+            tell(&t, host);
+            t.count = 0;
+        }
+    if (t.count)
+        tell(&t, host);
 }
 
 u64 pages_total(void) { return end - first; }

@@ -1,6 +1,7 @@
 /* Pages and blocks, as the rest of the kernel asks for them; single ones by way of the processor's list. */
 #include "page.h"
 
+#include "balloon.h"
 #include "buddy.h"
 #include "kernel.h"
 #include "supply.h"
@@ -29,12 +30,15 @@ void pages_init(u64 memory, u64 free_start) {
     list->high = mark("high", MAX(LIST_HIGH, list->batch), list->batch, LIST_MOST);
     list->low = mark("low", list->high - list->batch, 0, list->high - 1);
     supply_init(&free_start);
+    balloon_init(&free_start);
     buddy_init(memory, free_start);
 }
 
 void *block_alloc(u32 order) {
-    u64 n = buddy_take(order);
+    u64 n;
 
+    while (!(n = buddy_take(order)) && balloon_relieve())
+        ;
     if (!n || !supply_on || supply_keep(n, order) || supply_bind(n, order))
         return n ? address(n) : NULL;
     buddy_give(n, order);
@@ -60,7 +64,7 @@ static bool list_refill(struct pagelist *list) {
     u64 taken[LIST_MOST / 2], n;
     u32 count = 0, bound;
 
-    while (count + list->count < list->batch && (n = buddy_take(0)))
+    while (count + list->count < list->batch && ((n = buddy_take(0)) || (!count && !list->count && balloon_relieve() && (n = buddy_take(0)))))
         if (supply_on && supply_keep(n, 0))
             enlist(list, n, false);
         else

@@ -12,7 +12,8 @@ struct page {
     u8 order : 7;               /* of the block that starts here */
     bool is_clear : 1;          /* of a page in a processor's list: it is as the host gave it */
     u8 state;
-    u16 waits;                  /* its unbind is in the request (supply.c): which one, from 1 on */
+    u16 waits : 15;             /* its unbind is in the request (supply.c): which one, from 1 on */
+    bool is_reported : 1;       /* of a free block: the host knows that nobody uses it (pager/kernel/report.c) */
     u32 next, previous;         /* page numbers, in the buddy's lists */
 };
 

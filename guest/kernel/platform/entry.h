@@ -17,6 +17,8 @@ struct trapframe {
 #define VEC_IRQ0    32
 #define IRQ_SCREEN  (VEC_IRQ0 + 3)              /* stream 2 has a byte: the terminal's size changed (tty_control.c) */
 
+#define IRQ_VIRTIO  (VEC_IRQ0 + 5)              /* pager/virtio.h */
+
 /* The x87 and SSE registers, as FXSAVE stores them. */
 struct fpu { unsigned char bytes[512]; } __attribute__((aligned(16)));
 
