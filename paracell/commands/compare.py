@@ -24,8 +24,15 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 @click.command("compare")
 @click.option("--quick", is_flag=True, help="A few operations and workloads, in short forms: two minutes.")
-@click.option("--jobs", type=int, metavar="N", help="Processes at a time.  [default: one for each processor]")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Keep each result in DIR, and use those that are there.")
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Processes at a time.  [default: one for each processor]"
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep each result in DIR, and use those that are there.",
+)
 @click.option("--json", "as_json", type=click.Path(path_type=Path), metavar="FILE", help="The report as JSON.")
 @click.option("--csv", "as_csv", type=click.Path(path_type=Path), metavar="FILE", help="Every row for a spreadsheet.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="The report as one page, with pictures.")
@@ -54,14 +61,18 @@ def command(
     from ..compare.report import report
     from ..compare.results import Results
     from ..compare.run import run
+    from ..problem import Problem
     from ..progress import Progress
 
-    cells = plan(quick=quick, rows=rows, **{name: names for name, names in only.items() if names})
-    results = Results(out)
+    try:
+        cells = plan(quick=quick, rows=rows, **{name: names for name, names in only.items() if names})
+        results = Results(out)
+    except ValueError as error:
+        raise Problem(str(error)) from error
     results.look_round(cells)
     for path in (as_json, as_csv, html):
         if path is not None and not path.absolute().parent.is_dir():
-            raise ValueError(f"{path}: no directory for it")
+            raise Problem(f"{path}: no directory for it")
     counted = [0, len(cells)]
 
     def told(done: int, every: int) -> None:
@@ -112,7 +123,9 @@ def _print(console: Console, made: Table) -> None:
     from rich import box
     from rich.table import Table as Shown
 
-    shown = Shown(title=made.title, caption=made.says, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    shown = Shown(
+        title=made.title, caption=made.says, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left"
+    )
     for name in made.head:
         shown.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     for row in made.rows:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import asdict, frozen
 
@@ -101,9 +101,21 @@ def _files() -> str:
     top = Path(__file__).parents[1]
     rooms = ("emu", "mmu", "pku", "vmx", "pager", "guest")
     code = [path for room in rooms for path in (top / room).rglob("*.py")]
-    ours = [*top.glob("*.py"), *(Path(__file__).with_name(f"{name}.py") for name in ("cells", "measure", "tally", "meter"))]
-    images = [path for path in shipped.image("native.elf").parent.rglob("*") if path.is_file() and path.suffix in {"", ".elf"}]
-    return _digest([*code, *ours, top / "emu" / "costs.toml", *(i for i in images if "attacks" not in i.parts and "linux" not in i.parts)])
+    ours = [
+        *top.glob("*.py"),
+        *(Path(__file__).with_name(f"{name}.py") for name in ("cells", "measure", "tally", "meter")),
+    ]
+    images = [
+        path for path in shipped.image("native.elf").parent.rglob("*") if path.is_file() and path.suffix in {"", ".elf"}
+    ]
+    return _digest(
+        [
+            *code,
+            *ours,
+            top / "emu" / "costs.toml",
+            *(i for i in images if "attacks" not in i.parts and "linux" not in i.parts),
+        ]
+    )
 
 
 def _workload(cell: Cell) -> list[str]:
@@ -151,6 +163,7 @@ def plan(
         for name in given:
             if name not in there:
                 raise ValueError(f"no such {what} to compare: {name}; there are {', '.join(there)}")
+
     def wanted(short: Sequence[str], every: Sequence[str]) -> list[str]:
         return [row for row in (rows or (short if quick else every)) if row in every]
 
@@ -175,7 +188,9 @@ def _operations(rows: Sequence[str], runtimes: Sequence[str], places: Sequence[s
             yield Cell("operation", row, runtime, place, turns=TURNS[row])
 
 
-def _applications(rows: Sequence[str], runtimes: Sequence[str], places: Sequence[str], *, quick: bool) -> Iterator[Cell]:
+def _applications(
+    rows: Sequence[str], runtimes: Sequence[str], places: Sequence[str], *, quick: bool
+) -> Iterator[Cell]:
     """Give applications; in the quick form not where each page is an exit to the outermost hypervisor."""
     from .workloads import KEEP
 
@@ -195,6 +210,10 @@ def _memory(rows: Sequence[str], runtimes: Sequence[str], policies: Sequence[str
             runtime = POLICIES[policy]
             if runtime not in runtimes:
                 continue
-            swept = (QUICK_KEEPS if quick else KEEPS) if row in agents[:1] and policy in {"pager", "hyperalloc"} else (KEEP,)
+            swept = (
+                (QUICK_KEEPS if quick else KEEPS)
+                if row in agents[:1] and policy in {"pager", "hyperalloc"}
+                else (KEEP,)
+            )
             for keep in sorted({KEEP, *swept}):
                 yield Cell("memory", row, runtime, "bare", policy, quick=quick, keep=keep)

@@ -20,6 +20,7 @@ from .tally import Tally
 
 if TYPE_CHECKING:
     from ..container import Container
+    from ..emu.cost import Costs
     from ..emu.declared import Service
     from ..emu.events import Event
     from ..emu.nesting import NestedOptions
@@ -114,8 +115,8 @@ def _nested(cell: Cell) -> NestedOptions | bool:
     return NestedOptions(backed=False, large_pages=False) if cell.place == "nested-cold" else cell.place == "nested"
 
 
-def operation(cell: Cell, *, turns: int | None = None) -> Container:
-    """Make the container that an operation's cell runs; with another number of turns, if one is given."""
+def operation(cell: Cell, *, turns: int | None = None, costs: Costs | None = None) -> Container:
+    """Make the container that an operation's cell runs; with another number of turns or at other costs, if these are given."""
     from ..container import Container
 
     return Container(
@@ -126,6 +127,7 @@ def operation(cell: Cell, *, turns: int | None = None) -> Container:
         memory=MEMORY,
         fault_around=AROUND,
         clock="steady",
+        costs=costs,
     )
 
 
@@ -135,7 +137,9 @@ def _operation(cell: Cell) -> dict[str, Any]:
         container.inner.add_sink(turns)
         end = container.run()
     if end.status:
-        return {"missing": f"{cell.name}: lat ended with status {end.status}: {end.stdout.strip() or end.stderr.strip()}"}
+        return {
+            "missing": f"{cell.name}: lat ended with status {end.status}: {end.stdout.strip() or end.stderr.strip()}"
+        }
     if cell.row == "switch":  # of each run a round trip, and a pipe of one's own; the second run counts
         pair, own = turns.parts[-2:]
         pair.subtract({name: 2 * number for name, number in own.items()})
@@ -153,7 +157,9 @@ def _application(cell: Cell) -> dict[str, Any]:
         container.inner.add_sink(program)
         end = container.run()
     if end.status or program.part is None:
-        return {"missing": f"{cell.name}: it ended with status {end.status}: {(end.stderr or end.stdout).strip()[-200:]}"}
+        return {
+            "missing": f"{cell.name}: it ended with status {end.status}: {(end.stderr or end.stdout).strip()[-200:]}"
+        }
     return _told(program.part.counted(), 1)
 
 
@@ -179,6 +185,8 @@ def _told(found: Counter[str], turns: int) -> dict[str, Any]:
     told: dict[str, Any] = {"turns": turns, "instructions": found["instructions"], "slept": found["slept"]}
     for what in ("times", "services", "kinds"):
         told[what] = {
-            name.partition(" ")[2]: number for name, number in sorted(found.items()) if number and name.startswith(f"{what} ")
+            name.partition(" ")[2]: number
+            for name, number in sorted(found.items())
+            if number and name.startswith(f"{what} ")
         }
     return told

@@ -33,14 +33,17 @@ def page(report: Mapping[str, Any]) -> str:
     notes = [f"{note['says']}: {note['figure']} ({note['source']})" for note in report["notes"]]
     parts += [_list("Published besides", notes)] if notes else []
     head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>ParaCell compared</title>'
-    return f"{head}<style>{_STYLE}</style></head>\n<body>\n<h1>ParaCell compared</h1>\n{_settings(report)}\n" + "\n".join(
-        (*parts, "</body></html>\n")
+    return (
+        f"{head}<style>{_STYLE}</style></head>\n<body>\n<h1>ParaCell compared</h1>\n{_settings(report)}\n"
+        + "\n".join((*parts, "</body></html>\n"))
     )
 
 
 def _settings(report: Mapping[str, Any]) -> str:
     ghz, around = report["clock_hz"] / 1e9, report["pages_with_a_fault"]
-    lines = [f"The clock has {ghz} GHz; a page fault brings in {around} page, as on Linux; plain code is 4 cycles a block."]
+    lines = [
+        f"The clock has {ghz} GHz; a page fault brings in {around} page, as on Linux; plain code is 4 cycles a block."
+    ]
     lines += [f"{name}: {says}." for name, says in (report["places"] | report["columns"]).items()]
     return _items(lines)
 
@@ -59,12 +62,18 @@ def _figure(title: str, svg: str) -> str:
 
 def _table(table: Table) -> str:
     numbers = [name.startswith(">") for name in table.head]
-    head = "".join(f"<th{_class(n, '')}>{escape(name.removeprefix('>'))}</th>" for name, n in zip(table.head, numbers, strict=True))
+    head = "".join(
+        f"<th{_class(n, '')}>{escape(name.removeprefix('>'))}</th>" for name, n in zip(table.head, numbers, strict=True)
+    )
     rows = "\n".join(
-        "<tr>" + "".join(f"<td{_class(n, cell)}>{escape(cell)}</td>" for cell, n in zip(row, numbers, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{_class(n, cell)}>{escape(cell)}</td>" for cell, n in zip(row, numbers, strict=True))
+        + "</tr>"
         for row in table.rows
     )
-    body = f"<table><caption>{escape(table.says)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
+    body = (
+        f"<table><caption>{escape(table.says)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
+    )
     return f'<h2>{escape(table.title)}</h2>\n<div class="scroll">{body}</div>'
 
 

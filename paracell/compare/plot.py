@@ -151,7 +151,11 @@ def _kept(figure: Figure, report: Mapping[str, Any]) -> bool:
     axes = figure.add_subplot()
     for (workload, policy), points in lines.items():
         axes.plot(*zip(*points, strict=True), marker="o", label=f"{workload}: {policy}")
-        told = [row["published_waste_percent"] for row in report["memory"] if (row["row"], row["policy"]) == (workload, policy)]
+        told = [
+            row["published_waste_percent"]
+            for row in report["memory"]
+            if (row["row"], row["policy"]) == (workload, policy)
+        ]
         if told[0] is not None:
             axes.axhspan(told[0]["low"], told[0]["high"], color=_THEIRS, alpha=0.5, label=f"published: {policy}")
     if lines:

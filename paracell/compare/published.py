@@ -34,7 +34,9 @@ class Published:
 
     def waste(self, workload: str, policy: str) -> dict[str, Any] | None:
         """Give the waste of a policy, in per cent."""
-        return next((r for r in self.memory if workload.split("-")[0] == r["workload"] and policy == r["policy"]), None)
+        return next(
+            (r for r in self.memory if workload.partition("-")[0] == r["workload"] and policy == r["policy"]), None
+        )
 
 
 def read() -> Published:

@@ -49,17 +49,28 @@ def report(results: Mapping[Cell, Mapping[str, Any]]) -> dict[str, Any]:
         "memory": [_memory(cell, curve, curves, told) for cell, curve in curves.items()],
         "reductions": list(_reductions(measured)),
         "claims": [*_claims(measured, told), *_memory_claims(curves, told)],
-        "missing": [f"{cell.name}: {r['missing']}" for cell, r in results.items() if "missing" in r],
+        "missing": _missing(results),
         "notes": [dict(note) for note in told.note],
     }
 
 
+def _missing(results: Mapping[Cell, Mapping[str, Any]]) -> list[str]:
+    """Give each reason why cells have no result, once, with the first of them."""
+    cells: dict[str, list[str]] = {}
+    for cell, result in results.items():
+        if "missing" in result:
+            cells.setdefault(result["missing"], []).append(cell.name)
+    more = {why: f" and {len(names) - 1} more" if len(names) > 1 else "" for why, names in cells.items()}
+    return [f"{names[0]}{more[why]}: {why}" for why, names in cells.items()]
+
+
 def _what(name: str) -> str:
+    """Say what a column charges."""
     charges = declared().sets[name]
+    if not charges:
+        return "our hosts as they are"
     listed = ", ".join(f"{service} {cycles:,}" for service, cycles in charges.items())
-    return {"as-built": "our hosts as they are"}.get(name, "what was published for each system's host, besides ours") + (
-        f": {listed} cycles" if listed else ""
-    )
+    return f"besides, what was published for each system's host: {listed} cycles"
 
 
 def _round(number: float) -> float:
@@ -79,7 +90,9 @@ def _row(measured: Measured, every: Mapping[Cell, Measured], told: Published) ->
         services = column(name)
         cycles = measured.cycles(services)
         row[name] = {"cycles": _round(cycles), "us": _round(microseconds(cycles))}
-        row[name]["beside_paracell"] = _round(cycles / ours.cycles(services)) if ours and ours.cycles(services) else None
+        row[name]["beside_paracell"] = (
+            _round(cycles / ours.cycles(services)) if ours and ours.cycles(services) else None
+        )
         row[name]["by_charge"] = {what: _round(share) for what, share in measured.shares(services).items()}
         row[name]["inside"] = _inside(row[name]["us"], found)
     row["published_us"] = _range(found)
@@ -177,7 +190,12 @@ def _memory_claims(curves: Mapping[Cell, Curve], told: Published) -> Iterable[di
         by = {key: _percent(getattr(value, reading)) for key, value in gained.items()}
         row, keep = max((key for key in by if key[1] == _usual(by)), key=lambda key: (by[key], key[0]))
         swept = {at: percent for (name, at), percent in by.items() if name == row}
-        found: dict[str, Any] = {"against": "hyperalloc", "place": "bare", "over": f"memory, {reading}", "column": "as-built"}
+        found: dict[str, Any] = {
+            "against": "hyperalloc",
+            "place": "bare",
+            "over": f"memory, {reading}",
+            "column": "as-built",
+        }
         found |= {"row": row, "percent": by[row, keep], "low": min(swept.values()), "high": max(swept.values())}
         found["bars"] = [{"cost": "files kept", "at_low": swept[min(swept)], "at_high": swept[max(swept)]}]
         yield _beside_claim(found, told, "memory")

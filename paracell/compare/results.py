@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict
@@ -13,6 +12,7 @@ from .cells import FORMAT, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _SHOWN: Final = 12  # digits of a key in a file's name
 _BILL: Final = {"turns": int, "instructions": int, "slept": int, "times": dict, "services": dict, "kinds": dict}

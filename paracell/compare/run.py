@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .measure import measure
 
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
     from .cells import Cell
     from .results import Results
 
+_PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+
 
 def run(
-    cells: Sequence[Cell], results: Results, *, jobs: int = 1, told: Callable[[int, int], None] = lambda _done, _all: None
+    cells: Sequence[Cell],
+    results: Results,
+    *,
+    jobs: int = 1,
+    told: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> dict[Cell, dict[str, Any]]:
     """Give the result of every cell, those that `results` has without a run.
 
@@ -50,8 +57,8 @@ def _measured(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, dict[str
         for cell in cells:
             yield cell, measure(cell)
         return
-    context = multiprocessing.get_context("spawn")  # nothing of this process's: no thread, no handler
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+    context = multiprocessing.get_context("fork")  # leaves no semaphore behind, however this process ends
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_belong, initargs=(os.getpid(),))
     before = set(multiprocessing.active_children())
     try:
         waiting = {pool.submit(measure, cell): cell for cell in sorted(cells, key=_weight)}
@@ -60,15 +67,20 @@ def _measured(cells: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, dict[str
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
+            child.kill()  # it writes no file, so nothing of it is half done
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Have Ctrl-C, which a terminal sends to all processes, be the first one's to answer."""
+def _belong(parent: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the parent; end when it ends."""
+    import ctypes
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _weight(cell: Cell) -> int:

@@ -134,7 +134,9 @@ def sweep(pairs: Mapping[str, tuple[Measured, Measured]], column: str, moving: S
     """
     charged = {n for pair in pairs.values() for m in pair for b in (m.bill.times, m.bill.services) for n in b}
     moving = [axis for axis in moving if charged & set(axis.names)]
-    lines = {row: (_Line.of(ours, column, moving), _Line.of(other, column, moving)) for row, (ours, other) in pairs.items()}
+    lines = {
+        row: (_Line.of(ours, column, moving), _Line.of(other, column, moving)) for row, (ours, other) in pairs.items()
+    }
 
     def best(at: Sequence[int]) -> tuple[float, str]:
         return max((_reduction(ours.at(at), other.at(at)), row) for row, (ours, other) in lines.items())

@@ -19,6 +19,11 @@ _SHOWN: Final = 5  # kinds of events in a table, of those that cost something; J
 _LABELS: Final = {"as-built": "as built", "published-services": "with services", "nested-cold": "nested, L0 cold"}
 _ANSWERS: Final = {True: "inside", False: "MISS", None: "–"}
 _MANY: Final = 100
+_CSV: Final = (
+    *("kind", "row", "place", "runtime", "policy", "keep", "column", "cycles", "us", "beside_paracell", "events"),
+    *("bound_mib", "used_mib", "waste", "waste_of_means", "inner", "lag", "lists"),
+    *("percent", "low", "high", "published_low", "published_high", "inside"),
+)
 
 
 @frozen
@@ -59,8 +64,8 @@ def _claims(claims: Iterable[Mapping[str, Any]]) -> Table:
     rows = []
     for claim in claims:
         told = claim["published_percent"]
-        cells = (claim["against"], label(claim["place"]), claim["over"], label(claim["column"]), claim["row"])
-        cells += (_percent(claim["percent"]), f"{_percent(claim['low'])} to {_percent(claim['high'])}")
+        cells = [claim["against"], label(claim["place"]), claim["over"], label(claim["column"]), claim["row"]]
+        cells += [_percent(claim["percent"]), f"{_percent(claim['low'])} to {_percent(claim['high'])}"]
         rows.append((*cells, "–" if told is None else _percent(told), _ANSWERS[claim["inside"]]))
     says = (
         "Cycles, or memory, that ParaCell saves beside another system, in per cent: the greatest over the rows, with costs at their "
@@ -97,12 +102,26 @@ def _memory(found: Iterable[Mapping[str, Any]]) -> Table:
         "MiB and per cent, means over virtual time.  Waste is what is bound and not used: free pages in frames partly used (inner), free "
         "frames (lag), and lists.  Pager saves: the difference of waste, and of what is bound."
     )
-    head = ("workload", "policy", "runtime", ">kept %", ">bound", ">used", ">waste", ">of means", ">inner", ">lag", ">lists")
+    head = (
+        "workload",
+        "policy",
+        "runtime",
+        ">kept %",
+        ">bound",
+        ">used",
+        ">waste",
+        ">of means",
+        ">inner",
+        ">lag",
+        ">lists",
+    )
     return Table("Memory", says, (*head, ">saves, waste", ">saves, bound", ">published", ""), tuple(rows))
 
 
 def _events(events: Mapping[str, float]) -> str:
-    paid = {kind: number for kind, number in events.items() if any(getattr(DEFAULT, n) for n in CHARGED[Kind[kind.upper()]])}
+    paid = {
+        kind: number for kind, number in events.items() if any(getattr(DEFAULT, n) for n in CHARGED[Kind[kind.upper()]])
+    }
     first = sorted(paid.items(), key=lambda item: (-item[1], item[0]))
     told = [f"{_number(number)} {kind.replace('_', ' ')}" for kind, number in first if number > 0.005][:_SHOWN]
     return ", ".join(told) + (" …" if len(first) > _SHOWN else "")
@@ -128,11 +147,8 @@ def _range(told: Mapping[str, Any]) -> str:
 
 def as_csv(report: Mapping[str, Any]) -> str:
     """Give every row of a report for a spreadsheet, with all its events."""
-    head = ("kind", "row", "place", "runtime", "policy", "keep", "column", "cycles", "us", "beside_paracell", "events")
-    head += ("bound_mib", "used_mib", "waste", "waste_of_means", "inner", "lag", "lists")
-    head += ("percent", "low", "high", "published_low", "published_high", "inside")
     out = io.StringIO()
-    writer = csv.DictWriter(out, head, restval="", lineterminator="\n")
+    writer = csv.DictWriter(out, _CSV, restval="", lineterminator="\n")
     writer.writeheader()
     for kind in ("operation", "application"):
         for row in report[f"{kind}s"]:
@@ -144,9 +160,11 @@ def as_csv(report: Mapping[str, Any]) -> str:
                 writer.writerow({**known, "events": events, **{n: row[n] for n in ("row", "place", "runtime")}})
     for row in report["memory"]:
         told = row["published_waste_percent"] or {"low": "", "high": ""}
-        known = {n: row[n] for n in head if n in row}
+        known = {n: row[n] for n in _CSV if n in row}
         writer.writerow({**known, "kind": "memory", "published_low": told["low"], "published_high": told["high"]})
     for row in report["claims"]:
-        known = {n: row[n] for n in head if n in row} | {"kind": f"claim against {row['against']}, {row['over']}"}
-        writer.writerow({**known, "published_low": row["published_percent"], "published_high": row["published_percent"]})
+        known = {n: row[n] for n in _CSV if n in row} | {"kind": f"claim against {row['against']}, {row['over']}"}
+        writer.writerow(
+            {**known, "published_low": row["published_percent"], "published_high": row["published_percent"]}
+        )
     return out.getvalue()
