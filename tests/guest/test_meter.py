@@ -85,8 +85,8 @@ def _plant(container: Container, pages: Pages, mistake: str) -> None:
         container.memory.write64(array - memory_use.HOST_DIRECT + 8 * page, 0)
         return
     wanted = 1 if mistake == "a free page" else 2
-    array = pages.word("pages") - KERNEL_DIRECT
-    for page in range(pages.word("frontier") - 1, 0, -1):
+    array = pages.words("pages")[0] - KERNEL_DIRECT
+    for page in range(pages.words("frontier")[0] - 1, 0, -1):
         gpa = array + STRUCT_PAGE * page + 5
         at = (addresses[gpa // PAGE] & -PAGE) + gpa % PAGE
         if addresses[page] and container.memory[at : at + 1] == bytes([wanted]):
