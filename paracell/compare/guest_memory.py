@@ -33,7 +33,7 @@ _ORDER: Final = slice(4, None, _STRUCT_PAGE)
 _STATE: Final = slice(5, None, _STRUCT_PAGE)
 _ORDER_BITS: Final = 0x7F
 _FREE, _LISTED = 1, 2  # PAGE_FREE, PAGE_LISTED
-_FRAME, _TREE_CHILDREN, _CHILD_ALLOCATED = 512, 8, 0x4000  # pager/hyperalloc.h: pages of a child, children of a tree
+_FRAME, _TREE_CHILDREN, _CHILD_ALLOCATED = 512, 8, 0x4000  # LLFree: pages of a child, children of a tree
 _CLEAR_BITS: Final = [bytes(not byte >> bit & 1 for bit in range(8)) for byte in range(256)]
 _IS_LISTED: Final = bytes(value == _LISTED for value in range(256))
 _IS_LENT: Final = bytes(value & _LENT for value in range(256))
@@ -114,7 +114,7 @@ def _free_of_buddy(pages: Pages, array: int) -> int:
 
 
 def _free_of_llfree(pages: Pages, _first: int, _end: int, trees: int, children: int, _tree: int, fields: int) -> int:
-    """Mark the clear bits of the fields, but for those of children that are allocated as a whole (`pager/kernel/llfree.h`)."""
+    """Mark the clear bits of the fields, but for those of children that are allocated as a whole."""
     told = pages.read(fields - _GUEST_DIRECT, trees * _TREE_CHILDREN * _FRAME // 8)
     free = bytearray(b"".join(map(_CLEAR_BITS.__getitem__, told)))
     for child, word in enumerate(
