@@ -57,6 +57,6 @@ i64 plat_pager(u64 request, u64 counts) {
     i64 result = -1;
 
     if (h.b == PAGER_EBX && h.c == PAGER_ECX && h.d == PAGER_EDX)
-        asm volatile("vmcall" : "=a"(result) : "a"((u64)PAGER_HYPERCALL), "b"(request), "c"(counts) : "memory");
+        asm volatile("vmcall" : "=a"(result) : "a"((u64)PAGER_HYPERCALL), "b"(request), "c"(counts), "d"(DIRECT_MAP) : "memory");
     return result;
 }

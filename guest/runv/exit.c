@@ -85,7 +85,10 @@ static void rdpmc(struct vcpu *v) { inject_fault(v, VECTOR_GP, 0); }
 static u64 hypercall(struct vcpu *v) {
     if (in_user_mode())
         return NOT_FROM_RING_3;
-    return v->registers[RAX] == PAGER_HYPERCALL ? (u64)pager_request(v->registers[RBX], v->registers[RCX]) : NO_HYPERCALL;
+    if (v->registers[RAX] != PAGER_HYPERCALL)
+        return NO_HYPERCALL;
+    v->direct = v->registers[RDX];
+    return (u64)pager_request(v->registers[RBX], v->registers[RCX]);
 }
 
 static void vmcall(struct vcpu *v) {
