@@ -11,8 +11,9 @@ from attrs import define
 from paracell.container import Container
 from paracell.emu.events import Kind, Who
 from paracell.guest import shipped
+from paracell.runtimes import PVM
 
-from .test_host_memory import BASE
+from .test_host_memory import address_in_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ PASSED: Final = 42  # the exit status of guest/linux
 PAGER: Final = 0x70616765  # the hypercall
 PAGE_FAULT, VMCALL = 0, 18  # exit reasons
 USERS: Final = 1 << 47  # the end of the programs' addresses
+OFFSET: Final = (1 << 39) - 1  # in the host's direct map
 PRESENT, WRITABLE, ADDRESS = 1, 2, 0x000F_FFFF_FFFF_F000
 FRAME: Final = "<QQQQB7x"  # guest/shadow/shadow.h: mappings, tables, next_unsynced, gpa, unsynced
 GUEST_SLOTS: Final = range(288)  # of level 4; the others are the host's
@@ -95,15 +97,14 @@ def runv_faults(*program: str, options: str, pager: bool = True, nested: bool = 
         nested=nested,
         fault_around=1,
     ) as container:
-        told = container.record(Kind.VM_EXIT, Kind.IRET)
+        told = container.record(Kind.VM_EXIT)
         assert container.run().status == 0
     guest = 2 if nested else 1
-    told = [e for e in told if e.kind is Kind.IRET or e.source == guest]
-    first = next((i for i, e in enumerate(told) if e.kind is Kind.VM_EXIT and e.reason == VMCALL), 0)
-    firsts = seconds = kernels = 0
-    fault = 0
-    for event in told[first:]:
-        if event.kind is Kind.IRET or event.reason != PAGE_FAULT:
+    exits = [e for e in told if e.source == guest]
+    first = next((i for i, e in enumerate(exits) if e.reason == VMCALL), 0)
+    firsts = seconds = kernels = fault = 0
+    for event in exits[first:]:
+        if event.reason != PAGE_FAULT:
             continue
         if event.who is Who.KERNEL:
             kernels += 1
@@ -165,9 +166,10 @@ class Mapped:
 
     def look(self) -> None:
         """Each leaf leads to a page that is bound; one that has shadows, and is not let go, is not writable."""
-        symbols, memory = self.container.symbols, self.container.inner.memory
-        frames = self._word((symbols.address("frames") or 0) - BASE) & (1 << 39) - 1
-        slot = self._word((symbols.address("slots") or 0) - BASE) & (1 << 39) - 1
+        memory = self.container.inner.memory
+        frames, slot = (
+            self._word(address_in_host(PVM.boots, name, size)) & OFFSET for name, size in (("frames", 8), ("slots", 16))
+        )
         bound = {w & ADDRESS for w in struct.unpack(f"<{16384}Q", memory.read(slot, 8 * 16384)) if w}
         for leaf in self._leaves(self.container.inner.cpu.cr3 & ADDRESS, 4, GUEST_SLOTS):
             hpa = leaf & ADDRESS

@@ -235,6 +235,8 @@ static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"pager-module", pager_module}, {"pager-too-long", pager_too_long}, {"pager-no-list", pager_no_list},
     {"pager-crooked-list", pager_crooked_list}, {"pager-hosts-list", pager_hosts_list}, {"pager-touched", pager_touched},
     {"pager-in-use", pager_in_use}, {"pager-shown", pager_shown},
+    /* random.c */
+    {"random-requests", random_requests}, {"random-neighbour", random_neighbour},
 };
 
 void hostile_event(struct trapframe *tf, u64 address) {

@@ -29,4 +29,7 @@ void pager_twice(void), pager_unbound(void), pager_overlap(void), pager_behind(v
 void pager_bits(void), pager_crooked(void), pager_image(void), pager_module(void), pager_too_long(void), pager_no_list(void);
 void pager_crooked_list(void), pager_hosts_list(void), pager_touched(void), pager_in_use(void), pager_shown(void);
 
+/* random.c */
+void random_requests(void), random_neighbour(void);
+
 #endif
