@@ -12,7 +12,8 @@
 #define PAGER_H
 
 /* The hypercall: the request, guest-physical; unbinds << 32 | binds → blocks bound, or negative.  HC_PAGER under ParaCell; under
- * PVM and RunV this number, which the list of theirs has not, and under RunV only where CPUID says so. */
+ * PVM and RunV this number, which the list of theirs has not, and under RunV only where CPUID says so.  There RDX says where the
+ * kernel sees guest-physical 0, for a host that has shadow tables. */
 #define PAGER_HYPERCALL 0x70616765
 #define PAGER_CPUID     0x40000000      /* EBX, ECX, EDX: "ParaCellRunV" */
 #define PAGER_EBX       0x61726150

@@ -62,5 +62,5 @@ static i64 vmcall(u64 number, u64 a, u64 b, u64 c) {
     return result;
 }
 
-i64 plat_pager(u64 request, u64 counts) { return vmcall(PAGER_HYPERCALL, request, counts, 0); }
+i64 plat_pager(u64 request, u64 counts) { return vmcall(PAGER_HYPERCALL, request, counts, DIRECT_MAP); }
 i64 plat_memory(u64 function, u64 a, u64 b) { return vmcall(MEMORY_HYPERCALL, function, a, b); }

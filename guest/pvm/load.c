@@ -3,7 +3,6 @@
 #include "selectors.h"
 #include "walk.h"
 
-#define GUEST_DIRECT 0xffff888000000000UL       /* as in guest/pvkernel/layout.h */
 #define PTE_PS (1UL << 7)
 #define GIB (1UL << 30)
 

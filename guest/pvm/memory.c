@@ -1,6 +1,8 @@
 /* Page faults: the guest's own, those of a shadow that is missing, and stores to the guest's tables. */
 #include "pvm.h"
 
+#define FAULT_AROUND 16         /* pages that a kernel maps at one fault, at most, as ours does */
+
 static struct shadow *root(void) { return self->vcpu.shadows.current->root[in_user_mode() ? SHADOW_USER : SHADOW_SUPERVISOR]; }
 
 /* Its own part of the address space. */
@@ -29,6 +31,8 @@ void page_fault(struct trapframe *tf, u64 address) {
     }
     switch (shadow_fill(&self->vcpu.shadows, root(), address, &t, wanted & PF_WRITE)) {
     case FILLED:
+        if (self->vcpu.shadows.ahead)
+            shadow_fill_around(&self->vcpu.shadows, root(), address, TABLE_ENTRIES);
         break;
     case FILL_TABLE:
         if (!shadow_store(&self->vcpu.shadows, tf, address, &t))
@@ -54,8 +58,19 @@ void drop_page(u64 va) {
 bool prefault(u64 va, u64 error) {
     struct translation t;
 
-    return (is_guests(va) || OFF(half)) && guest_walk(self->vcpu.cr3, va, &error, &t) &&
-           shadow_fill(&self->vcpu.shadows, root(), va, &t, error & PF_WRITE) == FILLED;
+    if (!(is_guests(va) || OFF(half)) || !guest_walk(self->vcpu.cr3, va, &error, &t) ||
+        shadow_fill(&self->vcpu.shadows, root(), va, &t, error & PF_WRITE) != FILLED)
+        return false;
+    if (self->vcpu.shadows.ahead)
+        shadow_fill_around(&self->vcpu.shadows, root(), va, FAULT_AROUND);
+    return true;
+}
+
+bool kernel_sees(u64 gpa, u64 *va, struct translation *t) {
+    u64 error = 0;
+
+    *va = GUEST_DIRECT + gpa;
+    return is_guests(*va) && guest_walk(self->vcpu.cr3, *va, &error, t);
 }
 
 void *guest_bytes(u64 va, u64 size, u64 access) {

@@ -11,6 +11,8 @@
 static inline bool is_canonical(u64 va) { return va >> 47 == 0 || va >> 47 == 0x1ffff; }
 static inline bool in_user_mode(void) { return switcher.flags & SWITCH_USER; }
 
+#define GUEST_DIRECT 0xffff888000000000UL       /* where a guest finds all of its memory mapped (load.c); as in guest/pvkernel/layout.h */
+
 /* vcpu.c */
 extern bool has_keys, has_pcid;
 bool load_cr3(u64 cr3);                         /* false: no page of the guest's */

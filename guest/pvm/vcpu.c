@@ -66,8 +66,10 @@ void ready_to_enter(void) {
     switcher.umod_cr3 = tagged(s->current->root[SHADOW_USER], pcid + 1);
     if (s->flush && has_pcid)
         invpcid(INVPCID_ALL, 0, 0);
-    if (s->flush)
+    if (s->flush) {
         s->flush = s->stale = false;
+        shadows_may_run_ahead(s);
+    }
 }
 
 bool vcpu_create(struct vcpu *v) {
@@ -100,6 +102,9 @@ void vcpu_flush(const u64 *blocks, u64 count) {
     (void)blocks, (void)count;
     self->vcpu.shadows.flush = true;
 }
+
+void vcpu_ahead(void) { shadows_begin_ahead(&self->vcpu.shadows); }
+void vcpu_bound(const u64 *blocks, u64 count) { shadows_bound(&self->vcpu.shadows, blocks, count); }
 
 /* Shadow tables could go, but not while one is being filled: memory.c does it between two tries. */
 bool vcpu_reclaim(void) { return false; }

@@ -33,4 +33,7 @@ struct vcpu {
     struct trapframe start;
 };
 
+void vcpu_ahead(void);
+void vcpu_bound(const u64 *blocks, u64 count);
+
 #endif

@@ -88,7 +88,9 @@ static u64 hypercall(struct vcpu *v) {
     if (in_user_mode())
         return NOT_FROM_RING_3;
     switch (v->registers[RAX]) {
-    case PAGER_HYPERCALL: return (u64)pager_request(v->registers[RBX], v->registers[RCX]);
+    case PAGER_HYPERCALL:
+        v->direct = v->registers[RDX];
+        return (u64)pager_request(v->registers[RBX], v->registers[RCX]);
     case MEMORY_HYPERCALL: return (u64)policy_request(v->registers[RBX], v->registers[RCX], v->registers[RDX]);
     default: return NO_HYPERCALL;
     }

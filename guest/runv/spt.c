@@ -30,6 +30,13 @@ void spt_switch(struct vcpu *v) {
     v->shadows.flush = true;
 }
 
+bool kernel_sees(u64 gpa, u64 *va, struct translation *t) {
+    u64 error = 0;
+
+    *va = self->vcpu.direct + gpa;
+    return translate(*va, &error, t);
+}
+
 static void choose_tables(struct vcpu *v) {
     u64 cr3 = has_paging() ? v->cr3 & PTE_ADDRESS : NO_TABLES;
 
@@ -48,6 +55,7 @@ void spt_enter(struct vcpu *v) {
     if (s->flush) {
         invvpid(vpid());
         s->flush = s->stale = false;
+        shadows_may_run_ahead(s);
     }
 }
 
@@ -123,6 +131,8 @@ void spt_page_fault(struct vcpu *v) {
     }
     switch (shadow_fill(&v->shadows, v->shadows.current->root[SHADOW_WHOLE], va, &t, told & PF_WRITE)) {
     case FILLED:
+        if (v->shadows.ahead)
+            shadow_fill_around(&v->shadows, v->shadows.current->root[SHADOW_WHOLE], va, TABLE_ENTRIES);
         inject_again(v);
         break;
     case FILL_TABLE:

@@ -72,6 +72,16 @@ void vcpu_flush(const u64 *blocks, u64 count) {
         invept(ept_pointer(&self->vcpu));
 }
 
+void vcpu_ahead(void) {
+    if (shadow_paging)
+        shadows_begin_ahead(&self->vcpu.shadows);
+}
+
+void vcpu_bound(const u64 *blocks, u64 count) {
+    if (shadow_paging)
+        shadows_bound(&self->vcpu.shadows, blocks, count);
+}
+
 bool vcpu_reclaim(void) { return false; }       /* a table stays as long as its container, or can go at another time only */
 
 /* As a boot loader would: the module of the container kernel is a multiboot kernel, what load.c says is put in its words. */

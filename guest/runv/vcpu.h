@@ -29,6 +29,7 @@ struct vcpu {
     /* With shadow paging. */
     struct shadows shadows;
     u64 cr3, efer;              /* as the guest has them */
+    u64 direct;                 /* where it sees guest-physical 0, by its last request to Pager */
 };
 
 /* Nothing of the host's lies in a shadow table. */
@@ -48,5 +49,8 @@ static inline bool supervisor_may(u64 wanted) {
         return !(cr4 & CR4_SMEP);
     return !(cr4 & CR4_SMAP) || (vmread(GUEST_RFLAGS) & FLAG_AC && ACCESS_DPL(vmread(of_segment(GUEST_ACCESS, SS))) != 3);
 }
+
+void vcpu_ahead(void);
+void vcpu_bound(const u64 *blocks, u64 count);
 
 #endif

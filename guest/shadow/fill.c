@@ -17,21 +17,21 @@ static struct shadow *child(struct shadows *s, struct shadow *sh, const struct t
     return made && shadow_link(s, entry, made, rights) ? made : NULL;
 }
 
-static pte_t leaf_for(const struct shadow *sh, const struct translation *t, u64 hpa) {
-    pte_t guest = t->entry[t->level], leaf = hpa | PTE_P | PTE_A | (guest & (PTE_NX | PTE_KEYS));
+pte_t leaf_for(const struct shadow *sh, pte_t guest, bool user, u64 hpa) {
+    pte_t leaf = hpa | PTE_P | PTE_A | (guest & (PTE_NX | PTE_KEYS));
 
     if (guest & PTE_W && guest & PTE_D)
         leaf |= PTE_W | PTE_D | SPTE_WRITABLE;
     if (guest & PTE_U)
         leaf |= SPTE_USER;
-    if (t->user || sh->kind != SHADOW_WHOLE)
+    if (user || sh->kind != SHADOW_WHOLE)
         leaf |= PTE_U;
-    if (sh->kind == SHADOW_SUPERVISOR && t->user)
+    if (sh->kind == SHADOW_SUPERVISOR && user)
         leaf |= PTE_NX;
     return leaf;
 }
 
-static enum fill try_fill(struct shadows *s, struct shadow *root, u64 va, const struct translation *t, bool write) {
+enum fill shadow_try_fill(struct shadows *s, struct shadow *root, u64 va, const struct translation *t, bool write) {
     struct shadow *sh = root;
     bool user = true;
 
@@ -45,7 +45,7 @@ static enum fill try_fill(struct shadows *s, struct shadow *root, u64 va, const 
         if (!(sh = child(s, sh, t, &sh->table[level_index(va, sh->level)], user)))
             return FILL_NO_MEMORY;
     }
-    pte_t *entry = &sh->table[level_index(va, 1)], leaf = leaf_for(sh, t, hpa);
+    pte_t *entry = &sh->table[level_index(va, 1)], leaf = leaf_for(sh, t->entry[t->level], t->user, hpa);
     if (*entry & PTE_P)
         unmap_leaf(s, entry);
     if (!map_leaf(s, entry, leaf))
@@ -54,11 +54,11 @@ static enum fill try_fill(struct shadows *s, struct shadow *root, u64 va, const 
 }
 
 enum fill shadow_fill(struct shadows *s, struct shadow *root, u64 va, const struct translation *t, bool write) {
-    enum fill result = try_fill(s, root, va, t, write);
+    enum fill result = shadow_try_fill(s, root, va, t, write);
 
     if (result == FILL_NO_MEMORY) {     /* tables can be made again */
         shadows_drop(s);
-        result = try_fill(s, root, va, t, write);
+        result = shadow_try_fill(s, root, va, t, write);
     }
     return result;
 }
@@ -70,5 +70,7 @@ void shadow_drop_page(struct shadows *s, u64 va) {
             sh = shadow_child(sh->table[level_index(va, sh->level)]);
         if (sh->level == 1)
             shadow_zap(s, sh, level_index(va, 1));
+        if (s->ahead && sh->level == 1 && !sh->direct)
+            leaves_ahead(s, sh, level_index(va, 1), 1);
     }
 }

@@ -33,6 +33,8 @@ static struct shadow *make(struct shadows *s, const struct shadow *like) {
         const pte_t *guest = host(binding_get(sh->gpa));
         for (u64 i = 0; s->eager && i < shadow_entries(sh); i++)
             shadow_link_entry(s, sh, i, guest[i]);
+        if (s->ahead)
+            table_ahead(s, sh);
     }
     return sh;
 }
@@ -172,6 +174,7 @@ static struct space *space_of(struct shadows *s, u64 cr3) {
 }
 
 void shadows_drop(struct shadows *s) {
+    s->ahead = 0;               /* what is wanted now comes first */
     for (struct space *space = s->spaces; space < s->spaces + SPACES; space++)
         if (space != s->current)
             space_forget(s, space);

@@ -73,6 +73,7 @@ struct shadows {
     struct space *current;
     struct frame *unsynced;
     u64 clock;
+    u32 ahead;                  /* tables that may be filled ahead of their use before the guest runs on (ahead.c) */
     bool eager;
     bool flush;                 /* the TLB may hold what a shadow no longer says */
     bool stale;                 /* … or rights to a page that a guest need not have flushed yet */
@@ -118,6 +119,8 @@ bool unshadow(struct shadows *, struct frame *);        /* it is an ordinary pag
 /* fill.c.  FILL_TABLE: a store to a table of the guest's, which nobody has done yet. */
 enum fill { FILLED, FILL_TABLE, FILL_OUTSIDE, FILL_NO_MEMORY };
 enum fill shadow_fill(struct shadows *, struct shadow *root, u64 va, const struct translation *, bool write);
+enum fill shadow_try_fill(struct shadows *, struct shadow *root, u64 va, const struct translation *, bool write);      /* dropping nothing */
+pte_t leaf_for(const struct shadow *, pte_t guest, bool user, u64 hpa);        /* user: at all levels */
 void shadow_drop_page(struct shadows *, u64 va);        /* INVLPG: of the current space; an address of the guest's */
 
 /* rmap.c */
@@ -136,6 +139,14 @@ void shadow_link_entry(struct shadows *, struct shadow *, u64 index, pte_t entry
 bool table_let_go(struct shadows *, struct frame *);    /* it may be written until shadows_sync(); false: it stays protected */
 void shadows_sync(struct shadows *);
 
+/* ahead.c */
+void shadows_begin_ahead(struct shadows *);
+void shadows_may_run_ahead(struct shadows *);           /* as far as it may at once */
+void table_ahead(struct shadows *, struct shadow *);
+void leaves_ahead(struct shadows *, struct shadow *, u64 from, u64 count);      /* of a leaf table */
+void shadow_fill_around(struct shadows *, struct shadow *root, u64 va, u64 pages);      /* va has just been filled; pages: a power of 2 */
+void shadows_bound(struct shadows *, const u64 *blocks, u64 count);     /* as in a request (pager/pager.h) */
+
 /* In a shadow leaf, where the processor looks at nothing: */
 #define SPTE_WRITABLE (1UL << 9)        /* the guest lets it be written, whether we do or not */
 #define SPTE_USER (1UL << 10)           /* the guest's leaf has U */
@@ -146,6 +157,7 @@ u64 fetch(const struct trapframe *, u8 *code, u64 size);
 /* ---- what a runtime brings: in its vcpu.h FIRST_KIND, LAST_KIND, HOST_SLOT, write_protects(), supervisor_may(); and ---- */
 
 void host_half(pte_t *root);            /* the entries that a root has of the host's: from HOST_SLOT on */
+bool kernel_sees(u64 gpa, u64 *va, struct translation *);      /* where the guest's kernel has all of its memory mapped; false: nowhere */
 void *guest_bytes(u64 va, u64 size, u64 access);        /* within a page; PF_WRITE, PF_FETCH; NULL: not mapped so */
 
 #endif

@@ -47,6 +47,9 @@ void shadow_stored(struct shadows *s, u64 hpa, u64 size) {
         for (sh = f->tables; sh && s->eager; sh = sh->next)
             if (i < shadow_entries(sh))
                 shadow_link_entry(s, sh, i, guest[i]);
+        for (sh = s->ahead ? f->tables : NULL; sh; sh = sh->next)
+            if (sh->level == 1)
+                leaves_ahead(s, sh, i, 1);
     }
 }
 

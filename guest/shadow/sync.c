@@ -35,6 +35,8 @@ void shadows_sync(struct shadows *s) {
             for (u64 i = 0; i < TABLE_ENTRIES; i++)
                 if (sh->table[i] & PTE_P && !agrees(sh->table[i], guest[i]))
                     shadow_zap(s, sh, i);
+            if (s->ahead)
+                leaves_ahead(s, sh, 0, TABLE_ENTRIES);
         }
     }
 }

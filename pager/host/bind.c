@@ -56,6 +56,8 @@ i64 pager_request(u64 at, u64 counts) {
         kill_container("a list of pages that is not its own", at);
     if (unbinds + binds > PAGER_WORDS)
         kill_container("a list of pages that is too long", counts);
+    if (!self->ahead)
+        vcpu_ahead();
     self->ahead = true;
     memcpy(words, host(hpa), (unbinds + binds) * sizeof *words);
     for (u64 i = 0; i < unbinds; i++)
@@ -64,5 +66,6 @@ i64 pager_request(u64 at, u64 counts) {
         vcpu_flush(words, unbinds);
     while (done < binds && bind(words[unbinds + done]))
         done++;
+    vcpu_bound(words + unbinds, done);
     return (i64)done;
 }

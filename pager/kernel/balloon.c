@@ -112,6 +112,8 @@ static void adjust(struct timer *t) {
     (void)t;
     while (actual > wanted)
         deflate(actual - wanted);
+    if (wanted >= actual + size())
+        pages_drain();
     while (wanted >= actual + size() && inflate(wanted - actual))
         ;
     if (wanted >= actual + size())

@@ -3,6 +3,7 @@
  *
  *   free ── 2 s ──► reporting_vq ──► free, is_reported ──► used: the host binds it at its first touch
  *
+ * What the processor's list holds goes back to the allocator before: one such page keeps 2 MiB in pieces.
  * So a block that is free for less than that costs nothing.  One that merges with what has been used is told of again.
  * Source: VIRTIO 1.2, "Free Page Reporting". */
 #include "report.h"
@@ -34,10 +35,13 @@ static void tell_host(const struct told *t) {
 
 static void ring(struct timer *t) {
     (void)t;
+    pages_drain();
+    timer_cancel(&timer);       /* of what that has freed the host is told now */
     buddy_tell(least, tell_host);
 }
 
-void report_freed(u32 order) {
-    if (order >= least && !timer.when)
+/* Of any order: with what is in the processor's list it may become a larger one. */
+void report_freed(void) {
+    if (!timer.when)
         timer_set(&timer, now_ns() + DELAY, ring);
 }

@@ -7,6 +7,6 @@
 extern bool report_on;
 
 bool report_init(void *page);           /* for the queue; false: the device has none */
-void report_freed(u32 order);           /* a block of that order is free */
+void report_freed(void);                /* a block has become free */
 
 #endif

@@ -18,6 +18,7 @@ from ..guest import image, shipped
 from ..guest.elf import BadImage
 from ..runtimes import NATIVE, PARACELL, PVM, RUNV, Runtime
 from ..signals import stopping
+from . import memory
 from .effects import Effects, floor
 from .floor import Bare, function
 from .measure import (
@@ -38,6 +39,7 @@ from .measure import (
     timed,
 )
 from .others import access_cases, beside, on_bochs, on_qemu, qemu
+from .python import FirstLine
 from .ready import Readiness
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ _PAGES: Final = 512  # as in guest/bench/bench.c
 _ALLOWED: Final = 200  # MiB resident
 _READY: Final = 0.5  # s from nothing
 _RESTORED: Final = 0.05  # s from a snapshot
+_PYTHON: Final = 10.0  # the same for CPython's first line
+_PYTHON_RESTORED: Final = 0.5
 # Ratios of the floor's speed; the others are of its time.
 _RATES: Final = (
     "straight-line user code",
@@ -102,6 +106,10 @@ class Table:
             ("null hypercall under RunV", 25.0, self._hypercall),
             ("the same, nested", 60.0, lambda: self._hypercall(nested=True)),
             ("TLB refill through two stages, beside one", 2.0, self._two_stages),
+            ("page bound by a batch, beside one bound at its touch", 1.0, memory.bound_ahead),
+            ("page bound at its touch under RunV", None, lambda: memory.reactive(self._two_traps)),
+            ("page bound at its touch under RunV, nested", None, lambda: memory.reactive(self._two_traps, nested=True)),
+            ("page that goes back and comes again", None, lambda: memory.reclaimed(self._two_traps)),
         )
 
     def _two_traps(self) -> float:
@@ -203,6 +211,13 @@ def _readiness(runtime: Runtime, measure: Callable[[Readiness], float], allowed:
     return Limit(seconds, allowed, seconds / allowed)
 
 
+def _first_line(measure: Callable[[FirstLine], float], allowed: float) -> Pair:
+    with tempfile.TemporaryDirectory() as folder:
+        python = FirstLine(Path(folder))
+        seconds = statistics.median([measure(python) for _ in range(ROUNDS)])
+    return Limit(seconds, allowed, seconds / allowed)
+
+
 def _try() -> Pair:
     """Processor time of one try; 2,000 a second are wanted."""
     attacker = Attacker()
@@ -265,6 +280,8 @@ _CONTAINERS: Final[tuple[Measure, ...]] = (
     ("the same under PVM", 1.0, partial(_ready, PVM)),
     ("the same under RunV", 1.0, partial(_ready, RUNV)),
     ("ready from a snapshot", 1.0, _restored),
+    ("CPython ready for its first line", 1.0, partial(_first_line, FirstLine.from_nothing, _PYTHON)),
+    ("the same from a snapshot", 1.0, partial(_first_line, FirstLine.from_snapshot, _PYTHON_RESTORED)),
     ("a try of the random attacker", 1.0, _try),
 )
 

@@ -18,15 +18,22 @@ import click
     help="Of all of them: the same seed, the same tries.",
 )
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The number of the first.")
+@click.option(
+    "--target",
+    type=click.Choice(["gates", "pager"]),
+    default="gates",
+    show_default=True,
+    help="A program that attacks the gates, or a container kernel that attacks Pager's host.",
+)
 @click.option("--off", multiple=True, metavar="DEFENCE", help="Switch a defence off, to see something found.")
 @click.option("--save", default="finding.json", show_default=True, metavar="FILE", help="Where the first finding goes.")
-def command(tries: int, seed: int, first: int, off: tuple[str, ...], save: str) -> int:
-    """Attack the gates with random code and registers, from container user.
+def command(tries: int, seed: int, first: int, target: str, off: tuple[str, ...], save: str) -> int:
+    """Attack the gates with random code and registers, from container user, or the host with random requests for memory.
 
     The first try that gets through is saved for `paracell replay`; the exit status is then 1.
     """
     from ..attacks import ATTACKS
-    from ..fuzz import Attacker
+    from ..fuzz import attacker_for
     from ..output import check_place, whole_file
     from ..progress import Progress
     from ..signals import Interrupted, interruptible
@@ -37,7 +44,7 @@ def command(tries: int, seed: int, first: int, off: tuple[str, ...], save: str) 
             raise click.UsageError(f"no such defence: {defence}; there are {', '.join(sorted(known))}")
     check_place(save)
     done, start = 0, time.perf_counter()
-    attacker = Attacker(off)
+    attacker = attacker_for(target, off)
     with (
         Progress(lambda: f"{done} tries, {done / (time.perf_counter() - start):.0f} a second"),
         interruptible(attacker.machine.request_stop) as caught,

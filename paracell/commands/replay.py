@@ -16,7 +16,7 @@ def command(file: str) -> int:
 
     The exit status is 1 if it gets through again, 0 if it does not.
     """
-    from ..fuzz import Attacker, BadFinding, finding_of
+    from ..fuzz import BadFinding, attacker_for, finding_of
     from ..problem import Problem
     from ..signals import stopping
 
@@ -24,7 +24,7 @@ def command(file: str) -> int:
         finding = finding_of(Path(file).read_text(errors="replace"))
     except BadFinding as error:
         raise Problem(f"{file}: {error}") from error
-    attacker = Attacker(finding.off)
+    attacker = attacker_for(finding.target, finding.off)
     with stopping(attacker.machine.request_stop):
         got = attacker.attempt(finding.attempt, tell=click.echo)
     if got is None:

@@ -33,6 +33,8 @@ _ORDER: Final = slice(4, None, _STRUCT_PAGE)
 _STATE: Final = slice(5, None, _STRUCT_PAGE)
 _ORDER_BITS: Final = 0x7F
 _FREE, _LISTED = 1, 2  # PAGE_FREE, PAGE_LISTED
+_FRAME, _TREE_CHILDREN, _CHILD_ALLOCATED = 512, 8, 0x4000  # LLFree: pages of a child, children of a tree
+_CLEAR_BITS: Final = [bytes(not byte >> bit & 1 for bit in range(8)) for byte in range(256)]
 _IS_LISTED: Final = bytes(value == _LISTED for value in range(256))
 _IS_LENT: Final = bytes(value & _LENT for value in range(256))
 _IS_ANY: Final = bytes(value > 0 for value in range(256))
@@ -48,7 +50,7 @@ class Pages:
         held: pages of that pool which the container is charged for: those that are bound, and page tables.
         addresses: the host-physical address behind each, with flags, or 0; 8 bytes each.
         memory: physical memory.
-        place: of a symbol of the container kernel, by name: its guest-physical address.
+        place: the guest-physical address of variables of the container kernel's, by name.
 
     """
 
@@ -73,20 +75,32 @@ class Pages:
         skip = gpa - first * PAGE
         return b"".join(pieces)[skip : skip + size]
 
-    def word(self, symbol: str) -> int:
-        """Read a 64-bit variable of the container kernel's."""
-        return int.from_bytes(self.read(self.place[symbol], 8), "little")
+    def words(self, symbol: str, count: int = 1) -> tuple[int, ...]:
+        """Read a variable of the container kernel's, or its first 64-bit words; zeroes where it has none of that name."""
+        place = self.place.get(symbol)
+        return (0,) * count if place is None else struct.unpack(f"<{count}Q", self.read(place, 8 * count))
 
 
 def free_pages(pages: Pages) -> tuple[int, int]:
-    """Ask the container kernel's page allocator which pages it has free, and which are on the processor's list.
+    """Ask the container kernel which pages its allocator has free, and which are on the processor's list.
 
-    A free block of the buddy allocator is marked in the struct page of its first page; pages that have not joined the allocator yet,
-    from `frontier` on, are free (`guest/kernel/mm/buddy.c`).
+    This is the one place that knows allocators: one more is one more function like `_free_of_buddy`.
     """
-    array, frontier = pages.word("pages"), min(pages.word("frontier"), pages.count)
-    if not array or not frontier:
+    (array,) = pages.words("pages")
+    if not array:
         return 0, 0  # it has not begun
+    shared = pages.words("llfree", 6)
+    free = _free_of_llfree(pages, *shared) if shared[3] else _free_of_buddy(pages, array)
+    states = pages.read(array - _GUEST_DIRECT, pages.count * _STRUCT_PAGE)[_STATE]
+    lists = int.from_bytes(states.translate(_IS_LISTED), "little")
+    return free, lists & ~free
+
+
+def _free_of_buddy(pages: Pages, array: int) -> int:
+    """Mark free blocks, by the struct page of the first page, and all that has not joined yet (`guest/kernel/mm/buddy.c`)."""
+    frontier = min(pages.words("frontier")[0], pages.count)
+    if not frontier:
+        return 0
     told = pages.read(array - _GUEST_DIRECT, frontier * _STRUCT_PAGE)
     states, orders = told[_STATE], told[_ORDER]
     free = bytearray(pages.count)
@@ -96,9 +110,19 @@ def free_pages(pages: Pages) -> tuple[int, int]:
         behind = page + (1 << (orders[page] & _ORDER_BITS))
         free[page:behind] = b"\1" * (behind - page)
         page = states.find(_FREE, behind)
-    lists = int.from_bytes(states.translate(_IS_LISTED), "little")
-    taken = int.from_bytes(free, "little")
-    return taken, lists & ~taken
+    return int.from_bytes(free, "little")
+
+
+def _free_of_llfree(pages: Pages, _first: int, _end: int, trees: int, children: int, _tree: int, fields: int) -> int:
+    """Mark the clear bits of the fields, but for those of children that are allocated as a whole."""
+    told = pages.read(fields - _GUEST_DIRECT, trees * _TREE_CHILDREN * _FRAME // 8)
+    free = bytearray(b"".join(map(_CLEAR_BITS.__getitem__, told)))
+    for child, word in enumerate(
+        memoryview(pages.read(children - _GUEST_DIRECT, 2 * trees * _TREE_CHILDREN)).cast("H")
+    ):
+        if word & _CHILD_ALLOCATED:
+            free[child * _FRAME : (child + 1) * _FRAME] = bytes(_FRAME)
+    return int.from_bytes(free[: pages.count], "little")
 
 
 class Host:
@@ -118,6 +142,8 @@ class Host:
         host, kernel = (parse(read_regular(shipped.image(name)), name) for name in (runtime.boots, runtime.kernel))
         self._containers = _place(host, "containers")
         self._guest = {name: _place(kernel, name) for name in ("pages", "frontier")}
+        if any(symbol.name == "llfree" for symbol in kernel.symbols()):
+            self._guest["llfree"] = _place(kernel, "llfree")
 
     def pages(self) -> Pages | None:
         """Give the pages of its first container; None while that does not run."""

@@ -2,8 +2,8 @@
 
 Each try writes some machine code into a page of the program's, gives its registers values that mean something, and lets the machine
 run a few hundred instructions.  The oracle listens to the events: nobody may hold the container kernel's rights outside of its
-code, the host takes no exception of its own, and nobody may reach a secret's page, to read, write or run it.  Then everything is
-as before, for the next try.
+code, the host takes no exception of its own, nobody may reach a secret's page, to read, write or run it, and pages are bound and used
+as Pager's rules say.  Then everything is as before, for the next try.
 
 A try is its seed and its number: the same two give the same bytes, on any machine.
 """
@@ -23,6 +23,7 @@ from ..mmu.address import U64
 from ..mmu.rights import EXEC, READ, WRITE
 from ..runtimes import PARACELL
 from ..signals import stopping
+from .bindings import BindingWatch
 from .finding import PROGRAM, Finding, Try
 from .generator import Generator, Targets
 
@@ -47,6 +48,7 @@ class Attacker:
         machine: the machine.
         code: the linear address of the page whose code a try gives.
         checkpoint: where it goes back to.
+        watch: the oracle's, over who has which page.
         generator: makes tries for it.
 
     """
@@ -76,6 +78,8 @@ class Attacker:
         points = (*gate, *gate, kernel["gk_event_entry"], kernel["plat_enter_user"], kernel["trap"], kernel["memset"],
                   kernel["gk_secret"], host["host_secret"])  # fmt: skip
         self.generator = Generator(Targets(self.code, program["fuzz_data"], points, self._text))
+        self.watch = BindingWatch(machine)
+        self.watch.begin()
         self.checkpoint = Checkpoint(machine, exact=False)
         self._found: tuple[str, int] | None = None
         self._tell: Callable[[str], None] | None = None
@@ -112,6 +116,9 @@ class Attacker:
             )
         if event.kind is Kind.EXCEPTION and not cpu.cpl and self._found is None:
             self._found = "the host took an exception", event.rip
+        wrong = self.watch.listen(event)
+        if wrong and self._found is None:
+            self._found = wrong, event.rip
         self._look(event.rip)
 
     def _reached(self, walk: Event) -> None:
@@ -145,6 +152,7 @@ class Attacker:
         machine.run(BUDGET)
         self._look(cpu.q[RIP])
         self.checkpoint.restore()
+        self.watch.again()
         return self._result()
 
     def _result(self) -> tuple[str, int] | None:

@@ -13,6 +13,8 @@ from ..guest import shipped
 from ..mmu.address import PAGE, U64
 
 PROGRAM: Final = "fuzzee"
+HOSTILE: Final = "hostile.elf"
+TARGETS: Final = ("gates", "pager")
 REGISTERS: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{i}" for i in range(8, 16)))
 
 
@@ -46,6 +48,7 @@ class Finding:
         seed, number: of the try.
         off: the defences that were switched off.
         attempt: the try itself.
+        target: what it was aimed at: ``gates`` or ``pager``.
 
     """
 
@@ -55,11 +58,13 @@ class Finding:
     number: int
     off: tuple[str, ...]
     attempt: Try
+    target: str = "gates"
 
     def to_json(self) -> str:
         """Write it as a file's text."""
         record = {
-            "what": self.what, "rip": f"{self.rip:#x}", "seed": self.seed, "number": self.number, "off": list(self.off),
+            "what": self.what, "rip": f"{self.rip:#x}", "target": self.target, "seed": self.seed, "number": self.number,
+            "off": list(self.off),
             "code": self.attempt.code.hex(), "flags": f"{self.attempt.flags:#x}",
             "registers": {n: f"{v:#x}" for n, v in zip(REGISTERS, self.attempt.registers, strict=True)},
             "images": images_digest(),
@@ -75,11 +80,19 @@ def finding_of(text: str) -> Finding:
         attempt = Try(bytes.fromhex(record["code"]), registers, int(record["flags"], 16))
         off = tuple(str(d) for d in record["off"])
         finding = Finding(
-            str(record["what"]), int(record["rip"], 16), int(record["seed"]), int(record["number"]), off, attempt
+            str(record["what"]),
+            int(record["rip"], 16),
+            int(record["seed"]),
+            int(record["number"]),
+            off,
+            attempt,
+            str(record["target"]),
         )
         images = record["images"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadFinding(f"no finding of the random attacker: {type(error).__name__} {error}") from error
+    if finding.target not in TARGETS:
+        raise BadFinding(f"no finding of the random attacker: aimed at {finding.target}")
     if len(attempt.code) > PAGE:
         raise BadFinding(f"no finding of the random attacker: {len(attempt.code)} bytes of code")
     if images != images_digest():
@@ -89,5 +102,5 @@ def finding_of(text: str) -> Finding:
 
 def images_digest() -> str:
     """Name the guest images that a finding depends on."""
-    names = (HOST, KERNEL, f"attacks/{PROGRAM}")
+    names = (HOST, KERNEL, HOSTILE, f"attacks/{PROGRAM}")
     return hashlib.sha256(b"".join(shipped.image(n).read_bytes() for n in names)).hexdigest()

@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from paracell.bench import memory
 from paracell.bench.effects import Effects, floor
 from paracell.bench.floor import Bare, function
 from paracell.bench.measure import Limit, Row, Runtimes, Unmeasured, compare, slope
 from paracell.bench.others import cases
+from paracell.bench.python import FirstLine
 from paracell.bench.ready import Readiness
 from paracell.bench.rows import Table, _contained
 from paracell.commands import bench
 from paracell.emu.registers import RCX, RDI, RSI
 from paracell.guest import image, shipped
-from paracell.runtimes import RUNTIMES, Runtime
+from paracell.runtimes import PARACELL, RUNTIMES, Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +87,19 @@ def test_a_container_gets_ready(runtime: Runtime, tmp_path: Path) -> None:
     assert container.from_nothing() > 0
     assert container.from_snapshot() > 0
     assert _contained(runtime, "lat", "-e", "null", "1") > 0
+
+
+def test_cpython_gets_to_its_first_line(tmp_path: Path) -> None:
+    try:
+        python = FirstLine(tmp_path)
+    except Unmeasured as error:
+        pytest.skip(str(error))
+    assert python.from_snapshot() > 0
+
+
+def test_a_page_is_measured_bound_ahead_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_TURNS", 300)
+    assert memory.page_of(PARACELL, "fault", ahead=True) > 0
 
 
 def test_what_is_beside_a_ratio() -> None:

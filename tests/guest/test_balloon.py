@@ -138,10 +138,10 @@ class Pair:
 
 
 def two(policy: str, off: str = "") -> Pair:
-    """One that has used 10 MB, with a secret in them, and sleeps; one that wants 22 MiB."""
+    """One that has used 14 MiB, with a secret in some of them, and sleeps; one that wants 16 MiB."""
     rootfs = tar_of({"bin/touch": shipped.image("programs/touch").read_bytes(), "bin/busybox": Path(BUSYBOX or "").read_bytes()})
-    idle = f"b=/bin/busybox; $b mkdir -p /tmp; $b yes {SECRET.decode()} | $b head -c 10000000 > /tmp/a; $b rm /tmp/a; $b sleep 4; echo idle $?"
-    busy = "/bin/busybox sleep 2; /bin/touch 22; echo busy $?"
+    idle = f"b=/bin/busybox; $b mkdir -p /tmp; /bin/touch 14; $b yes {SECRET.decode()} | $b head -c 5000000 > /tmp/a; $b rm /tmp/a; $b sleep 4; echo idle $?"
+    busy = "/bin/busybox sleep 2; /bin/touch 16; echo busy $?"
     modules = [
         m for script in (idle, busy) for m in PARACELL.modules(rootfs, init_block(["/bin/busybox", "sh", "-c", script], []))
     ]

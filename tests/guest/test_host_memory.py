@@ -9,6 +9,8 @@ import pytest
 from attrs import frozen
 
 from paracell.emu.stop import Reason
+from paracell.guest import shipped
+from paracell.guest.elf import parse
 from paracell.guest.rootfs import init_block
 from paracell.machine import Machine
 from paracell.runtimes import PARACELL
@@ -23,6 +25,13 @@ PAGE: Final = 4096
 BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/layout.h
 U64: Final = 0xFFFFFFFFFFFFFFFF
 ENOMEM, EBUSY, EINVAL = -12 & U64, -16 & U64, -22 & U64
+
+
+def address_in_host(image: str, name: str, size: int) -> int:
+    """Give the physical address of a variable of a host's, of so many bytes: names of static ones can come twice."""
+    found = [s for s in parse(shipped.image(image).read_bytes(), image).symbols() if (s.name, s.size) == (name, size)]
+    assert len(found) == 1
+    return found[0].address - BASE
 
 
 @frozen

@@ -251,6 +251,8 @@ static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"balloon-far-report", balloon_far_report}, {"balloon-mapped-report", balloon_mapped_report},
     {"balloon-crooked-huge", balloon_crooked_huge}, {"balloon-cut-huge", balloon_cut_huge},
     {"balloon-busy-huge", balloon_busy_huge},
+    /* random.c */
+    {"random-requests", random_requests}, {"random-neighbour", random_neighbour},
 };
 
 void hostile_event(struct trapframe *tf, u64 address) {

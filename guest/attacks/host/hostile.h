@@ -39,5 +39,7 @@ void balloon_next(void), balloon_head(void), balloon_wild(void), balloon_backwar
 void balloon_wraps(void), balloon_itself(void), balloon_crooked_report(void), balloon_read_report(void);
 void balloon_queue_report(void), balloon_far_report(void), balloon_mapped_report(void), balloon_crooked_huge(void);
 void balloon_cut_huge(void), balloon_busy_huge(void);
+/* random.c */
+void random_requests(void), random_neighbour(void);
 
 #endif

@@ -1,16 +1,9 @@
 /* A container kernel and Pager: requests in order (tests/guest/test_pager_host.py), requests that no host may do, and
  * attacks by way of memory that is given back. */
-#include "hostile.h"
-#include "pager.h"
+#include "requests.h"
 
 #define SECRETS 0x5ec2e7c0ffeeUL
 #define MANY 256UL
-
-static u64 list_page(void) { return ROUND_UP(boot->free_start, PAGE_SIZE); }
-static u64 page(u64 n) { return list_page() + (n + 1) * PAGE_SIZE; }
-static volatile u64 *word_of(u64 gpa) { return (volatile u64 *)(GK_DIRECT + gpa); }
-static void put(u64 i, u64 word) { word_of(list_page())[i] = word; }
-static i64 ask(u64 unbinds, u64 binds) { return hypercall(HC_PAGER, list_page(), unbinds << 32 | binds, 0, 0); }
 
 static i64 bind(u64 word) {
     put(0, word);

@@ -101,7 +101,8 @@ i64 pv_timer(u64 deadline), pv_wait(void), pv_cycles_per_second(void), pv_unbind
 i64 pv_console_write(u64 stream, u64 from, u64 count), pv_console_read(u64 stream, u64 to, u64 count), pv_exit(u64 status);
 bool copy_from_guest(void *to, u64 address, u64 size);
 
-/* ---- what a runtime brings ---- */
+/* ---- what a runtime brings; in its vcpu.h, for bind.c, vcpu_ahead(), before the first request for pages ahead of their use,
+ * and vcpu_bound(blocks, count), behind each one: what beside vcpu_map() lets the container kernel reach them ---- */
 
 void runtime_reserve(u64 *from, u64 pages);     /* memory for what it keeps of each page of all that there is: moves *from behind it */
 void runtime_init(void);                        /* the processor's features, and its own entries */

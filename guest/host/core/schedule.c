@@ -5,9 +5,10 @@
  */
 #include "host.h"
 #include "machine.h"
-#include "policy.h"
+#include "options.h"
 #include "platform/console.h"
 #include "platform/time.h"
+#include "policy.h"
 #include "task/fpu.h"
 #include "x86.h"
 
@@ -156,6 +157,17 @@ static void give_all_back(struct container *old) {
     account_close(&old->memory);
 }
 
+/* Option again=: so many that have ended come to the queue once more, as a load test wants it.  Who ends still stands on its
+ * own stack, so another one must be in the queue before it. */
+static void queue_again(struct container *old) {
+    static u64 times;
+
+    if (times < option("again", 0)) {
+        times++;
+        old->state = QUEUED;
+    }
+}
+
 /* The machine ends with the last one, and says how the first one did. */
 void container_ended(int status) {
     struct container *old = self, *next;
@@ -169,6 +181,7 @@ void container_ended(int status) {
     if (next) {
         prepare(next, old->slot);
         self = old;
+        queue_again(old);
     }
     schedule();
     panic("container %d runs on behind its end", old->number);

@@ -118,7 +118,7 @@ void buddy_give(u64 n, u32 order) {
     }
     push(n, order, false);
     if (report_on)
-        report_freed(order);
+        report_freed();
 }
 
 /* What is told of is in no list, and so nobody's: the host may take it.  Then it goes to the front, of which `next` knows nothing. */

@@ -78,17 +78,19 @@ static bool list_refill(struct pagelist *list) {
 }
 
 /* Those that have been there for longest. */
-static void list_drain(struct pagelist *list) {
-    u32 gone = list->count - list->low;
+static void list_drain(struct pagelist *list, u32 left) {
+    u32 gone = list->count - left;
 
     for (u32 i = 0; i < gone; i++) {
         u64 n = number(list->page[i]);
         pages[n].state = PAGE_USED;
         give_back(n, 0);
     }
-    list->count = list->low;
-    memmove(list->page, list->page + gone, list->low * sizeof *list->page);
+    list->count = left;
+    memmove(list->page, list->page + gone, left * sizeof *list->page);
 }
+
+void pages_drain(void) { list_drain(&this_cpu()->pages, 0); }
 
 static struct page *take(void) {
     struct pagelist *list = &this_cpu()->pages;
@@ -136,7 +138,7 @@ void page_put(u64 physical) {
     p->state = PAGE_LISTED;
     list->page[list->count++] = direct(physical);
     if (list->count == list->high)
-        list_drain(list);
+        list_drain(list, list->low);
 }
 
 u32 page_refs(u64 physical) { return pages[physical >> PAGE_SHIFT].refs; }

@@ -31,6 +31,7 @@ void *page_alloc_clear(void);
 void page_get(u64 physical);
 void page_put(u64 physical);    /* the last reference frees it */
 u32 page_refs(u64 physical);
+void pages_drain(void);         /* the processor's list is empty: what it had may be a part of something larger */
 
 u64 pages_total(void), pages_free(void);
 
