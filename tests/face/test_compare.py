@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
 from paracell.compare import published, trace
 from paracell.compare.cells import PLACES, Cell, plan
 from paracell.compare.figures import Measured
 from paracell.compare.measure import measure, operation
+from paracell.compare.plot import pictures
 from paracell.compare.report import report
 from paracell.compare.results import Results
 from paracell.compare.run import run as run_cells
@@ -149,6 +151,19 @@ def test_nothing_moves_without_what_was_published(
     assert {claim["published_percent"] for claim in alone["claims"]} == {None}
     assert as_csv(alone)
     assert len(tables(alone)) == len(tables(told)) == 2
+
+
+def test_pictures_are_the_same_each_time(few: dict[Cell, dict[str, Any]]) -> None:
+    pytest.importorskip("matplotlib")
+    cell = Cell("memory", "grow", "paracell", policy="pager", quick=True, keep=5)
+    samples = [[0, 10, 5, 5, 0, 0, 1], [2_500_000_000, 20, 20, 0, 0, 0, 1]]
+    keeps = {evolve(cell, keep=keep): {"samples": samples, "end": 5_000_000_000} for keep in (0, 5)}
+    made = report(few | keeps)
+    drawn = pictures(made)
+    assert drawn is not None
+    assert len(drawn) == 5
+    assert all(svg.startswith("<svg") and "2026" not in svg for _, svg in drawn)
+    assert pictures(made) == drawn
 
 
 def test_only_the_report_reads_what_was_published() -> None:
