@@ -14,11 +14,13 @@ from attrs import frozen
 from ..guest import shipped
 from ..guest.elf import parse
 from ..guest.files import read_regular
+from .shared_frames import shared_frames
 
 if TYPE_CHECKING:
     from ..container import Container
     from ..emu.memory import Memory
     from ..guest.elf import Elf
+    from .shared_frames import SharedFrames
 
 PAGE: Final = 4096
 _HOST_DIRECT: Final = 0xFFFF_9000_0000_0000  # DIRECT_MAP of guest/host/core/layout.h: all host memory
@@ -82,8 +84,10 @@ def free_pages(pages: Pages) -> tuple[int, int]:
     """Ask the container kernel's page allocator which pages it has free, and which are on the processor's list.
 
     A free block of the buddy allocator is marked in the struct page of its first page; pages that have not joined the allocator yet,
-    from `frontier` on, are free (`guest/kernel/mm/buddy.c`).
+    from `frontier` on, are free (`guest/kernel/mm/buddy.c`).  LLFree has a bit for each frame.
     """
+    if shared := shared_frames(pages):
+        return _of_llfree(pages, shared)
     array, frontier = pages.word("pages"), min(pages.word("frontier"), pages.count)
     if not array or not frontier:
         return 0, 0  # it has not begun
@@ -99,6 +103,12 @@ def free_pages(pages: Pages) -> tuple[int, int]:
     lists = int.from_bytes(states.translate(_IS_LISTED), "little")
     taken = int.from_bytes(free, "little")
     return taken, lists & ~taken
+
+
+def _of_llfree(pages: Pages, shared: SharedFrames) -> tuple[int, int]:
+    states = pages.read(pages.word("pages") - _GUEST_DIRECT, pages.count * _STRUCT_PAGE)[_STATE]
+    taken = int.from_bytes(shared.free()[: pages.count], "little")
+    return taken, int.from_bytes(states.translate(_IS_LISTED), "little") & ~taken
 
 
 class Host:
@@ -117,7 +127,7 @@ class Host:
         self._memory = container.memory
         host, kernel = (parse(read_regular(shipped.image(name)), name) for name in (runtime.boots, runtime.kernel))
         self._containers = _place(host, "containers")
-        self._guest = {name: _place(kernel, name) for name in ("pages", "frontier")}
+        self._guest = {name: _place(kernel, name) for name in ("pages", "frontier", "llfree")}
 
     def pages(self) -> Pages | None:
         """Give the pages of its first container; None while that does not run."""
