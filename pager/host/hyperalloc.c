@@ -39,7 +39,13 @@ static bool begin(void) {
     return true;
 }
 
-static u16 *word_at(u64 gpa) { return (u16 *)((u8 *)host(binding_get(gpa)) + (gpa & PAGE_MASK)); }
+/* Pinned, so it is there. */
+static u16 *word_at(u64 gpa) {
+    if (OFF(words))
+        return host(gpa);
+    return (u16 *)((u8 *)host(binding_get(gpa)) + (gpa & PAGE_MASK));
+}
+
 static u16 *child_at(u64 child) { return word_at(shared()->children + child * sizeof(u16)); }
 static u16 *tree_of(u64 child) { return word_at(shared()->trees + child / TREE_CHILDREN * sizeof(u16)); }
 static u64 block_of(u64 child) { return child << (PAGE_SHIFT + CHILD_ORDER); }

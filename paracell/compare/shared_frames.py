@@ -52,7 +52,9 @@ class SharedFrames:
 
 def shared_frames(pages: Pages) -> SharedFrames | None:
     """Read the allocator; None where the container kernel works without it, or has not begun."""
-    first, end, count, children, trees, fields, *reserved = _LLFREE.unpack(pages.read(pages.place["llfree"], _LLFREE.size))
+    first, end, count, children, trees, fields, *reserved = _LLFREE.unpack(
+        pages.read(pages.place["llfree"], _LLFREE.size)
+    )
     if not count:
         return None
     number = _TREE_CHILDREN * count

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from paracell.guest.build import DECLARED, ROOT
 
-from ..model.llfree import ALLOCATED, CHILD, EVICTED, FREE, RESERVED, TREE, TREE_FREE, Frames, WrongFrame, wrong_counts
+from ..model.llfree import ALLOCATED, CHILD, EVICTED, FREE, RESERVED, TREE, Frames, WrongFrame, wrong_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 pytest.importorskip("ziglang")
@@ -32,7 +31,14 @@ KINDS: Final = 3
 NONE: Final = 2**64 - 1
 SOURCES: Final = ("pager/kernel/lower.c", "pager/kernel/trees.c", "pager/kernel/llfree.h", "pager/hyperalloc.h")
 HOOK: Final = "void (*host)(void);\nvoid host_runs(void) { if (host) host(); }\n"
-SHAPES: Final = ((1, 4096), (700, 2048 + 300), (1300, 3 * 4096), (4096, 2 * 4096 + 700), (5, 513), (900, 1000))  # first, end
+SHAPES: Final = (
+    (1, 4096),
+    (700, 2048 + 300),
+    (1300, 3 * 4096),
+    (4096, 2 * 4096 + 700),
+    (5, 513),
+    (900, 1000),
+)  # first, end
 
 
 class Reserved(ctypes.Structure):
@@ -106,11 +112,15 @@ class Allocator:
         self.memory = ctypes.create_string_buffer(self.library.llfree_size(ctypes.c_uint64(self.model.end)) + 64)
         at = (ctypes.addressof(self.memory) + 63) & ~63
         self.library.llfree_init(
-            ctypes.byref(self.state), ctypes.c_void_p(at), ctypes.c_uint64(self.model.first), ctypes.c_uint64(self.model.end)
+            ctypes.byref(self.state),
+            ctypes.c_void_p(at),
+            ctypes.c_uint64(self.model.first),
+            ctypes.c_uint64(self.model.end),
         )
-        self.keep = [INSTALL(self._install), HOST(self._turn)]
-        self.state.install = self.keep[0]
-        ctypes.c_void_p.in_dll(self.library, "host").value = ctypes.cast(self.keep[1], ctypes.c_void_p).value
+        install, turn = INSTALL(self._install), HOST(self._turn)
+        self.keep = [install, turn]
+        self.state.install = install
+        ctypes.c_void_p.in_dll(self.library, "host").value = ctypes.cast(turn, ctypes.c_void_p).value
 
     # ---- the host ----
 
@@ -205,12 +215,16 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 TURNS: Final = st.lists(st.tuples(st.sampled_from(("soft", "late", "hard", "return")), st.integers(0, 5)), max_size=4)
 ORDERS: Final = st.one_of(st.just(0), st.integers(0, 10))
 STEPS: Final = st.lists(
-    st.tuples(st.sampled_from(("take", "take", "give", "many", "wrong")), ORDERS, st.integers(0, 999), TURNS, st.booleans()),
+    st.tuples(
+        st.sampled_from(("take", "take", "give", "many", "wrong")), ORDERS, st.integers(0, 999), TURNS, st.booleans()
+    ),
     max_size=40,
 )
 
 
-def follow(library: ctypes.CDLL, shape: tuple[int, int], steps: list[tuple[str, int, int, list[tuple[str, int]], bool]]) -> None:
+def follow(
+    library: ctypes.CDLL, shape: tuple[int, int], steps: list[tuple[str, int, int, list[tuple[str, int]], bool]]
+) -> None:
     """Do what the steps say, and check everything after each."""
     allocator = Allocator(library, Frames(*shape))
     allocator.check()
@@ -221,7 +235,9 @@ def follow(library: ctypes.CDLL, shape: tuple[int, int], steps: list[tuple[str, 
             allocator.give(*blocks[which % len(blocks)])
         elif what == "wrong":
             frame = which * (shape[1] + 512) // 1000
-            if allocator.model.blocks.get(frame >> order << order) != order and allocator.model.free.issuperset([frame]):
+            if allocator.model.blocks.get(frame >> order << order) != order and allocator.model.free.issuperset(
+                [frame]
+            ):
                 allocator.give(frame, 0)
         else:
             for _ in range(which // 8 if what == "many" else 1):
@@ -270,14 +286,14 @@ def test_it_takes_from_few_trees_and_prefers_what_has_memory(library: ctypes.CDL
     tree = first // 4096
     keep = allocator.give(first, 0)  # its tree stays the processor's own, so the host has to wait
     assert keep
-    allocator._soft(TREE * tree)  # noqa: SLF001
+    allocator._soft(TREE * tree)
     assert not allocator.model.evicted
     allocator.take(9)  # another tree, for whole children
     assert allocator.take(0, movable=True)  # and another one for what the kernel does not keep for itself
     assert len({r.tree for r in allocator.state.reserved}) == KINDS
     allocator = Allocator(library, Frames(4096, 3 * 4096))
     for child in range(8, 23):
-        allocator._soft(child)  # noqa: SLF001
+        allocator._soft(child)
     assert allocator.take(0) // CHILD == 8  # of the fullest tree, and nearly all of it is evicted: it is installed
     frames = [allocator.take(0) for _ in range(600)]
     assert {frame // CHILD for frame in frames} == {8, 9}
@@ -297,17 +313,28 @@ def test_four_frees_in_a_row_reserve_their_tree(library: ctypes.CDLL) -> None:
     allocator.check()
 
 
+_RESERVES: Final = "while (!SWAP(&l->tree[tree], &old, (u16)(TREE_RESERVED | kind << TREE_KIND_SHIFT)));"
+_TURNS: Final = ", ".join(["host_runs()"] * 4)
 PLANTED: Final = {
-    "a tree is stored where a compare-and-swap is wanted": ("while (!SWAP(&l->tree[tree], &old, (u16)(TREE_RESERVED | kind << TREE_KIND_SHIFT)));", "while (host_runs(), l->tree[tree] = (u16)(TREE_RESERVED | kind << TREE_KIND_SHIFT), 0);"),
-    "a store where a compare-and-swap is wanted": ("while (!SWAP(child, &old, (u16)(old - frames)));", "while (host_runs(), host_runs(), host_runs(), host_runs(), *child = (u16)(old - frames), 0);"),
+    "a tree is stored where a compare-and-swap is wanted": (
+        _RESERVES,
+        "while (host_runs(), l->tree[tree] = (u16)(TREE_RESERVED | kind << TREE_KIND_SHIFT), 0);",
+    ),
+    "a child is stored where a compare-and-swap is wanted": (
+        "while (!SWAP(child, &old, (u16)(old - frames)));",
+        f"while ({_TURNS}, *child = (u16)(old - frames), 0);",
+    ),
     "an evicted child is used at once": ("if (LOAD(&l->children[child]) & CHILD_EVICTED && ", "if (false && "),
-    "only the first child of two is installed": ("child << CHILD_ORDER < frame + (1UL << order); child++", "child == frame >> CHILD_ORDER; child++"),
+    "only the first child of two is installed": (
+        "child << CHILD_ORDER < frame + (1UL << order); child++",
+        "child == frame >> CHILD_ORDER; child++",
+    ),
     "the count is not put back": ("count_up(&l->children[child], 1u << order);         /*", "/*"),
     "a block that is half free": ("free &= starts[order];", "free |= 0;"),
     "a tree is released without what is free": ("tree_add(l, tree, free + (before", "tree_add(l, tree, 0 + (before"),
     "a bit too few": ("free &= free >> (1u << i);", "free &= free >> i;"),
     "given back twice": ("if ((used & mask) != mask)", "if (false)"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("bug", PLANTED)

@@ -73,7 +73,9 @@ class Frames:
         size = 1 << order
         for frame in range(-(-self.first // size) * size, self.end - size + 1, size):
             children = range(frame // CHILD, (frame + size - 1) // CHILD + 1)
-            if self.free.issuperset(range(frame, frame + size)) and not (host_full and self.evicted.intersection(children)):
+            if self.free.issuperset(range(frame, frame + size)) and not (
+                host_full and self.evicted.intersection(children)
+            ):
                 raise WrongFrame(f"{frame:#x}, order {order}, is free and was refused")
 
     def gave(self, frame: int) -> None:
