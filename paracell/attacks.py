@@ -186,7 +186,14 @@ ATTACKS: Final = (
     _host("balloon-leftovers", "what the one before has left, from the balloon", "zero", order="vvh", options=_BALLOON),
     _host("balloon-others", "numbers of pages that others have", "queue", "", _PANIC, _OTHER, options=_BALLOON),
     _host(
-        "balloon-ring", "a used ring in memory that others have", "queue", "", _TAKEN, _PANIC, _STOPPED, options=_BALLOON
+        "balloon-ring",
+        "a used ring in memory that others have",
+        "queue",
+        "",
+        _TAKEN,
+        _PANIC,
+        _STOPPED,
+        options=_BALLOON,
     ),
     _pvm("flags", "a PVCS with IOPL 3", "flags", "", _OTHER),
     _pvm("selectors", "a PVCS with selectors of ring 0", "selectors", "", _PANIC),
