@@ -16,7 +16,7 @@ from paracell.emu.events import Kind, Who
 from paracell.guest import shipped
 from paracell.guest.rootfs import init_block
 from paracell.machine import Machine
-from paracell.runtimes import PARACELL
+from paracell.runtimes import PARACELL, RUNV
 
 from ..model.virtqueue import (
     AVAILABLE,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paracell.emu.events import Event
+    from paracell.runtimes import Runtime
 
 BUSYBOX: Final = shutil.which("busybox")
 POLICIES: Final = ("balloon", "balloon-huge", "report-4k", "report-2m")
@@ -170,7 +171,7 @@ class Pair:
     leaked: int
 
 
-def two(policy: str, off: str = "") -> Pair:
+def two(policy: str, runtime: Runtime = PARACELL) -> Pair:
     """One that has used 14 MiB, with a secret in some of them, and sleeps; one that wants 16 MiB."""
     rootfs = tar_of(
         {"bin/touch": shipped.image("programs/touch").read_bytes(), "bin/busybox": Path(BUSYBOX or "").read_bytes()}
@@ -183,11 +184,11 @@ def two(policy: str, off: str = "") -> Pair:
     modules = [
         m
         for script in (idle, busy)
-        for m in PARACELL.modules(rootfs, init_block(["/bin/busybox", "sh", "-c", script], []))
+        for m in runtime.modules(rootfs, init_block(["/bin/busybox", "sh", "-c", script], []))
     ]
-    console, options = Typed(b""), f"policy={policy} {OVERCOMMITTED} {off}"
+    console, options = Typed(b""), f"policy={policy} {OVERCOMMITTED}"
     with Machine.boot(
-        PARACELL.image, modules=modules, append=options, memory=32 << 20, runtime=PARACELL, console=console
+        runtime.load(), modules=modules, append=options, memory=32 << 20, runtime=runtime, console=console
     ) as machine:
         machine.run()
         whole, free, held = host_memory(machine)
@@ -197,9 +198,10 @@ def two(policy: str, off: str = "") -> Pair:
     return Pair(sorted(console.sent[0].decode().splitlines()), console.sent[1].decode(), leaked)
 
 
-def test_memory_moves_from_one_that_is_idle_to_one_that_wants_it() -> None:
+@pytest.mark.parametrize("runtime", [PARACELL, RUNV], ids=["paracell", "runv"])
+def test_memory_moves_from_one_that_is_idle_to_one_that_wants_it(runtime: Runtime) -> None:
     """Nothing is lost, and what the one had is cleared before the other has it; controls: nothing moves, and nothing is cleared."""
-    moved, stays = two("balloon"), two("touch")
+    moved, stays = two("balloon", runtime), two("touch", runtime)
     assert (moved.said, moved.err, moved.leaked) == (["busy 0", "idle 0"], "", 0)
     assert stays.said == ["idle 0"]
     assert "is killed: no host memory for a page that it touched" in stays.err
