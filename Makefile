@@ -32,8 +32,11 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-docs: $(VENV)/.docs
+# The report of a comparison is a page of the manual: measured from these sources, once for each change of them.
+COMPARED := null,fork,cold,refault,sleep,grow
+docs: images $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/paracell compare --quick --rows $(COMPARED) --out docs/_build/compared --html docs/_build/html/compare-report.html >/dev/null
 
 notebooks: images $(VENV)/.test
 	$(BIN)/python docs/execute.py

@@ -89,7 +89,9 @@ class Stages:
             return memory.is_ram(address) and not memory.is_offered(address)
 
         self._is_l0s = is_l0s
-        self.ept01 = Ept01(memory, pool, memory.regions(), NOTHING, cpu.translation.invept, large=options.large_pages)
+        large, backed = options.large_pages, options.backed
+        flush = cpu.translation.invept
+        self.ept01 = Ept01(memory, pool, memory.regions(), NOTHING, flush, large=large, backed=backed)
         marked = type(outer.memory)(memory, memory.is_offered)  # L0's own marks are no stores of L1's
         self.shadow = Shadow(memory, marked, pool, self.ept01, is_l0s, eager=options.eager)
         outer.memory.watched, outer.memory.on_write = self.ept01.protected, self._written

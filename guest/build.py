@@ -229,6 +229,13 @@ DECLARED: Final = (
     ),
     Image("bench.elf", ("guest/bench/*.[cS]",), "guest/bench/bench.ld", ("guest/kernel", "guest/runv")),
     *_each("programs", "guest/programs/*.c", _LIBRARY, includes=_INCLUDE),
+    Image(
+        "programs/lat",
+        ("guest/programs/lat/*.c", _LIBRARY),
+        "",
+        (*_INCLUDE, "guest/programs/lat"),
+        PROGRAM,
+    ),
     *_each(
         "linux",
         "guest/linux/*.c",

@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "attack": "Attack the container kernel and the host.",
     "fuzz": "Attack the gates at random.",
     "replay": "Make an attack that got through again, step by step.",
+    "compare": "Compare the runtimes and memory policies with what was published.",
     "bench": "Measure the speed table.",
 }
 COMPLETE: Final = "_PARACELL_COMPLETE"  # set by a shell that asks for completions, as click's scripts have it

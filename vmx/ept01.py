@@ -1,8 +1,8 @@
 """EPT01: guest-physical memory of L1, which lies at the same physical addresses, but for what is L0's.
 
-RAM is mapped from the start, in pages of 2 MiB; one that holds a table of L1's EPTs, which L0 protects from stores, is split.
-Everything else is mapped a page at a time, when L1 touches it: devices, and addresses that nobody answers.  An address of L0's own
-memory is one of these to L1.
+RAM is mapped in pages of 2 MiB, from the start or, by an option, when it is first touched; one that holds a table of L1's EPTs, which
+L0 protects from stores, is split.  Everything else is mapped a page at a time, when L1 touches it: devices, and addresses that nobody
+answers.  An address of L0's own memory is one of these to L1.
 """
 
 from __future__ import annotations
@@ -58,19 +58,40 @@ class Ept01:
         flush: Callable[[int], None],
         *,
         large: bool = True,
+        backed: bool = True,
     ) -> None:
-        """Map the `regions` of RAM, (address, size); `nothing` is a page that nobody answers; with `large` in pages of 2 MiB."""
+        """Make tables for L1's memory.
+
+        Args:
+            memory: it.
+            pool: pages for tables.
+            regions: L1's RAM, (address, size).
+            nothing: a page that nobody answers.
+            flush: see above.
+            large: RAM is mapped in pages of 2 MiB.
+            backed: it is mapped from the start.
+
+        """
         self._memory, self._pool = memory, pool
-        self._regions, self._nothing = tuple(regions), nothing
+        self._regions, self._nothing, self._large = tuple(regions), nothing, large
         self.flush = flush
         self.root = pool.take()
         self.protected: set[int] = set()
-        for first, size in self._regions:
+        for first, size in self._regions if backed else ():
             at, end = first, first + size
             while at < end:
-                whole = large and not at % _LARGE and at + _LARGE <= end
-                self._memory.write64(self._entry(at, 2 if whole else 1), at | _ALL | _WB | (_PS if whole else 0))
-                at += _LARGE if whole else PAGE
+                at += _LARGE if self._back(at).level > 1 else PAGE
+
+    def _back(self, gpa: int) -> Leaf:
+        """Map the page of RAM that an address lies in: one of 2 MiB where all of that is RAM, and nothing of it is mapped yet."""
+        at, memory = gpa & -_LARGE, self._memory
+        level = 1
+        if self._large and any(first <= at and at + _LARGE <= first + size for first, size in self._regions):
+            level = 1 if memory.read64(self._entry(at, 2)) & _ALL else 2
+        where = self._entry(gpa, level)
+        entry = (at | _PS if level > 1 else gpa & -PAGE) | _ALL | _WB
+        memory.write64(where, entry)
+        return Leaf(where, entry, level)
 
     def _entry(self, gpa: int, level: int) -> int:
         """Give the address of an entry, and make the tables above it."""
@@ -112,7 +133,9 @@ class Ept01:
         raise AssertionError("a walk ends at level 1")
 
     def fill(self, gpa: int, *, is_l0s: bool) -> Leaf:
-        """Map a page outside RAM: to itself, or, where it is L0's own memory, to what nobody answers."""
+        """Map a page that is not mapped yet: to itself, or, where it is L0's own memory, to what nobody answers."""
+        if self.is_ram(gpa):
+            return self._back(gpa)
         at, page = self._entry(gpa, 1), self._nothing if is_l0s else gpa & -PAGE
         entry = page | _ALL | _UC
         self._memory.write64(at, entry)
@@ -138,5 +161,7 @@ class Ept01:
         self._set(page, _ALL if write else _ALL & ~W)
 
     def _set(self, page: int, rights: int) -> None:
+        if self.leaf(page) is None:
+            self._back(page)
         at = self._entry(page, 1)
         self._memory.write64(at, self._memory.read64(at) & ~_ALL | rights)

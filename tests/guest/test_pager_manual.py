@@ -56,7 +56,7 @@ def test_a_page_bound(batch: int) -> None:
     assert (round(mean), round(mean / CYCLES_PER_NS)) == (cycles, nanoseconds)
 
 
-@pytest.mark.parametrize("operation", ["fault", "refault", "fork", "exec", "thread"])
+@pytest.mark.parametrize("operation", ["cold", "fault", "refault", "fork", "exec", "sh", "thread"])
 def test_on_and_off(operation: str) -> None:
     off, on, *_ = row(operation)
     assert [lat("--pager", p)[operation] for p in ("off", "on")] == [int(n.replace(",", "")) for n in (off, on)]
@@ -64,7 +64,7 @@ def test_on_and_off(operation: str) -> None:
 
 def test_the_others_are_the_same() -> None:
     off, on = lat("--pager", "off"), lat("--pager", "on")
-    named = {"fault", "refault", "fork", "exec", "thread"}
+    named = {"cold", "fault", "refault", "fork", "exec", "sh", "thread"}
     assert {name for name in off if abs(off[name] - on[name]) > 5} <= named
 
 
