@@ -11,6 +11,7 @@ import pytest
 from attrs import define, field
 
 from paracell.compare.guest_memory import Host
+from paracell.compare.shared_frames import SharedFrames, shared_frames
 from paracell.container import Container
 from paracell.emu.clock import TSC_HZ
 from paracell.emu.events import Kind, Who
@@ -21,7 +22,6 @@ from paracell.runtimes import RUNTIMES
 
 from ..model.llfree import EVICTED, wrong_counts
 from .kernels import Typed
-from .shared_frames import SharedFrames, shared_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,9 +66,8 @@ class Watch:
         if pages is None or frames is None:
             return
         self.next = event.at + TSC_HZ // 2
-        self.wrong += wrong_counts(
-            (frames.first, frames.end), frames.children, frames.trees, frames.fields, frames.reserved
-        )
+        fields = struct.unpack(f"<{len(frames.fields) // 8}Q", frames.fields)
+        self.wrong += wrong_counts((frames.first, frames.end), frames.children, frames.trees, fields, frames.reserved)
         self.held[event.at * 10 // TSC_HZ] = pages.held
         self.seen.append(frames)
 
