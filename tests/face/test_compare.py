@@ -188,18 +188,19 @@ def test_the_sweep_holds_every_run_at_its_ends(few: dict[Cell, dict[str, Any]]) 
 
 def test_what_is_there_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Cell] = []
+    stop = 2
 
-    def once(cell: Cell) -> Mapping[str, Any]:
-        if len(measured) == 2:
+    def counted(cell: Cell) -> Mapping[str, Any]:
+        if len(measured) == stop:
             raise KeyboardInterrupt
         measured.append(cell)
         return measure(cell)
 
-    monkeypatch.setattr("paracell.compare.run.measure", once)
+    monkeypatch.setattr("paracell.compare.run.measure", counted)
     with pytest.raises(KeyboardInterrupt):
         run_cells(ONE, Results(tmp_path))
-    assert len(list(tmp_path.iterdir())) == len(measured) == 2
-    monkeypatch.setattr("paracell.compare.run.measure", lambda cell: measured.append(cell) or measure(cell))
+    assert len(list(tmp_path.iterdir())) == len(measured) == stop
+    stop = 10
     found = run_cells(ONE, Results(tmp_path))
     assert measured == ONE
     assert found == run_cells(ONE, Results(None))
@@ -234,7 +235,7 @@ def test_a_key_is_of_what_decides() -> None:
 def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = f"import signal, sys; {AS_USUAL}\nfrom paracell.__main__ import main\nmain()"
-    options = ["compare", "--quick", "--jobs", "2", "--rows", "null,cold", "--out", out]
+    options = ["compare", "--quick", "--jobs", "2", "--rows", "null,cold", "--out", str(out)]
     environment = ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
         [sys.executable, "-c", script, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
