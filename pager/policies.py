@@ -32,11 +32,18 @@ POLICIES: Final = {
         Policy("touch", "a page is bound when it is first touched, and stays"),
         Policy("pager", "Pager: the container kernel has pages bound ahead of their use, and unbound behind it"),
         Policy("static", "every page is bound at the start"),
-        Policy("balloon", "virtio-balloon: the host says how many pages it wants, 4 KiB each, and the container kernel gives them"),
+        Policy(
+            "balloon",
+            "virtio-balloon: the host says how many pages it wants, 4 KiB each, and the container kernel gives them",
+        ),
         Policy("balloon-huge", "the same with frames of 2 MiB, which the specification does not have"),
         Policy("report-4k", "free-page reporting: what has been free for 2 s goes back, from 4 KiB on"),
         Policy("report-2m", "the same, from 2 MiB on"),
         Policy("static-2m", "the same, 2 MiB at a time", ("runv",)),
+        Policy(
+            "hyperalloc",
+            "2 MiB at a time, as the container kernel's LLFree allocator needs them; each 5 s the host takes those that are free",
+        ),
     )
 }
 

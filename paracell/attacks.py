@@ -119,6 +119,7 @@ def _on(
     )
 
 
+_HYPERALLOC: Final = " policy=hyperalloc"
 _BALLOON: Final = " policy=balloon"
 _KEPT: Final = "gk_secret"
 PREFIXES: Final = "prefixes"  # a defence of the processor's: without it, the machine has a flaw
@@ -186,8 +187,24 @@ ATTACKS: Final = (
     _host("balloon-leftovers", "what the one before has left, from the balloon", "zero", order="vvh", options=_BALLOON),
     _host("balloon-others", "numbers of pages that others have", "queue", "", _PANIC, _OTHER, options=_BALLOON),
     _host(
-        "balloon-ring", "a used ring in memory that others have", "queue", "", _TAKEN, _PANIC, _STOPPED, options=_BALLOON
+        "balloon-ring",
+        "a used ring in memory that others have",
+        "queue",
+        "",
+        _TAKEN,
+        _PANIC,
+        _STOPPED,
+        options=_BALLOON,
     ),
+    _host("llfree-words", "words of LLFree's in the host's memory", "words", "host_secret", options=_HYPERALLOC),
+    _host(
+        "llfree-mapped",
+        "frames that are called free and are still mapped",
+        "mapped",
+        order="hvhv",
+        options=_HYPERALLOC,
+    ),
+    _host("llfree-leftovers", "what the one before has left in frames", "zero", order="vvh", options=_HYPERALLOC),
     _pvm("flags", "a PVCS with IOPL 3", "flags", "", _OTHER),
     _pvm("selectors", "a PVCS with selectors of ring 0", "selectors", "", _PANIC),
     _pvm("canonical", "a PVCS with a return to an address that is not canonical", "canonical", "", _PANIC),

@@ -21,7 +21,16 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 _OTHER_SETUPS: Final = ("runv", "spt", "pvm", "touch")
 _ONE_IN: Final = 6
 _WHOLE: Final = frozenset(
-    {"test_pvm", "test_nested", "test_run", "test_page_fault", "test_lat", "test_terminal", "test_pager"}
+    {
+        "test_pvm",
+        "test_nested",
+        "test_run",
+        "test_page_fault",
+        "test_lat",
+        "test_terminal",
+        "test_pager",
+        "test_hyperalloc",
+    }
 )  # modules that are about these
 
 

@@ -185,7 +185,8 @@ static bool wait(void) {
 }
 
 /* All four have the device: a host that is reported to may wish for more, too. */
-#define DEVICE .reserve = reserve, .begin = begin, .request = balloon_request, .period = 1, .tick = tick, .withholds = withholds, .wait = wait
+#define DEVICE .reserve = reserve, .begin = begin, .request = balloon_request, .period = 1, .tick = tick, .withholds = withholds, \
+    .withheld = "it touched a page that is in its balloon", .wait = wait
 
 const struct policy balloon_4k = {.name = "balloon", DEVICE}, balloon_2m = {.name = "balloon-huge", DEVICE};
 const struct policy report_4k = {.name = "report-4k", DEVICE}, report_2m = {.name = "report-2m", DEVICE};

@@ -7,7 +7,7 @@
 
 static const struct policy touch = {.name = "touch"}, pager = {.name = "pager"};
 static const struct policy *const policies[] = {&touch, &pager, &static_4k, &static_2m,
-                                               &balloon_4k, &balloon_2m, &report_4k, &report_2m};
+                                               &balloon_4k, &balloon_2m, &report_4k, &report_2m, &hyperalloc};
 
 static const struct policy *policy;     /* NULL: none was named */
 static u64 next_tick;
@@ -46,6 +46,7 @@ bool policy_reclaim(void) {
 }
 
 bool policy_withholds(u64 page) { return policy && policy->withholds && policy->withholds(page); }
+const char *policy_withheld(void) { return policy->withheld; }
 bool policy_wait(void) { return policy && policy->wait && policy->wait(); }
 
 u64 policy_deadline(void) { return next_tick; }

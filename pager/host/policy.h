@@ -14,10 +14,11 @@ struct policy {
     void (*tick)(void);         /* each period, whether the container runs or not */
     bool (*reclaim)(void);      /* another container finds no memory: give back what can be spared; false: nothing */
     bool (*withholds)(u64 page);        /* may the page not be bound when it is touched? */
+    const char *withheld;       /* … and what its container is told then */
     bool (*wait)(void);         /* it finds no memory, and holds nothing of the host's: others have their turn; true: try again */
 };
 
-extern const struct policy static_4k, static_2m, balloon_4k, balloon_2m, report_4k, report_2m;
+extern const struct policy static_4k, static_2m, balloon_4k, balloon_2m, report_4k, report_2m, hyperalloc;
 
 void policy_choose(u64 *from, u64 pages);       /* option policy=; by itself Pager or on touch, as the container's kernel wishes */
 void policy_init(void);         /* its timer */
@@ -26,6 +27,7 @@ bool policy_begin(void);
 i64  policy_request(u64 function, u64 a, u64 b);
 bool policy_reclaim(void);      /* from the other containers */
 bool policy_withholds(u64 page);
+const char *policy_withheld(void);
 bool policy_wait(void);
 u64  policy_deadline(void);     /* of the next tick, cycles; 0: none */
 void policy_rings(u64 now);

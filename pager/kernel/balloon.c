@@ -9,7 +9,7 @@
 #include "balloon.h"
 
 #include "kernel.h"
-#include "mm/buddy.h"
+#include "mm/frames.h"
 #include "platform/space.h"
 #include "platform/time.h"
 #include "report.h"
@@ -82,7 +82,7 @@ static bool inflate(u64 most) {
     u32 count = 0;
     u64 n;
 
-    while (count < MIN(most / size(), (u64)BALLOON_BATCH) && buddy_free() >= KEPT + size() && (n = buddy_take(order))) {
+    while (count < MIN(most / size(), (u64)BALLOON_BATCH) && frames_free() >= KEPT + size() && (n = frames_take(order, false))) {
         pages[n].next = first;
         first = (u32)n;
         inflateq.words[count++] = (u32)n;
@@ -102,7 +102,7 @@ static void deflate(u64 least) {
     send(&deflateq, count);
     for (u32 i = 0; i < count; i++) {
         first = pages[first].next;      /* before the page is somebody's */
-        buddy_give(deflateq.words[i], order);
+        frames_give(deflateq.words[i], order);
     }
 }
 

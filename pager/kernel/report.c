@@ -10,6 +10,7 @@
 
 #include "kernel.h"
 #include "mm/buddy.h"
+#include "mm/page.h"
 #include "time/time.h"
 #include "time/timer.h"
 #include "virtqueue.h"

@@ -9,7 +9,7 @@
 #include "pager.h"
 #include "kernel.h"
 #include "layout.h"
-#include "mm/buddy.h"
+#include "mm/frames.h"
 #include "options.h"
 #include "platform/space.h"
 

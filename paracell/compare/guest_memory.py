@@ -14,6 +14,7 @@ from attrs import frozen
 from ..guest import shipped
 from ..guest.elf import parse
 from ..guest.files import read_regular
+from .shared_frames import shared_frames
 
 if TYPE_CHECKING:
     from ..container import Container
@@ -33,8 +34,6 @@ _ORDER: Final = slice(4, None, _STRUCT_PAGE)
 _STATE: Final = slice(5, None, _STRUCT_PAGE)
 _ORDER_BITS: Final = 0x7F
 _FREE, _LISTED = 1, 2  # PAGE_FREE, PAGE_LISTED
-_FRAME, _TREE_CHILDREN, _CHILD_ALLOCATED = 512, 8, 0x4000  # LLFree: pages of a child, children of a tree
-_CLEAR_BITS: Final = [bytes(not byte >> bit & 1 for bit in range(8)) for byte in range(256)]
 _IS_LISTED: Final = bytes(value == _LISTED for value in range(256))
 _IS_LENT: Final = bytes(value & _LENT for value in range(256))
 _IS_ANY: Final = bytes(value > 0 for value in range(256))
@@ -89,8 +88,8 @@ def free_pages(pages: Pages) -> tuple[int, int]:
     (array,) = pages.words("pages")
     if not array:
         return 0, 0  # it has not begun
-    shared = pages.words("llfree", 6)
-    free = _free_of_llfree(pages, *shared) if shared[3] else _free_of_buddy(pages, array)
+    shared = shared_frames(pages)
+    free = int.from_bytes(shared.free()[: pages.count], "little") if shared else _free_of_buddy(pages, array)
     states = pages.read(array - _GUEST_DIRECT, pages.count * _STRUCT_PAGE)[_STATE]
     lists = int.from_bytes(states.translate(_IS_LISTED), "little")
     return free, lists & ~free
@@ -113,18 +112,6 @@ def _free_of_buddy(pages: Pages, array: int) -> int:
     return int.from_bytes(free, "little")
 
 
-def _free_of_llfree(pages: Pages, _first: int, _end: int, trees: int, children: int, _tree: int, fields: int) -> int:
-    """Mark the clear bits of the fields, but for those of children that are allocated as a whole."""
-    told = pages.read(fields - _GUEST_DIRECT, trees * _TREE_CHILDREN * _FRAME // 8)
-    free = bytearray(b"".join(map(_CLEAR_BITS.__getitem__, told)))
-    for child, word in enumerate(
-        memoryview(pages.read(children - _GUEST_DIRECT, 2 * trees * _TREE_CHILDREN)).cast("H")
-    ):
-        if word & _CHILD_ALLOCATED:
-            free[child * _FRAME : (child + 1) * _FRAME] = bytes(_FRAME)
-    return int.from_bytes(free[: pages.count], "little")
-
-
 class Host:
     """The host of a container that has one."""
 
@@ -141,9 +128,7 @@ class Host:
         self._memory = container.memory
         host, kernel = (parse(read_regular(shipped.image(name)), name) for name in (runtime.boots, runtime.kernel))
         self._containers = _place(host, "containers")
-        self._guest = {name: _place(kernel, name) for name in ("pages", "frontier")}
-        if any(symbol.name == "llfree" for symbol in kernel.symbols()):
-            self._guest["llfree"] = _place(kernel, "llfree")
+        self._guest = {name: _place(kernel, name) for name in ("pages", "frontier", "llfree")}
 
     def pages(self) -> Pages | None:
         """Give the pages of its first container; None while that does not run."""

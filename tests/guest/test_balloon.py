@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +16,21 @@ from paracell.emu.events import Kind, Who
 from paracell.guest import shipped
 from paracell.guest.rootfs import init_block
 from paracell.machine import Machine
-from paracell.runtimes import PARACELL
+from paracell.runtimes import PARACELL, RUNV
 
-from ..model.virtqueue import AVAILABLE, DEFLATE, DESCRIPTORS, HC_MEMORY, INFLATE, NOTIFY, PAGE, USED, Memory, Queues, WrongQueue
+from ..model.virtqueue import (
+    AVAILABLE,
+    DEFLATE,
+    DESCRIPTORS,
+    HC_MEMORY,
+    INFLATE,
+    NOTIFY,
+    PAGE,
+    USED,
+    Memory,
+    Queues,
+    WrongQueue,
+)
 from .kernels import Typed, tar_of
 from .test_host_memory import BASE
 
@@ -25,12 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paracell.emu.events import Event
+    from paracell.runtimes import Runtime
 
 BUSYBOX: Final = shutil.which("busybox")
 POLICIES: Final = ("balloon", "balloon-huge", "report-4k", "report-2m")
 WRITE: Final = 0x10D  # the function that tells how many pages there are in the balloon
 MIB: Final = 256  # pages
-SCRIPT: Final = "for i in 1 2 3; do (echo $i; ls / | wc -l) | cat; done; head -c 3000000 /dev/zero > /tmp/a; wc -c /tmp/a; sleep 3; rm /tmp/a; sleep 3; echo end"
+SCRIPT: Final = (
+    "for i in 1 2 3; do (echo $i; ls / | wc -l) | cat; done; head -c 3000000 /dev/zero > /tmp/a; wc -c /tmp/a; "
+    "sleep 3; rm /tmp/a; sleep 3; echo end"
+)
 NAP: Final = "head -c 9000000 /dev/zero > /tmp/a; rm /tmp/a; sleep 4"
 
 
@@ -42,11 +59,19 @@ def host_memory(machine: Machine) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize(
     ("policy", "runtime"),
-    [*((p, "paracell") for p in POLICIES), ("balloon", "runv"), ("balloon-huge", "pvm"), ("report-2m", "runv"), ("report-4k", "pvm")],
+    [
+        *((p, "paracell") for p in POLICIES),
+        ("balloon", "runv"),
+        ("balloon-huge", "pvm"),
+        ("report-2m", "runv"),
+        ("report-4k", "pvm"),
+    ],
 )
 def test_programs_do_not_notice(policy: str, runtime: str) -> None:
     options = "balloon=40 balloon_at=1 balloon_until=4" if "balloon" in policy else ""
-    with Container("busybox", "sh", "-c", SCRIPT, runtime=runtime, memory_policy=policy, append=options, memory="64M") as container:
+    with Container(
+        "busybox", "sh", "-c", SCRIPT, runtime=runtime, memory_policy=policy, append=options, memory="64M"
+    ) as container:
         end = container.run()
         whole, free, held = host_memory(container)
     lines = end.stdout.splitlines()
@@ -55,18 +80,24 @@ def test_programs_do_not_notice(policy: str, runtime: str) -> None:
     assert free + held == whole
 
 
-@pytest.mark.parametrize(("policy", "runtime"), [("balloon", "paracell"), ("balloon-huge", "runv"), ("balloon", "runv"), ("balloon", "pvm")])
+@pytest.mark.parametrize(
+    ("policy", "runtime"), [("balloon", "paracell"), ("balloon-huge", "runv"), ("balloon", "runv"), ("balloon", "pvm")]
+)
 def test_what_is_free_goes_to_the_host(policy: str, runtime: str) -> None:
     """9 MB were used and are free: with all that is free in the balloon they are the host's; the control keeps them."""
     held = []
     for options in ("balloon=60 balloon_at=2", "balloon=0"):
-        with Container("busybox", "sh", "-c", NAP, runtime=runtime, memory_policy=policy, append=options, memory="64M") as container:
+        with Container(
+            "busybox", "sh", "-c", NAP, runtime=runtime, memory_policy=policy, append=options, memory="64M"
+        ) as container:
             assert container.run().status == 0
             held.append(host_memory(container)[2])
     assert held[1] - held[0] > (1000 if policy == "balloon-huge" else 2000)  # what is free beside used pages stays
 
 
-def followed(policy: str, options: str, script: str, plant: Callable[[Queues], object] | None = None) -> tuple[Queues, list[int]]:
+def followed(
+    policy: str, options: str, script: str, plant: Callable[[Queues], object] | None = None
+) -> tuple[Queues, list[int]]:
     """Run beside the model; give it, and how many pages the driver said were in the balloon, one after the other."""
     with Container("busybox", "sh", "-c", script, memory_policy=policy, append=options, memory="48M") as container:
         model, told = Queues(container.inner), container.record(Kind.HYPERCALL)
@@ -92,7 +123,7 @@ def test_what_cannot_be_given_is_tried_again() -> None:
     script = "head -c 9000000 /dev/zero > /tmp/a; sleep 3; rm /tmp/a; sleep 2"
     _, actual = followed("balloon", "balloon=60 balloon_at=1", script)
     assert actual == sorted(actual)
-    reached = next(b for a, b in zip(actual, actual[1:], strict=False) if b - a < MIB)  # the last ones of the first try
+    reached = next(b for a, b in pairwise(actual) if b - a < MIB)  # the last ones of the first try
     assert actual[-1] - reached > 2000
     assert actual[-1] < 48 * MIB
 
@@ -100,7 +131,10 @@ def test_what_cannot_be_given_is_tried_again() -> None:
 def small_rootfs(to: Path) -> str:
     """Give a file tree with a shell and `touch`."""
     (to / "bin").mkdir()
-    for name, data in (("sh", Path(BUSYBOX or "").read_bytes()), ("touch", shipped.image("programs/touch").read_bytes())):
+    for name, data in (
+        ("sh", Path(BUSYBOX or "").read_bytes()),
+        ("touch", shipped.image("programs/touch").read_bytes()),
+    ):
         (to / "bin" / name).write_bytes(data)
         (to / "bin" / name).chmod(0o755)
     return str(to)
@@ -137,16 +171,25 @@ class Pair:
     leaked: int
 
 
-def two(policy: str, off: str = "") -> Pair:
+def two(policy: str, runtime: Runtime = PARACELL) -> Pair:
     """One that has used 14 MiB, with a secret in some of them, and sleeps; one that wants 16 MiB."""
-    rootfs = tar_of({"bin/touch": shipped.image("programs/touch").read_bytes(), "bin/busybox": Path(BUSYBOX or "").read_bytes()})
-    idle = f"b=/bin/busybox; $b mkdir -p /tmp; /bin/touch 14; $b yes {SECRET.decode()} | $b head -c 5000000 > /tmp/a; $b rm /tmp/a; $b sleep 4; echo idle $?"
+    rootfs = tar_of(
+        {"bin/touch": shipped.image("programs/touch").read_bytes(), "bin/busybox": Path(BUSYBOX or "").read_bytes()}
+    )
+    idle = (
+        f"b=/bin/busybox; $b mkdir -p /tmp; /bin/touch 14; $b yes {SECRET.decode()} | $b head -c 5000000 > /tmp/a; "
+        "$b rm /tmp/a; $b sleep 4; echo idle $?"
+    )
     busy = "/bin/busybox sleep 2; /bin/touch 16; echo busy $?"
     modules = [
-        m for script in (idle, busy) for m in PARACELL.modules(rootfs, init_block(["/bin/busybox", "sh", "-c", script], []))
+        m
+        for script in (idle, busy)
+        for m in runtime.modules(rootfs, init_block(["/bin/busybox", "sh", "-c", script], []))
     ]
-    console, options = Typed(b""), f"policy={policy} {OVERCOMMITTED} {off}"
-    with Machine.boot(PARACELL.image, modules=modules, append=options, memory=32 << 20, runtime=PARACELL, console=console) as machine:
+    console, options = Typed(b""), f"policy={policy} {OVERCOMMITTED}"
+    with Machine.boot(
+        runtime.load(), modules=modules, append=options, memory=32 << 20, runtime=runtime, console=console
+    ) as machine:
         machine.run()
         whole, free, held = host_memory(machine)
         assert free + held == whole
@@ -155,9 +198,10 @@ def two(policy: str, off: str = "") -> Pair:
     return Pair(sorted(console.sent[0].decode().splitlines()), console.sent[1].decode(), leaked)
 
 
-def test_memory_moves_from_one_that_is_idle_to_one_that_wants_it() -> None:
+@pytest.mark.parametrize("runtime", [PARACELL, RUNV], ids=["paracell", "runv"])
+def test_memory_moves_from_one_that_is_idle_to_one_that_wants_it(runtime: Runtime) -> None:
     """Nothing is lost, and what the one had is cleared before the other has it; controls: nothing moves, and nothing is cleared."""
-    moved, stays = two("balloon"), two("touch")
+    moved, stays = two("balloon", runtime), two("touch", runtime)
     assert (moved.said, moved.err, moved.leaked) == (["busy 0", "idle 0"], "", 0)
     assert stays.said == ["idle 0"]
     assert "is killed: no host memory for a page that it touched" in stays.err
@@ -177,7 +221,9 @@ class Planted:
 
     def emit(self, event: Event) -> None:
         """Look for the time to do it."""
-        asks = event.kind is Kind.HYPERCALL and event.nr == HC_MEMORY and event.arg0 == NOTIFY and event.arg1 == self.queue
+        asks = (
+            event.kind is Kind.HYPERCALL and event.nr == HC_MEMORY and event.arg0 == NOTIFY and event.arg1 == self.queue
+        )
         answers = self.model.asked is not None and event.who is Who.HOST and event.kind is Kind.SYSRET
         if self.done or not (asks if self.before else answers):
             return
@@ -211,7 +257,9 @@ def test_a_bug_in_a_queue_is_seen(part: int, offset: int, value: bytes, before: 
         followed("balloon", "balloon=1", "sleep 2", lambda model: Planted(model, part, offset, value, before))
 
 
-@pytest.mark.parametrize(("queue", "says"), [(INFLATE, "went to the host and is mapped"), (DEFLATE, "taken that the balloon has not")])
+@pytest.mark.parametrize(
+    ("queue", "says"), [(INFLATE, "went to the host and is mapped"), (DEFLATE, "taken that the balloon has not")]
+)
 def test_a_wrong_page_is_seen(queue: int, says: str) -> None:
     """A page that is given and stays mapped; a page that is taken and was never given."""
 
@@ -224,4 +272,6 @@ def test_a_wrong_page_is_seen(queue: int, says: str) -> None:
                 self.model.device().given.clear()
 
     with pytest.raises(WrongQueue, match=says):
-        followed("balloon", "balloon=1 balloon_until=2", "sleep 3", lambda model: Wrong(model, USED, 0, b"", before=True))
+        followed(
+            "balloon", "balloon=1 balloon_until=2", "sleep 3", lambda model: Wrong(model, USED, 0, b"", before=True)
+        )

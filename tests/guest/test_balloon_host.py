@@ -47,7 +47,11 @@ def test_requests_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "offered"),
-    [("balloon-huge", BALLOON | HUGE), ("report-4k", BALLOON | PAGE_REPORTING), ("report-2m", BALLOON | PAGE_REPORTING)],
+    [
+        ("balloon-huge", BALLOON | HUGE),
+        ("report-4k", BALLOON | PAGE_REPORTING),
+        ("report-2m", BALLOON | PAGE_REPORTING),
+    ],
 )
 def test_what_each_policy_offers(policy: str, offered: int) -> None:
     assert run(["balloon-requests"], f"policy={policy}").said[0] == ("offered", offered)

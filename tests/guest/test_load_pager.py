@@ -90,7 +90,7 @@ def run(runtime: str, programs: Sequence[Sequence[str]], options: str = "") -> R
     with Machine.boot(
         chosen.image,
         modules=modules,
-        append=kernel_options(options, pager=True),
+        append=kernel_options(options, policy="pager"),
         memory=MEMORY,
         runtime=chosen,
         console=console,

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 POLICIES: Final = ("report-4k", "report-2m")
 USED_AND_FREE: Final = "/bin/touch 9; sleep {}"
-FILE_AND_FREE: Final = "mkdir /tmp; head -c 9000000 /dev/zero > /tmp/a; rm /tmp/a; sleep {}"  # whole frames of it become free
+FILE_AND_FREE: Final = (
+    "mkdir /tmp; head -c 9000000 /dev/zero > /tmp/a; rm /tmp/a; sleep {}"  # whole frames of it become free
+)
 IMAGE: Final = 0xFFFFFFFF80000000  # pku/xgate/abi.h: guest-physical addresses of the container kernel's image
 DIRECT: Final = 0xFFFF888000000000
 FREE, MOST_ORDER = 1, 10  # guest/kernel/mm/page.h
@@ -31,7 +33,9 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def held(script: str, policy: str, rootfs: str, runtime: str = "paracell") -> int:
     """How many pages of host memory the container holds when its program ends."""
-    with Container("/bin/sh", "-c", script, rootfs=rootfs, runtime=runtime, memory_policy=policy, memory="48M") as container:
+    with Container(
+        "/bin/sh", "-c", script, rootfs=rootfs, runtime=runtime, memory_policy=policy, memory="48M"
+    ) as container:
         assert container.run().status == 0
         whole, free, pages = host_memory(container)
     assert free + pages == whole
@@ -78,16 +82,16 @@ def free_blocks(memory: Memory) -> Iterator[tuple[int, int, bool]]:
 def test_marks_and_bindings_agree(rootfs: str, policy: str) -> None:
     """Of a block that is marked nothing is bound; of the policy's order and above all are marked, two seconds after the last was freed."""
     least, script = (0, USED_AND_FREE) if policy == "report-4k" else (9, FILE_AND_FREE)
-    with Container(
-        "/bin/sh", "-c", script.format(5), rootfs=rootfs, memory_policy=policy, memory="48M"
-    ) as container:
+    with Container("/bin/sh", "-c", script.format(5), rootfs=rootfs, memory_policy=policy, memory="48M") as container:
         model = Queues(container.inner)
         container.inner.add_sink(model)
         assert container.run().status == 0
         # The host's end is on another stack: the container's tables are still those in CR3.
         memory = Memory(container.inner)
         blocks = [*free_blocks(memory)]
-        wrong = [n for n, order, marked in blocks if marked and any(memory.page((n + i) * PAGE) for i in range(1 << order))]
+        wrong = [
+            n for n, order, marked in blocks if marked and any(memory.page((n + i) * PAGE) for i in range(1 << order))
+        ]
     assert model.kicks[REPORTING] > 0
     assert not wrong
     marked = sum(1 << order for _, order, is_marked in blocks if is_marked)

@@ -28,9 +28,7 @@ PAGE: Final = 4096
 DIRECT_SLOT: Final = 273  # of level 4: 0xffff888000000000, the container kernel's direct map
 PRESENT, ADDRESS = 1, 0x000F_FFFF_FFFF_F000
 HC_MEMORY: Final = 13
-ACCEPT, SET_STATUS, SIZE, DESCRIPTORS, AVAILABLE, USED, READY, NOTIFY = (
-    0x100 + n for n in (2, 4, 6, 7, 8, 9, 10, 11)
-)
+ACCEPT, SET_STATUS, SIZE, DESCRIPTORS, AVAILABLE, USED, READY, NOTIFY = (0x100 + n for n in (2, 4, 6, 7, 8, 9, 10, 11))
 NEXT, WRITE, INDIRECT = 1, 2, 4
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, FAILED = 1, 2, 4, 8, 128
 VERSION_1, FRAMES = 1 << 32, 1 << 23
@@ -221,7 +219,7 @@ class Queues:
         if event.kind is Kind.HYPERCALL and event.nr == HC_MEMORY:
             self._call(event.arg0, event.arg1, event.arg2)
         elif self.asked is not None and event.who is Who.HOST and event.kind in {Kind.SYSRET, Kind.IRET}:
-            device, queue, pages = self.asked
+            _, queue, pages = self.asked
             self.asked = None
             memory = Memory(self.machine)
             queue.take_back(memory)

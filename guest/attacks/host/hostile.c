@@ -14,7 +14,7 @@ extern struct xgate_vcpu hostile_vcpu;
 extern char stack_top[];
 
 struct gk_boot *boot;
-static u64 target;
+u64 target;
 
 void say(const char *s) { hypercall(HC_CONSOLE_WRITE, 1, (u64)s, strlen(s), 0); }
 void end(int status) { hypercall(HC_EXIT, (u64)status, 0, 0, 0); }
@@ -253,6 +253,12 @@ static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"balloon-busy-huge", balloon_busy_huge},
     /* random.c */
     {"random-requests", random_requests}, {"random-neighbour", random_neighbour},
+    /* llfree.c */
+    {"llfree-requests", llfree_requests}, {"llfree-words", llfree_words}, {"llfree-mapped", llfree_mapped},
+    {"llfree-leftovers", llfree_leftovers}, {"llfree-outside", llfree_bad_outside}, {"llfree-across", llfree_bad_across},
+    {"llfree-odd", llfree_bad_odd}, {"llfree-size", llfree_bad_size}, {"llfree-huge", llfree_bad_huge},
+    {"llfree-twice", llfree_bad_twice}, {"llfree-behind", llfree_bad_behind}, {"llfree-touched", llfree_bad_touched},
+    {"llfree-shown", llfree_bad_shown}, {"llfree-cleared", llfree_bad_cleared}, {"llfree-used", llfree_bad_used},
 };
 
 void hostile_event(struct trapframe *tf, u64 address) {

@@ -10,6 +10,7 @@
 #define CODE (PTE_P | PTE_U)
 
 extern struct gk_boot *boot;
+extern u64 target;                      /* at= */
 
 void say(const char *);
 void say_number(u64);                   /* in hexadecimal, and the end of a line */
@@ -41,5 +42,11 @@ void balloon_queue_report(void), balloon_far_report(void), balloon_mapped_report
 void balloon_cut_huge(void), balloon_busy_huge(void);
 /* random.c */
 void random_requests(void), random_neighbour(void);
+
+/* llfree.c */
+void llfree_requests(void), llfree_words(void), llfree_mapped(void), llfree_leftovers(void);
+void llfree_bad_outside(void), llfree_bad_across(void), llfree_bad_odd(void), llfree_bad_size(void), llfree_bad_huge(void);
+void llfree_bad_twice(void), llfree_bad_behind(void), llfree_bad_touched(void), llfree_bad_shown(void), llfree_bad_cleared(void);
+void llfree_bad_used(void);
 
 #endif

@@ -63,7 +63,7 @@ void binding_missing(u64 gpa) {
     bool told = self->ahead && !self->bound[gpa >> PAGE_SHIFT];         /* else there is no memory for a table */
 
     if (policy_withholds(gpa >> PAGE_SHIFT))
-        kill_container("it touched a page that is in its balloon", gpa);
+        kill_container(policy_withheld(), gpa);
     if (!told && policy_wait())
         return;
     kill_container(told ? "it touched a page that is not bound" : "no host memory for a page that it touched", gpa);

@@ -52,7 +52,7 @@ static pte_t checked_entry(pte_t entry) {
         if (self->ahead)
             kill_container("a page-table entry for a page that is not bound", entry);
         if (policy_withholds(gpa >> PAGE_SHIFT))
-            kill_container("a page-table entry for a page that is in its balloon", entry);
+            kill_container("a page-table entry for a page that its host has", entry);
         return 0;
     }
     return hpa | (entry & (PTE_P | PTE_W | PTE_U | PTE_NX | PTE_KEYS)) | PTE_A | PTE_D;

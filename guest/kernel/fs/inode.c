@@ -156,7 +156,7 @@ u64 inode_page(struct inode *i, u64 index) {
     if (i->pages[index] || i->made)
         return i->pages[index];
     bool ours = at < i->image_size;     /* what the root file system brought must run even where all is full */
-    u8 *page = ours || tmpfs_pages_left() ? page_alloc() : NULL;
+    u8 *page = ours || tmpfs_pages_left() ? page_alloc_user() : NULL;
     if (!page)
         return 0;
     pages_held++;

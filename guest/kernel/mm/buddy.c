@@ -8,6 +8,7 @@
  */
 #include "buddy.h"
 
+#include "frames.h"
 #include "kernel.h"
 #include "report.h"
 #include "supply.h"
@@ -15,7 +16,6 @@
 #define LARGEST (1UL << MAX_ORDER)
 #define NONE 0u                 /* page 0 never joins a list */
 
-struct page *pages;
 static u64 first, frontier, end;        /* page numbers */
 static u64 free_count;
 static u32 free_list[MAX_ORDER + 1];
@@ -149,5 +149,5 @@ void buddy_tell(u32 least, void (*host)(const struct told *)) {
         tell(&t, host);
 }
 
-u64 pages_total(void) { return end - first; }
+u64 buddy_total(void) { return end - first; }
 u64 buddy_free(void) { return free_count + (end - frontier); }

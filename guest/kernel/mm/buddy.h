@@ -2,9 +2,7 @@
 #ifndef BUDDY_H
 #define BUDDY_H
 
-#include "page.h"
-
-extern struct page *pages;      /* by page number */
+#include "types.h"
 
 void buddy_init(u64 memory, u64 free_start);
 u64 buddy_take(u32 order);      /* not cleared, one reference; 0: there is no such block */
@@ -14,6 +12,6 @@ void buddy_give(u64 n, u32 order);
 struct told { u32 count, block[TOLD_MOST], order[TOLD_MOST]; };
 void buddy_tell(u32 least, void (*host)(const struct told *));
 
-u64 buddy_free(void);           /* pages */
+u64 buddy_total(void), buddy_free(void);        /* pages */
 
 #endif

@@ -33,7 +33,7 @@ static bool allowed(const struct vma *v, enum access access) {
 
 /* A private page of the mapping's own, with what the file or the shared page holds. */
 static enum fault own_copy(struct mm *mm, const struct vma *v, u64 va, pte_t *slot, const void *content) {
-    void *page = page_alloc();
+    void *page = page_alloc_user();
     struct pte_run run;
 
     if (!page)
@@ -73,7 +73,7 @@ static enum fault anonymous_fault(struct mm *mm, const struct vma *v, u64 va) {
         pte_t *slot = pte_make(mm, at);
         if (slot && *slot)
             continue;
-        void *page = slot ? page_alloc_clear() : NULL;
+        void *page = slot ? page_alloc_user_clear() : NULL;
         if (page) {
             run_set(&run, at, slot, physical(page) | rights_of(v, v->prot & PROT_WRITE));
             mm->pages++;

@@ -2,7 +2,7 @@
 #include "page.h"
 
 #include "balloon.h"
-#include "buddy.h"
+#include "frames.h"
 #include "kernel.h"
 #include "supply.h"
 #include "task/cpu.h"
@@ -31,24 +31,24 @@ void pages_init(u64 memory, u64 free_start) {
     list->low = mark("low", list->high - list->batch, 0, list->high - 1);
     supply_init(&free_start);
     balloon_init(&free_start);
-    buddy_init(memory, free_start);
+    frames_init(memory, free_start);
 }
 
 void *block_alloc(u32 order) {
     u64 n;
 
-    while (!(n = buddy_take(order)) && balloon_relieve())
+    while (!(n = frames_take(order, false)) && balloon_relieve())
         ;
     if (!n || !supply_on || supply_keep(n, order) || supply_bind(n, order))
         return n ? address(n) : NULL;
-    buddy_give(n, order);
+    frames_give(n, order);
     return NULL;
 }
 
 static void give_back(u64 n, u32 order) {
     if (supply_on)
         supply_unbind(n, order);
-    buddy_give(n, order);
+    frames_give(n, order);
 }
 
 void block_free(void *block, u32 order) { give_back(number(block), order); }
@@ -64,14 +64,14 @@ static bool list_refill(struct pagelist *list) {
     u64 taken[LIST_MOST / 2], n;
     u32 count = 0, bound;
 
-    while (count + list->count < list->batch && ((n = buddy_take(0)) || (!count && !list->count && balloon_relieve() && (n = buddy_take(0)))))
+    while (count + list->count < list->batch && ((n = frames_take(0, false)) || (!count && !list->count && balloon_relieve() && (n = frames_take(0, false)))))
         if (supply_on && supply_keep(n, 0))
             enlist(list, n, false);
         else
             taken[count++] = n;
     bound = supply_on && count ? supply_bind_pages(taken, count) : count;
     while (count > bound)
-        buddy_give(taken[--count], 0);
+        frames_give(taken[--count], 0);
     while (count)               /* the first one is the next to be used */
         enlist(list, taken[--count], supply_on);
     return list->count > 0;
@@ -92,9 +92,17 @@ static void list_drain(struct pagelist *list, u32 left) {
 
 void pages_drain(void) { list_drain(&this_cpu()->pages, 0); }
 
-static struct page *take(void) {
+static struct page *take_shared(bool user) {
+    u64 n = frames_take(0, user);
+
+    return n ? &pages[n] : NULL;
+}
+
+static struct page *take(bool user) {
     struct pagelist *list = &this_cpu()->pages;
 
+    if (frames_shared)
+        return take_shared(user);
     if (!list->count && !list_refill(list))
         return NULL;
     struct page *p = &pages[number(list->page[--list->count])];
@@ -105,8 +113,8 @@ static struct page *take(void) {
 
 static void *address_of(const struct page *p) { return address((u64)(p - pages)); }
 
-void *page_alloc(void) {
-    struct page *p = take();
+static void *alloc(bool user) {
+    struct page *p = take(user);
 
     if (!p)
         return NULL;
@@ -114,8 +122,8 @@ void *page_alloc(void) {
     return address_of(p);
 }
 
-void *page_alloc_clear(void) {
-    struct page *p = take();
+static void *alloc_clear(bool user) {
+    struct page *p = take(user);
 
     if (!p)
         return NULL;
@@ -124,6 +132,11 @@ void *page_alloc_clear(void) {
     p->is_clear = false;
     return address_of(p);
 }
+
+void *page_alloc(void) { return alloc(false); }
+void *page_alloc_clear(void) { return alloc_clear(false); }
+void *page_alloc_user(void) { return alloc(true); }
+void *page_alloc_user_clear(void) { return alloc_clear(true); }
 
 void page_get(u64 physical) { pages[physical >> PAGE_SHIFT].refs++; }
 
@@ -135,6 +148,10 @@ void page_put(u64 physical) {
         panic("page %lx put too often", physical);
     if (--p->refs)
         return;
+    if (frames_shared) {
+        frames_give(physical >> PAGE_SHIFT, 0);
+        return;
+    }
     p->state = PAGE_LISTED;
     list->page[list->count++] = direct(physical);
     if (list->count == list->high)
@@ -143,4 +160,4 @@ void page_put(u64 physical) {
 
 u32 page_refs(u64 physical) { return pages[physical >> PAGE_SHIFT].refs; }
 
-u64 pages_free(void) { return buddy_free() + (u64)this_cpu()->pages.count; }
+u64 pages_free(void) { return frames_free() + (u64)this_cpu()->pages.count; }

@@ -28,6 +28,8 @@ void block_free(void *block, u32 order);
 /* Single pages, by way of the processor's list.  One reference each. */
 void *page_alloc(void);
 void *page_alloc_clear(void);
+void *page_alloc_user(void);    /* the same, for a program or a file: it may come back sooner than the kernel's own */
+void *page_alloc_user_clear(void);
 void page_get(u64 physical);
 void page_put(u64 physical);    /* the last reference frees it */
 u32 page_refs(u64 physical);
