@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
 from paracell.compare import published, trace
 from paracell.compare.cells import PLACES, Cell, plan
 from paracell.compare.figures import Measured
 from paracell.compare.measure import measure, operation
+from paracell.compare.plot import pictures
 from paracell.compare.report import report
 from paracell.compare.results import Results
 from paracell.compare.run import run as run_cells
@@ -62,18 +64,28 @@ def traced(cell: Cell, turns: int, path: Path) -> tuple[Counter[str], int]:
     ("row", "runtime", "place"),
     [("null", "paracell", "bare"), ("null", "pvm", "nested"), ("refault", "runv", "bare"), ("cold", "runv", "nested")],
 )
-def test_a_row_from_traces(tmp_path: Path, row: str, runtime: str, place: str) -> None:
-    """Twice as many turns less as many: what is left is exactly those turns."""
-    turns = {"null": 20, "refault": 64, "cold": 32}[row]
-    cell = Cell("operation", row, runtime, place, turns=turns)
+def test_a_row_from_a_trace(tmp_path: Path, row: str, runtime: str, place: str) -> None:
+    """What lies between the program's last two RDTSC, line by line; `cold` and `refault` do more outside of them."""
+    cell = Cell("operation", row, runtime, place, turns={"null": 20, "refault": 64, "cold": 32}[row])
     measured = Measured.of(cell, measure(cell))
-    once, twice = (traced(cell, times, tmp_path / f"{times}.jsonl") for times in (turns, 2 * turns))
-    kinds = twice[0] - once[0]
-    for kind, price in PRICES.items():
-        if kind in kinds or kind in measured.kinds:
-            assert measured.kinds.get(kind, 0) == pytest.approx(kinds[kind], abs=3), kind
-            assert price
-    assert measured.bill.price() == pytest.approx(twice[1] - once[1], rel=0.02)
+    traced(cell, cell.turns, tmp_path / "t.jsonl")
+    events = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()]
+    first, last = [at for at, e in enumerate(events) if (e["kind"], e["who"]) == ("rdtsc", "user")][-2:]
+    between = events[first + 1 : last]
+    assert measured.kinds == Counter(event["kind"] for event in between)
+    assert measured.bill.price() == events[last]["at"] - events[last]["cost"] - events[first]["at"]
+    own = sum(measured.kinds.get(kind, 0) * price for kind, price in PRICES.items())
+    code = measured.bill.times.get("block", 0) * DEFAULT.block + measured.bill.instructions
+    assert own + code == measured.bill.price()
+
+
+def test_twice_as_many_turns_are_that_many_more(tmp_path: Path) -> None:
+    cell = ONE[0]
+    measured = Measured.of(cell, measure(cell))
+    once, twice = (traced(cell, times * cell.turns, tmp_path / f"{times}.jsonl") for times in (1, 2))
+    more = twice[0] - once[0]
+    assert {kind: number for kind, number in more.items() if number > 3} == measured.kinds
+    assert twice[1] - once[1] == pytest.approx(measured.bill.price(), rel=0.02)
 
 
 def test_the_shares_of_a_row_are_its_cycles() -> None:
@@ -149,6 +161,19 @@ def test_nothing_moves_without_what_was_published(
     assert {claim["published_percent"] for claim in alone["claims"]} == {None}
     assert as_csv(alone)
     assert len(tables(alone)) == len(tables(told)) == 2
+
+
+def test_pictures_are_the_same_each_time(few: dict[Cell, dict[str, Any]]) -> None:
+    pytest.importorskip("matplotlib")
+    cell = Cell("memory", "grow", "paracell", policy="pager", quick=True, keep=5)
+    samples = [[0, 10, 5, 5, 0, 0, 1], [2_500_000_000, 20, 20, 0, 0, 0, 1]]
+    keeps = {evolve(cell, keep=keep): {"samples": samples, "end": 5_000_000_000} for keep in (0, 5)}
+    made = report(few | keeps)
+    drawn = pictures(made)
+    assert drawn is not None
+    assert len(drawn) == 5
+    assert all(svg.startswith("<svg") and "2026" not in svg for _, svg in drawn)
+    assert pictures(made) == drawn
 
 
 def test_only_the_report_reads_what_was_published() -> None:
