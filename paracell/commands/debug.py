@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +14,13 @@ from ..options import ListenType, Variable, machine_options
 from ..runtimes import DEFAULT, RUNTIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..debug.transport import Place
     from ..emu.cost import Costs
     from ..emu.devices import ConsolePorts
     from ..emu.features import Features
     from ..emu.machine import ClockKind
-    from ..emu.stop import Stop
     from ..machine import Machine
 
 
@@ -80,11 +77,10 @@ def command(
     gdb is started, connected, and knows the symbols of program, container kernel and host; docs/debug.md shows what it can be asked.
     The exit status is the program's, or 137 where the debugger ends it.
     """
-    from ..console import Console
     from ..container import Container
-    from ..debug.session import Files, Options, Session
+    from ..debug.session import ELF, Files, Options, debugged
     from ..debug.transport import Place
-    from ..session import Outputs, exit_status, run_machine
+    from ..session import Outputs
 
     if program is None and rootfs is None:
         raise click.UsageError("Missing argument 'PROGRAM'.")
@@ -93,8 +89,8 @@ def command(
         raise click.UsageError("--ex and --batch are for a gdb that is started, and there is none.")
     more = [word for each in commands for word in ("-ex", each)] + (["-batch"] if batch else [])
     options = Options(place or (None if wanted else Place(port=1234)), wanted, tuple(more))
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paracell-")))
+    with tempfile.TemporaryDirectory(prefix="paracell-") as made:
+        folder = Path(made)
 
         def make(console: ConsolePorts) -> Container:
             return Container(
@@ -112,18 +108,12 @@ def command(
                 nested=nested,
             )
 
-        def drive(machine: Machine, asked: Callable[[], bool]) -> Stop:
+        def symbols(machine: Machine) -> Files:
             assert isinstance(machine, Container)
             name, data = machine.program
             file = folder / name
             file.write_bytes(data)
-            symbols = Files(file if data.startswith(b"\x7fELF") else None, machine.runtime.images)
-            return Session(machine, options, symbols, asked).run()
+            return Files(file if data.startswith(ELF) else None, machine.runtime.images)
 
-        console = Console()
-        if options.place is None or options.place.is_stdio:  # gdb has the terminal, or our streams are its packets
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            stack.callback(os.close, nothing)
-            console = Console(nothing, (2, 2) if options.place else (1, 2))
         outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
-        return exit_status(run_machine(make, outputs, console=console, drive=drive), shifted=False)
+        return debugged(make, outputs, options, symbols, shifted=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import shlex
 import signal
@@ -9,21 +10,26 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attrs import field, frozen
+from attrs import frozen
 
+from ..console import Console
 from ..emu.stop import Reason, Stop
-from .control import Control
+from ..session import exit_status, run_machine
+from .control import Control, Halt
 from .stub import Stub
 from .transport import Door, Link, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+    from ..emu.devices import ConsolePorts
     from ..machine import Machine
+    from ..session import Outputs
 
+ELF: Final = b"\x7fELF"
 KILLED: Final = Stop(Reason.INTERRUPTED)  # the debugger has ended the guest
 _LOOK: Final = 0.2  # seconds
 
@@ -41,7 +47,7 @@ class Options:
 
     place: Place | None = None
     gdb: str | None = None
-    arguments: tuple[str, ...] = field(default=(), converter=tuple)
+    arguments: tuple[str, ...] = ()
 
 
 @frozen
@@ -50,6 +56,12 @@ class Files:
 
     program: Path | None
     images: tuple[Path, ...] = ()
+
+    @classmethod
+    def of_kernel(cls, path: str) -> Files:
+        """Give those of a kernel of the user's own; only an ELF file has any."""
+        with Path(path).open("rb") as file:
+            return cls(Path(path) if file.read(4) == ELF else None)
 
     def commands(self) -> list[str]:
         """Give the gdb commands that load them, each at the addresses that it is linked for."""
@@ -86,6 +98,7 @@ class Session:
     def __init__(self, machine: Machine, options: Options, files: Files, asked: Callable[[], bool]) -> None:
         self._machine, self._options, self._files, self._asked = machine, options, files, asked
         self._control = Control(machine, asked)
+        self._halt = Halt()
 
     def run(self) -> Stop:
         """Serve until the guest ends, or its debugger ends it; a guest whose debugger leaves goes on alone."""
@@ -131,6 +144,7 @@ class Session:
     def _serve(self, link: Link) -> Stop | None:
         """Serve one client; gives how the run ends, or None where the guest is to go on without a debugger."""
         stub = Stub(self._control, link, tell, self._asked, ours=self._options.gdb is not None)
+        stub.halt = self._halt
         try:
             ends = stub.serve()
         finally:
@@ -151,8 +165,39 @@ class Session:
                     return False
             return True
 
-        halt = self._control.go_on(comes)
-        return halt.stop
+        self._halt = self._control.go_on(comes)
+        return self._halt.stop
+
+
+def debugged(
+    make: Callable[[ConsolePorts], Machine],
+    outputs: Outputs,
+    options: Options,
+    files: Callable[[Machine], Files],
+    *,
+    shifted: bool,
+) -> int:
+    """Make a machine and run it under a debugger; gives the command's status.
+
+    Args:
+        make: makes the machine.
+        outputs: what the run leaves behind.
+        options: how the debugger comes in.
+        files: gives what has symbols.
+        shifted: as `paracell.session.exit_status` has it.
+
+    """
+
+    def drive(machine: Machine, asked: Callable[[], bool]) -> Stop:
+        return Session(machine, options, files(machine), asked).run()
+
+    with ExitStack() as stack:
+        console = Console()
+        if options.place is None or options.place.is_stdio:  # gdb has the terminal, or our streams carry its packets
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            stack.callback(os.close, nothing)
+            console = Console(nothing, (2, 2) if options.place else (1, 2))
+        return exit_status(run_machine(make, outputs, console=console, drive=drive), shifted=shifted)
 
 
 def tell(line: str) -> None:

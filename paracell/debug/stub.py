@@ -26,6 +26,7 @@ _OK: Final = b"OK"
 _BAD_ADDRESS, _INVALID, _NOT_SUPPORTED = b"E0e", b"E16", b"E5f"  # EFAULT, EINVAL, EOPNOTSUPP
 _PACKET: Final = LIMIT >> 1  # what gdb may send: with every byte escaped it still fits
 _MOST: Final = _PACKET >> 1  # bytes of memory in one answer, two digits each
+_LONGEST: Final = 1 << 20  # characters of what a monitor command says
 _LOOK: Final = 0.2  # seconds between two looks whether the session is to end
 _NUMBER: Final = re.compile(rb"[0-9a-fA-F]{1,16}")
 _FEATURES: Final = "QStartNoAckMode+;qXfer:features:read+;vContSupported+;swbreak+;hwbreak+;binary-upload+"
@@ -335,8 +336,8 @@ class Stub:
 
     def _command(self, rest: bytes) -> bytes:
         text = self._monitor.run(_bytes(rest).decode("utf-8", "replace"))
-        if len(text) > _MOST:
-            text = text[: _MOST - 40] + "\n… cut off\n"
+        if len(text) > _LONGEST:
+            text = text[: text.rindex("\n", 0, _LONGEST)] + "\n… and so on\n"
         for part in (text[i : i + 2000] for i in range(0, len(text), 2000)):
             self.link.send(b"O" + part.encode().hex().encode())
         return _OK
