@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 needs_gdb = pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb on this computer")
 
+MOVES = re.compile(r"\+0x[0-9a-f]+|0x[0-9a-f]{4,}|(?<=>)\+\d+|\+\d+(?=>)")
+BY_MONITOR = ("stops on ", "domain: ", "vmexit: ")  # gdb has this on stderr
+
 # Goes instruction by instruction from `main` into the kernel and back, and says where who runs changes.
 THROUGH_A_CALL = """
 import gdb
@@ -127,6 +130,25 @@ def test_a_trace_is_the_same_with_gdb(tmp_path: Path, runtime: str) -> None:
     done = debug("--runtime", runtime, "--trace", watched, "hello", gdb=looks)
     assert "exited normally" in done.stdout
     assert watched.read_bytes() == alone.read_bytes()
+
+
+@needs_gdb
+def test_the_manuals_sessions() -> None:
+    """What docs/debug.md shows comes, in that order."""
+    text = (ROOT / "docs" / "debug.md").read_text(encoding="utf-8")
+    sessions = re.findall(r"^```text\n\$ paracell debug ((?!--no-gdb)[^\n]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(sessions) == 2
+    for words, session in sessions:
+        lines = session.splitlines()
+        asked = [line.removeprefix("(gdb) ") for line in lines if line.startswith("(gdb) ")]
+        done = debug(*words.split(), gdb=tuple(asked))
+        happened = iter(MOVES.sub("…", done.stdout + "\n" + done.stderr).splitlines())
+        told = [line for line in lines if not line.startswith(("(gdb) ", *BY_MONITOR))]
+        for line in told:
+            assert MOVES.sub("…", line) in happened, (line, done)
+        for line in lines:
+            if line.startswith(BY_MONITOR):
+                assert MOVES.sub("…", line) in MOVES.sub("…", done.stderr), (line, done)
 
 
 @needs_gdb
