@@ -85,6 +85,7 @@ def command(
     outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
     if place is None:
         return exit_status(run_machine(make, outputs), shifted=True)
-    from ..debug.session import Files, Options, debugged
+    from ..debug.files import Files
+    from ..debug.session import Options, debugged
 
     return debugged(make, outputs, Options(place), lambda _: Files.of_kernel(image), shifted=True)

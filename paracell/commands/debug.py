@@ -78,7 +78,8 @@ def command(
     The exit status is the program's, or 137 where the debugger ends it.
     """
     from ..container import Container
-    from ..debug.session import ELF, Files, Options, debugged
+    from ..debug.files import Files
+    from ..debug.session import Options, debugged
     from ..debug.transport import Place
     from ..session import Outputs
 
@@ -110,10 +111,7 @@ def command(
 
         def symbols(machine: Machine) -> Files:
             assert isinstance(machine, Container)
-            name, data = machine.program
-            file = folder / name
-            file.write_bytes(data)
-            return Files(file if data.startswith(ELF) else None, machine.runtime.images)
+            return Files.of_container(machine, folder)
 
         outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
         return debugged(make, outputs, options, symbols, shifted=False)

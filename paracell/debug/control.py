@@ -69,8 +69,10 @@ class Control:
 
     def go_on(self, interrupted: Callable[[int], bool]) -> Halt:
         """Run until something is met; `interrupted(fd)` waits for Ctrl-C, or until `fd` can be read, and tells whether it came."""
-        machine = self.machine
+        machine, pending = self.machine, self.machine.inner.traps.pending
         machine.inner.pause_at(self.breakpoints.places)
+        if pending.interrupt or pending.nmi:
+            machine.inner.poll_console()  # has it delivered: a guest that makes no event gives no other occasion
         counts = _MANY if self.watchpoints.arm() else 0
         self.stop_on.arm()
         try:
@@ -106,7 +108,6 @@ class Control:
                         return halt
         finally:
             pending.held = False
-            pending.request_attention()
             self.watchpoints.disarm()
 
     def release(self) -> None:

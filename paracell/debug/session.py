@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from ..emu.devices import ConsolePorts
     from ..machine import Machine
     from ..session import Outputs
+    from .files import Files
 
-ELF: Final = b"\x7fELF"
 KILLED: Final = Stop(Reason.INTERRUPTED)  # the debugger has ended the guest
 _LOOK: Final = 0.2  # seconds
 
@@ -48,25 +47,6 @@ class Options:
     place: Place | None = None
     gdb: str | None = None
     arguments: tuple[str, ...] = ()
-
-
-@frozen
-class Files:
-    """What has symbols, for gdb: the program, and the images under it."""
-
-    program: Path | None
-    images: tuple[Path, ...] = ()
-
-    @classmethod
-    def of_kernel(cls, path: str) -> Files:
-        """Give those of a kernel of the user's own; only an ELF file has any."""
-        with Path(path).open("rb") as file:
-            return cls(Path(path) if file.read(4) == ELF else None)
-
-    def commands(self) -> list[str]:
-        """Give the gdb commands that load them, each at the addresses that it is linked for."""
-        lines = [f'file "{self.program}"'] if self.program else []
-        return ["set confirm off", *lines, *(f'add-symbol-file "{image}"' for image in self.images), "set confirm on"]
 
 
 def gdb_command(options: Options, files: Files, address: str) -> list[str]:
@@ -214,4 +194,4 @@ def _ignoring(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-__all__ = ["KILLED", "Files", "Options", "Session", "gdb_command", "tell"]
+__all__ = ["KILLED", "Options", "Session", "gdb_command", "tell"]

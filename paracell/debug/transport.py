@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1 << 16
 _LOOPBACK: Final = ("", "localhost", "127.0.0.1", "::1")
 _AGAIN: Final = 0.05  # seconds
+_PATIENCE: Final = struct.pack("ll", 20, 0)  # struct timeval: seconds, microseconds
 _WAITING: Final = 4096  # things that a client may say before anybody listens
 STDIO: Final = "stdio"
 
@@ -87,8 +89,8 @@ class Link:
 
     def interrupted(self, wake: int) -> bool:
         """Wait for Ctrl-C, or the end of the connection, while the guest runs, or until `wake` can be read; else all waits for `item`."""
-        ready = [self._reads] if self.closed else select.select([self._reads, wake], [], [])[0]
-        if not self.closed and self._reads in ready:
+        known = self.closed or any(item.said is Said.INTERRUPT for item in self._items)
+        if not known and self._reads in select.select([self._reads, wake], [], [])[0]:
             self._receive()
         meant = [item for item in self._items if item.said is Said.INTERRUPT]
         self._items = [item for item in self._items if item.said is not Said.INTERRUPT]
@@ -183,6 +185,7 @@ class Door:
         client = self._in
         assert client is not None
         client.setblocking(True)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)  # one that does not read has gone
         if not self._path:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Link(client.fileno(), client.fileno(), self._leave)

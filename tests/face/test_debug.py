@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .test_run import COMMAND, ENVIRONMENT, ROOT, RUNTIMES, run
+from paracell import RUNTIMES, Container
+from paracell.debug import files
+from paracell.debug.files import Files
+from paracell.guest.build import build
+from paracell.guest.elf import parse
+
+from .test_run import COMMAND, ENVIRONMENT, ROOT, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,11 +62,8 @@ def debug(*arguments: str | Path, gdb: tuple[str, ...] = (), timeout: float = 10
 
 
 @needs_gdb
-@pytest.mark.parametrize("nested", [False, True], ids=["bare", "nested"])
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(("runtime", "nested"), [*((runtime, False) for runtime in RUNTIMES), ("runv", True)])
 def test_a_system_call_step_by_step(tmp_path: Path, runtime: str, *, nested: bool) -> None:
-    if nested and runtime != "runv":
-        pytest.skip("one of them is enough")
     script = tmp_path / "through.py"
     script.write_text(THROUGH_A_CALL, encoding="utf-8")
     options = ["--nested"] if nested else []
@@ -136,7 +139,9 @@ def test_a_trace_is_the_same_with_gdb(tmp_path: Path, runtime: str) -> None:
 def test_the_manuals_sessions() -> None:
     """What docs/debug.md shows comes, in that order."""
     text = (ROOT / "docs" / "debug.md").read_text(encoding="utf-8")
-    sessions = re.findall(r"^```text\n\$ paracell debug ((?!--no-gdb)[^\n]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    sessions = re.findall(
+        r"^```text\n\$ paracell debug ((?!--no-gdb)[^\n]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    )
     assert len(sessions) == 2
     for words, session in sessions:
         lines = session.splitlines()
@@ -149,6 +154,26 @@ def test_the_manuals_sessions() -> None:
         for line in lines:
             if line.startswith(BY_MONITOR):
                 assert MOVES.sub("…", line) in MOVES.sub("…", done.stderr), (line, done)
+
+
+@needs_gdb
+def test_line_information_is_of_the_same_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ziglang", reason="no compiler for the guests")
+    (image,) = build(["programs/null"], tmp_path / "debug", debug=True)
+    monkeypatch.setattr(files, "LINES", tmp_path / "debug")
+    asked = ["-ex", "info line main", "-ex", f"directory {ROOT}", "-ex", "list main"]
+    shown = subprocess.run(["gdb", "-batch", "-nx", *asked, image], check=True, capture_output=True, text=True).stdout
+    assert re.search(r'^Line \d+ of "guest/programs/null\.c" starts at address', shown)
+    assert "int main(int argc, char **argv)" in shown
+    with Container("null", "1") as container:
+        assert Files.of_container(container, tmp_path).program == image
+        name, data = container.program
+        code = parse(data, "").segments[-1]
+        spoilt = bytearray(data)
+        spoilt[code.offset] ^= 1
+        monkeypatch.setattr(container, "program", (name, bytes(spoilt)))
+        assert Files.of_container(container, tmp_path).program == tmp_path / "null"  # other code has other lines
+    assert (tmp_path / "null").read_bytes() == spoilt
 
 
 @needs_gdb
