@@ -15,6 +15,9 @@ from paracell.debug.packets import LIMIT, Framer, Item, Said, checksum, frame
 from paracell.debug.registers import BY_NAME, TABLE, target_xml
 from paracell.debug.stub import Gone, Stub
 from paracell.debug.transport import Place
+from paracell.emu.timekeeper import NEVER
+
+from .test_run import needs_busybox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +188,34 @@ def test_steps_by_one_and_by_a_range(at_main: Session) -> None:
     assert not first <= machine.cpu.rip < first + 20
     assert at_main.ask(f"s{first:x}") == "T05thread:1;"  # the instruction at another address
     assert machine.cpu.rip == first + 1  # PUSH RBP
+
+
+@needs_busybox
+def test_interrupts_wait_for_single_steps() -> None:
+    """As QEMU's NOIRQ has it; without it, and when the guest goes on, they come."""
+    with Container("busybox", "sh", "-c", "sleep 9 & while :; do :; done", runtime="native") as container:
+        session, pending = Session(container), container.inner.traps.pending
+        while container.cpu.cpl != 3 or pending.deadline >= NEVER or container.cycles < 5_000_000:
+            container.run_until(instructions=50_000)
+        for packets, rings in (((b"s", b"s"), (3, 3)), ((b"Qqemu.sstep=1", b"s"), (3, 0))):
+            container.inner.clock.cycles = max(container.cycles, pending.deadline)
+            found = []
+            for packet in packets:
+                session.ask(packet)
+                found.append(session.register("ring"))
+            assert tuple(found) == rings
+            assert pending.interrupt is (rings[-1] == 3)
+        while container.cpu.cpl != 3:
+            container.step()
+        session.ask("Qqemu.sstep=3")
+        container.inner.clock.cycles = max(container.cycles, pending.deadline)
+        session.ask("s")
+        assert pending.interrupt
+        assert session.monitor("stop-on ring") == "stops on ring\n"
+        before = container.cycles
+        assert session.ask("c") == "T05thread:1;"
+        assert session.register("ring") == 0
+        assert container.cycles - before < 10_000  # at once, not with the next tick
 
 
 def test_watchpoints(at_main: Session) -> None:
