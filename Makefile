@@ -12,7 +12,7 @@ TESTS  ?= tests
 PYTEST_FLAGS ?= -n 2
 QUICK  := $(addprefix tests/,emu mmu mmu_model pku loader)
 
-.PHONY: demo test quick images lint docs notebooks wheel clean
+.PHONY: demo test quick images debug-images lint docs notebooks wheel clean
 .DELETE_ON_ERROR:
 
 demo: images
@@ -26,6 +26,9 @@ quick: $(VENV)/.test
 
 images: $(VENV)/.base
 	$(BIN)/python guest/build.py
+
+debug-images: images
+	$(BIN)/python guest/build.py --debug
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

@@ -127,11 +127,16 @@ class Outer:
         guest.hold_interrupt(waits=self._waits)
         return guest
 
+    @property
+    def sleeps(self) -> bool:
+        """L0 runs itself, while its guest is halted."""
+        return self._out and self.cpu.halted
+
     def describe(self) -> list[str]:
         """Say for a report who runs."""
         guest = self.cpu.guest
         level = L1 if guest is None else guest.level
-        state = "sleeps in L0" if self._out and self.cpu.halted else "runs"
+        state = "sleeps in L0" if self.sleeps else "runs"
         held = ", and an interrupt waits for it" if self._waits else ""
         return [f"under the outermost hypervisor: L{level} {state}{held}"]
 

@@ -30,6 +30,7 @@ class Pending:
         steady: the clock runs without a timer as it does with one: then a timer counts as armed for a moment that never comes.
         deadline: the virtual cycle at which a device wants attention, or `NEVER`.
         interrupt, nmi: an interrupt or an NMI waits.
+        held: neither is taken, for a debugger has one instruction run.
         stepping: RFLAGS.TF is set for our own single step; the guest does not see it.
         stepped_from: the RIP of the instruction that it is for.
         began: the RIP at which TCG was entered; where steps are those of branches, it then runs one instruction.
@@ -45,7 +46,7 @@ class Pending:
         self.attention_at = 0
         self.steady = steady
         self.deadline = self._none = FAR if steady else NEVER
-        self.interrupt = self.nmi = False
+        self.interrupt = self.nmi = self.held = False
         self.stepping = False
         self.stepped_from = self.began = 0
         self.resuming = False
@@ -116,6 +117,8 @@ class Pending:
     def take_interrupt(self) -> None:
         """Deliver a pending NMI or interrupt if RFLAGS and the shadow of STI or MOV SS allow it."""
         cpu = self.cpu
+        if self.held:
+            return
         if cpu.limits.granted:
             self._take_back_step()  # the instruction that was let through has not run: it will ask again
         if cpu.interrupt_shadow:

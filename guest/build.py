@@ -1,7 +1,8 @@
 """Build the guest images: kernels, hosts, programs.
 
-    python guest/build.py [NAME…]
+    python guest/build.py [--debug] [NAME…]
 
+With --debug they come with line information, below ``guest/images/debug/``: the same code, for gdb to read; no machine boots them.
 Each image is declared once, below.  The compiler is the pinned ``ziglang`` wheel, freestanding, with names relative to the
 top of the tree and no debug information, so the bytes are the same on every machine.  An image is built again only when one
 of its sources, a header beside them, its linker script or this file is newer.  The build hook of the wheel runs this file
@@ -246,9 +247,14 @@ DECLARED: Final = (
     *_each("attacks", "guest/attacks/*.c", _LIBRARY, includes=(*_INCLUDE, "guest/attacks")),
 )
 
+_RUN: Final = ("native.elf", "paracell-", "runv-host.elf", "pvm-kernel.elf", "pvm-host.elf", "programs/")
+DEBUGGED: Final = tuple(image.name for image in DECLARED if image.name.startswith(_RUN))  # what `paracell debug` runs
 
-def build(names: Iterable[str] = (), out: Path = IMAGES) -> list[Path]:
+
+def build(names: Iterable[str] = (), out: Path = IMAGES, *, debug: bool = False) -> list[Path]:
     """Build the named images, or all whose sources are here; give the path of each below `out`.
+
+    With `debug` they have line information.
 
     Raises:
         BuildError: an unknown name, or sources that do not compile.
@@ -262,17 +268,29 @@ def build(names: Iterable[str] = (), out: Path = IMAGES) -> list[Path]:
         if not known[name].present():
             raise BuildError(name, "its sources are not in this tree")
     images = [known[n] for n in wanted] or [i for i in DECLARED if i.present()]
-    return [_build_one(image, out / image.name) for image in images]
+    return [_build_one(image, out / image.name, debug=debug) for image in images]
 
 
-def _build_one(image: Image, target: Path) -> Path:
+def _common(*, debug: bool) -> tuple[str, ...]:
+    return tuple("-g" if debug and flag == "-g0" else flag for flag in COMMON)
+
+
+def _build_one(image: Image, target: Path, *, debug: bool = False) -> Path:
     if target.is_file() and target.stat().st_mtime > max(i.stat().st_mtime for i in image.inputs()):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}")
     script = ("-T", image.script) if image.script else ()
     command: Sequence[str] = (
-        *(sys.executable, "-m", "ziglang", "cc", *COMMON, *image.flags, *(f"-I{i}" for i in image.includes)),
+        *(
+            sys.executable,
+            "-m",
+            "ziglang",
+            "cc",
+            *_common(debug=debug),
+            *image.flags,
+            *(f"-I{i}" for i in image.includes),
+        ),
         *(*script, "-o", str(part.absolute()), *(s.as_posix() for s in image.source_files())),
     )
     print(f"building {image.name}", file=sys.stderr)
@@ -289,7 +307,10 @@ def _build_one(image: Image, target: Path) -> Path:
 def main(names: Sequence[str]) -> int:
     """Build what the command line names; give the exit status."""
     try:
-        build(names)
+        if names[:1] == ["--debug"]:
+            build(names[1:] or DEBUGGED, IMAGES / "debug", debug=True)
+        else:
+            build(names)
     except BuildError as error:
         print(f"guest/build.py: {error}", file=sys.stderr)
         return 1

@@ -77,6 +77,7 @@ class Bundle:
         volumes: what may come back when it has run.
         left_out: what its root file system lacks, a line each.
         least_memory: what a machine for it needs at least, in bytes.
+        data: the bytes of the first program's file.
 
     """
 
@@ -86,6 +87,7 @@ class Bundle:
     volumes: tuple[Carried, ...] = ()
     left_out: tuple[str, ...] = ()
     least_memory: int = 0
+    data: bytes = b""
 
 
 def prepare(
@@ -161,6 +163,7 @@ def assemble(runtime: Runtime, rootfs: Rootfs, first: First, data: bytes, shown:
         (posixpath.basename(first.argv[0]), program_symbols),
         left_out=tuple(rootfs.left_out),
         least_memory=least,
+        data=data,
     )
 
 

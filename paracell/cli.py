@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _COMMANDS: Final = {
     "run": "Run a Linux program in a container.",
     "boot": "Boot a kernel image.",
+    "debug": "Run a program in a container under gdb.",
     "create": "Make an OCI container from a bundle.",
     "start": "Let an OCI container run.",
     "state": "Show the state of an OCI container.",

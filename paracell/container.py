@@ -32,6 +32,7 @@ class Container(Machine):
         runtime: how it runs.
         volumes: what was carried in.
         left_out: what its root file system lacks, a line each.
+        program: the name of its first program's file, and the file's bytes.
 
     Example:
         >>> import paracell
@@ -106,6 +107,7 @@ class Container(Machine):
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
         bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
         self.volumes, self.left_out = bundle.volumes, bundle.left_out
+        self.program = bundle.program[0], bundle.data
         inner = power_on(
             self.runtime.load(), bundle.modules, line, size, self.runtime, cpu, clock, costs, plug, nested=nested
         )

@@ -14,6 +14,7 @@ from .settings import memory_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .debug.transport import Place
     from .emu.features import Features
     from .volumes import Volume
 
@@ -76,6 +77,21 @@ class Number(click.ParamType[int]):
         if not 0 <= number < 1 << 64:
             self.fail(f"{value!r} does not fit into 64 bits", param, ctx)
         return number
+
+
+class ListenType(click.ParamType["Place"]):
+    """Where a debugger comes in: ``unix:PATH``, ``[HOST]:PORT`` or ``stdio``."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """Parse it."""
+        from .debug.transport import Place
+
+        try:
+            return value if isinstance(value, Place) else Place.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Cpu(click.ParamType["Features"]):

@@ -60,6 +60,11 @@ class Runtime:
         """Where the image that the machine boots is; `NotBuilt` if it is not there."""
         return shipped.image(self.boots)
 
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Where its images are, the container kernel's first."""
+        return (*(() if self.kernel is None else (shipped.image(self.kernel),)), self.image)
+
     def load(self) -> Image:
         """Read the image that the machine boots."""
         return load(self.image)

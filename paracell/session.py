@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import PurePath
@@ -11,6 +12,7 @@ from attrs import frozen
 
 from .console import Console, unedited, watched
 from .emu.sinks import SUFFIXES
+from .emu.stop import Reason
 from .output import whole_file
 from .problem import FAILED, SIGNALLED, Problem
 from .progress import Progress
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
     from typing import IO
 
     from .emu.devices import ConsolePorts
-    from .emu.machine import Machine as Inner
     from .emu.stop import Stop
     from .machine import Machine
+
+    Drive = Callable[[Machine, Callable[[], bool]], Stop]
 
 
 @frozen
@@ -45,7 +48,12 @@ class Outcome:
 
 
 def run_machine(
-    make: Callable[[ConsolePorts], Machine], outputs: Outputs, *, whole: bool = False, console: Console | None = None
+    make: Callable[[ConsolePorts], Machine],
+    outputs: Outputs,
+    *,
+    whole: bool = False,
+    console: Console | None = None,
+    drive: Drive | None = None,
 ) -> Outcome:
     """Make a machine with a console on this process's streams, and run it to its end.
 
@@ -56,22 +64,24 @@ def run_machine(
         outputs: what the run leaves behind.
         whole: whether a terminal's keys, Ctrl-C among them, are for the program inside.
         console: another than that of this process's streams.
+        drive: runs the machine instead, as a debugger says, and is told whether a signal asks for the end.
 
     """
     with ExitStack() as stack:
         snapshot = _open(stack, outputs.snapshot)
         trace = _open(stack, outputs.trace, traces=True)
         console = console or Console()
-        machine = make(console).inner
+        made = make(console)
+        machine = made.inner
         if trace or outputs.stats:
             from .observers import Observers
 
             traced = (PurePath(outputs.trace or "").suffix, trace) if trace else None
             observers = Observers(machine, traced, stats=outputs.stats)
-            outcome = _run(machine, console, whole=whole)
+            outcome = _run(made, console, whole=whole, drive=drive)
             observers.finish()
         else:
-            outcome = _run(machine, console, whole=whole)
+            outcome = _run(made, console, whole=whole, drive=drive)
         if snapshot:
             machine.save(snapshot)
     return outcome
@@ -86,18 +96,20 @@ def _open(stack: ExitStack, path: str | None, *, traces: bool = False) -> IO[byt
     return stack.enter_context(whole_file(path))
 
 
-def _run(machine: Inner, console: Console, *, whole: bool) -> Outcome:
+def _run(made: Machine, console: Console, *, whole: bool, drive: Drive | None) -> Outcome:
+    machine = made.inner
     with ExitStack() as stack:
         caught = stack.enter_context(interruptible(machine.request_stop))
         if stack.enter_context(unedited(whole=whole)) and whole:
             console.raw = console.paced = True
             stack.enter_context(watched(console, machine.poll_console))
-        else:
+        elif drive is None:
             progress = stack.enter_context(Progress(lambda: f"{machine.clock.cycles / 2.5e9:.3f} s of its time"))
             console.before_output = progress.wipe
         console.on_flood = machine.request_stop
-        stop = machine.run()
-    return Outcome(stop, caught[0] if caught else None, bytes(console.returned))
+        stop = machine.run() if drive is None else drive(made, lambda: bool(caught))
+    killed = signal.SIGKILL if drive is not None and stop.reason is Reason.INTERRUPTED else None  # by its debugger
+    return Outcome(stop, caught[0] if caught else killed, bytes(console.returned))
 
 
 def exit_status(outcome: Outcome, *, shifted: bool) -> int:
@@ -108,8 +120,6 @@ def exit_status(outcome: Outcome, *, shifted: bool) -> int:
         shifted: as under QEMU's isa-debug-exit, ``value << 1 | 1``; else the value itself.
 
     """
-    from .emu.stop import Reason
-
     stop = outcome.stop
     if stop.reason is Reason.EXIT:
         return stop.status if shifted else stop.value & 0xFF

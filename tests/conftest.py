@@ -30,6 +30,7 @@ _WHOLE: Final = frozenset(
         "test_terminal",
         "test_pager",
         "test_hyperalloc",
+        "test_debug",
     }
 )  # modules that are about these
 

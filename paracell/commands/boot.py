@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completion import files
-from ..options import machine_options
+from ..options import ListenType, machine_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..debug.transport import Place
     from ..emu.cost import Costs
     from ..emu.devices import ConsolePorts
     from ..emu.features import Features
@@ -31,11 +32,19 @@ if TYPE_CHECKING:
 @click.option("--initrd", metavar="FILE", shell_complete=files, help="Linux's initial RAM disk: the first module.")
 @click.option("--bios", is_flag=True, help="Leave interrupts as a PC's BIOS does: real mode's table, and a timer.")
 @click.option("--hpet", is_flag=True, help="Give the machine a high-precision event timer.")
+@click.option(
+    "--gdb",
+    "place",
+    type=ListenType(),
+    metavar="unix:PATH|[HOST]:PORT|stdio",
+    help="Stand before the first instruction until a debugger comes in there; on stderr, the line that starts gdb.",
+)
 @machine_options("1G")
 def command(
     image: str,
     initrd: str | None,
     modules: Sequence[str],
+    place: Place | None,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -73,4 +82,10 @@ def command(
             hpet=hpet,
         )
 
-    return exit_status(run_machine(make, Outputs(trace=trace, snapshot=snapshot, stats=stats)), shifted=True)
+    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
+    if place is None:
+        return exit_status(run_machine(make, outputs), shifted=True)
+    from ..debug.files import Files
+    from ..debug.session import Options, debugged
+
+    return debugged(make, outputs, Options(place), lambda _: Files.of_kernel(image), shifted=True)

@@ -31,6 +31,8 @@ def ask(instruction: str, words: str = "") -> str:
         ("paracell run --runtime ", ["plain,native", "plain,paracell"]),
         ("paracell run --cpu pk", ["plain,pks", "plain,pku"]),
         ("paracell run hel", ["plain,hello"]),
+        ("paracell debug --runtime ", ["plain,native", "plain,paracell"]),
+        ("paracell debug hel", ["plain,hello"]),
         ("paracell run ./my", ["file,./my"]),
         ("paracell attack host-p", ["plain,host-pages", "plain,host-pointer"]),
         ("paracell walk ", ["file,"]),

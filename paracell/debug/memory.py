@@ -1,0 +1,40 @@
+"""Memory as a debugger reads and writes it: by linear address, whatever its pages allow, or by physical address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..mmu.address import PAGE, U64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..machine import Machine
+
+
+def read(machine: Machine, address: int, size: int, *, physical: bool = False) -> bytes:
+    """Give up to `size` bytes: fewer, or none, where no memory is from there on.  This leaves no trace in the machine."""
+    return b"".join(machine.memory.read(at, count) for at, count in _pieces(machine, address, size, physical=physical))
+
+
+def write(machine: Machine, address: int, data: bytes, *, physical: bool = False) -> bool:
+    """Write all of it, read-only pages too, or nothing; tells whether there is memory everywhere."""
+    pieces = list(_pieces(machine, address, len(data), physical=physical))
+    if sum(count for _, count in pieces) < len(data):
+        return False
+    done = 0
+    for at, count in pieces:
+        machine.memory.write(at, data[done : done + count])
+        done += count
+    return True
+
+
+def _pieces(machine: Machine, address: int, size: int, *, physical: bool) -> Iterator[tuple[int, int]]:
+    """Translate a range page by page into physical (address, size), up to the first page that is not memory."""
+    while size > 0 and address <= U64:
+        count = min(size, PAGE - address % PAGE)
+        at = address if physical else machine.translate(address)
+        if at is None or not machine.memory.is_ram(at) or not machine.memory.is_ram(at + count - 1):
+            return
+        yield int(at), count
+        address, size = address + count, size - count
