@@ -29,7 +29,6 @@ _WHOLE: Final = frozenset(
         "test_lat",
         "test_terminal",
         "test_pager",
-        "test_hyperalloc",
         "test_debug",
     }
 )  # modules that are about these

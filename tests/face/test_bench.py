@@ -89,6 +89,7 @@ def test_a_container_gets_ready(runtime: Runtime, tmp_path: Path) -> None:
     assert _contained(runtime, "lat", "-e", "null", "1") > 0
 
 
+@pytest.mark.sweep
 def test_cpython_gets_to_its_first_line(tmp_path: Path) -> None:
     try:
         python = FirstLine(tmp_path)

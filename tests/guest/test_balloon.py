@@ -198,7 +198,7 @@ def two(policy: str, runtime: Runtime = PARACELL) -> Pair:
     return Pair(sorted(console.sent[0].decode().splitlines()), console.sent[1].decode(), leaked)
 
 
-@pytest.mark.parametrize("runtime", [PARACELL, RUNV], ids=["paracell", "runv"])
+@pytest.mark.parametrize("runtime", [PARACELL, pytest.param(RUNV, marks=pytest.mark.sweep)], ids=["paracell", "runv"])
 def test_memory_moves_from_one_that_is_idle_to_one_that_wants_it(runtime: Runtime) -> None:
     """Nothing is lost, and what the one had is cleared before the other has it; controls: nothing moves, and nothing is cleared."""
     moved, stays = two("balloon", runtime), two("touch", runtime)
