@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MISSING: Final = "matplotlib is not installed, so there are tables only: pip install 'paracell[plot]'"
-_SETTINGS: Final = {
+_SETTINGS: Final[Any] = {
     "svg.hashsalt": "paracell",
     "svg.fonttype": "none",  # texts stay texts
     "font.size": 9,
