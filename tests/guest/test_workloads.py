@@ -15,12 +15,16 @@ from paracell.compare import host_programs
 from paracell.compare.meter import Meter
 from paracell.compare.workloads import FILES, Workload, named, workloads
 from paracell.container import Container
+from paracell.emu.events import Kind
 from paracell.guest import shipped
+
+from .test_pager import is_second_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEMORY: Final = "64M"
+SOME: Final = 3  # second-level faults before the first request of Pager's
 TINY: Final = {  # the last arguments of each, instead of its own
     **dict.fromkeys(
         [f"agent-{trace}" for trace in ("explore", "edit-test", "install", "long-test", "git")],
@@ -70,6 +74,22 @@ def test_each_prints_the_same_everywhere(name: str, runtime: str) -> None:
     assert (status, err) == (0, "")
     assert len(out) > 30
     assert run(name, runtime) == (status, out, err)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in {"grow", "serve"} else [pytest.mark.sweep]) for name in TINY]
+)
+@pytest.mark.parametrize("runtime", ["paracell", "runv"])
+def test_with_pager_no_page_is_bound_when_it_is_touched(name: str, runtime: str) -> None:
+    """Not one in a whole workload, but for the beginning, before the first request; by touch there are hundreds."""
+    found = {}
+    for policy in ("pager", "touch"):
+        with tiny(name).container(runtime=runtime, memory_policy=policy) as container:
+            told = container.record(Kind.EXCEPTION, Kind.VM_EXIT)
+            assert container.run().status == 0
+        found[policy] = sum(is_second_level(event, runtime) for event in told)
+    assert found["pager"] < SOME
+    assert found["touch"] > 50 * SOME
 
 
 # ---- traces -------------------------------------------------------------------------------------------------------
