@@ -101,7 +101,7 @@ def test_a_buffer_that_changes_while_it_waits() -> None:
         ("its-queue", IN_USE, "balloon"),
         ("in-use", IN_USE, "balloon"),
         ("touched", TOUCHED, "balloon"),
-        ("shown", "a page-table entry for a page that is in its balloon", "balloon"),
+        ("shown", "a page-table entry for a page that its host has", "balloon"),
         ("odd", "a list of pages that is none", "balloon"),
         ("written", "a list of pages that is none", "balloon"),
         ("order", "a buffer that is read behind one that is written", "balloon"),

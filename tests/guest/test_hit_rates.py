@@ -43,7 +43,7 @@ LEAST: Final[dict[tuple[str, str], dict[str, int]]] = {
     ("paracell", "switches"): {
         "gate": 85,
         "iret": 95,
-        "page fault": 45,  # programs' alone: with Pager the kernel makes none
+        "page fault": 40,  # programs' alone: with Pager the kernel makes none; and each new process of lat begins with misses
         "syscall": 90,
         "sysret": 95,
         "wrpkru": 95,
