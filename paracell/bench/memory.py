@@ -11,7 +11,7 @@ from .measure import MEMORY, Pair, compare, run_bundle, slope
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FRESH, _AGAIN = "fault", "refault"  # of `lat`: pages that are new each time; 256 pages that come and go
+_FRESH, _AGAIN = "cold", "refault"  # of `lat`: pages that nobody has used before; 256 pages that come and go
 _TURNS: Final = 8_000
 
 
@@ -20,7 +20,7 @@ def page_of(runtime: Runtime, operation: str, *, ahead: bool, nested: bool = Fal
 
     def turns(count: int) -> float:
         bundle = prepare(runtime, "lat", ["-e", operation, str(count)], memory=MEMORY)
-        return run_bundle(bundle, f"pager={int(ahead)} around=1", nested=nested)
+        return run_bundle(bundle, f"policy={'pager' if ahead else 'touch'} around=1", nested=nested)
 
     return slope(turns, 1, _TURNS)
 

@@ -101,7 +101,7 @@ def test_cpython_gets_to_its_first_line(tmp_path: Path) -> None:
 def test_a_page_is_measured_bound_ahead_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_TURNS", 300)
     try:
-        assert memory.page_of(PARACELL, "fault", ahead=True) > 0
+        assert memory.page_of(PARACELL, "cold", ahead=True) > 0
     except Unmeasured as error:
         pytest.skip(str(error))
 
