@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
@@ -61,6 +61,7 @@ def command(
     from ..compare.report import report
     from ..compare.results import Results
     from ..compare.run import run
+    from ..output import check_place
     from ..problem import Problem
     from ..progress import Progress
 
@@ -71,8 +72,8 @@ def command(
         raise Problem(str(error)) from error
     results.look_round(cells)
     for path in (as_json, as_csv, html):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise Problem(f"{path}: no directory for it")
+        if path is not None:
+            check_place(str(path))
     counted = [0, len(cells)]
 
     def told(done: int, every: int) -> None:
@@ -93,16 +94,19 @@ def command(
 def _write(made: Mapping[str, Any], as_json: Path | None, as_csv: Path | None, html: Path | None) -> None:
     import json
 
-    if as_json is not None:
-        as_json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    if as_csv is not None:
-        from ..compare import table
+    from ..compare import table
+    from ..compare.page import page
+    from ..output import whole_file
 
-        as_csv.write_text(table.as_csv(made), encoding="utf-8")
-    if html is not None:
-        from ..compare.page import page
-
-        html.write_text(page(made), encoding="utf-8")
+    forms: tuple[tuple[Path | None, Callable[[Mapping[str, Any]], str]], ...] = (
+        (as_json, lambda told: json.dumps(told, indent=1) + "\n"),
+        (as_csv, table.as_csv),
+        (html, page),
+    )
+    for path, form in forms:
+        if path is not None:
+            with whole_file(str(path)) as file:
+                file.write(form(made).encode())
 
 
 def _show(made: Mapping[str, Any]) -> None:

@@ -40,9 +40,11 @@ PLACES: Final = {
 }
 # Policies, and the runtime that each is measured under: the one that was published with it.
 POLICIES: Final = {
-    "touch": "paracell", "pager": "paracell", "static": "runv", "static-2m": "runv", "balloon": "runv",
+    "touch": "runv", "pager": "paracell", "static": "runv", "static-2m": "runv", "balloon": "runv",
     "balloon-huge": "runv", "report-4k": "runv", "report-2m": "runv", "hyperalloc": "runv",
 }  # fmt: skip
+# Files beside this one that make a report of results, and change none.
+_TELLING: Final = frozenset({"figures", "page", "plot", "published", "report", "sweep", "table"})
 KEEPS: Final = (0, 2, 5, 10, 15)  # per cent of a tool's pages that stay as files
 QUICK_KEEPS: Final = (0, 5, 15)
 
@@ -80,9 +82,14 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """A hash of everything that decides the result."""
-        decides = [FORMAT, asdict(self), AROUND, MEMORY, _files(), _workload(self)]
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        """A hash of everything that decides the result, as it was when this process first asked."""
+        return _key(self)
+
+
+@cache
+def _key(cell: Cell) -> str:
+    decides = [FORMAT, asdict(cell), AROUND, MEMORY, _files(), _workload(cell.row, quick=cell.quick, keep=cell.keep)]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -95,39 +102,32 @@ def _digest(paths: Iterable[Path]) -> str:
 
 @cache
 def _files() -> str:
-    """Give a digest of the images and of the emulator: all rooms' Python, and the table of costs."""
+    """Give a digest of the images and of the emulator: all rooms' Python, the table of costs, and what measures."""
+    from importlib.metadata import version
+
     from ..guest import shipped
 
-    top = Path(__file__).parents[1]
+    top, images = Path(__file__).parents[1], shipped.IMAGES
     rooms = ("emu", "mmu", "pku", "vmx", "pager", "guest")
     code = [path for room in rooms for path in (top / room).rglob("*.py")]
-    ours = [
-        *top.glob("*.py"),
-        *(Path(__file__).with_name(f"{name}.py") for name in ("cells", "measure", "tally", "meter")),
-    ]
-    images = [
-        path for path in shipped.image("native.elf").parent.rglob("*") if path.is_file() and path.suffix in {"", ".elf"}
-    ]
-    return _digest(
-        [
-            *code,
-            *ours,
-            top / "emu" / "costs.toml",
-            *(i for i in images if "attacks" not in i.parts and "linux" not in i.parts),
-        ]
-    )
+    measuring = [path for path in Path(__file__).parent.glob("*.py") if path.stem not in _TELLING]
+    run = [*images.glob("*.elf"), *(path for path in (images / "programs").iterdir() if path.is_file())]
+    ours = _digest([*code, *top.glob("*.py"), *measuring, top / "emu" / "costs.toml", *run])
+    return f"{ours} unicorn {version('unicorn')}"
 
 
-def _workload(cell: Cell) -> list[str]:
-    """Give the digests of what a workload carries in, by name."""
-    if cell.kind == "operation":
+@cache
+def _workload(row: str, *, quick: bool, keep: int) -> list[str]:
+    """Give what a workload is: its command, its memory, and the digests of what it carries in, by name; nothing for an operation."""
+    if row in TURNS:
         return []
     from .workloads import named
 
-    workload = named(cell.row, quick=cell.quick, keep=cell.keep)
+    workload = named(row, quick=quick, keep=keep)
     if workload.missing():
         return ["missing"]
-    return [f"{volume.guest} {_digest([volume.host])}" for volume in workload.volumes()]
+    carried = [f"{volume.guest} {_digest([volume.host])}" for volume in workload.volumes()]
+    return [workload.program, *workload.arguments, workload.memory, *carried]
 
 
 def plan(
@@ -204,7 +204,6 @@ def _memory(rows: Sequence[str], runtimes: Sequence[str], policies: Sequence[str
     """Give each workload under each policy, and the agents' with other shares of files for the two that the claim is about."""
     from .workloads import KEEP
 
-    agents = [row for row in rows if row.startswith("agent-")]
     for row in rows:
         for policy in policies:
             runtime = POLICIES[policy]
@@ -212,7 +211,7 @@ def _memory(rows: Sequence[str], runtimes: Sequence[str], policies: Sequence[str
                 continue
             swept = (
                 (QUICK_KEEPS if quick else KEEPS)
-                if row in agents[:1] and policy in {"pager", "hyperalloc"}
+                if row.startswith("agent-") and policy in {"pager", "hyperalloc"}
                 else (KEEP,)
             )
             for keep in sorted({KEEP, *swept}):

@@ -9,7 +9,6 @@ from attrs import frozen
 from ..emu.clock import TSC_HZ
 from ..emu.cost import DEFAULT
 from .price import Bill
-from .services import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,20 +54,12 @@ class Measured:
         """Give the cycles of one turn, with the services that a mapping names charged what it says."""
         return self.bill.price(costs, services) / self.turns
 
-    def shares(self, services: Mapping[str, int], costs: Costs = DEFAULT) -> dict[str, float]:
-        """Give the cycles of one turn by what they are charged for; plain code is ``code``."""
-        found = {"code": float(self.bill.instructions)}
-        for name, number in self.bill.times.items():
-            found["code" if name == "block" else name] = found.get(name, 0.0) + number * int(getattr(costs, name))
-        found["code"] = self.bill.instructions + self.bill.times.get("block", 0) * costs.block
-        for name, number in self.bill.services.items():
-            found[name] = float(number * services.get(name, 0))
+    def shares(self, services: Mapping[str, int]) -> dict[str, float]:
+        """Give the cycles of one turn by what they are charged for, at the default costs; plain code is ``code``."""
+        charged = {name: number * int(getattr(DEFAULT, name)) for name, number in self.bill.times.items()}
+        found = {"code": self.bill.instructions + charged.pop("block", 0), **charged}
+        found |= {name: number * services.get(name, 0) for name, number in self.bill.services.items()}
         return {name: cycles / self.turns for name, cycles in found.items() if cycles}
-
-
-def column(name: str) -> dict[str, int]:
-    """Give the services of one of `COLUMNS`."""
-    return named(name)
 
 
 def curve_of(result: Mapping[str, Any]) -> Curve:

@@ -74,10 +74,9 @@ class Pages:
         skip = gpa - first * PAGE
         return b"".join(pieces)[skip : skip + size]
 
-    def words(self, symbol: str, count: int = 1) -> tuple[int, ...]:
-        """Read a variable of the container kernel's, or its first 64-bit words; zeroes where it has none of that name."""
-        place = self.place.get(symbol)
-        return (0,) * count if place is None else struct.unpack(f"<{count}Q", self.read(place, 8 * count))
+    def word(self, symbol: str) -> int:
+        """Read a 64-bit variable of the container kernel's."""
+        return int.from_bytes(self.read(self.place[symbol], 8), "little")
 
 
 def free_pages(pages: Pages) -> tuple[int, int]:
@@ -85,7 +84,7 @@ def free_pages(pages: Pages) -> tuple[int, int]:
 
     This is the one place that knows allocators: one more is one more function like `_free_of_buddy`.
     """
-    (array,) = pages.words("pages")
+    array = pages.word("pages")
     if not array:
         return 0, 0  # it has not begun
     shared = shared_frames(pages)
@@ -97,7 +96,7 @@ def free_pages(pages: Pages) -> tuple[int, int]:
 
 def _free_of_buddy(pages: Pages, array: int) -> int:
     """Mark free blocks, by the struct page of the first page, and all that has not joined yet (`guest/kernel/mm/buddy.c`)."""
-    frontier = min(pages.words("frontier")[0], pages.count)
+    frontier = min(pages.word("frontier"), pages.count)
     if not frontier:
         return 0
     told = pages.read(array - _GUEST_DIRECT, frontier * _STRUCT_PAGE)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..emu.declared import Service
     from ..emu.events import Event
     from ..emu.nesting import NestedOptions
+    from ..end import End
 
 _RDTSC, _END, _USER = Kind.RDTSC, Kind.END, Who.USER
 _UNTOLD: Final = {Kind.END, Kind.IDLE}
@@ -100,13 +101,15 @@ class Program:
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Give what comes of a cell; ``{"missing": LINE}`` where this version, or this computer, cannot run it."""
+    """Give what comes of a cell; ``{"missing": LINE}`` where this version, or this computer, cannot run it, or it did not end well."""
     try:
-        return {"operation": _operation, "application": _application, "memory": _memory}[cell.kind](cell)
+        container = operation(cell) if cell.kind == "operation" else _workload(cell)
     except (LookupError, ValueError) as error:
         if isinstance(error, KeyError | IndexError):
             raise
         return {"missing": str(error)}
+    with container:
+        return {"operation": _operation, "application": _application, "memory": _memory}[cell.kind](cell, container)
 
 
 def _nested(cell: Cell) -> NestedOptions | bool:
@@ -131,15 +134,28 @@ def operation(cell: Cell, *, turns: int | None = None, costs: Costs | None = Non
     )
 
 
-def _operation(cell: Cell) -> dict[str, Any]:
+def _workload(cell: Cell) -> Container:
+    """Make the container of a workload's cell; for an application plain code counts always, as for an operation."""
+    from .workloads import named
+
+    workload = named(cell.row, quick=cell.quick, keep=cell.keep)
+    options: dict[str, Any] = {"memory_policy": cell.policy or None, "fault_around": AROUND, "nested": _nested(cell)}
+    if cell.kind == "application":
+        options["clock"] = "steady"
+    return workload.container(runtime=cell.runtime, **options)
+
+
+def _ended(cell: Cell, end: End | None) -> dict[str, Any]:
+    said = "" if end is None else (end.stderr or end.stdout).strip()[-200:]
+    return {"missing": f"{cell.name}: it ended with status {end.status if end else None}: {said}"}
+
+
+def _operation(cell: Cell, container: Container) -> dict[str, Any]:
     turns = Turns(of(cell.runtime, nested=cell.place != "bare"))
-    with operation(cell) as container:
-        container.inner.add_sink(turns)
-        end = container.run()
+    container.inner.add_sink(turns)
+    end = container.run()
     if end.status:
-        return {
-            "missing": f"{cell.name}: lat ended with status {end.status}: {end.stdout.strip() or end.stderr.strip()}"
-        }
+        return _ended(cell, end)
     if cell.row == "switch":  # of each run a round trip, and a pipe of one's own; the second run counts
         pair, own = turns.parts[-2:]
         pair.subtract({name: 2 * number for name, number in own.items()})
@@ -147,35 +163,22 @@ def _operation(cell: Cell) -> dict[str, Any]:
     return _told(turns.parts[-1], cell.turns)
 
 
-def _application(cell: Cell) -> dict[str, Any]:
-    from .workloads import named
-
+def _application(cell: Cell, container: Container) -> dict[str, Any]:
     program = Program(of(cell.runtime, nested=cell.place != "bare"))
-    workload = named(cell.row, quick=cell.quick, keep=cell.keep)
-    options = {"memory_policy": cell.policy or None, "fault_around": AROUND, "clock": "steady", "nested": _nested(cell)}
-    with workload.container(runtime=cell.runtime, **options) as container:
-        container.inner.add_sink(program)
-        end = container.run()
+    container.inner.add_sink(program)
+    end = container.run()
     if end.status or program.part is None:
-        return {
-            "missing": f"{cell.name}: it ended with status {end.status}: {(end.stderr or end.stdout).strip()[-200:]}"
-        }
+        return _ended(cell, end)
     return _told(program.part.counted(), 1)
 
 
-def _memory(cell: Cell) -> dict[str, Any]:
+def _memory(cell: Cell, container: Container) -> dict[str, Any]:
     from .meter import Meter
-    from .workloads import named
 
-    workload = named(cell.row, quick=cell.quick, keep=cell.keep)
-    options = {"memory_policy": cell.policy or None, "fault_around": AROUND, "nested": _nested(cell)}
-    with workload.container(runtime=cell.runtime, **options) as container:
-        meter = Meter(container, SECOND // 4)
-        curve = meter.run()
-    end = meter.end
-    if end is None or end.status:
-        status = "nothing" if end is None else f"status {end.status}: {(end.stderr or end.stdout).strip()[-200:]}"
-        return {"missing": f"{cell.name}: it ended with {status}"}
+    meter = Meter(container, SECOND // 4)
+    curve = meter.run()
+    if meter.end is None or meter.end.status:
+        return _ended(cell, meter.end)
     samples = [[s.at, s.bound, s.used, s.inner, s.lag, s.lists, s.tables] for s in curve.samples]
     return {"samples": samples, "end": curve.end}
 

@@ -33,7 +33,7 @@ class Published:
         )
 
     def waste(self, workload: str, policy: str) -> dict[str, Any] | None:
-        """Give the waste of a policy, in per cent."""
+        """Give the waste of a policy, in per cent; `of` says which mean over time: of the ratios, or the ratio of the means."""
         return next(
             (r for r in self.memory if workload.partition("-")[0] == r["workload"] and policy == r["policy"]), None
         )

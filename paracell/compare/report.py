@@ -11,8 +11,9 @@ from ..emu.clock import TSC_HZ
 from ..emu.declared import declared
 from . import published
 from .cells import AROUND, PLACES
-from .figures import COLUMNS, Measured, column, curve_of, memory_figures, microseconds
+from .figures import COLUMNS, Measured, curve_of, memory_figures, microseconds
 from .meter import saved
+from .services import named
 from .sweep import HEADLINES, axes, sweep
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _row(measured: Measured, every: Mapping[Cell, Measured], told: Published) ->
     row["events"] = {kind: _round(number / measured.turns) for kind, number in measured.kinds.items()}
     found = told.time(cell.row, cell.runtime, cell.place) if cell.kind == "operation" else None
     for name in COLUMNS:
-        services = column(name)
+        services = named(name)
         cycles = measured.cycles(services)
         row[name] = {"cycles": _round(cycles), "us": _round(microseconds(cycles))}
         row[name]["beside_paracell"] = (
@@ -126,7 +127,7 @@ def _memory(cell: Cell, curve: Curve, every: Mapping[Cell, Curve], told: Publish
         gained = saved(pager, curve)
         row |= {"pager_saves_waste": _round(gained.waste), "pager_saves_bound": _round(gained.bound)}
     row["published_waste_percent"] = _range(found)
-    row["inside"] = _inside(100 * curve.waste, found)
+    row["inside"] = _inside(100 * (curve.waste_of_means if found and found["of"] == "means" else curve.waste), found)
     row["curve"] = [[s.at, s.bound, s.used] for s in curve.samples] + [[curve.end, *_last(curve)]]
     return row
 
@@ -180,7 +181,10 @@ def _swept(headline: Headline, kind: str, name: str, pairs: Mapping[str, tuple[M
 
 
 def _memory_claims(curves: Mapping[Cell, Curve], told: Published) -> Iterable[dict[str, Any]]:
-    """Give what Pager saves of HyperAlloc's memory, by both readings, for the agent that saves most; swept over the files kept."""
+    """Give what Pager saves of HyperAlloc's memory, by both readings, for the agent that saves most.
+
+    It is swept over the share of files kept, at each share for the agent that saves most there.
+    """
     gained: dict[tuple[str, int], Any] = {}
     for cell, curve in curves.items():
         pager = _beside(cell, curves, "pager")
@@ -189,7 +193,7 @@ def _memory_claims(curves: Mapping[Cell, Curve], told: Published) -> Iterable[di
     for reading in ("waste", "bound") if gained else ():
         by = {key: _percent(getattr(value, reading)) for key, value in gained.items()}
         row, keep = max((key for key in by if key[1] == _usual(by)), key=lambda key: (by[key], key[0]))
-        swept = {at: percent for (name, at), percent in by.items() if name == row}
+        swept = {at: max(percent for (_, its), percent in by.items() if its == at) for _, at in by}
         found: dict[str, Any] = {
             "against": "hyperalloc",
             "place": "bare",

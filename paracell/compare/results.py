@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict
 
+from ..output import whole_file
 from .cells import FORMAT, Cell
 
 if TYPE_CHECKING:
@@ -80,14 +80,9 @@ class Results:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(cell)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
         record = {"format": FORMAT, "key": cell.key, "cell": asdict(cell), "result": result}
-        try:
-            part.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with whole_file(str(self._path(cell))) as file:
+            file.write(json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def _may_be_ours(name: str) -> bool:

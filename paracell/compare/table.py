@@ -69,7 +69,7 @@ def _claims(claims: Iterable[Mapping[str, Any]]) -> Table:
         rows.append((*cells, "–" if told is None else _percent(told), _ANSWERS[claim["inside"]]))
     says = (
         "Cycles, or memory, that ParaCell saves beside another system, in per cent: the greatest over the rows, with costs at their "
-        "defaults, and over all that was published for them."
+        "defaults, and with each at its default and at the ends of its range."
     )
     head = ("against", "where", "over", "column", "greatest at", ">ours, %", ">swept", ">published", "")
     return Table("Claims", says, head, tuple(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
+from paracell.compare import cells as cells_module
 from paracell.compare import published, trace
 from paracell.compare.cells import PLACES, Cell, plan
 from paracell.compare.figures import Measured
@@ -23,6 +25,7 @@ from paracell.compare.report import report
 from paracell.compare.results import Results
 from paracell.compare.run import run as run_cells
 from paracell.compare.table import as_csv, tables
+from paracell.compare.workloads import named
 from paracell.emu.cost import DEFAULT, NAMES, Costs
 from paracell.emu.sinks.jsonl import JsonLines
 
@@ -153,14 +156,38 @@ def few() -> dict[Cell, dict[str, Any]]:
 def test_nothing_moves_without_what_was_published(
     few: dict[Cell, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    few = few | memory_of("pager", 10) | memory_of("hyperalloc", 40)
     told = report(few)
     monkeypatch.setattr(published, "FILE", tmp_path / "gone.toml")
     alone = report(few)
     assert without_published(told) == without_published(alone)
-    assert {claim["published_percent"] for claim in told["claims"]} == {57.0, 33.0}
+    assert {claim["published_percent"] for claim in told["claims"]} == {57.0, 33.0, 35.6}
+    assert all(row["published_waste_percent"] for row in told["memory"])
     assert {claim["published_percent"] for claim in alone["claims"]} == {None}
     assert as_csv(alone)
-    assert len(tables(alone)) == len(tables(told)) == 2
+    assert len(tables(alone)) == len(tables(told)) == 3
+
+
+def memory_of(policy: str, bound: int) -> dict[Cell, dict[str, Any]]:
+    """Two agents' memory under a policy, made up: by HyperAlloc the one holds more where files are kept, the other where none are."""
+    cells = {}
+    for row, most in (("agent-explore", 0), ("agent-git", 5)):
+        for keep in (0, 5):
+            more = 10 if policy == "hyperalloc" and keep == most else 0
+            samples = [[0, bound + more - keep, 5, 0, 0, 0, 1]]
+            cells[Cell("memory", row, "runv", policy=policy, keep=keep)] = {"samples": samples, "end": 1_000}
+    return cells
+
+
+def test_the_memory_claim_is_of_the_agent_that_saves_most_at_each_share() -> None:
+    claims = report(memory_of("pager", 10) | memory_of("hyperalloc", 40))["claims"]
+    claim = next(claim for claim in claims if claim["over"] == "memory, bound")
+    assert claim["row"] == "agent-git"
+    assert (claim["percent"], claim["low"], claim["high"]) == (
+        pytest.approx(100 * (1 - 5 / 45), abs=0.01),
+        pytest.approx(100 * (1 - 10 / 50), abs=0.01),
+        pytest.approx(100 * (1 - 5 / 45), abs=0.01),
+    )
 
 
 def test_pictures_are_the_same_each_time(few: dict[Cell, dict[str, Any]]) -> None:
@@ -172,14 +199,16 @@ def test_pictures_are_the_same_each_time(few: dict[Cell, dict[str, Any]]) -> Non
     drawn = pictures(made)
     assert drawn is not None
     assert len(drawn) == 5
-    assert all(svg.startswith("<svg") and "2026" not in svg for _, svg in drawn)
+    assert all(svg.startswith("<svg") and "dc:date" not in svg for _, svg in drawn)
     assert pictures(made) == drawn
 
 
 def test_only_the_report_reads_what_was_published() -> None:
     files = (Path(published.__file__).parents[1]).rglob("*.py")
     importing = [
-        path.name for path in files if "published.toml" in (text := path.read_text()) or "import published" in text
+        path.name
+        for path in files
+        if "published.toml" in (text := path.read_text()) or re.search(r"import published|\.published import", text)
     ]
     assert sorted(set(importing)) == ["published.py", "report.py"]
 
@@ -257,6 +286,40 @@ def test_a_key_is_of_what_decides() -> None:
     assert {cell.place for cell in cells} == set(PLACES)
 
 
+@pytest.mark.parametrize(
+    "what", ["images/paracell-host.elf", "compare/guest_memory.py", "compare/workloads.py", "emu/costs.toml"]
+)
+def test_a_key_is_another_one_where_a_file_has_changed(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`figures.py` makes a report of results and changes none: the control."""
+    cell, told = plan(quick=True)[0], Path.read_bytes
+
+    def key(changed: str) -> str:
+        for cached in (cells_module._key, cells_module._files, cells_module._workload):
+            cached.cache_clear()
+        monkeypatch.setattr(Path, "read_bytes", lambda path: told(path) + b"x" * str(path).endswith(changed))
+        return cell.key
+
+    before = key("nothing")
+    assert key(what) != before
+    assert key("compare/figures.py") == before
+    key("nothing")
+
+
+def test_a_key_is_another_one_where_a_workload_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`grow` carries no file: its command and its memory are all there is."""
+    (cell,) = [c for c in plan(quick=True, rows=["grow"], policies=["pager"]) if c.kind == "memory"]
+    grow = named("grow", quick=True)
+    keys = set()
+    for other in (grow, evolve(grow, arguments=("1", "1", "1")), evolve(grow, memory="64M")):
+        cells_module._key.cache_clear()
+        cells_module._workload.cache_clear()
+        monkeypatch.setattr("paracell.compare.workloads.named", lambda *_, other=other, **__: other)
+        keys.add(cell.key)
+    cells_module._key.cache_clear()
+    cells_module._workload.cache_clear()
+    assert len(keys) == 3
+
+
 def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = f"import signal, sys; {AS_USUAL}\nfrom paracell.__main__ import main\nmain()"
@@ -290,7 +353,7 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
         (["--places", "moon"], "no such place to compare: moon; there are bare"),
         (["--policies", "swap"], "no such policy to compare: swap; there are touch"),
         (["--rows", "null", "--out", __file__], "no directory, so no place for results"),
-        (["--rows", "null", "--json", "/nowhere/r.json"], "/nowhere/r.json: no directory for it"),
+        (["--rows", "null", "--json", "/nowhere/r.json"], "No such file or directory: /nowhere/r.json"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], says: str) -> None:

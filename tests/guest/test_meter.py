@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,6 @@ from paracell.compare.meter import Curve, Meter, Sample, sample, saved
 from paracell.container import Container
 from paracell.emu.clock import TSC_HZ
 from paracell.emu.events import Kind, Who
-from paracell.pager.policies import POLICIES
 
 from ..model import memory_use
 from ..model.memory_use import KERNEL_DIRECT, PAGE, STRUCT_PAGE
@@ -86,8 +86,8 @@ def _plant(container: Container, pages: Pages, mistake: str) -> None:
         container.memory.write64(array - memory_use.HOST_DIRECT + 8 * page, 0)
         return
     wanted = 1 if mistake == "a free page" else 2
-    array = pages.words("pages")[0] - KERNEL_DIRECT
-    for page in range(pages.words("frontier")[0] - 1, 0, -1):
+    array = pages.word("pages") - KERNEL_DIRECT
+    for page in range(pages.word("frontier") - 1, 0, -1):
         gpa = array + STRUCT_PAGE * page + 5
         at = (addresses[gpa // PAGE] & -PAGE) + gpa % PAGE
         if addresses[page] and container.memory[at : at + 1] == bytes([wanted]):
@@ -165,14 +165,12 @@ def test_what_cannot_be_measured(runtime: str, period: int, says: str) -> None:
 
 def test_pages_that_llfree_has_free_are_as_many_as_its_children_count() -> None:
     """The meter reads the fields, a bit for each page; the children's words count, too."""
-    if "hyperalloc" not in POLICIES:
-        pytest.skip("there is no policy with LLFree")
     with Container("lat", "-e", "refault", "3000", memory_policy="hyperalloc", memory="48M") as container:
         seen, asked = set(), every(4)
         while container.run_until(asked).event is not None:
             pages = Host(container).pages()
             assert pages is not None
-            _, _, trees, children, _, _ = pages.words("llfree", 6)
+            _, _, trees, children = struct.unpack("<4Q", pages.read(pages.place["llfree"], 32))
             words = memoryview(pages.read(children - KERNEL_DIRECT, 2 * 8 * trees)).cast("H")
             free, _ = free_pages(pages)
             assert free.bit_count() == sum(word & 0x3FF for word in words)
