@@ -191,7 +191,7 @@ class Contexts:
         d[HFLAGS] = d[HFLAGS] & NOT_SLOT | SLOT_FLAGS[number]
 
     def _assign(self, pkru: int) -> int:
-        """Put a context into the slot used least recently; one with AC set may not live where AC moves TCG away."""
+        """Put a context into the slot used least recently of those where it may live."""
         context = self.context(user=self.cpu.cpl == 3)
         table = self.rights_of(context)
         number = self._same_rights(table)
@@ -200,9 +200,7 @@ class Contexts:
             self.slots[number].context = self.slots[number].system = None
             self.slot_by_pkru[pkru] = number
             return number
-        number = 3 - self.current_slot - self.previous_slot
-        if number == SMAP_SLOT and self.engine.q[EFLAGS] & AC:
-            number = self.previous_slot
+        number = self._longest_unused()
         slot = self.slots[number]
         self.cpu.forget_transitions()
         self._empty(number)
@@ -217,6 +215,19 @@ class Contexts:
         if number == self.current_slot:
             self.table = slot.table
         return number
+
+    def _longest_unused(self) -> int:
+        """Give the slot that was used least recently, of those where the current context may live.
+
+        One with AC set may not live where AC moves TCG away.  TCG's helpers reach the stack of an IRET or RETF, which it begins before
+        it traps, as a supervisor does, and from slot 0 that is by the index of slot 1: no supervisor lives there, and what a program
+        leaves so is dropped (`Invalidation.popped`).
+        """
+        current, previous = self.current_slot, self.previous_slot
+        homes = [number for number in (3 - current - previous, previous, current) if number or self.cpu.cpl == 3]
+        if self.engine.q[EFLAGS] & AC:
+            homes.remove(SMAP_SLOT)
+        return homes[0]
 
     def _same_rights(self, table: bytes) -> int | None:
         """Give the slot of a supervisor's context that differs from this one in PKRU and in no right."""

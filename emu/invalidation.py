@@ -180,6 +180,12 @@ class Invalidation(Contexts):
         if known:
             self.engine.flush_page(gva)
 
+    def popped(self, gva: int, size: int) -> None:
+        """Drop what TCG's helper has read of a stack before it trapped, by another slot's index (`Contexts._longest_unused`)."""
+        if self.current_slot == 0:
+            self.engine.flush_page(gva)
+            self.engine.flush_page(gva + size - 1)
+
     def drop_frame(self, frame: int) -> None:
         """Drop what leads to one physical page in the current address space: a right to it is taken back."""
         for space in (self.tlb.current, self.tlb.shared):

@@ -26,6 +26,7 @@ from .faults import Unimplemented
 from .limits import GUARDED
 from .lookup import Lookup
 from .memory import APIC_PAGE, HPET_PAGE, IO_APIC_PAGE, NOTHING
+from .registers import RSP
 from .smc import CodePages
 from .tablesize import TableSizes
 
@@ -42,6 +43,7 @@ _G: Final = rights.G
 _SIZE_GLOBAL: Final = SIZE | rights.G
 _new: Final = tuple.__new__
 _PF: Final = 14
+_FRAME: Final = 40  # bytes that an IRET pops
 _NEED: Final = {MEM_READ: READ, MEM_WRITE: WRITE, MEM_FETCH: EXEC}
 
 
@@ -151,6 +153,7 @@ class Translation(Lookup):
         entry_at, exception, offset = engine.entry, engine.places.exception_index, self._address_offset
         outgrown = TableSizes(engine, SLOTS).outgrown
         refills = 1024  # until a table is looked at
+        q = cpu.q
         guarded, granted, slots = cpu.limits.pages, cpu.limits.granted, self.slots
 
         def fill(_engine: int, gva: int, kind: int, pointer: int) -> bool:  # noqa: PLR0915  (the same)
@@ -190,6 +193,8 @@ class Translation(Lookup):
                         address = entry_at(pointer + offset)[0]
                         if address >> 12 != vpn:
                             layout.check_fault(address, gva)
+                        if not self.current_slot and 0 < address - q[RSP] < _FRAME:  # it may be an IRET's, with a page before it
+                            self.popped(q[RSP], 1)
                         self.refusal = _new(Refusal, (entry, address, need, 0, 0))
                         if self.in_place and not cpu.breakpoints.watching:
                             exception[0] = _PF

@@ -54,6 +54,8 @@ def _move_stack(cpu: Cpu, rsp: int) -> None:
 @instruction("iret", "iretq", "iretd")
 def iret(cpu: Cpu, insn: Insn) -> None:
     """IRET to the same or an outer ring, to 64-bit, compatibility or 32-bit code."""
+    if cpu.code64:
+        cpu.translation.popped(cpu.q[RSP], _FRAME.size)
     blocked = cpu.nmi_blocked
     if cpu.guest is None or cpu.guest.iret_unblocks:
         cpu.nmi_blocked = False  # even if it faults (SDM "Handling Multiple NMIs")
@@ -150,6 +152,8 @@ def _is64(cpu: Cpu, code: Segment) -> bool:
 def far_return(cpu: Cpu, insn: Insn) -> None:
     """Far RET to the same or an outer ring; an immediate frees parameters on both stacks."""
     size = insn.opsize >> 3
+    if cpu.code64:
+        cpu.translation.popped(cpu.q[RSP], 2 * size)
     extra = insn.operands[0].value & 0xFFFF if insn.operands else 0
     rip, cs = _pop(cpu, 2, size)
     cs &= 0xFFFF
