@@ -23,5 +23,6 @@
 #define PAGER_WORDS 512
 #define PAGER_ORDER 15UL        /* of a word */
 #define PAGER_MOST_ORDER 10     /* blocks of 1 to 1024 pages */
+#define PAGER_TURNS 8           /* of others, before a host without memory says so */
 
 #endif

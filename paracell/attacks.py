@@ -215,6 +215,7 @@ ATTACKS: Final = (
     _pvm("invlpg", "INVLPG of a host address", "half", "host_secret", _PANIC, _STOPPED),
     _pvm("pvcs", "a PVCS in the host's memory", "pvcs", "host_secret"),
     _pvm("given-pvcs", "a PVCS whose page is given back", "kept"),
+    _pvm("llfree-pvcs", "a PVCS in a frame that is called free", "kept", options=_HYPERALLOC),
     _pvm("pointer", "a string instruction with bytes in the host's memory", "pointer", "host_secret"),
     _pvm("pages", "page tables that lead out of its memory", "frame"),
     _pvm("cr3", "a CR3 that is no memory, and one that is no table", "frame"),

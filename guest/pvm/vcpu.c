@@ -1,6 +1,7 @@
 /* The processor's part of a container: from its first instruction on, into the processor and out of it. */
 #include "machine.h"
 #include "options.h"
+#include "policy.h"
 #include "pvm.h"
 #include "selectors.h"
 #include "x86.h"
@@ -59,8 +60,9 @@ static u64 tagged(const struct shadow *root, u64 pcid) {
 void ready_to_enter(void) {
     struct shadows *s = &self->vcpu.shadows;
 
-    if (!s->current && !space_enter(s, self->vcpu.cr3))
-        kill_container("no host memory for its page tables", self->vcpu.cr3);
+    while (!s->current && !space_enter(s, self->vcpu.cr3))
+        if (!policy_wait(TURNS))
+            kill_container("no host memory for its page tables", self->vcpu.cr3);
     u64 pcid = FIRST_PCID + 2 * (u64)(s->current - s->spaces);
     switcher.smod_cr3 = tagged(s->current->root[SHADOW_SUPERVISOR], pcid);
     switcher.umod_cr3 = tagged(s->current->root[SHADOW_USER], pcid + 1);
@@ -86,13 +88,13 @@ bool vcpu_map(u64 gpa, u64 hpa) {
     return true;
 }
 
-/* The host follows a pointer of its own to the PVCS. */
-void vcpu_unmap(u64 gpa) {
-    if (self->vcpu.pvcs && ROUND_DOWN(self->vcpu.pvcs, PAGE_SIZE) == gpa && !OFF(kept))
-        kill_container("its PVCS is given back", gpa);
-    if (!shadow_unmap(&self->vcpu.shadows, binding_get(gpa)))
-        kill_container("its top-level page table is given back", gpa);
+/* The host follows a pointer of its own to the PVCS, and the processor runs by the top-level table. */
+bool vcpu_needs(u64 gpa) {
+    return (self->vcpu.pvcs && ROUND_DOWN(self->vcpu.pvcs, PAGE_SIZE) == gpa && !OFF(kept)) ||
+           shadow_is_root(&self->vcpu.shadows, binding_get(gpa));
 }
+
+void vcpu_unmap(u64 gpa) { shadow_unmap(&self->vcpu.shadows, binding_get(gpa)); }
 
 bool vcpu_maps_large(void) { return false; }    /* a shadow is a page's */
 bool vcpu_map_large(u64 gpa, u64 hpa) { return (void)gpa, (void)hpa, false; }

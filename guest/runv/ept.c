@@ -71,9 +71,15 @@ bool ept_map(u64 gpa, u64 hpa) {
 bool ept_map_large(u64 gpa, u64 hpa) {
     u64 *leaf = entry_of(self->vcpu.ept, gpa, 2);
 
-    if (leaf)
-        *leaf = hpa | EPT_WRITE_BACK | EPT_ALLOWED | EPT_LARGE;
-    return leaf;
+    if (!leaf)
+        return false;
+    if (*leaf) {                        /* a table, of what was bound in pieces once; the processor may have its address */
+        page_free(host(*leaf & PTE_ADDRESS));
+        *leaf = 0;
+        invept(ept_pointer(&self->vcpu));
+    }
+    *leaf = hpa | EPT_WRITE_BACK | EPT_ALLOWED | EPT_LARGE;
+    return true;
 }
 
 void ept_unmap(u64 gpa) {
@@ -88,10 +94,15 @@ void ept_unmap(u64 gpa) {
 
 void ept_unmap_large(u64 gpa) { *entry_of(self->vcpu.ept, gpa, 2) = 0; }
 
-/* Option ept=2m: so many at a time, where nothing of them is bound yet. */
-static bool bind_large(u64 gpa) {
-    return option("ept", 4) == 2 && !self->ahead && memory_back_large(gpa);
+static bool wants_large;                /* option ept=2m: so many at a time, where nothing of them is bound yet */
+
+void ept_init(void) {
+    wants_large = option_is("ept", "2m");
+    if (option_given("ept") && !wants_large && !option_is("ept", "4k"))
+        panic("option ept= is to be 4k or 2m");
 }
+
+static bool bind_large(u64 gpa) { return wants_large && !self->ahead && memory_back_large(gpa); }
 
 void ept_violation(struct vcpu *v) {
     u64 gpa = vmread(GUEST_PHYSICAL_ADDRESS), page = ROUND_DOWN(gpa, PAGE_SIZE), end = self->pages << PAGE_SHIFT;

@@ -37,6 +37,7 @@ void ept_create(struct vcpu *);
 void ept_destroy(struct vcpu *);
 u64  ept_pointer(const struct vcpu *);
 bool ept_map(u64 gpa, u64 hpa);                 /* false without memory for a table */
+void ept_init(void);                            /* option ept= */
 bool ept_map_large(u64 gpa, u64 hpa);           /* 2 MiB */
 void ept_unmap_large(u64 gpa);
 void ept_unmap(u64 gpa);

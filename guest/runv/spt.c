@@ -6,6 +6,7 @@
  * Registers, and MSRs", "Interrupt 14—Page-Fault Exception (#PF)". */
 #include "control.h"
 #include "options.h"
+#include "policy.h"
 #include "runv.h"
 
 #define VECTOR_DF 8
@@ -42,8 +43,9 @@ static void choose_tables(struct vcpu *v) {
 
     if (cr3 != NO_TABLES && cr3 >> PAGE_SHIFT >= self->pages)
         kill_container("its page tables are outside its memory", cr3);
-    if (!space_enter(&v->shadows, cr3))
-        kill_container("no host memory for its page tables", cr3);
+    while (!space_enter(&v->shadows, cr3))
+        if (!policy_wait(TURNS))
+            kill_container("no host memory for its page tables", cr3);
     vmwrite(GUEST_CR3, host_physical(v->shadows.current->root[SHADOW_WHOLE]->table));
 }
 
@@ -59,10 +61,7 @@ void spt_enter(struct vcpu *v) {
     }
 }
 
-void spt_unmap(u64 gpa) {
-    if (!shadow_unmap(&self->vcpu.shadows, binding_get(gpa)))
-        kill_container("its top-level page table is given back", gpa);
-}
+void spt_unmap(u64 gpa) { shadow_unmap(&self->vcpu.shadows, binding_get(gpa)); }
 
 void spt_invlpg(struct vcpu *v) {
     shadow_drop_page(&v->shadows, vmread(EXIT_QUALIFICATION));

@@ -15,6 +15,7 @@ void runtime_reserve(u64 *from, u64 pages) {
 }
 
 void runtime_init(void) {
+    ept_init();
     control_init();
     vmx_init();
     msr_init();
@@ -52,6 +53,8 @@ bool vcpu_map(u64 gpa, u64 hpa) {
     frame_clear(hpa, gpa);              /* tables get it when it is touched */
     return true;
 }
+
+bool vcpu_needs(u64 gpa) { return shadow_paging && shadow_is_root(&self->vcpu.shadows, binding_get(gpa)); }
 
 void vcpu_unmap(u64 gpa) {
     if (shadow_paging)

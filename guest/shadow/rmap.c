@@ -43,12 +43,10 @@ void frame_release(struct frame *f) {
             *link->entry |= PTE_W;
 }
 
-bool shadow_unmap(struct shadows *s, u64 hpa) {
+void shadow_unmap(struct shadows *s, u64 hpa) {
     struct frame *f = frame_of(hpa);
 
-    if (!unshadow(s, f))
-        return false;
+    unshadow(s, f);
     while (f->mappings)
         unmap_leaf(s, f->mappings->entry);
-    return true;
 }

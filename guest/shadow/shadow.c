@@ -198,9 +198,15 @@ void shadows_end(struct shadows *s) {
     pool_free(&s->tables);
 }
 
+static bool is_root(const struct shadows *s, const struct frame *f) {
+    return s->current && guest_frame(s->current->root[FIRST_KIND]) == f;
+}
+
+bool shadow_is_root(const struct shadows *s, u64 hpa) { return is_root(s, frame_of(hpa)); }
+
 /* All shadows of a frame go, with the entries that lead to them; the frame may be written then. */
 bool unshadow(struct shadows *s, struct frame *f) {
-    if (s->current && guest_frame(s->current->root[FIRST_KIND]) == f)
+    if (is_root(s, f))
         return false;
     for (struct space *space = s->spaces; space < s->spaces + SPACES; space++)
         if (space->root[FIRST_KIND] && guest_frame(space->root[FIRST_KIND]) == f)

@@ -128,7 +128,8 @@ bool map_leaf(struct shadows *, pte_t *entry, pte_t now);
 void unmap_leaf(struct shadows *, pte_t *entry);
 void frame_protect(struct shadows *, struct frame *);
 void frame_release(struct frame *);             /* give the rights back */
-bool shadow_unmap(struct shadows *, u64 hpa);   /* a page that is the guest's no more; false: a current root, which stays */
+void shadow_unmap(struct shadows *, u64 hpa);   /* a page that is the guest's no more, and no current root */
+bool shadow_is_root(const struct shadows *, u64 hpa);   /* the processor runs by the shadow of this table */
 
 /* store.c: the guest has written `size` bytes at `hpa`, which may be a table. */
 void shadow_stored(struct shadows *, u64 hpa, u64 size);

@@ -18,7 +18,6 @@
 #define PAGES_OF_MIB 256UL
 #define ASKED 1024UL            /* pages that another container is asked for at once */
 #define PLENTY 2048UL           /* with so many pages free nobody need give any */
-#define TURNS 64                /* of the others, until whoever waits for a page gives up */
 #define ENTRY sizeof(u32)
 
 static u64 *bits[MAX_RUNNING];
@@ -35,12 +34,11 @@ static void reserve(u64 *from, u64 pages) {
 
 void balloon_reset(struct balloon *b) { memset(b->is_given, 0, bits_size); }
 
-static bool begin(void) {
+static void reset(void) {
     struct balloon *b = balloon_of();
 
     *b = (struct balloon){.is_given = bits[self->slot]};
     balloon_reset(b);
-    return true;
 }
 
 static bool is_given(const struct balloon *b, u64 page) { return b->is_given[page / 64] >> page % 64 & 1; }
@@ -103,6 +101,7 @@ static void each_number(struct balloon *b, const struct chain *c, void (*what)(s
     static u32 numbers[BALLOON_BATCH];
     static struct flush flush;
 
+    flush.count = 0;                    /* whoever had the last one may have been killed in the middle */
     for (u64 i = 0; i < c->count; i++) {
         struct virtq_desc d = c->piece[i];
         if (d.flags & DESC_WRITE || d.len % ENTRY)
@@ -168,25 +167,17 @@ static void ask(void) {
         wish(balloon_of(), balloon_of()->given + ASKED);
 }
 
-static bool may_take(void) { return self->memory.held < self->memory.limit && pages_unpromised(); }
-
 /* What is given comes by a hypercall of the other's, in its own turn. */
-static bool wait(void) {
+static void wish_of_others(void) {
     richest = NULL;
-    if (self->memory.held >= self->memory.limit)
-        return false;
     each_other_container(consider);
-    if (!richest)
-        return false;
-    each_other_container(ask);
-    for (int i = 0; i < TURNS && !may_take(); i++)
-        schedule();
-    return may_take();
+    if (richest)
+        each_other_container(ask);
 }
 
 /* All four have the device: a host that is reported to may wish for more, too. */
-#define DEVICE .reserve = reserve, .begin = begin, .request = balloon_request, .period = 1, .tick = tick, .withholds = withholds, \
-    .withheld = "it touched a page that is in its balloon", .wait = wait
+#define DEVICE .reserve = reserve, .reset = reset, .request = balloon_request, .period = 1, .tick = tick, .withholds = withholds, \
+    .withheld = "it touched a page that is in its balloon", .wish = wish_of_others
 
 const struct policy balloon_4k = {.name = "balloon", DEVICE}, balloon_2m = {.name = "balloon-huge", DEVICE};
 const struct policy report_4k = {.name = "report-4k", DEVICE}, report_2m = {.name = "report-2m", DEVICE};

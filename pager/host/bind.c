@@ -52,13 +52,16 @@ i64 pager_request(u64 at, u64 counts) {
 
     if (!policy_allows_pager())
         return -ENOSYS;
+    if (binds)
+        policy_wait(PAGER_TURNS);
     if (at & PAGE_MASK || !(hpa = binding_get(at)))
         kill_container("a list of pages that is not its own", at);
     if (unbinds + binds > PAGER_WORDS)
         kill_container("a list of pages that is too long", counts);
-    if (!self->ahead)
+    if (!self->ahead) {
+        self->ahead = true;     /* first: what is filled ahead binds nothing */
         vcpu_ahead();
-    self->ahead = true;
+    }
     memcpy(words, host(hpa), (unbinds + binds) * sizeof *words);
     for (u64 i = 0; i < unbinds; i++)
         unbind(words[i]);

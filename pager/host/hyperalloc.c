@@ -25,7 +25,7 @@ enum { INSTALLED, SOFT, HARD };
 
 static struct shared {
     u64 children, trees;        /* guest-physical, both; their pages are pinned */
-    u64 count;                  /* of children; 0: nothing is shared yet */
+    u64 count;                  /* of children that are whole; 0: nothing is shared yet */
     u8 state[MOST_CHILDREN];
 } slots[MAX_RUNNING];
 
@@ -34,10 +34,7 @@ struct { u64 soft, installed, hard, returned; } hyperalloc_counts;
 
 static struct shared *shared(void) { return &slots[self->slot]; }
 
-static bool begin(void) {
-    *shared() = (struct shared){0};
-    return true;
-}
+static void reset(void) { *shared() = (struct shared){0}; }
 
 /* Pinned, so it is there. */
 static u16 *word_at(u64 gpa) {
@@ -83,7 +80,7 @@ static void tree_give(u64 child) {
 static void share_child(u64 child) {
     u64 first = child << CHILD_ORDER, page = first;
 
-    while (page < MIN(first + CHILD_FRAMES, self->pages) && !self->bound[page])
+    while (page < first + CHILD_FRAMES && !self->bound[page])
         page++;
     if (page == first + CHILD_FRAMES && child_change(child, CHILD_FRAMES, CHILD_FRAMES | CHILD_EVICTED))
         shared()->state[child] = SOFT;
@@ -104,7 +101,7 @@ static i64 share(u64 at, u64 trees) {
             kill_container("no host memory for the words that it shares", page);
     s->children = at;
     s->trees = at + trees * TREE_CHILDREN * sizeof(u16);
-    s->count = trees * TREE_CHILDREN;
+    s->count = self->pages / CHILD_FRAMES;
     for (u64 child = 0; child < s->count; child++)
         share_child(child);
     return 0;
@@ -118,9 +115,11 @@ static i64 install(u64 child) {
     if (s->state[child] == HARD)
         kill_container("it installs a frame that was taken from it", child);
     if (s->state[child] == SOFT) {
-        if (!memory_back(block_of(child), LARGE_ORDER))
+        s->state[child] = INSTALLED;    /* first: what is withheld is not bound */
+        if (!memory_back(block_of(child), LARGE_ORDER)) {
+            s->state[child] = SOFT;
             return -ENOMEM;
-        s->state[child] = INSTALLED;
+        }
         hyperalloc_counts.installed++;
     }
     child_clear(child, CHILD_EVICTED);
@@ -161,8 +160,9 @@ static bool soft(u64 child) {
     return false;
 }
 
+/* What a container's reserve promises it stays. */
 static bool hard(u64 child) {
-    if (!tree_take(child))
+    if (self->memory.held < self->memory.reserve + CHILD_FRAMES || !tree_take(child))
         return false;
     if (child_change(child, CHILD_FRAMES, CHILD_ALLOCATED | CHILD_EVICTED)) {
         if (take_memory(child, HARD))
@@ -197,7 +197,8 @@ static bool reclaim(void) {
 
 static void return_frames(void) {
     struct shared *s = shared();
-    u64 room = pages_unpromised() / LARGE_PAGES;
+    const struct account *a = &self->memory;
+    u64 room = (pages_unpromised() + a->reserve - MIN(a->reserve, a->held)) / LARGE_PAGES;
 
     for (u64 child = 0; child < s->count && room > 1; child++)
         if (s->state[child] == HARD && child_change(child, CHILD_ALLOCATED | CHILD_EVICTED, CHILD_FRAMES | CHILD_EVICTED)) {
@@ -214,6 +215,6 @@ static void tick(void) {
 }
 
 const struct policy hyperalloc = {
-    .name = "hyperalloc", .begin = begin, .request = request, .period = PERIOD, .tick = tick, .reclaim = reclaim,
+    .name = "hyperalloc", .reset = reset, .request = request, .period = PERIOD, .tick = tick, .reclaim = reclaim,
     .withholds = withholds, .withheld = "it touched a page of a frame that was taken from it",
 };

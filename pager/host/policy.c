@@ -28,6 +28,11 @@ void policy_init(void) {
 }
 
 bool policy_allows_pager(void) { return !policy || policy == &pager; }
+void policy_reset(void) {
+    if (policy && policy->reset)
+        policy->reset();
+}
+
 bool policy_begin(void) { return !policy || !policy->begin || policy->begin(); }
 
 i64 policy_request(u64 function, u64 a, u64 b) {
@@ -47,7 +52,14 @@ bool policy_reclaim(void) {
 
 bool policy_withholds(u64 page) { return policy && policy->withholds && policy->withholds(page); }
 const char *policy_withheld(void) { return policy->withheld; }
-bool policy_wait(void) { return policy && policy->wait && policy->wait(); }
+
+bool policy_wait(int turns) {
+    if (pages_are_short() && policy && policy->wish)
+        policy->wish();
+    for (; turns && pages_are_short(); turns--)
+        schedule();
+    return self->memory.held < self->memory.limit && !pages_are_short();
+}
 
 u64 policy_deadline(void) { return next_tick; }
 

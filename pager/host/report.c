@@ -13,12 +13,16 @@ static u32 order_at(u64 gpa, u64 size) { return gpa & (LARGE_SIZE - 1) || size <
 
 void report_free(const struct chain *c) {
     static struct flush flush;
+    u64 told = 0;
 
+    flush.count = 0;
     for (u64 i = 0; i < c->count; i++) {
         const struct virtq_desc *d = &c->piece[i];
         u64 gpa = d->addr, size = d->len;
         if (!(d->flags & DESC_WRITE) || gpa & PAGE_MASK || size & PAGE_MASK)
             kill_container("a report of what is no page", gpa);
+        if ((told += size >> PAGE_SHIFT) > self->pages)
+            kill_container("a report of more than it has", told);
         for (u64 part; size; gpa += part, size -= part) {
             u32 order = order_at(gpa, size);
             part = PAGE_SIZE << order;

@@ -68,6 +68,7 @@ static i64 notify(struct balloon *b, u64 number) {
         else
             report_free(&chain);
         virtqueue_give(q, &chain);
+//        schedule_if_slice_over();       /* a queue may hold more work than a slice; the chain is done with */
     }
     if (used && virtqueue_interrupts(q))
         balloon_interrupt(b, VIRTIO_USED);

@@ -9,6 +9,7 @@
 #include "virtqueue.h"
 
 #include "host.h"
+#include "policy.h"
 
 #define DESCRIPTOR_ALIGN 16UL
 #define AVAILABLE_ALIGN 2UL
@@ -19,10 +20,11 @@ static u64 used_size(const struct virtqueue *q) { return sizeof(struct virtq_use
 
 /* Where a byte of the container's lies for the host. */
 static void *memory_at(u64 gpa) {
-    u64 hpa = binding_get(gpa & ~PAGE_MASK);
+    u64 page = gpa >> PAGE_SHIFT, hpa = binding_get(gpa & ~PAGE_MASK);
 
     if (!hpa)
-        kill_container("a virtqueue that leads to memory that it has not", gpa);
+        kill_container(page < self->pages && !policy_withholds(page) ? "no host memory for its virtqueue"
+                                                                      : "a virtqueue that leads to memory that it has not", gpa);
     return (u8 *)host(hpa) + (gpa & PAGE_MASK);
 }
 

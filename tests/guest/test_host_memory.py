@@ -34,6 +34,14 @@ def address_in_host(image: str, name: str, size: int) -> int:
     return found[0].address - BASE
 
 
+def host_pages(machine: Machine) -> tuple[int, int, int]:
+    """Give the host's pages: all, free, held; none is lost."""
+    at = machine.symbols["host_memory"] - BASE
+    whole, free, held = struct.unpack("<QQQ", machine.memory[at : at + 24])
+    assert free + held == whole
+    return whole, free, held
+
+
 @frozen
 class Ran:
     """What the containers said, what the host said, and its pages at the end: all, free, held."""
@@ -54,12 +62,9 @@ def run(cases: Sequence[str], options: str = "") -> Ran:
     with Machine.boot(PARACELL.image, modules=modules, append=options, memory=MEMORY, console=console) as machine:
         end = machine.run()
         assert end.reason is Reason.EXIT, str(end)
-        at = machine.symbols["host_memory"] - BASE
-        pages = struct.unpack("<QQQ", machine.memory[at : at + 24])
+        pages = host_pages(machine)
     lines = [line.rpartition(" ") for line in console.sent[0].decode().splitlines()]
     ran = Ran([(what, int(value, 16)) for what, _, value in lines], console.sent[1].decode(), pages)
-    whole, free, held = ran.pages
-    assert free + held == whole
     assert "panic" not in ran.err
     return ran
 

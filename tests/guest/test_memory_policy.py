@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from paracell import Container
 from paracell.emu.events import Kind
+from paracell.guest import shipped
 from paracell.guest.rootfs import init_block
 from paracell.machine import Machine
 from paracell.pager.policies import POLICIES, check
 from paracell.runtimes import RUNV
 
-from .kernels import Typed
+from .kernels import Typed, tar_of
+from .test_host_memory import address_in_host, host_pages
 
 if TYPE_CHECKING:
-    from paracell.machine import Machine as Anything
+    from collections.abc import Sequence
 
-BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/layout.h
+DIRECT: Final = 0xFFFF900000000000  # guest/host/core/layout.h
+LARGE: Final = 2  # guest/host/core/binding.c
+MEMORY: Final = 64 << 20
 PAGE: Final = 4096
-
-
-def pool(machine: Anything) -> tuple[int, int, int]:
-    """Give the host's pages: all, free, held."""
-    at = machine.symbols["host_memory"] - BASE
-    whole, free, held = struct.unpack("<QQQ", machine.memory[at : at + 24])
-    assert free + held == whole
-    return whole, free, held
+BUSYBOX: Final = shutil.which("busybox")
+TOUCH: Final = shipped.image("programs/touch")
+needs_busybox = pytest.mark.skipif(BUSYBOX is None, reason="busybox-static is not installed")
 
 
 @pytest.mark.parametrize(("policy", "runtime"), [(p.name, r) for p in POLICIES.values() for r in p.runtimes])
@@ -48,7 +49,7 @@ def test_static_memory_is_all_there_from_the_start(runtime: str) -> None:
         with Container("touch", "4", runtime=runtime, memory_policy=policy, memory="32M") as container:
             told = container.record(Kind.EPT_VIOLATION)
             assert container.run().status == 0
-            whole, _, held[policy] = pool(container)
+            whole, _, held[policy] = host_pages(container)
             violations[policy] = len(told)
     assert held["static"] > whole * 0.9, "the rest is kept for tables"
     assert held["touch"] < held["static"] / 3
@@ -62,23 +63,57 @@ def test_two_mebibytes_at_a_time_are_one_entry_each() -> None:
     for policy in ("static", "static-2m"):
         with Container("hello", runtime="runv", memory_policy=policy, memory="64M") as container:
             assert container.run().status == 0
-            held[policy] = pool(container)[2]
+            held[policy] = host_pages(container)[2]
     tables = held["static"] - held["static-2m"]
     assert 20 < tables <= 32, (
         "a leaf table of the EPT for each 2 MiB of 64, but for where the kernel and its modules lie"
     )
 
 
-def test_what_came_back_in_one_piece_goes_out_in_one_piece() -> None:
-    """Three containers, two at a time: the third one's memory is the first one's."""
-    modules = [m for _ in range(3) for m in RUNV.modules(bytes(PAGE), init_block(["/nothing"], []))]
+def in_a_queue(scripts: Sequence[str], options: str) -> tuple[str, Machine]:
+    """Run one container after the other under RunV, two at a time; what they wrote, and the machine behind its end."""
+    rootfs = tar_of({"bin/busybox": Path(BUSYBOX or "").read_bytes(), "bin/touch": TOUCH.read_bytes()})
+    modules = [
+        m for script in scripts for m in RUNV.modules(rootfs, init_block(["/bin/busybox", "sh", "-c", script], []))
+    ]
     console = Typed(b"")
-    with Machine.boot(
-        RUNV.image, modules=modules, append="policy=static-2m", memory=64 << 20, runtime=RUNV, console=console
-    ) as machine:
-        machine.run()
-        pool(machine)
-    assert console.sent[1].decode().count("cannot run /nothing") == 3
+    machine = Machine.boot(RUNV.image, modules=modules, append=options, memory=MEMORY, runtime=RUNV, console=console)
+    machine.run()
+    assert not console.sent[1], console.sent[1].decode()
+    return console.sent[0].decode(), machine
+
+
+@needs_busybox
+def test_what_came_back_in_one_piece_goes_out_in_one_piece() -> None:
+    """The third container's memory is that of the first one, of which all is 2 MiB; the second one is still there."""
+    out, machine = in_a_queue(["echo 1", "/bin/busybox sleep 9; echo 2", "echo 3"], "policy=static-2m")
+    with machine:
+        host_pages(machine)
+        bound = _bound_in_slot_0(machine)
+    assert out.split() == ["1", "3", "2"]
+    assert (
+        sum(entry & LARGE for entry in bound) >= 10 * 512 * LARGE
+    )  # of 32 MiB, but for the kernel, modules and tables
+
+
+def _bound_in_slot_0(machine: Machine) -> list[int]:
+    """Give what the host has bound for the last container in its first slot: host-physical addresses, with flags."""
+    slots = address_in_host("runv-host.elf", "slots", 16)
+    array = int.from_bytes(machine.memory[slots : slots + 8], "little") - DIRECT
+    pages = MEMORY // PAGE
+    return list(struct.unpack(f"<{pages}Q", machine.memory[array : array + 8 * pages]))
+
+
+@needs_busybox
+def test_what_was_split_is_one_piece_again() -> None:
+    """2 MiB go page by page to the balloon, come back, and are touched: the table that had mapped the pages is not lost."""
+    script = "/bin/touch 12; /bin/busybox sleep 4; /bin/touch 12; echo done"
+    out, machine = in_a_queue(
+        [script, script, "echo done"], "policy=balloon ept=2m balloon=60 balloon_at=1 balloon_until=2"
+    )
+    with machine:
+        host_pages(machine)
+    assert out == "done\n" * 3
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -15,6 +14,7 @@ from paracell.machine import Machine
 from paracell.runtimes import RUNV
 
 from .kernels import Typed, tar_of
+from .test_host_memory import host_pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from paracell.guest.multiboot import Module
 
 MEMORY: Final = 64 << 20
-BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/layout.h
 PAGE: Final = 4096
 LARGE: Final = 2 << 20
 HLT, EPT_VIOLATION = 12, 48  # exit reasons
@@ -52,8 +51,7 @@ class Ran:
             machine.inner.add_sink(self)
             end = machine.run()
             assert end.reason is Reason.EXIT, str(end)
-            at = machine.symbols["host_memory"] - BASE
-            self.pages = struct.unpack("<QQQ", machine.memory[at : at + 24])
+            self.pages = host_pages(machine)
         self.status, self.out, self.err = end.status, console.sent[0].decode(), console.sent[1].decode()
 
     def emit(self, event: Event) -> None:

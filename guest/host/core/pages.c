@@ -48,6 +48,8 @@ static bool may_take(const struct account *a) {
     return a->held < a->limit && (a->held < a->reserve || pages_unpromised());
 }
 
+bool pages_are_short(void) { return self->memory.held < self->memory.limit && !may_take(&self->memory); }
+
 /* Single pages come from large ones only where there are no others. */
 static void *take_page(void) {
     u64 *page = free_list;
@@ -67,7 +69,7 @@ static void *take_page(void) {
 void *page_alloc_uncleared(void) {
     struct account *a = &self->memory;
 
-    if (!may_take(a) && !(vcpu_reclaim() && may_take(a)) && !(policy_reclaim() && may_take(a)))
+    if (!may_take(a) && !(vcpu_reclaim() && may_take(a)) && !(a->held < a->limit && policy_reclaim() && may_take(a)))
         return NULL;
     void *page = take_page();
     *page_uses(host_physical(page)) = 0;

@@ -33,8 +33,11 @@ static struct container *next_to_run(void) {
     return NULL;
 }
 
+/* While something is done for the others: whose turn it is, and whose stack this is. */
+static struct container *runs;
+
 static void each(void (*what)(void), const struct container *except) {
-    struct container *before = self;
+    struct container *before = runs = self;
 
     for (struct container *c = containers; c < containers + MAX_CONTAINERS; c++)
         if (c != except && (c->state == RUNNING || c->state == WAITING)) {
@@ -42,6 +45,7 @@ static void each(void (*what)(void), const struct container *except) {
             what();
         }
     self = before;
+    runs = NULL;
 }
 
 void each_container(void (*what)(void)) { each(what, NULL); }
@@ -172,6 +176,8 @@ static void queue_again(struct container *old) {
 void container_ended(int status) {
     struct container *old = self, *next;
 
+    if (runs)
+        panic("container %d ends in the turn of container %d", self->number, runs->number);
     old->state = ENDED;         /* first: it may have failed while it was loaded, and be in the queue still */
     old->status = status;
     next = first_in(QUEUED);

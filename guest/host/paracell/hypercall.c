@@ -21,8 +21,12 @@ static i64 as_create(void) {
     pte_t **space = self->vcpu.space;
 
     for (int i = 0; i < MAX_SPACES; i++)
-        if (!space[i])
-            return (space[i] = space_create()) ? i + 1 : -ENOMEM;
+        if (!space[i]) {
+            while (!(space[i] = space_create()))
+                if (!policy_wait(TURNS))
+                    return -ENOMEM;
+            return i + 1;
+        }
     return -ENOMEM;
 }
 
@@ -99,7 +103,7 @@ static i64 try_pte_set(u64 handle, u64 va, u64 entries, u64 count) {
 static i64 pte_set(u64 handle, u64 va, u64 entries, u64 count) {
     i64 result;
 
-    while ((result = try_pte_set(handle, va, entries, count)) == -ENOMEM && policy_wait())
+    while ((result = try_pte_set(handle, va, entries, count)) == -ENOMEM && policy_wait(TURNS))
         ;
     return result;
 }
@@ -154,4 +158,6 @@ void hypercall(struct trapframe *tf) {
     if (tf->rax >= HC_COUNT && !OFF(number))
         kill_container("no such hypercall", tf->rax);
     tf->rax = (u64)table[tf->rax](tf->rdi, tf->rsi, tf->rdx, tf->r10);
+    if (self->waiting)
+        self->vcpu.shared->pending = 1;         /* it came while another container had its turn */
 }

@@ -77,8 +77,9 @@ static enum fault anonymous_fault(struct mm *mm, const struct vma *v, u64 va) {
         if (page) {
             run_set(&run, at, slot, physical(page) | rights_of(v, v->prot & PROT_WRITE));
             mm->pages++;
-        } else if (at == va) {
-            result = FAULT_NO_MEMORY;
+        } else if (at >= va) {          /* those behind it were a gift */
+            result = at == va ? FAULT_NO_MEMORY : FAULT_DONE;
+            break;
         }
     }
     run_end(&run);

@@ -9,6 +9,8 @@
 
 #define LIST_BATCH 16
 #define LIST_HIGH 64
+#define RELIEFS 4               /* of 256 pages */
+#define ASKED 8                 /* times */
 
 static u64 number(const void *p) { return physical(p) >> PAGE_SHIFT; }
 static void *address(u64 n) { return direct(n << PAGE_SHIFT); }
@@ -34,15 +36,31 @@ void pages_init(u64 memory, u64 free_start) {
     frames_init(memory, free_start);
 }
 
-void *block_alloc(u32 order) {
+/* The balloon gives some back, a largest block's worth at most: what it has may lie in pieces, too. */
+static u64 take_or_relieve(u32 order) {
     u64 n;
 
-    while (!(n = frames_take(order, false)) && balloon_relieve())
+    for (int tries = 0; !(n = frames_take(order, false)) && tries < RELIEFS && balloon_relieve(); tries++)
         ;
+    return n;
+}
+
+static void *take_block(u32 order) {
+    u64 n = take_or_relieve(order);
+
     if (!n || !supply_on || supply_keep(n, order) || supply_bind(n, order))
         return n ? address(n) : NULL;
     frames_give(n, order);
     return NULL;
+}
+
+/* The kernel itself asks its host more often than for a program, of which one can be killed. */
+void *block_alloc(u32 order) {
+    void *block = take_block(order);
+
+    for (int asked = 1; !block && supply_on && asked < ASKED; asked++)
+        block = take_block(order);
+    return block;
 }
 
 static void give_back(u64 n, u32 order) {
@@ -64,7 +82,7 @@ static bool list_refill(struct pagelist *list) {
     u64 taken[LIST_MOST / 2], n;
     u32 count = 0, bound;
 
-    while (count + list->count < list->batch && ((n = frames_take(0, false)) || (!count && !list->count && balloon_relieve() && (n = frames_take(0, false)))))
+    while (count + list->count < list->batch && (n = count || list->count ? frames_take(0, false) : take_or_relieve(0)))
         if (supply_on && supply_keep(n, 0))
             enlist(list, n, false);
         else
@@ -133,8 +151,16 @@ static void *alloc_clear(bool user) {
     return address_of(p);
 }
 
-void *page_alloc(void) { return alloc(false); }
-void *page_alloc_clear(void) { return alloc_clear(false); }
+static void *for_the_kernel(void *(*alloc)(bool user)) {
+    void *page = alloc(false);
+
+    for (int asked = 1; !page && supply_on && asked < ASKED; asked++)
+        page = alloc(false);
+    return page;
+}
+
+void *page_alloc(void) { return for_the_kernel(alloc); }
+void *page_alloc_clear(void) { return for_the_kernel(alloc_clear); }
 void *page_alloc_user(void) { return alloc(true); }
 void *page_alloc_user_clear(void) { return alloc_clear(true); }
 
