@@ -193,7 +193,9 @@ class Translation(Lookup):
                         address = entry_at(pointer + offset)[0]
                         if address >> 12 != vpn:
                             layout.check_fault(address, gva)
-                        if not self.current_slot and 0 < address - q[RSP] < _FRAME:  # it may be an IRET's, with a page before it
+                        if (
+                            not self.current_slot and 0 < address - q[RSP] < _FRAME
+                        ):  # it may be an IRET's, with a page before it
                             self.popped(q[RSP], 1)
                         self.refusal = _new(Refusal, (entry, address, need, 0, 0))
                         if self.in_place and not cpu.breakpoints.watching:

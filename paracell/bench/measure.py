@@ -39,6 +39,10 @@ class Unmeasured(RuntimeError):
     """A row that cannot be measured here, and why."""
 
 
+class NotHere(Unmeasured):
+    """This computer lacks what the row needs, or has too much else to do."""
+
+
 @frozen
 class Row:
     """One line of the table.
@@ -163,7 +167,7 @@ def slope(run: Callable[[int], float], few: int, many: int) -> float:
     """Seconds for one turn: what `many` cost more than `few`, so that start and end fall out."""
     difference = run(many) - run(few)
     if difference <= 0:
-        raise Unmeasured(f"{many} turns took no longer than {few}: this computer is too busy")
+        raise NotHere(f"{many} turns took no longer than {few}: this computer is too busy")
     return difference / (many - few)
 
 

@@ -14,7 +14,7 @@ from ..emu.events import Event, Kind
 from ..emu.sinks import Listener
 from ..machine import Machine
 from ..runtimes import PARACELL
-from .measure import Unmeasured
+from .measure import NotHere, Unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def _output_of(*command: str) -> Iterator[str]:
 def _files() -> Iterator[str]:
     """Name the interpreter, its shared libraries, and the modules that it loads before its first line."""
     if not shutil.which(_PYTHON) or not shutil.which("ldd"):
-        raise Unmeasured(f"no {_PYTHON}, or no ldd, here")
+        raise NotHere(f"no {_PYTHON}, or no ldd, here")
     yield _PYTHON
     for line in _output_of("ldd", os.path.realpath(_PYTHON)):
         yield from (word for word in line.split() if word.startswith("/"))

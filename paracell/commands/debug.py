@@ -86,8 +86,8 @@ def command(
     if program is None and rootfs is None:
         raise click.UsageError("Missing argument 'PROGRAM'.")
     wanted = None if no_gdb or place is not None else gdb or shutil.which("gdb")
-    if wanted is None and (commands or batch):
-        raise click.UsageError("--ex and --batch are for a gdb that is started, and there is none.")
+    if wanted is None and (commands or batch or gdb):
+        raise click.UsageError("--gdb, --ex and --batch are for a gdb that is started, and there is none.")
     more = [word for each in commands for word in ("-ex", each)] + (["-batch"] if batch else [])
     options = Options(place or (None if wanted else Place(port=1234)), wanted, tuple(more))
     with tempfile.TemporaryDirectory(prefix="paracell-") as made:

@@ -102,10 +102,13 @@ class Session:
                 gdb_command(self._options, self._files, door.address)
             )
             stack.enter_context(_ignoring(signal.SIGINT))
-            stop = self._doorman(door, child)
-            door.close()
-            child.wait()
-            return stop
+            try:
+                return self._doorman(door, child)
+            finally:
+                door.close()
+                if self._asked() or sys.exc_info()[0] is not None:
+                    child.terminate()
+                child.wait()
 
     def _doorman(self, door: Door, child: subprocess.Popen[bytes] | None) -> Stop:
         """Let one client in after the other."""

@@ -87,18 +87,19 @@ class StopOn:
 
     def disarm(self) -> None:
         """Listen no more."""
+        self._before = {}
         if self._kinds:
             self._kinds = frozenset()
             self._machine.inner.remove_sink(self._listener)
 
     def met(self) -> list[str]:
-        """Give a line for each that is there, now that the run has paused."""
+        """Give a line for each that is there, now that the run has paused; none where nothing was armed."""
         found, lines = self._found[:], []
         self._found.clear()
         for wait in self.waits.values():
             if wait.state is not None:
-                now, before = wait.state(self._machine), self._before[wait.name]
-                if now != before:
+                now, before = wait.state(self._machine), self._before.get(wait.name)
+                if before is not None and now != before:
                     self._before[wait.name] = now
                     lines.append(f"{wait.name}: {_shown(before)} -> {_shown(now)}")
             else:

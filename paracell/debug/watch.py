@@ -109,13 +109,12 @@ class Watchpoints:
         """Compare the bytes: what Python has written, no hook tells."""
         for point, (where, data) in self._before.items():
             place, now = self._bytes(point)
-            if place != where:  # other tables
+            if place != where or len(now) != len(data):  # other tables
                 self._before[point] = place, now
             elif now != data:
                 self._before[point] = place, now
-                self._note(
-                    point, point.address + next(i for i, (a, b) in enumerate(zip(data, now, strict=False)) if a != b)
-                )
+                first = next(i for i, (a, b) in enumerate(zip(data, now, strict=True)) if a != b)
+                self._note(point, point.address + first)
 
 
 def _concerns(kind: int, *, write: bool) -> bool:

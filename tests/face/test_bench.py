@@ -8,7 +8,7 @@ import pytest
 from paracell.bench import memory
 from paracell.bench.effects import Effects, floor
 from paracell.bench.floor import Bare, function
-from paracell.bench.measure import Limit, Row, Runtimes, Unmeasured, compare, slope
+from paracell.bench.measure import Limit, NotHere, Row, Runtimes, Unmeasured, compare, slope
 from paracell.bench.others import cases
 from paracell.bench.python import FirstLine
 from paracell.bench.ready import Readiness
@@ -93,7 +93,7 @@ def test_a_container_gets_ready(runtime: Runtime, tmp_path: Path) -> None:
 def test_cpython_gets_to_its_first_line(tmp_path: Path) -> None:
     try:
         python = FirstLine(tmp_path)
-    except Unmeasured as error:
+    except NotHere as error:
         pytest.skip(str(error))
     assert python.from_snapshot() > 0
 
@@ -102,7 +102,7 @@ def test_a_page_is_measured_bound_ahead_or_not(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(memory, "_TURNS", 300)
     try:
         assert memory.page_of(PARACELL, "cold", ahead=True) > 0
-    except Unmeasured as error:
+    except NotHere as error:
         pytest.skip(str(error))
 
 

@@ -161,6 +161,23 @@ def test_a_signal_ends_it(path: Path, connect: Callable[[], Client]) -> None:
             assert not path.exists()
 
 
+def test_a_signal_ends_the_debugger_that_was_started(tmp_path: Path) -> None:
+    gdb, began = tmp_path / "gdb", tmp_path / "began"
+    gdb.write_text(f"#!/bin/sh\n: > {began}\nexec sleep 600\n", encoding="utf-8")
+    gdb.chmod(0o755)
+    with subprocess.Popen(
+        [*COMMAND, "debug", "--gdb", str(gdb), "spin"], env=ENVIRONMENT, stderr=subprocess.PIPE
+    ) as command:
+        try:
+            end = time.monotonic() + 30
+            while not began.exists() and time.monotonic() < end:
+                time.sleep(0.05)
+            command.send_signal(signal.SIGTERM)
+            assert command.wait(30) == 128 + signal.SIGTERM
+        finally:
+            command.kill()
+
+
 def test_a_guest_that_cannot_go_on_can_be_looked_at(path: Path, connect: Callable[[], Client]) -> None:
     with waiting(path, "hello") as machine:
         client = connect()
@@ -183,7 +200,7 @@ def test_a_guest_that_cannot_go_on_can_be_looked_at(path: Path, connect: Callabl
     [
         (["--listen", "10.0.0.1:1", "hello"], "only this computer is listened to"),
         (["--listen", "unix:/nowhere/at/all", "hello"], "No such file or directory: /nowhere/at/all"),
-        (["--no-gdb", "--ex", "c", "hello"], "--ex and --batch are for a gdb that is started"),
+        (["--no-gdb", "--ex", "c", "hello"], "--gdb, --ex and --batch are for a gdb that is started"),
         (["--gdb", "/no/such/gdb", "hello"], "No such file or directory: /no/such/gdb"),
         ([], "Missing argument 'PROGRAM'"),
     ],

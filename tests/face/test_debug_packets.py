@@ -13,8 +13,11 @@ from paracell import Container
 from paracell.debug.control import Control
 from paracell.debug.packets import LIMIT, Framer, Item, Said, checksum, frame
 from paracell.debug.registers import BY_NAME, TABLE, target_xml
+from paracell.debug.stops import parse
 from paracell.debug.stub import Gone, Stub
 from paracell.debug.transport import Place
+from paracell.debug.watch import WRITE, Watchpoint, Watchpoints
+from paracell.emu.events import Event, Kind, Who
 from paracell.emu.timekeeper import NEVER
 
 from .test_run import needs_busybox
@@ -346,3 +349,27 @@ def test_places(text: str, place: Place) -> None:
 def test_wrong_places(text: str) -> None:
     with pytest.raises(ValueError):
         Place.parse(text)
+
+
+def test_a_request_that_waits_ends_a_step_and_meets_nothing() -> None:
+    """What is waited for counts while the machine goes on, and a step is one instruction."""
+    with Container("hello", runtime="native", memory="32M") as container:
+        control = Control(container, lambda: False)
+        control.stop_on.waits["domain"] = parse(["domain"])
+        container.inner.request_stop()
+        assert control.step(lambda _fd: False).lines == ()
+
+
+def test_a_watched_page_that_is_mapped_meanwhile_is_another_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pages are watched, of which the second one was not there when the run began: its bytes are no change."""
+    with Container("hello", runtime="native", memory="32M") as container:
+        watched = Watchpoints(container)
+        point = Watchpoint(WRITE, 0xFFC, 8)
+        watched._before = {point: (0xFFC, b"abcd")}
+        monkeypatch.setattr(watched, "_bytes", lambda _point: (0xFFC, b"abcdefgh"))
+        event = Event(Kind.RDTSC, 1, 0, 0, Who.KERNEL, (1,))
+        watched._on_event(event)
+        assert watched.seen is None
+        monkeypatch.setattr(watched, "_bytes", lambda _point: (0xFFC, b"abcdeXgh"))
+        watched._on_event(event)
+        assert watched.seen == (point, 0x1001)
