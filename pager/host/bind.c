@@ -52,7 +52,7 @@ i64 pager_request(u64 at, u64 counts) {
 
     if (!policy_allows_pager())
         return -ENOSYS;
-    if (binds)
+    if (binds && pages_are_short())
         policy_wait(PAGER_TURNS);
     if (at & PAGE_MASK || !(hpa = binding_get(at)))
         kill_container("a list of pages that is not its own", at);

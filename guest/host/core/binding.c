@@ -88,18 +88,24 @@ static void in_pieces(u64 page) {
         self->bound[page + i] &= ~LARGE;
 }
 
-int binding_put(u64 gpa) {
-    u64 page = gpa >> PAGE_SHIFT, hpa;
+static void give_back(u64 page) {
+    u64 hpa = self->bound[page];
 
-    if (gpa & PAGE_MASK || page >= self->pages || !(hpa = self->bound[page]))
+    if (hpa & LARGE)
+        in_pieces(ROUND_DOWN(page, LARGE_PAGES));
+    vcpu_unmap(page << PAGE_SHIFT);
+    self->bound[page] = 0;
+    page_free(host(hpa & ~PAGE_MASK));
+}
+
+int binding_put(u64 gpa) {
+    u64 page = gpa >> PAGE_SHIFT;
+
+    if (gpa & PAGE_MASK || page >= self->pages || !self->bound[page])
         return -EINVAL;
     if (is_busy(page))
         return -EBUSY;
-    if (hpa & LARGE)
-        in_pieces(ROUND_DOWN(page, LARGE_PAGES));
-    vcpu_unmap(gpa);
-    self->bound[page] = 0;
-    page_free(host(hpa & ~PAGE_MASK));
+    give_back(page);
     return 0;
 }
 
@@ -146,7 +152,7 @@ bool memory_back(u64 gpa, u32 order) {
         return true;
     while (page-- > first)
         if (ours[page - first])
-            binding_put(page << PAGE_SHIFT);
+            give_back(page);
     return false;
 }
 
@@ -172,7 +178,7 @@ int memory_unback(u64 gpa, u32 order) {
     }
     for (u64 page = first; page < stop; page++)
         if (self->bound[page])
-            binding_put(page << PAGE_SHIFT);
+            give_back(page);
     return 0;
 }
 
