@@ -56,7 +56,7 @@ enum fill shadow_try_fill(struct shadows *s, struct shadow *root, u64 va, const 
 enum fill shadow_fill(struct shadows *s, struct shadow *root, u64 va, const struct translation *t, bool write) {
     enum fill result = shadow_try_fill(s, root, va, t, write);
 
-    if (result == FILL_NO_MEMORY) {     /* tables can be made again */
+    if (result == FILL_NO_MEMORY && s->count >= TABLES_LEAST) {     /* tables can be made again */
         shadows_drop(s);
         result = shadow_try_fill(s, root, va, t, write);
     }

@@ -21,6 +21,7 @@ static struct shadow *make(struct shadows *s, const struct shadow *like) {
     *sh = *like;
     sh->table = table;
     *frame_of(host_physical(table)) = (struct frame){.tables = sh};
+    s->count++;
     if (!sh->direct) {
         struct frame *f = guest_frame(sh);
         bool first = !f->tables;
@@ -77,6 +78,7 @@ static void destroy(struct shadows *s, struct shadow *sh) {
     frame_of(host_physical(sh->table))->tables = NULL;
     page_free(sh->table);
     node_free(&s->tables, sh);
+    s->count--;
     s->flush = true;            /* the processor may have the table's address */
 }
 

@@ -73,11 +73,15 @@ struct shadows {
     struct space *current;
     struct frame *unsynced;
     u64 clock;
+    u32 count;                  /* tables */
     u32 ahead;                  /* tables that may be filled ahead of their use before the guest runs on (ahead.c) */
     bool eager;
     bool flush;                 /* the TLB may hold what a shadow no longer says */
     bool stale;                 /* … or rights to a page that a guest need not have flushed yet */
 };
+
+/* One instruction uses two pages of code, two each of two operands, each by three tables below a root: with fewer it may never end. */
+#define TABLES_LEAST (18 + SHADOW_KINDS)
 
 /* What the guest's own tables say of an address. */
 struct translation {

@@ -14,7 +14,7 @@ from paracell.emu.events import Kind, Who
 from paracell.guest import shipped
 from paracell.guest.rootfs import init_block
 from paracell.machine import Machine
-from paracell.runtimes import PARACELL
+from paracell.runtimes import PARACELL, PVM
 from paracell.settings import kernel_options
 
 from .kernels import Typed, tar_of
@@ -22,6 +22,8 @@ from .test_host_memory import host_pages
 
 if TYPE_CHECKING:
     from paracell.emu.events import Event
+    from paracell.end import End
+    from paracell.runtimes import Runtime
 
 BUSYBOX: Final = shutil.which("busybox")
 HC_PAGER: Final = 12
@@ -173,21 +175,36 @@ def test_a_kernel_without_a_host_that_binds_goes_on_without() -> None:
 @pytest.mark.parametrize("pager", [True, False])
 def test_a_host_without_a_page_costs_one_process_and_no_container(pager: bool) -> None:
     """Two containers want more than there is: the kernel that gets no page kills one of its processes; the control loses all of them."""
-    rootfs = tar_of(
-        {"bin/touch": shipped.image("programs/touch").read_bytes(), "bin/sh": Path(BUSYBOX or "").read_bytes()}
-    )
-    shell = ["/bin/sh", "-c", "/bin/touch 40; echo status $?"]
-    modules = [m for _ in range(2) for m in PARACELL.modules(rootfs, init_block(shell, []))]
-    options, console = kernel_options(OVERCOMMITTED, policy="pager" if pager else "touch"), Typed(b"")
-    with Machine.boot(
-        PARACELL.image, modules=modules, append=options, memory=64 << 20, runtime=PARACELL, console=console
-    ) as machine:
-        end = machine.run()
-        host_pages(machine)
-    said, complained = console.sent[0].decode(), console.sent[1].decode()
+    end, said, complained = _two_that_touch(PARACELL, 40, 64, OVERCOMMITTED, pager=pager)
     if pager:
         assert sorted(said.splitlines()) == ["status 0", "status 137"]
         assert (end.status, complained.count("out of memory: killed")) == (0, 1)
     else:
         assert said == "status 0\n"
         assert "is killed: no host memory for a page that it touched" in complained
+
+
+def test_a_host_without_a_table_ends_one_container() -> None:
+    """Where shadow tables are fewer than an instruction needs, each fill would drop what the one before has made, for ever."""
+    _, said, complained = _two_that_touch(PVM, 20, 44, "limit=40 reserve=1", pager=False)
+    assert said == "status 0\n"
+    assert complained.count("is killed: no host memory for a page that it touched") == 1
+
+
+def _two_that_touch(
+    runtime: Runtime, mebibytes: int, memory: int, options: str, *, pager: bool
+) -> tuple[End, str, str]:
+    """Run two containers that each touch so many MiB on a machine of `memory` MiB; its end, and what they and the host said."""
+    rootfs = tar_of(
+        {"bin/touch": shipped.image("programs/touch").read_bytes(), "bin/sh": Path(BUSYBOX or "").read_bytes()}
+    )
+    shell = ["/bin/sh", "-c", f"/bin/touch {mebibytes}; echo status $?"]
+    modules = [m for _ in range(2) for m in runtime.modules(rootfs, init_block(shell, []))]
+    line, console = kernel_options(options, policy="pager" if pager else "touch"), Typed(b"")
+    with Machine.boot(
+        runtime.image, modules=modules, append=line, memory=memory << 20, runtime=runtime, console=console
+    ) as machine:
+        end = machine.run()
+        if runtime is PARACELL:
+            host_pages(machine)
+    return end, console.sent[0].decode(), console.sent[1].decode()
