@@ -94,7 +94,9 @@ ROOT_OF: Final = {  # script in real/debian/ → root file system in which it ru
 }
 
 
-@pytest.mark.parametrize("runtime", runtimes.RUNTIMES)
+@pytest.mark.parametrize(
+    "runtime", [pytest.param(r, marks=pytest.mark.sweep) if r == "native" else r for r in runtimes.RUNTIMES]
+)
 @pytest.mark.parametrize("name", ROOT_OF)
 def test_packages_of_debian(name: str, runtime: str, debian: Path) -> None:
     root = _root(debian, ROOT_OF[name])
