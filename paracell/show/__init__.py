@@ -1,0 +1,1 @@
+"""What happened, as one HTML file: traces, snapshots, and what compares them."""
