@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .emu.cpu import Cpu
     from .emu.events import Event
     from .emu.machine import Machine
+    from .emu.sinks import Sink
 
 _ENOSYS: Final = -38 & (1 << 64) - 1
 _CALLS: Final = frozenset({Kind.SYSCALL, Kind.GATE_ENTER})
@@ -80,10 +81,12 @@ class Observers:
 
     """
 
-    def __init__(self, machine: Machine, trace: tuple[str, IO[bytes]] | None, *, stats: bool) -> None:
+    def __init__(
+        self, machine: Machine, trace: tuple[str, IO[bytes]] | None, *, stats: bool, detail: bool = False
+    ) -> None:
         self._machine = machine
         self._missing = Missing(machine.cpu)
-        self.trace = open_trace(*trace, machine.symbols) if trace else None
+        self.trace = (_detailed(machine, trace[1]) if detail else open_trace(*trace, machine.symbols)) if trace else None
         self.summary = Summary() if stats else None
         if self.trace:
             machine.add_sink(self.trace)
@@ -98,6 +101,14 @@ class Observers:
         if self.summary:
             counted = self._machine.clock.counted
             _print(self.summary, counted, list(self._missing.numbers), sites(self._machine))
+
+
+def _detailed(machine: Machine, file: IO[bytes]) -> Sink:
+    """Give the sink of a trace that keeps the state of the machine besides each event."""
+    from .detail import Detail
+    from .emu.sinks.detailed import DetailedLines
+
+    return DetailedLines(file, machine.symbols.name, Detail(machine))
 
 
 def sites(machine: Machine) -> Sites | None:

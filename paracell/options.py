@@ -163,6 +163,12 @@ def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[...,
                 "--trace", metavar="FILE", shell_complete=files, help="Write every event to FILE (.jsonl or .pftrace)."
             ),
             click.option(
+                "--trace-detail",
+                "detail",
+                is_flag=True,
+                help="Keep registers, call stack, page walks and changed VMCS fields in a .jsonl trace, for show.",
+            ),
+            click.option(
                 "--cpu",
                 type=Cpu(),
                 default="pks",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from .console import Console, unedited, watched
-from .emu.sinks import SUFFIXES
+from .emu.sinks import DETAILED, SUFFIXES
 from .emu.stop import Reason
 from .output import whole_file
 from .problem import FAILED, SIGNALLED, Problem
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @frozen
 class Outputs:
-    """What a run leaves behind besides its console: paths or None, and whether a table is wanted."""
+    """What a run leaves behind besides its console: paths or None, whether a table is wanted, and whether the trace is a detailed one."""
 
     trace: str | None
     snapshot: str | None
     stats: bool
+    detail: bool = False
 
 
 @frozen
@@ -69,6 +70,8 @@ def run_machine(
     """
     with ExitStack() as stack:
         snapshot = _open(stack, outputs.snapshot)
+        if outputs.detail and PurePath(outputs.trace or "").suffix != DETAILED:
+            raise Problem(f"--trace-detail is for a trace that is {DETAILED}: {outputs.trace or 'there is no --trace'}")
         trace = _open(stack, outputs.trace, traces=True)
         console = console or Console()
         made = make(console)
@@ -77,7 +80,7 @@ def run_machine(
             from .observers import Observers
 
             traced = (PurePath(outputs.trace or "").suffix, trace) if trace else None
-            observers = Observers(machine, traced, stats=outputs.stats)
+            observers = Observers(machine, traced, stats=outputs.stats, detail=outputs.detail)
             outcome = _run(made, console, whole=whole, drive=drive)
             observers.finish()
         else:

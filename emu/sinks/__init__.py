@@ -60,6 +60,7 @@ def fan_out(sinks: Sequence[Callable[[Event], None]]) -> Callable[[Event], None]
 
 
 SUFFIXES = (".jsonl", ".pftrace")
+DETAILED = ".jsonl"  # the kind that can keep the state of the machine besides each event
 
 
 def open_trace(suffix: str, file: IO[bytes], symbols: Symbols) -> Sink:

@@ -51,6 +51,7 @@ def command(
     append: str,
     cpu: Features,
     trace: str | None,
+    detail: bool,
     stats: bool,
     snapshot: str | None,
     *,
@@ -82,7 +83,7 @@ def command(
             hpet=hpet,
         )
 
-    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
+    outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats, detail=detail)
     if place is None:
         return exit_status(run_machine(make, outputs), shifted=True)
     from ..debug.files import Files

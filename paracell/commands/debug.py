@@ -71,6 +71,7 @@ def command(
     no_gdb: bool,
     batch: bool,
     nested: bool,
+    detail: bool,
 ) -> int:
     """Run PROGRAM in a container, as run does, under gdb: it stands before the first instruction of the machine.
 
@@ -113,5 +114,5 @@ def command(
             assert isinstance(machine, Container)
             return Files.of_container(machine, folder)
 
-        outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats)
+        outputs = Outputs(trace=trace, snapshot=snapshot, stats=stats, detail=detail)
         return debugged(make, outputs, options, symbols, shifted=False)

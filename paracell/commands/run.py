@@ -104,6 +104,7 @@ def command(
     append: str,
     cpu: Features,
     trace: str | None,
+    detail: bool,
     stats: bool,
     snapshot: str | None,
     nested: bool,
@@ -180,7 +181,7 @@ def command(
             click.echo(f"paracell: left out, {missing}", err=True)
         return container
 
-    outputs, plug = Outputs(trace=trace, snapshot=snapshot, stats=stats), Console()
+    outputs, plug = Outputs(trace=trace, snapshot=snapshot, stats=stats, detail=detail), Console()
     plug.accepts = 2 * memory if volumes else 0
     outcome = run_machine(make, outputs, whole=True, console=plug)
     status = exit_status(outcome, shifted=False)
