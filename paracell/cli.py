@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "list": "List OCI containers.",
     "spec": "Write a config.json to begin with.",
     "features": "Show what is known of the OCI specification.",
+    "show": "Draw a trace or a snapshot as one HTML file.",
     "walk": "Explain a page walk in a snapshot.",
     "attack": "Attack the container kernel and the host.",
     "fuzz": "Attack the gates at random.",

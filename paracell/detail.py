@@ -6,7 +6,7 @@ It only reads, and walks without a trace, so that the run and its events are tho
 
     "detail": {"registers": {"rax": 1, …},            those that differ from the line before
                "stack": ["kernel!sys_write+0x12", …],  innermost first
-               "walk": {…},                            of a page walk, a page fault, an EPT violation: `mmu.render.record`, less what entries say
+               "walk": {…},                            of a page walk, a page fault, an EPT violation: see `walk_record`
                "vmcs": [{"name", "at", "changed": {"GUEST_RIP": [old, new], …}}],   at exits and entries
                "container": 0}                         of the host's, where it has them
 """
@@ -163,5 +163,3 @@ class Detail:
         if target is not None:
             self._self = machine.memory.read64(target) & 0xFFFFFFFF
         return self._self
-
-

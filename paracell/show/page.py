@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Section: TypeAlias = "Mapping[str, Any]"
 Cell: TypeAlias = "str | int | None"
-SCRIPTS: Final = ("dom.js", "sections.js", "main.js")
-STYLES: Final = ("page.css",)
+SCRIPTS: Final = ("dom.js", "sections.js", "pictures.js", "model.js", "canvas.js", "timeline.js", "main.js")
+STYLES: Final = ("page.css", "pictures.css", "trace.css")
 # A numeric literal of JSON is a double to a browser: what may be wider goes as text.
 EXACT: Final = 1 << 53
 
