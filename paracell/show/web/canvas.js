@@ -1,5 +1,5 @@
 // The lanes: a slice for each stay of whoever runs, a tick for each event; an overview of all above them.
-const LABELS = 136, OVERVIEW = 34, AXIS = 26, LANE = 40, GAP = 8;
+const LABELS = 136, OVERVIEW = 34, AXIS = 26, LANE = 46, GAP = 8;
 
 class Lanes {
   constructor(model, choose, changed) {

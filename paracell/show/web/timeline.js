@@ -20,7 +20,7 @@ class EventList {
       made.push(el("div", {
         class: "row" + (i === this.chosen ? " chosen" : "") + (model.isMatch[i] ? " match" : ""), style: `top:${at * ROW}px`, "data-event": i, role: "option",
         "aria-selected": i === this.chosen ? "true" : "false", title: `${lane.name}: ${row[4]}\n${row[3]}`, onclick: () => this.choose(i),
-      }, el("span", { class: "n soft" }, grouped(i)), el("i", { style: `background:var(--${lane.colour})` }), el("span", { class: "what" }, row[4]),
+      }, el("span", { class: "n soft" }, grouped(i + 1)), el("i", { style: `background:var(--${lane.colour})` }), el("span", { class: "what" }, row[4]),
       el("code", { class: "where" }, row[3].replace(/^.*!/, "")), el("span", { class: "n" }, grouped(row[1]))));
     }
     this.rows.replaceChildren(...(count ? made : [el("p", { class: "soft nothing" }, "No event of the kinds that are switched on.")]));
@@ -43,16 +43,16 @@ function eventPicture(model, i) {
   const walk = data.walk[i], registers = data.detailed ? model.registers(i) : null;
   const named = Object.fromEntries(row[5].map(([name, value]) => [name, value]));
   const kind = data.kinds[row[0]];
-  if (walk !== undefined) blocks.push(walkPicture(data.walks[walk]));
-  else if (kind === "page walk") blocks.push(plainWalk(named));
-  for (const vmcs of data.vmcs[i] || []) blocks.push(vmcsPicture(vmcs));
   if (kind === "wrpkru") blocks.push(keysPicture(named.old, "PKRU before "), keysPicture(named.new, "PKRU behind "));
   else if (registers && registers.pkru !== undefined) blocks.push(keysPicture(registers.pkru));
   if (data.stack.length && data.stack[i] >= 0) blocks.push(stackPicture(data.stacks[data.stack[i]]));
+  if (walk !== undefined) blocks.push(walkPicture(data.walks[walk]));
+  else if (kind === "page walk") blocks.push(plainWalk(named));
+  for (const vmcs of data.vmcs[i] || []) blocks.push(vmcsPicture(vmcs));
   if (registers) blocks.push(registersPicture(registers, i ? new Set(Object.keys(data.registers[i] || {})) : new Set()));
   else blocks.push(el("div", { class: "block wide missing" }, el("p", { class: "soft" }, `This trace keeps no registers, call stack, walk entries or VMCS fields; ${data.how}`)));
   return [el("div", { class: "event-head" }, el("i", { style: `background:var(--${lane.colour})` }), el("h2", {}, model.label(i)),
-    el("span", { class: "soft" }, `event ${grouped(i)} of ${grouped(model.count)}`)), el("div", { class: "blocks" }, blocks)];
+    el("span", { class: "soft" }, `event ${grouped(i + 1)} of ${grouped(model.count)}`)), el("div", { class: "blocks" }, blocks)];
 }
 
 // Without the entries, a walk's numbers still say which of each table's 512 entries were to be read.
@@ -62,7 +62,7 @@ function plainWalk(named) {
     el("code", {}, `entry ${(gva >> BigInt(12 + 9 * level)) & 511n}`));
   return el("div", { class: "block wide walk" }, el("h3", {}, "Walk of ", el("code", {}, named.gva)),
     el("div", { class: "levels" }, [3, 2, 1, 0].slice(0, Math.max(Number(named.reads), 1)).map(part)),
-    el("p", { class: "soft" }, `${Number(named.reads)} entries of the tables and ${Number(named.ept_reads)} of the EPT were read.`));
+    el("p", { class: "soft" }, `${Number(named.reads)} entries of the tables and ${Number(named.ept_reads)} of the EPT were read; the indexes are those of 4-level paging.`));
 }
 
 const HELP = [
