@@ -126,6 +126,7 @@ DRAW.timeline = function timeline(section) {
     const next = Math.min(Math.max(chosen < 0 ? 0 : by < 0 || model.listed[at] === chosen ? at + by : at, 0), model.listed.length - 1);
     if (next >= 0) choose(model.listed[next]);
   };
+  const edge = (at) => { if (model.listed.length) choose(model.listed[at]); };
   const cross = (by) => {
     let i = Math.max(chosen, 0);
     while (i + by >= 0 && i + by < model.count) { i += by; if (model.lane[i] !== model.lane[Math.max(chosen, 0)]) break; }
@@ -133,7 +134,7 @@ DRAW.timeline = function timeline(section) {
   };
   const keys = {
     ArrowRight: () => step(1), j: () => step(1), ArrowDown: () => step(1), ArrowLeft: () => step(-1), k: () => step(-1), ArrowUp: () => step(-1),
-    "]": () => cross(1), "[": () => cross(-1), Home: () => step(-model.count), End: () => step(model.count),
+    "]": () => cross(1), "[": () => cross(-1), Home: () => edge(0), End: () => edge(model.listed.length - 1),
     "+": () => lanes.zoom(0.5), "=": () => lanes.zoom(0.5), "-": () => lanes.zoom(2), f: () => lanes.fit(), o: turn,
     z: () => { if (chosen >= 0) { const x = model.x(chosen), wide = model.byOrder ? 30 : 3000; lanes.view(x - wide / 2, x + wide / 2); } },
     "/": () => { search.focus(); search.select(); }, n: () => seek(1), N: () => seek(-1), "?": () => help.showModal(),
