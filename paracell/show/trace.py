@@ -144,6 +144,7 @@ class Timeline:
         lanes = sorted(met, key=lambda lane: (-1 if lane[1] is None else lane[1], _ORDER.index(lane[0])))
         lanes.sort(key=lambda lane: (lane[0] not in _OF_CONTAINERS, lane[0] is Who.OUTER))
         number = {lane: index for index, lane in enumerate(lanes)}
+        alone = all(who is not Who.HOST for who, _ in lanes)
         notes = list(self.notes)
         if not self._has_detail:
             notes.append(f"Registers, call stacks, page walks and VMCS fields are not in this trace; {HOW}")
@@ -151,7 +152,7 @@ class Timeline:
             "kind": "timeline",
             "title": title,
             "hz": TSC_HZ,
-            "lanes": [{"name": _lane_name(*lane), "colour": _COLOURS[lane[0]]} for lane in lanes],
+            "lanes": [{"name": _lane_name(*lane, alone=alone), "colour": _COLOURS[lane[0]]} for lane in lanes],
             "groups": list(GROUPS),
             "kinds": [kind.name.lower().replace("_", " ") for kind in Kind],
             "groupOf": [_GROUP_OF[kind] for kind in Kind],
@@ -197,7 +198,10 @@ def _row(event: Event, symbol: str) -> list[Any]:
     return [int(event.kind), event.cost, hex(event.rip), symbol, label(event), fields]
 
 
-def _lane_name(who: Who, container: int | None) -> str:
+def _lane_name(who: Who, container: int | None, *, alone: bool) -> str:
+    """Name a lane; a kernel without a host may be any."""
+    if who is Who.KERNEL and alone:
+        return "kernel"
     return _LANES[who] if container is None else f"{_LANES[who]} {container}"
 
 

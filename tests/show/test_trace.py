@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from paracell import Container
+from paracell import Container, Machine
+from paracell.bundle import prepare
 from paracell.detail import registers
 from paracell.emu.events import FIELDS, Event, Kind, Who
 from paracell.observers import Observers
+from paracell.runtimes import RUNTIMES
 from paracell.show.file import show
 from paracell.show.page import EXACT, page, table, text
 from paracell.show.trace import BadTrace, Timeline
@@ -24,6 +26,8 @@ from paracell.show.words import GROUPS, label, words
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from paracell.runtimes import Runtime
 
 RUNS = [("native", False), ("paracell", False), ("pvm", False), ("runv", False), ("runv", True), ("paracell", True)]
 
@@ -98,6 +102,28 @@ def test_a_detailed_trace_is_the_ordinary_one_with_more_in_each_line(runtime: st
     assert section["detailed"]
     assert not section["notes"]
     assert ("L0" in {lane["name"] for lane in section["lanes"]}) == nested
+
+
+@pytest.mark.parametrize("runtime", [RUNTIMES["paracell"], RUNTIMES["runv"]], ids=["paracell", "runv"])
+def test_two_containers_of_one_host_have_lanes_of_their_own(runtime: Runtime) -> None:
+    modules = [module for _ in range(2) for module in prepare(runtime, "null", ["3"]).modules]
+    file = io.BytesIO()
+    with Machine.boot(runtime.image, modules=modules, memory=256 << 20, runtime=runtime) as machine:
+        observers = Observers(machine.inner, (".jsonl", file), stats=False, detail=True)
+        machine.run()
+        observers.finish()
+    section = read(*file.getvalue().splitlines(keepends=True)).section()
+    names = [lane["name"] for lane in section["lanes"]]
+    assert names == ["program 0", "container kernel 0", "program 1", "container kernel 1", "host"]
+    # Both programs make the same calls.
+    calls = [(section["lane"][i], section["rows"][row][4]) for i, row in enumerate(section["row"])]
+    kernel = names.index("container kernel 0"), names.index("container kernel 1")
+    made = [[label for lane, label in calls if lane == kernel[n] and label.startswith("gate enter")] for n in (0, 1)]
+    if runtime.name == "runv":
+        user = names.index("program 0"), names.index("program 1")
+        made = [[label for lane, label in calls if lane == user[n] and label.startswith("syscall")] for n in (0, 1)]
+    assert made[0] == made[1]
+    assert len(made[0]) > 3
 
 
 def test_the_commands_give_the_same_bytes_again(tmp_path: Path) -> None:

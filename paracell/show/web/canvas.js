@@ -105,7 +105,6 @@ class Lanes {
     pen.textBaseline = "middle";
     pen.fillStyle = style.paper; pen.fillRect(0, 0, width, this.height);
     this.paintLanes(pen, style);
-    this.paintAxis(pen, style);
     this.paintOverview(pen, style);
   }
   paintLanes(pen, style) {
@@ -116,6 +115,7 @@ class Lanes {
       pen.fillStyle = style[lane.colour]; pen.fillRect(12, top + LANE / 2 - 5, 10, 10);
       pen.fillStyle = style.ink; pen.fillText(lane.name, 29, top + LANE / 2);
     });
+    this.paintAxis(pen, style);
     pen.save(); pen.beginPath(); pen.rect(LABELS, OVERVIEW, this.span, this.height); pen.clip();
     const first = Math.max(model.first(this.from) - 1, 0), last = Math.min(model.first(this.to) + 1, model.count);
     for (let i = first; i < last;) { // stays

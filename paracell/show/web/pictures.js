@@ -77,7 +77,7 @@ function vmcsPicture(vmcs) {
   return el("div", { class: "block wide" },
     el("h3", {}, `${vmcs.name} at `, el("code", {}, vmcs.at), `: ${vmcs.changed.length} field${vmcs.changed.length === 1 ? "" : "s"} changed`),
     rows.length ? el("table", { class: "vmcs" }, el("thead", {}, el("tr", {}, el("th", {}, "field"), el("th", { class: "n" }, "before"), el("th", { class: "n" }, "now"))),
-      el("tbody", {}, rows)) : el("p", { class: "soft" }, "No field differs from the look before."));
+      el("tbody", {}, rows)) : el("p", { class: "soft" }, "No field has changed since the exit or entry before."));
 }
 
 Object.assign(DRAW, {

@@ -43,9 +43,11 @@ function eventPicture(model, i) {
   const walk = data.walk[i], registers = data.detailed ? model.registers(i) : null;
   const named = Object.fromEntries(row[5].map(([name, value]) => [name, value]));
   const kind = data.kinds[row[0]];
-  if (kind === "wrpkru") blocks.push(keysPicture(named.old, "PKRU before "), keysPicture(named.new, "PKRU behind "));
-  else if (registers && registers.pkru !== undefined) blocks.push(keysPicture(registers.pkru));
-  if (data.stack.length && data.stack[i] >= 0) blocks.push(stackPicture(data.stacks[data.stack[i]]));
+  const side = el("div", { class: "block side" });
+  if (kind === "wrpkru") side.append(keysPicture(named.old, "PKRU before "), keysPicture(named.new, "PKRU behind "));
+  else if (registers && registers.pkru !== undefined) side.append(keysPicture(registers.pkru));
+  if (data.stack.length && data.stack[i] >= 0) side.append(stackPicture(data.stacks[data.stack[i]]));
+  blocks.push(side);
   if (walk !== undefined) blocks.push(walkPicture(data.walks[walk]));
   else if (kind === "page walk") blocks.push(plainWalk(named));
   for (const vmcs of data.vmcs[i] || []) blocks.push(vmcsPicture(vmcs));
