@@ -38,6 +38,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {f"paracell/{m}" for m in modules} <= names
     assert "paracell/emu/costs.toml" in names
     carried = {p.relative_to(ROOT).as_posix() for p in (ROOT / "paracell/compare/workloads").rglob("*") if p.is_file()}
+    carried |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "paracell/show/web").iterdir()}
     assert carried <= names
     assert not [n for n in names if n.endswith((".c", ".h", ".S", ".ld", ".def", ".pyc")) or "/tests/" in n]
 

@@ -5,6 +5,7 @@ class Lanes {
   constructor(model, choose, changed) {
     Object.assign(this, { model, choose, changed, chosen: -1 });
     this.from = model.start; this.to = model.end;
+    this.width = this.span = 1;
     this.height = OVERVIEW + AXIS + model.data.lanes.length * (LANE + GAP) + 4;
     this.canvas = el("canvas", { id: "lanes", tabindex: 0, role: "img", "aria-label": "who runs, and every event, over time" });
     this.canvas.style.height = this.height + "px";
@@ -14,8 +15,6 @@ class Lanes {
     Theme.listeners.push(() => this.draw());
     this.bindMouse();
   }
-  get width() { return this.canvas.clientWidth; }
-  get span() { return this.width - LABELS - 12; }
   px(x) { return LABELS + (x - this.from) / (this.to - this.from) * this.span; }
   place(px) { return this.from + (px - LABELS) / this.span * (this.to - this.from); }
   top(lane) { return OVERVIEW + AXIS + lane * (LANE + GAP); }
@@ -94,7 +93,8 @@ class Lanes {
     this.waiting = requestAnimationFrame(() => { this.waiting = 0; this.paint(); this.changed(); });
   }
   paint() {
-    const { canvas, model } = this, ratio = devicePixelRatio || 1, width = this.width;
+    const { canvas, model } = this, ratio = devicePixelRatio || 1, width = canvas.clientWidth;
+    this.width = width; this.span = Math.max(width - LABELS - 12, 1); // asked for once: the document answers slowly
     if (!width) return;
     canvas.width = Math.round(width * ratio); canvas.height = Math.round(this.height * ratio);
     const pen = canvas.getContext("2d");
@@ -108,7 +108,7 @@ class Lanes {
     this.paintOverview(pen, style);
   }
   paintLanes(pen, style) {
-    const model = this.model, right = LABELS + this.span;
+    const model = this.model;
     model.data.lanes.forEach((lane, number) => {
       const top = this.top(number);
       pen.fillStyle = style.panel; pen.fillRect(LABELS, top, this.span, LANE);
@@ -118,24 +118,16 @@ class Lanes {
     this.paintAxis(pen, style);
     pen.save(); pen.beginPath(); pen.rect(LABELS, OVERVIEW, this.span, this.height); pen.clip();
     const first = Math.max(model.first(this.from) - 1, 0), last = Math.min(model.first(this.to) + 1, model.count);
-    for (let i = first; i < last;) { // stays
-      const lane = model.lane[i];
-      const left = Math.max(this.px(model.from(i)), LABELS);
-      let j = i;
-      while (j + 1 < last && model.lane[j + 1] === lane) j += 1;
-      pen.fillStyle = style[model.data.lanes[lane].colour]; pen.globalAlpha = 0.42;
-      pen.fillRect(left, this.top(lane), Math.max(Math.min(this.px(model.x(j)), right) - left, 1), LANE);
-      i = j + 1;
-    }
+    if (last - first > 2 * this.span) this.paintShares(pen, style, first, last); else this.paintStays(pen, style, first, last);
     pen.globalAlpha = 1;
-    const drawn = new Map(); // one tick for a pixel, lane and group
+    const drawn = new Int32Array(8 * model.data.lanes.length).fill(-1); // one tick for a pixel, lane and group
     for (let i = first; i < last; i += 1) {
       const group = model.groupOf(i);
       if (!model.shown[group]) continue;
       const px = Math.round(this.px(model.x(i)));
       const slot = model.lane[i] * 8 + group;
-      if (drawn.get(slot) === px) continue;
-      drawn.set(slot, px);
+      if (drawn[slot] === px) continue;
+      drawn[slot] = px;
       const band = (LANE - 8) / model.data.groups.length;
       pen.fillStyle = style[GROUP_COLOURS[group]];
       pen.fillRect(px - 1, this.top(model.lane[i]) + 4 + group * band, 2, band);
@@ -152,6 +144,36 @@ class Lanes {
     }
     pen.restore();
     this.labelStays(pen, style, first, last);
+  }
+  paintStays(pen, style, first, last) {
+    const model = this.model, right = LABELS + this.span;
+    pen.globalAlpha = 0.42;
+    for (let i = first; i < last;) {
+      const lane = model.lane[i], left = Math.max(this.px(model.from(i)), LABELS);
+      let j = i;
+      while (j + 1 < last && model.lane[j + 1] === lane) j += 1;
+      pen.fillStyle = style[model.data.lanes[lane].colour];
+      pen.fillRect(left, this.top(lane), Math.max(Math.min(this.px(model.x(j)), right) - left, 1), LANE);
+      i = j + 1;
+    }
+  }
+  // Where slices are narrower than a pixel, a pixel is as dark as its lane has a share in it.
+  paintShares(pen, style, first, last) {
+    const model = this.model, wide = Math.ceil(this.span) + 1, lanes = model.data.lanes.length, shares = new Float32Array(wide * lanes);
+    let left = Math.max(this.px(model.from(first)) - LABELS, 0);
+    for (let i = first; i < last; i += 1) {
+      const right = Math.min(this.px(model.x(i)) - LABELS, this.span), base = model.lane[i] * wide;
+      for (let cell = Math.floor(left); cell <= right && cell < wide; cell += 1) shares[base + cell] += Math.max(Math.min(right, cell + 1) - Math.max(left, cell), 0);
+      if (right > left) left = right;
+    }
+    for (let lane = 0; lane < lanes; lane += 1) {
+      pen.fillStyle = style[model.data.lanes[lane].colour];
+      for (let cell = 0, until; cell < wide; cell = until) { // neighbours that look alike are one rectangle
+        const step = Math.ceil(shares[lane * wide + cell] * 16);
+        for (until = cell + 1; until < wide && Math.ceil(shares[lane * wide + until] * 16) === step;) until += 1;
+        if (step) { pen.globalAlpha = 0.1 + 0.32 * Math.min(step / 16, 1); pen.fillRect(LABELS + cell, this.top(lane), until - cell, LANE); }
+      }
+    }
   }
   // Where a slice is wide enough, what happened at its end is written into it.
   labelStays(pen, style, first, last) {

@@ -53,13 +53,13 @@ class Model {
     this.isMatch.fill(0);
     this.matches = [];
     if (!wanted.length) return;
-    const texts = this.data.rows.map((row) => [row[4], row[2], row[3], ...row[5].map(([name, value, says]) => `${name}=${value} ${says}`)].join(" ").toLowerCase());
+    this.texts ??= this.data.rows.map((row) => [row[4], row[2], row[3], ...row[5].map(([name, value, says]) => `${name}=${value} ${says}`)].join(" ").toLowerCase());
     const lanes = this.data.lanes.map((lane) => lane.name.toLowerCase());
     const known = new Map();
     for (let i = 0; i < this.count; i += 1) {
       const key = this.row[i] * lanes.length + this.lane[i];
       let fits = known.get(key);
-      if (fits === undefined) known.set(key, fits = wanted.every((word) => texts[this.row[i]].includes(word) || lanes[this.lane[i]].includes(word)));
+      if (fits === undefined) known.set(key, fits = wanted.every((word) => this.texts[this.row[i]].includes(word) || lanes[this.lane[i]].includes(word)));
       if (fits) { this.isMatch[i] = 1; this.matches.push(i); }
     }
   }
