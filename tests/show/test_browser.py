@@ -35,7 +35,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name == "runv":
                 container.save(folder / "snapshot")
     lines = (folder / "plain.jsonl").read_text().splitlines()
-    rows, at, many = [json.loads(each) for each in lines[:-1]], 0, []
+    rows, at = [json.loads(each) for each in lines[:-1]], 0
+    many: list[str] = []
     while len(many) < MANY:
         for row in rows:
             at += row["cost"] + 3

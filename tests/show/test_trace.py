@@ -104,7 +104,9 @@ def test_a_detailed_trace_is_the_ordinary_one_with_more_in_each_line(runtime: st
     assert ("L0" in {lane["name"] for lane in section["lanes"]}) == nested
 
 
-@pytest.mark.parametrize("runtime", [RUNTIMES["paracell"], RUNTIMES["runv"]], ids=["paracell", "runv"])
+@pytest.mark.parametrize(
+    "runtime", [RUNTIMES["paracell"], pytest.param(RUNTIMES["runv"], marks=pytest.mark.sweep)], ids=["paracell", "runv"]
+)
 def test_two_containers_of_one_host_have_lanes_of_their_own(runtime: Runtime) -> None:
     modules = [module for _ in range(2) for module in prepare(runtime, "null", ["3"]).modules]
     file = io.BytesIO()
