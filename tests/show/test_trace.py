@@ -261,3 +261,50 @@ def test_nothing_in_the_data_becomes_part_of_the_document() -> None:
     data = unpacked(html)
     assert data["sections"][0] == {"kind": "text", "title": "</script>", "lines": ["<b>"]}
     assert data["sections"][1]["rows"] == [[str(EXACT + 1)]]
+
+
+# ---- snapshots ------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_has_not_begun_has_no_tables_to_show(tmp_path: Path) -> None:
+    with Container("hello", runtime="native") as container:
+        container.save(tmp_path / "s")
+    data = unpacked(show(str(tmp_path / "s")))
+    sections = {section["title"]: section for section in data["sections"]}
+    assert data["lead"] == "a container under native at 0 cycles"
+    assert sections["Walk of RIP"]["walk"] is None
+    assert sections["Walk of RIP"]["says"] == "paging is off: linear addresses are physical"
+    assert sections["What the page tables map"]["lines"] == ["Nothing to list: PG disabled."]
+    assert sections["VMCS"]["lines"] == ["No VMCS is current."]
+
+
+def test_a_snapshot_shows_what_the_machine_has(tmp_path: Path) -> None:
+    with Container("hello") as container:
+        container.run_until("hello!main")
+        container.save(tmp_path / "s")
+        walk = container.walk(container.cpu.rip, "fetch").as_dict()
+        cpu = container.cpu
+        wanted = {name: hex(getattr(cpu, name)) for name in ("rip", "rsp", "cr3", "pkru", "cr4")}
+    data = unpacked(show(str(tmp_path / "s")))
+    sections = {section["title"]: section for section in data["sections"]}
+    facts = dict(sections["Who stands where"]["rows"])
+    assert (facts["who runs"], facts["ring"], facts["runtime"]) == ("program", "3", "paracell")
+    state = sections["Processor"]
+    assert wanted.items() <= state["registers"].items()
+    assert state["pkru"] == wanted["pkru"]
+    drawn = sections["Walk of RIP"]["walk"]
+    assert [step["entry"] for step in drawn["steps"]] == [f"{step['entry']:#018x}" for step in walk["steps"]]
+    kernel = [row for row in sections["What the page tables map"]["rows"] if row[6] == 1]
+    assert kernel
+    assert all(row[3] == "yes" for row in kernel)  # key 1 is the container kernel's, on user pages
+
+
+def test_a_damaged_snapshot_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with Container("hello") as container:
+        container.save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(ValueError, match=r"^the snapshot .*: ") as caught:
+        show(str(path))
+    assert str(caught.value).endswith(str(path))
+    assert "\n" not in str(caught.value)
