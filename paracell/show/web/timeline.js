@@ -33,6 +33,12 @@ class EventList {
   }
 }
 
+// A sentence; a command at its end is not broken.
+function remark(text) {
+  const [before, command] = text.split("record with: ");
+  return el("p", { class: "soft" }, command ? before + "record with: " : text, command ? el("code", { class: "command" }, command) : null);
+}
+
 function eventPicture(model, i) {
   const row = model.of(i), data = model.data, lane = data.lanes[model.lane[i]];
   const facts = el("table", { class: "facts" }, el("tbody", {},
@@ -52,7 +58,7 @@ function eventPicture(model, i) {
   else if (kind === "page walk") blocks.push(plainWalk(named));
   for (const vmcs of data.vmcs[i] || []) blocks.push(vmcsPicture(vmcs));
   if (registers) blocks.push(registersPicture(registers, i ? new Set(Object.keys(data.registers[i] || {})) : new Set()));
-  else blocks.push(el("div", { class: "block wide missing" }, el("p", { class: "soft" }, `This trace keeps no registers, call stack, walk entries or VMCS fields; ${data.how}`)));
+  else blocks.push(el("div", { class: "block wide missing" }, remark(`This trace keeps no registers, call stack, walk entries or VMCS fields; ${data.how}`)));
   return [el("div", { class: "event-head" }, el("i", { style: `background:var(--${lane.colour})` }), el("h2", {}, model.label(i)),
     el("span", { class: "soft" }, `event ${grouped(i + 1)} of ${grouped(model.count)}`)), el("div", { class: "blocks" }, blocks)];
 }
@@ -150,7 +156,7 @@ DRAW.timeline = function timeline(section) {
   });
   const button = (text, title, act) => el("button", { title, onclick: act }, text);
   detail.append(el("div", { class: "empty-state" }, el("p", {}, "Choose an event: click a tick or a row, or press →."),
-    model.data.notes.map((note) => el("p", { class: "soft" }, note))));
+    model.data.notes.map(remark)));
   return el("div", { class: "trace" },
     el("div", { class: "bar" }, search, found, el("span", { class: "space" }), extent, button("−", "Zoom out (-)", () => lanes.zoom(2)), button("+", "Zoom in (+)", () => lanes.zoom(0.5)),
       button("All", "See all (f)", () => lanes.fit()), axis, button("?", "Keyboard and mouse", () => help.showModal())),
