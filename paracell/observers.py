@@ -87,7 +87,7 @@ class Observers:
         self._machine = machine
         self._missing = Missing(machine.cpu)
         self.trace = (
-            (_detailed(machine, trace[1]) if detail else open_trace(*trace, machine.symbols)) if trace else None
+            (_detailed(machine, trace[1]) if detail else _open(machine, *trace)) if trace else None
         )
         self.summary = Summary() if stats else None
         if self.trace:
@@ -111,6 +111,16 @@ def _detailed(machine: Machine, file: IO[bytes]) -> Sink:
     from .emu.sinks.detailed import DetailedLines
 
     return DetailedLines(file, machine.symbols.name, Detail(machine))
+
+
+def _open(machine: Machine, suffix: str, file: IO[bytes]) -> Sink:
+    """Open a trace; only Perfetto's tells of containers besides what the events tell."""
+    if suffix != ".pftrace":
+        return open_trace(suffix, file, machine.symbols)
+    from .tenants import Tenants
+
+    nested = machine.cpu.outer is not None
+    return open_trace(suffix, file, machine.symbols, call=syscalls.name, memory=Tenants(machine), nested=nested)
 
 
 def sites(machine: Machine) -> Sites | None:

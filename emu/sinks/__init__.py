@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..cpu import Cpu
     from ..events import Event, Who
     from ..symbols import Symbols
+    from .perfetto import Memory
 
 
 class Sink(Protocol):
@@ -63,8 +64,29 @@ SUFFIXES = (".jsonl", ".pftrace")
 DETAILED = ".jsonl"  # the kind that can keep the state of the machine besides each event
 
 
-def open_trace(suffix: str, file: IO[bytes], symbols: Symbols) -> Sink:
-    """Give the sink that writes traces of this kind to `file`; ``ValueError`` for another suffix."""
+def open_trace(
+    suffix: str,
+    file: IO[bytes],
+    symbols: Symbols,
+    *,
+    call: Callable[[int], str] = hex,
+    memory: Callable[[Event], Memory] | None = None,
+    nested: bool = False,
+) -> Sink:
+    """Give the sink that writes traces of this kind.
+
+    Args:
+        suffix: of the file's name, one of `SUFFIXES`.
+        file: what it is written to.
+        symbols: names for addresses.
+        call: gives the name of a system call by its number.
+        memory: tells of containers when an event comes; None where nobody knows.
+        nested: whether the machine has an outermost hypervisor.
+
+    Raises:
+        ValueError: another suffix.
+
+    """
     if suffix == ".jsonl":
         from .jsonl import JsonLines  # noqa: PLC0415  (a run pays for the sink it has)
 
@@ -72,5 +94,5 @@ def open_trace(suffix: str, file: IO[bytes], symbols: Symbols) -> Sink:
     if suffix == ".pftrace":
         from .perfetto import Perfetto  # noqa: PLC0415
 
-        return Perfetto(file, symbols.name)
+        return Perfetto(file, symbols.name, call, memory, nested=nested)
     raise ValueError(f"a trace is {' or '.join(SUFFIXES)}, not {suffix or 'without a suffix'}")

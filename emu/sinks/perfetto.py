@@ -1,82 +1,224 @@
-"""Perfetto: tracks for user, container kernel, host and outermost hypervisor; slices for what runs, instants for what happens.
+"""Perfetto: a track for each domain, nested slices for who waits for whom, arrows from exit to entry, and counters.
 
-The file opens in the Perfetto trace viewer and in its trace_processor.  A slice lasts from one change of who runs to the next.
+The file opens in Perfetto's trace viewer and in its trace_processor.  `frames` says what the slices are; an event with a cost is a
+slice inside of them, one without is an instant.  Each change of who runs is an arrow from the event that left to what begins, or goes on,
+on the other track.  Counters are exact: cycles of each kind of event so far, PKRU, and the pages that are bound.
 """
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackDescriptor, TrackEvent
-from perfetto.trace_builder.proto_builder import TraceProtoBuilder
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackDescriptor, TrackEvent
 
 from ..clock import TSC_HZ
-from ..events import FIELDS, Who
+from ..events import FIELDS, Kind, Who
+from .captions import caption
+from .crossings import Steps
+from .frames import NAMES, Frames, Track
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..events import Event
+    from .crossings import Step
 
 _SEQUENCE: Final = 1
-_PROCESS: Final = 100
-_TRACKS: Final = {Who.USER: 1, Who.KERNEL: 2, Who.HOST: 3, Who.OUTER: 4}
-_NAMES: Final = {
-    Who.USER: "container user",
-    Who.KERNEL: "container kernel",
-    Who.HOST: "host",
-    Who.OUTER: "outermost hypervisor",
-}
+_BATCH: Final = 4096  # packets that wait to be written
+_U64: Final = (1 << 64) - 1
+_MACHINE, _PKRU, _PLAIN, _KINDS, _CONTAINERS = (
+    1,
+    4,
+    5,
+    10,
+    100,
+)  # numbers of tracks; of a container, a hundred from here on
+_MACHINES: Final = {Who.HOST: 2, Who.OUTER: 3}
+_CONTAINER_S: Final = {Who.USER: 1, Who.KERNEL: 2}
+_BOUND: Final = 3
+_PLACE: Final = {Who.USER: 0, Who.KERNEL: 1, Who.HOST: 0, Who.OUTER: 1}  # among its sisters
+_LAST_PLACE: Final = 9  # counters stand below
+
+
+class Memory(NamedTuple):
+    """What is known of containers when an event comes.
+
+    Attributes:
+        container: the number of the one whose turn it is.
+        bound: how many pages of host memory stand behind its own; None where no host tells.
+
+    """
+
+    container: int = 0
+    bound: int | None = None
+
+
+_NOTHING: Final = Memory()
+
+
+def _nothing(_: Event) -> Memory:
+    return _NOTHING
 
 
 class Perfetto:
-    """Collects the trace and writes it when it is closed."""
+    """Writes the trace as it comes; each event waits for the next one, or two, for they say who runs behind it."""
 
-    def __init__(self, file: IO[bytes], name: Callable[[int], str]) -> None:
-        self._file, self._name = file, name
-        self._builder: Any = TraceProtoBuilder()
-        self._running: Who | None = None
+    def __init__(
+        self,
+        file: IO[bytes],
+        name: Callable[[int], str],
+        call: Callable[[int], str] = hex,
+        memory: Callable[[Event], Memory] | None = None,
+        *,
+        nested: bool = False,
+    ) -> None:
+        """Begin.
+
+        Args:
+            file: what the trace is written to.
+            name: gives the name of an address.
+            call: gives the name of a system call by its number.
+            memory: tells of containers when an event comes; None where nobody knows.
+            nested: whether the machine has an outermost hypervisor.
+
+        """
+        self._file, self._name, self._memory = file, name, memory or _nothing
+        self._trace: Any = Trace()
+        self._cycles: dict[Kind | None, int] = {}
+        self._counted: dict[int, int] = {}  # by track: what the viewer knows
+        self._containers: set[int] = set()
         self._last = 0
-        process = self._packet(0).track_descriptor
-        process.uuid = _PROCESS
-        process.process.pid = 1
-        process.process.process_name = "ParaCell"
-        for who, uuid in _TRACKS.items():
-            track: TrackDescriptor = self._packet(0).track_descriptor
-            track.uuid, track.parent_uuid = uuid, _PROCESS
-            track.name = _NAMES[who]
+        self._frames = Frames(self, partial(caption, call=call))
+        self._steps = Steps(self._step, nested=nested)
+        self._describe(_MACHINE, "machine", process=1)
+        for who in (Who.HOST, Who.OUTER):
+            self._describe(_MACHINES[who], NAMES[who], parent=_MACHINE, place=_PLACE[who])
 
-    def _packet(self, at: int) -> Any:
-        packet = self._builder.add_packet()
-        packet.timestamp = at * 1_000_000_000 // TSC_HZ
-        packet.trusted_packet_sequence_id = _SEQUENCE
-        return packet
-
-    def _event(self, at: int, who: Who, kind: int) -> Any:
-        event = self._packet(at).track_event
-        event.type, event.track_uuid = kind, _TRACKS[who]
-        return event
+    # ---- what comes in ----------------------------------------------------------------------------------------
 
     def emit(self, event: Event) -> None:
         """Take one event."""
-        start = max(event.at - event.cost, self._last)
-        if event.who is not self._running:
-            if self._running is not None:
-                self._event(start, self._running, TrackEvent.TYPE_SLICE_END)
-            self._event(start, event.who, TrackEvent.TYPE_SLICE_BEGIN).name = _NAMES[event.who]
-            self._running = event.who
-        instant = self._event(start, event.who, TrackEvent.TYPE_INSTANT)
-        instant.name = event.kind.name.lower()
-        note = instant.debug_annotations.add()
-        note.name, note.string_value = "symbol", self._name(event.rip)
-        for name, value in zip(FIELDS[event.kind], event.data, strict=False):
-            note = instant.debug_annotations.add()
-            note.name, note.uint_value = name, value & (1 << 64) - 1
-        self._last = event.at
+        self._steps.emit(event, self._memory(event))
 
     def close(self) -> None:
-        """End the last slice and write the file."""
-        if self._running is not None:
-            self._event(self._last, self._running, TrackEvent.TYPE_SLICE_END)
-            self._running = None
-        self._file.write(self._builder.serialize())
+        """End all slices and write what is left."""
+        self._steps.close()
+        self._frames.close()
+        self._flush()
+
+    def _step(self, step: Step) -> None:
+        event, memory = step.event, step.tag
+        self._frames.step(step._replace(tag=memory.container, next_tag=step.next_tag.container))
+        if event.cost:
+            self._add(event.kind, event.cost, event.at)
+        if plain := event.at - event.cost - self._last:
+            self._add(None, plain, event.at)
+        if event.kind is Kind.WRPKRU:
+            self._count(_PKRU, "PKRU", event.at, event.data[1])
+        if memory.bound is not None:
+            base = self._container(memory.container)
+            self._count(base + _BOUND, "bound pages", event.at, memory.bound, parent=base)
+        self._last = event.at
+
+    def _add(self, kind: Kind | None, cycles: int, at: int) -> None:
+        """Count cycles of a kind of event, or of plain code."""
+        total = self._cycles[kind] = self._cycles.get(kind, 0) + cycles
+        what = "plain code" if kind is None else kind.name.lower().replace("_", " ")
+        self._count(_PLAIN if kind is None else _KINDS + kind, f"cycles: {what}", at, total)
+
+    # ---- the drawing of `frames` ------------------------------------------------------------------------------
+
+    def begin(self, track: Track, at: int, name: str, flow: int = 0) -> None:
+        """Begin a slice."""
+        event = self._event(track, at, TrackEvent.TYPE_SLICE_BEGIN)
+        event.name = name
+        if flow:
+            event.terminating_flow_ids.append(flow)
+
+    def end(self, track: Track, at: int) -> None:
+        """End the slice that was begun last."""
+        self._event(track, at, TrackEvent.TYPE_SLICE_END)
+
+    def resume(self, track: Track, at: int, flow: int) -> None:
+        """Mark where a frame runs again."""
+        event = self._event(track, at, TrackEvent.TYPE_INSTANT)
+        event.name = "resumes"
+        event.terminating_flow_ids.append(flow)
+
+    def event(self, track: Track, start: int, event: Event, flow: int) -> None:
+        """Draw one event: a slice, or an instant where it takes no time."""
+        made = self._event(track, start, TrackEvent.TYPE_SLICE_BEGIN if event.at > start else TrackEvent.TYPE_INSTANT)
+        made.name = event.kind.name.lower()
+        if flow:
+            made.flow_ids.append(flow)
+        note = made.debug_annotations.add()
+        note.name, note.string_value = "symbol", self._name(event.rip)
+        for name, value in (("at", event.at), ("cost", event.cost)):
+            note = made.debug_annotations.add()
+            note.name, note.uint_value = name, value
+        for name, value in zip(FIELDS[event.kind], event.data, strict=False):
+            note = made.debug_annotations.add()
+            note.name, note.uint_value = name, value & _U64
+        if event.at > start:
+            self.end(track, event.at)
+
+    # ---- packets ----------------------------------------------------------------------------------------------
+
+    def _packet(self) -> Any:
+        if len(self._trace.packet) >= _BATCH:
+            self._flush()
+        packet = self._trace.packet.add()
+        packet.trusted_packet_sequence_id = _SEQUENCE
+        return packet
+
+    def _at(self, at: int) -> Any:
+        packet = self._packet()
+        packet.timestamp = at * 1_000_000_000 // TSC_HZ
+        return packet.track_event
+
+    def _flush(self) -> None:
+        """Write the packets that wait: a trace is its packets, one behind the other."""
+        self._file.write(self._trace.SerializeToString(deterministic=True))
+        self._trace.Clear()
+
+    def _event(self, track: Track, at: int, kind: int) -> Any:
+        who = track.who
+        number = _MACHINES.get(who) or self._container(track.container) + _CONTAINER_S[who]
+        event = self._at(at)
+        event.type, event.track_uuid = kind, number
+        return event
+
+    def _count(self, number: int, name: str, at: int, value: int, parent: int = _MACHINE) -> None:
+        """Set a counter; nothing is written where it is that already."""
+        known = self._counted.get(number)
+        if known == value:
+            return
+        if known is None:
+            self._describe(number, name, parent=parent, place=_LAST_PLACE, counter=True)
+        self._counted[number] = value
+        event = self._at(at)
+        event.type, event.track_uuid, event.counter_value = TrackEvent.TYPE_COUNTER, number, value
+
+    def _container(self, number: int) -> int:
+        """Give the number of a container's track, which is described when it is first met."""
+        base = _CONTAINERS * (number + 1)
+        if number not in self._containers:
+            self._containers.add(number)
+            self._describe(base, f"container {number}" if number else "container", process=number + 2)
+            for who in (Who.USER, Who.KERNEL):
+                self._describe(base + _CONTAINER_S[who], NAMES[who], parent=base, place=_PLACE[who])
+        return base
+
+    def _describe(
+        self, number: int, name: str, *, parent: int = 0, place: int = 0, process: int = 0, counter: bool = False
+    ) -> None:
+        track = self._packet().track_descriptor
+        track.uuid = number
+        if process:
+            track.process.pid, track.process.process_name = process, name
+            track.child_ordering = TrackDescriptor.EXPLICIT
+        else:
+            track.name, track.parent_uuid, track.sibling_order_rank = name, parent, place
+        if counter:
+            track.counter.SetInParent()

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from ..guest.elf import Elf
 
 PAGE: Final = 4096
-_HOST_DIRECT: Final = 0xFFFF_9000_0000_0000  # DIRECT_MAP of guest/host/core/layout.h: all host memory
+HOST_DIRECT: Final = 0xFFFF_9000_0000_0000  # DIRECT_MAP of guest/host/core/layout.h: all host memory
 _GUEST_DIRECT: Final = 0xFFFF_8880_0000_0000  # … of each container kernel: all guest-physical memory
-_CONTAINER: Final = struct.Struct("<iiIiQQQQQQ")  # the beginning of struct container, guest/host/core/host.h
-_RUNNING: Final = range(2, 4)  # enum state: it has begun and not ended
-_LENT: Final = 1  # guest/host/core/binding.c
+CONTAINER: Final = struct.Struct("<iiIiQQQQQQ")  # the beginning of struct container, guest/host/core/host.h
+RUNNING: Final = range(2, 4)  # enum state: it has begun and not ended
+LENT: Final = 1  # guest/host/core/binding.c
 _STRUCT_PAGE: Final = struct.calcsize(
     "<IBBHII"
 )  # guest/kernel/mm/page.h: refs; order, is_clear; state; waits; next; previous
@@ -35,7 +35,7 @@ _STATE: Final = slice(5, None, _STRUCT_PAGE)
 _ORDER_BITS: Final = 0x7F
 _FREE, _LISTED = 1, 2  # PAGE_FREE, PAGE_LISTED
 _IS_LISTED: Final = bytes(value == _LISTED for value in range(256))
-_IS_LENT: Final = bytes(value & _LENT for value in range(256))
+_IS_LENT: Final = bytes(value & LENT for value in range(256))
 _IS_ANY: Final = bytes(value > 0 for value in range(256))
 
 
@@ -132,10 +132,10 @@ class Host:
     def pages(self) -> Pages | None:
         """Give the pages of its first container; None while that does not run."""
         read = self._memory.read
-        _, _, state, _, held, _, _, count, array, _ = _CONTAINER.unpack(read(self._containers, _CONTAINER.size))
-        if state not in _RUNNING:
+        _, _, state, _, held, _, _, count, array, _ = CONTAINER.unpack(read(self._containers, CONTAINER.size))
+        if state not in RUNNING:
             return None
-        addresses = read(array - _HOST_DIRECT, 8 * count)
+        addresses = read(array - HOST_DIRECT, 8 * count)
         bound = 0
         for byte in range(1, 6):  # physical addresses have 48 bits here
             bound |= int.from_bytes(addresses[byte::8].translate(_IS_ANY), "little")
