@@ -62,6 +62,7 @@ class Steps:
         self._take, self._nested = take, nested
         self._in_l0 = False
         self._first: _Waiting | None = None
+        self._walks: list[_Waiting] = []  # to deliver `_first`, by the one whom that interrupts
         self._second: _Waiting | None = None  # a WRPKRU that may be a gate's
 
     def emit(self, event: Event, tag: Any = None) -> None:
@@ -84,9 +85,21 @@ class Steps:
             self._advance(new)
 
     def _advance(self, new: _Waiting) -> None:
-        first, self._first = self._first, new
+        first = self._first
         if first is not None:
-            self._take(Step(first.event, first.who, new.who, first.gate, first.tag, new.tag))
+            if _is_delivery(first, new):
+                self._walks.append(new)
+                return
+            self._pass(first, new.who, new.tag)
+        self._first = new
+
+    def _pass(self, first: _Waiting, to: Who, tag: Any) -> None:
+        """Pass on the step from `first` to whoever runs next, and the walks of its delivery behind it."""
+        walks = [walk._replace(who=to) for walk in self._walks]
+        self._walks.clear()
+        tags = [*(walk.tag for walk in walks), tag]
+        for each, then in zip((first, *walks), tags, strict=True):
+            self._take(Step(each.event, each.who, to, each.gate, each.tag, then))
 
     def close(self) -> None:
         """Pass on what waits."""
@@ -95,7 +108,13 @@ class Steps:
             self._second = None
         if self._first is not None:
             last, self._first = self._first, None
-            self._take(Step(last.event, last.who, last.who, last.gate, last.tag, last.tag))
+            self._pass(last, last.who, last.tag)
+
+
+def _is_delivery(first: _Waiting, new: _Waiting) -> bool:
+    """Tell whether `new` is a walk that the processor makes to deliver `first`: for the gate, the TSS or the handler's stack."""
+    event, walk = first.event, new.event
+    return walk.kind is _PAGE_WALK and event.kind in _DELIVERED and walk.rip == event.rip and first.who is new.who
 
 
 def steps(events: Iterable[Event], *, nested: bool = False) -> Iterator[Step]:
@@ -118,6 +137,8 @@ def steps(events: Iterable[Event], *, nested: bool = False) -> Iterator[Step]:
     yield from made
 
 
+_DELIVERED: Final = frozenset({Kind.EXCEPTION, Kind.INTERRUPT})
+_PAGE_WALK: Final = Kind.PAGE_WALK
 _WRPKRU: Final = Kind.WRPKRU
 _VM_EXIT: Final = Kind.VM_EXIT
 _VM_ENTRY: Final = Kind.VM_ENTRY
