@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "attack": "Attack the container kernel and the host.",
     "fuzz": "Attack the gates at random.",
     "replay": "Make an attack that got through again, step by step.",
+    "diff": "Compare two runs of a program, from their traces.",
     "compare": "Compare the runtimes and memory policies with what was published.",
     "bench": "Measure the speed table.",
 }

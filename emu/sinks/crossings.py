@@ -33,7 +33,7 @@ class Step(NamedTuple):
         event: the event.
         who: who ran its instruction.
         to: who runs behind it; `who` behind the last one.
-        gate: the event that says which gate this WRPKRU is, or None.
+        gate: the event that says which gate this WRPKRU, or this SYSCALL of the container kernel's, is; or None.
         tag: what the caller gave with the event.
         next_tag: what it gave with the next one.
 
@@ -62,7 +62,7 @@ class Steps:
         self._take, self._nested = take, nested
         self._in_l0 = False
         self._first: _Waiting | None = None
-        self._walks: list[_Waiting] = []  # to deliver `_first`, by the one whom that interrupts
+        self._behind: list[_Waiting] = []  # what is part of `_first`: walks that deliver it, or its gate
         self._second: _Waiting | None = None  # a WRPKRU that may be a gate's
 
     def emit(self, event: Event, tag: Any = None) -> None:
@@ -88,17 +88,21 @@ class Steps:
         first = self._first
         if first is not None:
             if _is_delivery(first, new):
-                self._walks.append(new)
+                self._behind.append(new)
+                return
+            if new.event.kind is _GATE_EXIT and first.event.kind is _SYSCALL:  # PVM's return to the program
+                self._first = first._replace(gate=new.event)
+                self._behind.append(new)
                 return
             self._pass(first, new.who, new.tag)
         self._first = new
 
     def _pass(self, first: _Waiting, to: Who, tag: Any) -> None:
-        """Pass on the step from `first` to whoever runs next, and the walks of its delivery behind it."""
-        walks = [walk._replace(who=to) for walk in self._walks]
-        self._walks.clear()
-        tags = [*(walk.tag for walk in walks), tag]
-        for each, then in zip((first, *walks), tags, strict=True):
+        """Pass on the step from `first` to whoever runs next, and what belongs to it behind it."""
+        behind = [each._replace(who=to) for each in self._behind]
+        self._behind.clear()
+        tags = [*(each.tag for each in behind), tag]
+        for each, then in zip((first, *behind), tags, strict=True):
             self._take(Step(each.event, each.who, to, each.gate, each.tag, then))
 
     def close(self) -> None:
@@ -138,6 +142,8 @@ def steps(events: Iterable[Event], *, nested: bool = False) -> Iterator[Step]:
 
 
 _DELIVERED: Final = frozenset({Kind.EXCEPTION, Kind.INTERRUPT})
+_GATE_EXIT: Final = Kind.GATE_EXIT
+_SYSCALL: Final = Kind.SYSCALL
 _PAGE_WALK: Final = Kind.PAGE_WALK
 _WRPKRU: Final = Kind.WRPKRU
 _VM_EXIT: Final = Kind.VM_EXIT
