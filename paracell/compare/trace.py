@@ -40,7 +40,7 @@ def _event(row: dict[str, Any]) -> tuple[Event, str]:
     if any(type(each) is not int for each in numbers):
         raise TypeError
     at, cost, rip, *data = numbers
-    return Event(kind, at, cost, rip, _PEOPLE[row["who"]], tuple(data)), str(row["symbol"])
+    return Event(kind, at, cost, rip, _PEOPLE[row["who"]], tuple(data)), str(row.get("symbol", ""))
 
 
 _KINDS: Final = {kind.name.lower(): (kind, FIELDS[kind]) for kind in Kind}
