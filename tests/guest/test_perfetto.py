@@ -22,19 +22,21 @@ from paracell.container import Container
 from paracell.emu.clock import TSC_HZ
 from paracell.emu.events import FIELDS, Kind
 from paracell.emu.sinks import Listener, open_trace
+from paracell.emu.sinks.summary import Summary
 from paracell.guest import shipped, syscalls
 from paracell.guest.rootfs import init_block
 from paracell.machine import Machine
+from paracell.observers import Missing
 from paracell.runtimes import RUNV
 from paracell.tenants import Tenants
 
 from .kernels import tar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from paracell.emu.events import Event
+    from paracell.guest.multiboot import Module
 
 BEGIN, END, INSTANT = TrackEvent.TYPE_SLICE_BEGIN, TrackEvent.TYPE_SLICE_END, TrackEvent.TYPE_INSTANT
 PLACES: Final = [(runtime, nested) for runtime in ("native", "paracell", "pvm", "runv") for nested in (False, True)]
@@ -113,17 +115,22 @@ def read(data: bytes) -> Read:
 
 @frozen
 class Run:
-    """One run: its Perfetto trace, its events, and what its memory held at each event."""
+    """One run: where, its Perfetto trace, its events, and what its memory held at each event."""
 
+    place: tuple[str, bool]
     data: bytes
     read: Read
+    lines: bytes
     rows: list[dict[str, Any]]
     bound: list[tuple[int, int]]
-    nested: bool
+
+    @property
+    def nested(self) -> bool:
+        return self.place[1]
 
 
-def traced(machine: Machine, host: Host | None) -> tuple[bytes, list[dict[str, Any]], list[tuple[int, int]]]:
-    """Run a machine with both traces, and another look at its bound pages."""
+def traced(machine: Machine, host: Host | None) -> tuple[bytes, bytes, list[tuple[int, int]]]:
+    """Run a machine with both traces, the table, and another look at its bound pages."""
     made, lines, bound = io.BytesIO(), io.BytesIO(), list[tuple[int, int]]()
     inner = machine.inner
 
@@ -136,6 +143,8 @@ def traced(machine: Machine, host: Host | None) -> tuple[bytes, list[dict[str, A
     sinks = [
         open_trace(".pftrace", made, inner.symbols, memory=Tenants(inner), **options),
         open_trace(".jsonl", lines, inner.symbols),
+        Summary(),
+        Missing(inner.cpu),
         Listener(look),
     ]
     for sink in sinks:
@@ -143,7 +152,11 @@ def traced(machine: Machine, host: Host | None) -> tuple[bytes, list[dict[str, A
     machine.run()
     for sink in sinks:
         sink.close()
-    return made.getvalue(), [json.loads(line) for line in lines.getvalue().splitlines()], bound
+    return made.getvalue(), lines.getvalue(), bound
+
+
+def rows_of(lines: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.splitlines()]
 
 
 @pytest.fixture(scope="module", params=PLACES, ids=lambda place: place[0] + ("-nested" if place[1] else ""))
@@ -151,8 +164,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     runtime, nested = request.param
     with Container("hello", runtime=runtime, nested=nested, memory="32M") as container:
         host = None if runtime == "native" else Host(container)
-        data, rows, bound = traced(container, host)
-        return Run(data, read(data), rows, bound, nested)
+        data, lines, bound = traced(container, host)
+        return Run(request.param, data, read(data), lines, rows_of(lines), bound)
 
 
 def nanoseconds(cycles: int) -> int:
@@ -252,6 +265,18 @@ def test_bound_pages_are_those_of_the_host(run: Run) -> None:
     assert told == [(nanoseconds(at), pages) for at, pages in run.bound]
 
 
+def test_no_tool_changes_what_happens(run: Run) -> None:
+    """The events of a run that only they are written of, and of one with every tool: the same bytes."""
+    runtime, nested = run.place
+    lines = io.BytesIO()
+    with Container("hello", runtime=runtime, nested=nested, memory="32M") as container:
+        sink = open_trace(".jsonl", lines, container.symbols)
+        container.inner.add_sink(sink)
+        container.run()
+        sink.close()
+    assert lines.getvalue() == run.lines
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_same_run_gives_the_same_bytes(nested: bool) -> None:
     def once() -> bytes:
@@ -263,7 +288,7 @@ def test_the_same_run_gives_the_same_bytes(nested: bool) -> None:
 
 def test_two_containers() -> None:
     """Each has its own tracks, and its own count of bound pages."""
-    modules = []
+    modules: list[Module] = []
     for _ in range(2):
         rootfs = tar_of({"bin/it": shipped.image("programs/null").read_bytes()})
         modules += RUNV.modules(rootfs, init_block(["/bin/it", "3"], []))
@@ -282,8 +307,8 @@ def test_two_containers() -> None:
 def test_a_kernel_that_is_booted() -> None:
     """Without a runtime, rings say who runs; a virtual machine's host and guest are one track, and its exits are waits there."""
     with Machine.boot(shipped.image("ept.elf"), cpu="pks,+vmx", memory="64M") as machine:
-        data, rows, _ = traced(machine, None)
-    found = read(data)
+        data, lines, _ = traced(machine, None)
+    found, rows = read(data), rows_of(lines)
     assert len(found.events) == len(rows)
     told = Counter(row["kind"] for row in rows)
     assert told["vm_exit"]
@@ -292,7 +317,7 @@ def test_a_kernel_that_is_booted() -> None:
 
 
 @pytest.fixture
-def processor() -> Iterator[Any]:
+def processor() -> Any:
     path = os.environ.get("PARACELL_TRACE_PROCESSOR") or shutil.which("trace_processor_shell")
     if path is None:
         pytest.skip("no trace_processor_shell here")
@@ -307,7 +332,7 @@ def test_the_trace_processor_reads_it(processor: Any, tmp_path: Path) -> None:
     with TraceProcessor(trace=str(tmp_path / "hello.pftrace"), config=processor) as trace:
 
         def number(query: str) -> int:
-            return next(iter(trace.query(query))).n
+            return int(next(iter(trace.query(query))).n)
 
         assert number("select count(*) as n from slice") == len(found.slices) + found.instants
         assert number("select count(*) as n from flow") == len(found.departures)

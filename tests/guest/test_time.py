@@ -16,6 +16,7 @@ from paracell.emu.cost import CHARGED, DEFAULT, NAMES, Costs, charged
 from paracell.emu.events import Kind
 from paracell.emu.sinks import open_trace
 from paracell.emu.sinks.summary import Summary
+from paracell.tenants import Tenants
 
 from .programs import PROGRAMS, RUNTIMES, SAID, machine_with
 
@@ -147,7 +148,7 @@ def _sinks(machine: Machine) -> dict[str, Callable[[], list[Sink]]]:
         "one": lambda: [Deaf()],
         "several": lambda: [
             Summary(),
-            *(open_trace(suffix, io.BytesIO(), symbols) for suffix in (".jsonl", ".pftrace")),
+            *(open_trace(s, io.BytesIO(), symbols, memory=Tenants(machine)) for s in (".jsonl", ".pftrace")),
             Auditor(machine),
         ],
     }
