@@ -86,7 +86,8 @@ def run_machine(
         else:
             outcome = _run(made, console, whole=whole, drive=drive)
         if snapshot:
-            machine.save(snapshot)
+            with Progress(lambda: "the snapshot is written"):
+                machine.save(snapshot)
     return outcome
 
 

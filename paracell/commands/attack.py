@@ -28,10 +28,12 @@ def command(names: Sequence[str], *, as_json: bool, costs: Costs) -> int:
     A row is good if the attack is refused and its control, with that one defence switched off, succeeds.  Without NAME, all of
     them.  The exit status is 1 if a row is not good.
     """
+    from ..attacks import ATTACKS
     from ..progress import Progress
 
     done: list[Row] = []
-    with Progress(lambda: f"{len(done)} attacks") as progress:
+    count = len(names) or len(ATTACKS)
+    with Progress(lambda: f"{len(done)} of {count} attacks", lambda: len(done) / count) as progress:
         for row in _rows(names, costs):
             done.append(row)
             if not as_json:

@@ -79,7 +79,7 @@ def command(
     def told(done: int, every: int) -> None:
         counted[:] = done, every
 
-    with Progress(lambda: f"{counted[0]} of {counted[1]} cells measured"):
+    with Progress(lambda: f"{counted[0]} of {counted[1]} cells measured", lambda: counted[0] / max(counted[1], 1)):
         try:
             found = run(cells, results, jobs=jobs if jobs is not None else os.cpu_count() or 1, told=told)
         finally:

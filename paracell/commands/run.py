@@ -127,6 +127,7 @@ def command(
     from ..console import Console, terminals, window
     from ..container import Container
     from ..emu.stop import Reason
+    from ..progress import Progress
     from ..session import Outputs, exit_status, run_machine
 
     # The kernel's options: which streams are terminals, and how large the screen is.
@@ -155,27 +156,28 @@ def command(
     made: list[Container] = []
 
     def make(console: ConsolePorts) -> Container:
-        container = Container(
-            program,
-            *arguments,
-            runtime=runtime,
-            rootfs=rootfs,
-            environment=dict(v.split("=", 1) for v in environment),
-            volumes=volumes,
-            user=user,
-            cwd=cwd,
-            memory=memory,
-            append=line,
-            seed=seed,
-            fault_around=fault_around,
-            pager=None if pager is None else pager == "on",
-            memory_policy=memory_policy,
-            cpu=cpu,
-            clock=clock,
-            costs=costs,
-            console=console,
-            nested=nested,
-        )
+        with Progress(lambda: "the container's files are read"):
+            container = Container(
+                program,
+                *arguments,
+                runtime=runtime,
+                rootfs=rootfs,
+                environment=dict(v.split("=", 1) for v in environment),
+                volumes=volumes,
+                user=user,
+                cwd=cwd,
+                memory=memory,
+                append=line,
+                seed=seed,
+                fault_around=fault_around,
+                pager=None if pager is None else pager == "on",
+                memory_policy=memory_policy,
+                cpu=cpu,
+                clock=clock,
+                costs=costs,
+                console=console,
+                nested=nested,
+            )
         made.append(container)
         for missing in container.left_out:
             click.echo(f"paracell: left out, {missing}", err=True)
@@ -186,5 +188,6 @@ def command(
     outcome = run_machine(make, outputs, whole=True, console=plug)
     status = exit_status(outcome, shifted=False)
     if volumes and outcome.stop.reason is Reason.EXIT and status == 0:
-        made[0].write_volumes(outcome.returned)
+        with Progress(lambda: "the volumes are written back"):
+            made[0].write_volumes(outcome.returned)
     return status

@@ -50,10 +50,11 @@ def command(
         return 0
     from ..emu.snapshot import BadSnapshot
     from ..machine import Machine
+    from ..progress import Progress
     from ..view import NoWalk
 
     try:
-        with Machine.restore(snapshot) as machine:
+        with Progress(lambda: f"{snapshot} is read"), Machine.restore(snapshot) as machine:
             found = machine.walk(address, access, user=user, pkru=pkru)
     except BadSnapshot as error:
         raise Problem(f"{error}: {snapshot}") from error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import sys
 import termios
@@ -116,3 +117,25 @@ def test_a_terminal_is_given_back_as_it_was() -> None:
     assert termios.tcgetattr(slave) == before
     os.close(master)
     os.close(slave)
+
+
+def test_progress_shows_how_far_a_job_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar, and a line that is no wider than the terminal; none where a line cannot be wiped."""
+    monkeypatch.setattr("paracell.progress._PATIENCE", 0.0)
+    monkeypatch.setattr("paracell.progress._PERIOD", 0.01)
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("TERM", "xterm")
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        shown = b""
+        with Progress(lambda: "busy " * 40, lambda: 0.5):
+            while shown.count(b"\r\x1b[K") < 3:
+                shown += os.read(master, 4096)
+        line = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().split("\r\x1b[K")[1])
+        assert line.startswith("━" * 12)
+        assert "busy" in line
+        assert len(line) < 50
+        monkeypatch.setenv("TERM", "dumb")
+        assert Progress(lambda: "busy")._thread is None
+    os.close(master)
