@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
+import re
+import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -263,3 +266,35 @@ def test_different_programs(
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "none.jsonl")
     assert refused(path, path, capsys=capsys) == f"paracell: No such file or directory: {path}"
+
+
+# ---- the page -------------------------------------------------------------------------------------------------
+
+
+def test_the_page_holds_all_rows(traces: dict[tuple[str, bool], str], tmp_path: Path) -> None:
+    """What the scripts draw is in the file, as numbers; the same traces give the same bytes, and nothing is loaded."""
+    paths = [traces["native", False], traces["runv", True]]
+    pages = []
+    for name in ("one.html", "two.html"):
+        assert run_command(["diff", "--limit", "1", "--html", str(tmp_path / name), *paths]) == 0
+        pages.append((tmp_path / name).read_text())
+    assert pages[0] == pages[1]
+    assert not re.search(r"""(src|href)=["']|https?://(?!www\.w3\.org)""", pages[0])
+    packed = re.search(r'id="data">([^<]*)<', pages[0])
+    assert packed
+    sections = {s["title"]: s for s in json.loads(zlib.decompress(base64.b64decode(packed[1])))["sections"]}
+    made = difference(paths[0], paths[1], DEFAULT)
+    rows = sections["Operation by operation"]["rows"]
+    assert len(rows) == len(made.rows)
+    assert len(sections["Operations of the program"]["rows"]) == len(made.groups())
+    lines = [[operation.line for operation in run.operations] for run in made.runs]
+    assert [[row[side] for row in rows if row[side] is not None] for side in (0, 1)] == lines
+    prices = [sum(operation.made.price for operation in run.operations) for run in made.runs]
+    assert [sum(row[5 + side] or 0 for row in rows) for side in (0, 1)] == prices
+    assert sum(row[7] for row in rows) == prices[1] - prices[0]
+
+
+def test_a_page_that_cannot_be_written(traces: dict[tuple[str, bool], str], capsys: pytest.CaptureFixture[str]) -> None:
+    path = traces["native", False]
+    line = refused("--html", "/nowhere/it.html", path, path, capsys=capsys)
+    assert line == "paracell: No such file or directory: /nowhere/it.html"
