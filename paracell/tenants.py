@@ -23,8 +23,8 @@ _BYTES: Final = range(
 class Tenants:
     """Reads the host's `self` and the array of its bound pages (`guest/host/core/host.h`), by symbol.
 
-    It looks where the host has run, for nobody else changes them; and it only reads, so the run is the same without it.  A machine whose
-    image is no host of ours has one container of which nothing is known.
+    It looks at the host's own events, for nobody else changes them, and it leaves by one.  It only reads, so the run is the same without
+    it.  A machine whose image is no host of ours has one container of which nothing is known.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -34,17 +34,14 @@ class Tenants:
         self._asked = False
         self._places: tuple[int, int, int] | None = None  # of the pointer and the array, physical; of the array, linear
         self._now = Memory()
-        self._host_ran = False
         self._seen: dict[int, bytes] = {}
         self._bound: dict[int, int] = {}
 
     def __call__(self, event: Event) -> Memory:
         """Tell of the moment at which an event is made."""
-        host = event.who is _HOST
-        if host or self._host_ran:
-            self._host_ran = host
+        if event.who is _HOST:
             if self._places is None:
-                self._places = self._find() if host else None
+                self._places = self._find()
             if self._places is not None:
                 self._now = self._look(*self._places)
         return self._now

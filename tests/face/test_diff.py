@@ -18,6 +18,7 @@ from paracell.compare.price import Bill
 from paracell.diff import align as alignment
 from paracell.diff.align import align
 from paracell.diff.difference import difference
+from paracell.diff.operations import PLAIN
 from paracell.emu.cost import DEFAULT, Costs
 from paracell.emu.events import Kind
 from paracell.guest import shipped
@@ -131,6 +132,29 @@ def test_every_call_is_aligned(traces: dict[tuple[str, bool], str], place: tuple
     assert [run.recorded.runtime for run in made.runs] == ["native", place[0] + (", nested" if place[1] else "")]
     told = Counter(event.kind for event in trace.read(traces[place]))
     assert len(calls[1]) == (told[Kind.GATE_ENTER] or told[Kind.SYSCALL] - told[Kind.GATE_EXIT])
+
+
+def test_plain_code_is_priced_by_the_block(tmp_path: Path) -> None:
+    """Where it takes time, it is part of what the parts add up to, at the new cost of a block; without an END, as it was charged."""
+    paths = [str(tmp_path / f"{runtime}.jsonl") for runtime in ("native", "paracell")]
+    for path in paths:
+        runtime = path.rpartition("/")[2].removesuffix(".jsonl")
+        command = ["run", "--clock", "steady", "--runtime", runtime, "--memory", "32M", "--trace", path, "null", "20"]
+        assert run_command(command) == 0
+    for costs in (DEFAULT, ODD.replace({"block": 7})):
+        made = difference(paths[0], paths[1], costs)
+        for side, path in enumerate(paths):
+            bill = Bill.of(trace.read(path))
+            assert bill.times["block"]
+            assert made.totals[side].cycles[PLAIN] == bill.times["block"] * costs.block + bill.instructions
+            assert sum(group.cycles[side] for group in made.groups()) == bill.price(costs)
+    with open(paths[0], encoding="utf-8") as file:  # noqa: PTH123
+        lines = file.readlines()
+    with open(paths[0], "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.writelines(lines[:-1])
+    cut = [difference(paths[0], paths[1], DEFAULT.replace({"block": n})).totals[0].cycles[PLAIN] for n in (1, 7)]
+    events = list(trace.read(paths[0]))
+    assert cut == [events[-1].at - sum(event.cost for event in events)] * 2
 
 
 def test_what_a_call_crosses(traces: dict[tuple[str, bool], str]) -> None:

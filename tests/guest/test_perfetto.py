@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from paracell.guest.multiboot import Module
 
 BEGIN, END, INSTANT = TrackEvent.TYPE_SLICE_BEGIN, TrackEvent.TYPE_SLICE_END, TrackEvent.TYPE_INSTANT
-PLACES: Final = [(runtime, nested) for runtime in ("native", "paracell", "pvm", "runv") for nested in (False, True)]
+PLACES: Final = [
+    *((runtime, nested, "blocks") for runtime in ("native", "paracell", "pvm", "runv") for nested in (False, True)),
+    ("paracell", False, "steady"),  # with plain code that takes time
+]
 
 
 @define
@@ -117,7 +120,7 @@ def read(data: bytes) -> Read:
 class Run:
     """One run: where, its Perfetto trace, its events, and what its memory held at each event."""
 
-    place: tuple[str, bool]
+    place: tuple[str, bool, Any]
     data: bytes
     read: Read
     lines: bytes
@@ -159,10 +162,14 @@ def rows_of(lines: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
-@pytest.fixture(scope="module", params=PLACES, ids=lambda place: place[0] + ("-nested" if place[1] else ""))
+@pytest.fixture(
+    scope="module",
+    params=PLACES,
+    ids=lambda place: place[0] + "-nested" * place[1] + "-steady" * (place[2] != "blocks"),
+)
 def run(request: pytest.FixtureRequest) -> Run:
-    runtime, nested = request.param
-    with Container("hello", runtime=runtime, nested=nested, memory="32M") as container:
+    runtime, nested, clock = request.param
+    with Container("hello", runtime=runtime, nested=nested, clock=clock, memory="32M") as container:
         host = None if runtime == "native" else Host(container)
         data, lines, bound = traced(container, host)
         return Run(request.param, data, read(data), lines, rows_of(lines), bound)
@@ -249,6 +256,7 @@ def test_cycles_by_kind_are_the_sums_of_the_events(run: Run) -> None:
     told = {name: values for name, values in run.read.counters.items() if ": cycles: " in name}
     assert told == steps
     assert sum(values[-1][1] for values in told.values()) == last
+    assert ("plain code" in sums) == (run.place[2] == "steady")
 
 
 def test_pkru_is_what_was_last_written(run: Run) -> None:
@@ -267,9 +275,9 @@ def test_bound_pages_are_those_of_the_host(run: Run) -> None:
 
 def test_no_tool_changes_what_happens(run: Run) -> None:
     """The events of a run that only they are written of, and of one with every tool: the same bytes."""
-    runtime, nested = run.place
+    runtime, nested, clock = run.place
     lines = io.BytesIO()
-    with Container("hello", runtime=runtime, nested=nested, memory="32M") as container:
+    with Container("hello", runtime=runtime, nested=nested, clock=clock, memory="32M") as container:
         sink = open_trace(".jsonl", lines, container.symbols)
         container.inner.add_sink(sink)
         container.run()
