@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .container import Container
+    from .diff.difference import Difference, difference
     from .emu.cost import Costs
     from .emu.events import Event, Kind, Who
     from .emu.memory import OutOfRange
@@ -51,6 +52,7 @@ __all__ = [
     "Checkpoint",
     "Container",
     "Costs",
+    "Difference",
     "End",
     "Event",
     "Fault",
@@ -73,10 +75,12 @@ __all__ = [
     "Who",
     "Word",
     "__version__",
+    "difference",
 ]
 
 _HOMES = {
     "container": ("Container",),
+    "diff.difference": ("Difference", "difference"),
     "emu.cost": ("Costs",),
     "emu.events": ("Event", "Kind", "Who"),
     "emu.memory": ("OutOfRange",),

@@ -87,7 +87,7 @@ class Observers:
         self._machine = machine
         self._missing = Missing(machine.cpu)
         self.trace = (
-            (_detailed(machine, trace[1]) if detail else _open(machine, *trace)) if trace else None
+            (_detailed(machine, trace[1]) if detail else trace_sink(machine, *trace)) if trace else None
         )
         self.summary = Summary() if stats else None
         if self.trace:
@@ -113,8 +113,8 @@ def _detailed(machine: Machine, file: IO[bytes]) -> Sink:
     return DetailedLines(file, machine.symbols.name, Detail(machine))
 
 
-def _open(machine: Machine, suffix: str, file: IO[bytes]) -> Sink:
-    """Open a trace; only Perfetto's tells of containers besides what the events tell."""
+def trace_sink(machine: Machine, suffix: str, file: IO[bytes]) -> Sink:
+    """Give the sink of a trace; only Perfetto's tells of containers besides what the events tell.  Raises what `open_trace` raises."""
     if suffix != ".pftrace":
         return open_trace(suffix, file, machine.symbols)
     from .tenants import Tenants

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from .capture import Capture
@@ -14,6 +16,7 @@ from .view import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from .emu.devices import ConsolePorts
     from .emu.machine import Machine as Inner
@@ -159,6 +162,39 @@ class Runs(View):
         from .record import Recording
 
         return Recording(self.inner, kinds)
+
+    @contextmanager
+    def trace(self, path: str | Path) -> Iterator[None]:
+        """Write every event of a block to a file, as ``paracell run --trace`` does; it appears when the block ends well.
+
+        Args:
+            path: of the file, ``.jsonl`` or ``.pftrace``.
+
+        Raises:
+            ValueError: another suffix.
+            OSError: it cannot be written.
+
+        Example:
+            >>> import json, paracell, pathlib, tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     path = pathlib.Path(folder, "null.jsonl")
+            ...     with paracell.Container("null", "10") as c, c.trace(path):
+            ...         end = c.run()
+            ...     json.loads(path.read_text().splitlines()[-1])["kind"]
+            'end'
+
+        """
+        from .observers import trace_sink
+        from .output import whole_file
+
+        with whole_file(str(path)) as file:
+            sink = trace_sink(self.inner, PurePath(path).suffix, file)
+            self.inner.add_sink(sink)
+            try:
+                yield
+            finally:
+                self.inner.remove_sink(sink)
+            sink.close()
 
     def events(self, *kinds: Kind) -> Iterator[Event]:
         """Run on, and give each event of these kinds, or each event at all, as it comes, until the guest ends.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, frozen
 
+from ..emu.cost import DEFAULT
 from ..problem import Problem
 from .align import align
 from .operations import BEFORE, ITSELF, Operation, Run, Tally, take_apart
@@ -14,6 +15,7 @@ from .recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ..emu.cost import Costs
     from .align import Row
@@ -194,8 +196,8 @@ class Difference:
         }
 
 
-def difference(ours: str, theirs: str, costs: Costs, tell: Tell = lambda _: None) -> Difference:
-    """Read two traces and align them.
+def difference(ours: str | Path, theirs: str | Path, costs: Costs = DEFAULT, tell: Tell = lambda _: None) -> Difference:
+    """Read two traces in JSON Lines, of two runs of one program, and align them by what the program did.
 
     Args:
         ours: the path of the first.
@@ -207,8 +209,20 @@ def difference(ours: str, theirs: str, costs: Costs, tell: Tell = lambda _: None
         Problem: a trace is none, or they are of different programs; one line says what and where.
         OSError: one cannot be read.
 
+    Example:
+        >>> import paracell, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = [f"{folder}/{runtime}.jsonl" for runtime in ("native", "paracell")]
+        ...     for path, runtime in zip(paths, ("native", "paracell")):
+        ...         with paracell.Container("null", "10", runtime=runtime) as c, c.trace(path):
+        ...             end = c.run()
+        ...     made = paracell.difference(*paths)
+        >>> next(group for group in made.groups() if group.name == "getpid")
+        Group(name='getpid', times=(10, 10), aligned=10, crossings=(20, 20), cycles=(1570, 560))
+
     """
-    read = [recorded(path, lambda n, path=path: tell(f"{n:,} events of {path} read")) for path in (ours, theirs)]  # type: ignore[misc]
+    paths = str(ours), str(theirs)
+    read = [recorded(path, lambda n, path=path: tell(f"{n:,} events of {path} read")) for path in paths]  # type: ignore[misc]
     programs = [set(each.programs) for each in read]
     if all(programs) and not programs[0] & programs[1]:
         names = [f"{each.path} runs {', '.join(each.programs)}" for each in read]

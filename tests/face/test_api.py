@@ -408,3 +408,26 @@ def test_events_as_plain_values(tmp_path: Path) -> None:
         c.run()
     assert [event.as_dict() for event in events] == lines
     assert json.dumps(events[0].as_dict())
+
+
+def test_a_trace_of_a_block(tmp_path: Path) -> None:
+    """What the command line writes, for the events between; nothing where the block fails, and nobody listens any longer."""
+    whole, part, failed = (tmp_path / name for name in ("whole.jsonl", "part.jsonl", "failed.pftrace"))
+    with Container("null", "3", memory=SMALL) as c, c.trace(whole):
+        c.run()
+    with Container("null", "3", memory=SMALL) as c:
+        c.run_until("null!main")
+        with c.trace(part):
+            c.run()
+    assert whole.read_bytes().endswith(part.read_bytes())
+    assert b'"nr":39,' in part.read_bytes()
+    with Container("null", "3", memory=SMALL) as c:
+        with pytest.raises(ZeroDivisionError), c.trace(failed):
+            raise ZeroDivisionError
+        assert c.inner.cpu.emit is None
+        with (
+            pytest.raises(ValueError, match=r"a trace is \.jsonl or \.pftrace, not \.txt"),
+            c.trace(tmp_path / "it.txt"),
+        ):
+            pytest.fail("the block must not run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.jsonl", "whole.jsonl"]

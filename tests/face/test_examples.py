@@ -21,9 +21,12 @@ MODULES = (
     "paracell.compare.price",
     "paracell.compare.services",
     "paracell.compare.tally",
+    "paracell.diff.align",
+    "paracell.diff.difference",
     "paracell.emu.cost",
     "paracell.emu.events",
     "paracell.emu.memory",
+    "paracell.emu.sinks.crossings",
     "paracell.mmu.address",
 )
 _BLOCK = re.compile(r"^```pycon\n(.*?)^```", re.DOTALL | re.MULTILINE)
