@@ -85,8 +85,9 @@ def command(
         finally:
             for line in results.complaints:
                 click.echo(f"paracell: {line}", err=True)
-    made = report(found)
-    _write(made, as_json, as_csv, html)
+    with Progress(lambda: "the report is written"):
+        made = report(found)
+        _write(made, as_json, as_csv, html)
     _show(made)
     return 0
 

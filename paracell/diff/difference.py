@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, frozen
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .align import Row
 
     Tell = Callable[[str], None]
-
-_CHANGES: Final = 3  # kinds of crossings that a text names before it says how many more there are
 
 
 @define
@@ -64,13 +62,14 @@ class Place:
     crossings: tuple[Counter[str], Counter[str]]
     cycles: tuple[int, int]
 
-    def changes(self) -> str:
-        """Tell the crossings that the second run has more or fewer, the greatest change first."""
+    def changes(self, most: int | None = None) -> str:
+        """Tell the crossings that the second run has more or fewer, the greatest change first, and `most` of them by name."""
         one, other = self.crossings
         more = {name: other[name] - one[name] for name in {**one, **other} if other[name] != one[name]}
         ordered = sorted(more.items(), key=lambda item: (-abs(item[1]), item[0]))
-        named = [f"{number:+d} {name}" for name, number in ordered[:_CHANGES]]
-        return ", ".join([*named, *([f"{len(ordered) - _CHANGES} more"] if len(ordered) > _CHANGES else [])])
+        named = [f"{number:+d} {name}" for name, number in ordered[:most]]
+        left = len(ordered) - len(named)
+        return ", ".join([*named, *([f"{left} more"] if left else [])])
 
 
 @frozen

@@ -15,7 +15,7 @@ _ROWS: Final = 5000  # operations that are shown one by one
 
 def as_page(made: Difference) -> str:
     """Give the document: the terminal's tables, whole, and the operations side by side."""
-    told = tables(made)
+    told = tables(made, whole=True)
     if not made.is_same and made.rows:
         told.append(side_by_side(made, _ROWS))
     sections = [table(each.title, heads(each.head), each.rows, each.says) for each in told if each.rows]

@@ -5,7 +5,7 @@ A column whose name begins with ``>`` is of numbers, one with ``+`` of numbers w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .difference import Difference
 
 Cell: TypeAlias = "str | int | None"
+_NAMED: Final = 3  # kinds of crossings that a row names before it says how many more there are
 
 
 class Table(NamedTuple):
@@ -26,8 +27,8 @@ class Table(NamedTuple):
     says: str = ""
 
 
-def tables(made: Difference) -> list[Table]:
-    """Give the tables of a difference; of runs that are the same, the first."""
+def tables(made: Difference, *, whole: bool = False) -> list[Table]:
+    """Give the tables of a difference; of runs that are the same, the first.  `whole`: each change of crossings is named."""
     runs = [
         (
             side,
@@ -42,7 +43,9 @@ def tables(made: Difference) -> list[Table]:
     ]
     head = ("", "trace", "runtime", ">events", ">operations", ">crossings", ">cycles")
     found = [Table("Runs", head, [*runs])]
-    return found if made.is_same else [*found, _operations(made), _kinds(made), _places(made)]
+    return (
+        found if made.is_same else [*found, _operations(made), _kinds(made), _places(made, None if whole else _NAMED)]
+    )
 
 
 def side_by_side(made: Difference, limit: int) -> Table:
@@ -80,8 +83,8 @@ def _kinds(made: Difference) -> Table:
     return Table("Crossings, and other events", ("event", ">A", ">B", ">cycles A", ">B", "+B - A"), [*rows])
 
 
-def _places(made: Difference) -> Table:
-    rows = [(p.name, p.times, *p.lines, p.changes(), p.cycles[1] - p.cycles[0]) for p in made.places()]
+def _places(made: Difference, most: int | None) -> Table:
+    rows = [(p.name, p.times, *p.lines, p.changes(most), p.cycles[1] - p.cycles[0]) for p in made.places()]
     head = ("operation", ">times", ">line in A", ">in B", "B more (+) or less (-)", "+cycles B - A")
     return Table("Where operations differ in crossings", head, [*rows], "The lines are those of the first one.")
 

@@ -314,8 +314,15 @@ def test_two_containers() -> None:
 
 def test_a_kernel_that_is_booted() -> None:
     """Without a runtime, rings say who runs; a virtual machine's host and guest are one track, and its exits are waits there."""
+    alone = io.BytesIO()
+    with Machine.boot(shipped.image("ept.elf"), cpu="pks,+vmx", memory="64M") as machine:
+        sink = open_trace(".jsonl", alone, machine.symbols)
+        machine.inner.add_sink(sink)
+        machine.run()
+        sink.close()
     with Machine.boot(shipped.image("ept.elf"), cpu="pks,+vmx", memory="64M") as machine:
         data, lines, _ = traced(machine, None)
+    assert alone.getvalue() == lines
     found, rows = read(data), rows_of(lines)
     assert len(found.events) == len(rows)
     told = Counter(row["kind"] for row in rows)
