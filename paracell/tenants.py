@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .compare.guest_memory import CONTAINER, HOST_DIRECT, LENT, RUNNING
-from .emu.events import Who
+from .emu.events import Kind, Who
 from .emu.sinks.perfetto import Memory
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _BYTES: Final = range(
 class Tenants:
     """Reads the host's `self` and the array of its bound pages (`guest/host/core/host.h`), by symbol.
 
-    It looks at the host's own events, for nobody else changes them, and it leaves by one.  It only reads, so the run is the same without
-    it.  A machine whose image is no host of ours has one container of which nothing is known.
+    It looks at the events by which the host leaves the processor to others, for nobody else changes them.  It only reads, so the run is
+    the same without it.  A machine whose image is no host of ours has one container of which nothing is known.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -39,7 +39,7 @@ class Tenants:
 
     def __call__(self, event: Event) -> Memory:
         """Tell of the moment at which an event is made."""
-        if event.who is _HOST:
+        if event.who is _HOST and event.kind in _LEAVES:
             if self._places is None:
                 self._places = self._find()
             if self._places is not None:
@@ -83,3 +83,6 @@ def _count(words: bytes) -> int:
 
 
 _HOST: Final = Who.HOST
+_LEAVES: Final = frozenset(
+    {Kind.IRET, Kind.SYSRET, Kind.VM_ENTRY, Kind.VM_EXIT, Kind.END}
+)  # to L0, which resumes the guest

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SEQUENCE: Final = 1
 _BATCH: Final = 4096  # packets that wait to be written
+_KEPT: Final = 1 << 14  # different events: programs loop, so most differ from an earlier one in their time alone
 _U64: Final = (1 << 64) - 1
 _MACHINE, _PKRU, _PLAIN, _KINDS, _CONTAINERS = (
     1,
@@ -88,6 +89,8 @@ class Perfetto:
         self._cycles: dict[Kind | None, int] = {}
         self._counted: dict[int, int] = {}  # by track: what the viewer knows
         self._containers: set[int] = set()
+        self._numbers: dict[Track, int] = {}
+        self._known: dict[tuple[Kind, int, int, tuple[int, ...]], bytes] = {}
         self._last = 0
         self._frames = Frames(self, partial(caption, call=call))
         self._steps = Steps(self._step, nested=nested)
@@ -148,20 +151,35 @@ class Perfetto:
 
     def event(self, track: Track, start: int, event: Event, flow: int) -> None:
         """Draw one event: a slice, or an instant where it takes no time."""
-        made = self._event(track, start, TrackEvent.TYPE_SLICE_BEGIN if event.at > start else TrackEvent.TYPE_INSTANT)
-        made.name = event.kind.name.lower()
+        kind, at, cost, rip, _, data = event
+        known = self._known.get((kind, cost, rip, data))
+        if known is None:
+            known = self._describe_event(event)
+        number = self._number(track)
+        made = self._at(start)
+        made.ParseFromString(known)
+        made.type = TrackEvent.TYPE_SLICE_BEGIN if at > start else TrackEvent.TYPE_INSTANT
+        made.track_uuid = number
         if flow:
             made.flow_ids.append(flow)
         note = made.debug_annotations.add()
+        note.name, note.uint_value = "at", at
+        if at > start:
+            self.end(track, at)
+
+    def _describe_event(self, event: Event) -> bytes:
+        """Give what an event's packet has in common with others of the same event at another time."""
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        made = TrackEvent(name=event.kind.name.lower())
+        note = made.debug_annotations.add()
         note.name, note.string_value = "symbol", self._name(event.rip)
-        for name, value in (("at", event.at), ("cost", event.cost)):
-            note = made.debug_annotations.add()
-            note.name, note.uint_value = name, value
-        for name, value in zip(FIELDS[event.kind], event.data, strict=False):
+        for name, value in (("cost", event.cost), *zip(FIELDS[event.kind], event.data, strict=False)):
             note = made.debug_annotations.add()
             note.name, note.uint_value = name, value & _U64
-        if event.at > start:
-            self.end(track, event.at)
+        known: bytes = made.SerializeToString(deterministic=True)
+        self._known[event.kind, event.cost, event.rip, event.data] = known
+        return known
 
     # ---- packets ----------------------------------------------------------------------------------------------
 
@@ -182,9 +200,15 @@ class Perfetto:
         self._file.write(self._trace.SerializeToString(deterministic=True))
         self._trace.Clear()
 
+    def _number(self, track: Track) -> int:
+        number = self._numbers.get(track)
+        if number is None:
+            number = _MACHINES.get(track.who) or self._container(track.container) + _CONTAINER_S[track.who]
+            self._numbers[track] = number
+        return number
+
     def _event(self, track: Track, at: int, kind: int) -> Any:
-        who = track.who
-        number = _MACHINES.get(who) or self._container(track.container) + _CONTAINER_S[who]
+        number = self._number(track)  # first: it may have to be described
         event = self._at(at)
         event.type, event.track_uuid = kind, number
         return event

@@ -18,22 +18,15 @@ def command(file: str) -> int:
     """
     from ..fuzz import BadFinding, attacker_for, finding_of
     from ..problem import Problem
-    from ..progress import Progress
     from ..signals import stopping
 
     try:
         finding = finding_of(Path(file).read_text(errors="replace"))
     except BadFinding as error:
         raise Problem(f"{file}: {error}") from error
-    with Progress(lambda: "the try is made again") as progress:
-
-        def tell(line: str) -> None:
-            progress.wipe()
-            click.echo(line)
-
-        attacker = attacker_for(finding.target, finding.off)
-        with stopping(attacker.machine.request_stop):
-            got = attacker.attempt(finding.attempt, tell=tell)
+    attacker = attacker_for(finding.target, finding.off)
+    with stopping(attacker.machine.request_stop):
+        got = attacker.attempt(finding.attempt, tell=click.echo)
     if got is None:
         click.echo("nothing got through")
         return 0

@@ -92,7 +92,7 @@ def test_an_event_of_perfetto(kind: Kind, cost: int) -> None:
     expected = TrackEvent.TYPE_SLICE_BEGIN if cost else TrackEvent.TYPE_INSTANT
     assert (made.timestamp, made.track_event.type) == ((2510 - cost) * 2 // 5, expected)  # ns, at 2.5 GHz
     notes = {note.name: note for note in made.track_event.debug_annotations}
-    assert list(notes) == ["symbol", "at", "cost", *FIELDS[kind]]
+    assert list(notes) == ["symbol", "cost", *FIELDS[kind], "at"]
     assert [notes[name].uint_value for name in ("at", "cost", *FIELDS[kind])] == [2510, cost, *numbers]
     assert notes["symbol"].string_value == "0x401000"
 

@@ -20,7 +20,7 @@ from perfetto.trace_processor import TraceProcessor, TraceProcessorConfig
 from paracell.compare.guest_memory import Host
 from paracell.container import Container
 from paracell.emu.clock import TSC_HZ
-from paracell.emu.events import FIELDS, Kind
+from paracell.emu.events import FIELDS, Kind, Who
 from paracell.emu.sinks import Listener, open_trace
 from paracell.emu.sinks.summary import Summary
 from paracell.guest import shipped, syscalls
@@ -68,6 +68,7 @@ class Read:
     events: list[dict[str, Any]] = field(factory=list)
     departures: dict[int, tuple[int, Slice | None, int]] = field(factory=dict)  # track, its slice, time
     arrivals: dict[int, tuple[int, int]] = field(factory=dict)  # track, time
+    bound: int | None = None  # as the counter stands
     counters: dict[str, list[tuple[int, int]]] = field(factory=lambda: defaultdict(list))
 
 
@@ -91,6 +92,7 @@ def read(data: bytes) -> Read:
         if event.type == TrackEvent.TYPE_COUNTER:
             name, parent = found.tracks[uuid], found.parents[uuid]
             found.counters[f"{found.tracks[parent]}: {name}"].append((at, event.counter_value))
+            found.bound = event.counter_value if name == "bound pages" else found.bound
             continue
         stack, made = open_[uuid], None
         if event.type == BEGIN:
@@ -105,7 +107,7 @@ def read(data: bytes) -> Read:
             assert stack, f"{event.name} lies in no slice"
         notes = {n.name: n.uint_value for n in event.debug_annotations if n.name != "symbol"}
         if notes:
-            found.events.append({"kind": event.name, "uuid": uuid, "depth": len(stack), **notes})
+            found.events.append({"kind": event.name, "uuid": uuid, "bound": found.bound, **notes})
         for flow in event.flow_ids:
             assert flow not in found.departures
             found.departures[flow] = uuid, made, at
@@ -125,22 +127,21 @@ class Run:
     read: Read
     lines: bytes
     rows: list[dict[str, Any]]
-    bound: list[tuple[int, int]]
+    bound: list[int | None]
 
     @property
     def nested(self) -> bool:
         return self.place[1]
 
 
-def traced(machine: Machine, host: Host | None) -> tuple[bytes, bytes, list[tuple[int, int]]]:
+def traced(machine: Machine, host: Host | None) -> tuple[bytes, bytes, list[int | None]]:
     """Run a machine with both traces, the table, and another look at its bound pages."""
-    made, lines, bound = io.BytesIO(), io.BytesIO(), list[tuple[int, int]]()
+    made, lines, bound = io.BytesIO(), io.BytesIO(), list[int | None]()
     inner = machine.inner
 
     def look(event: Event) -> None:
-        pages = host.pages() if host else None
-        if pages and (not bound or bound[-1][1] != pages.bound.bit_count()):
-            bound.append((event.at, pages.bound.bit_count()))
+        pages = host.pages() if host and event.who in {Who.USER, Who.KERNEL} else None
+        bound.append(pages.bound.bit_count() if pages else None)
 
     options: dict[str, Any] = {"call": syscalls.name, "nested": inner.cpu.outer is not None}
     sinks = [
@@ -268,9 +269,12 @@ def test_pkru_is_what_was_last_written(run: Run) -> None:
 
 
 def test_bound_pages_are_those_of_the_host(run: Run) -> None:
-    """Counted anew at each event, by the code that `paracell compare` has for it."""
-    told = run.read.counters.get("container: bound pages", [])
-    assert told == [(nanoseconds(at), pages) for at, pages in run.bound]
+    """Counted anew at each event of the container's, by the code that `paracell compare` has for it."""
+    told = [
+        (drawn["bound"], pages) for drawn, pages in zip(run.read.events, run.bound, strict=True) if pages is not None
+    ]
+    assert [bound for bound, _ in told] == [pages for _, pages in told]
+    assert len({pages for _, pages in told}) > 10 or run.place[0] == "native"
 
 
 def test_no_tool_changes_what_happens(run: Run) -> None:
