@@ -10,16 +10,14 @@ from ..compare.price import Bill
 from ..compare.trace import read_named
 from ..emu.events import Event, Kind, Who
 from ..problem import Problem
+from ..runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HOSTS: Final = {
-    "paracell-host.elf": "paracell",
-    "pvm-host.elf": "pvm",
-    "runv-host.elf": "runv",
-    "native.elf": "native",
-}
+# By the image that the machine boots; one that is another runtime's container kernel, too, comes last.
+_HOSTS: Final = {r.boots: r.name for r in sorted(RUNTIMES.values(), key=lambda r: r.kernel is None)}
+_OURS: Final = frozenset({*_HOSTS, *(r.kernel for r in RUNTIMES.values())})
 
 
 @frozen
@@ -111,6 +109,3 @@ def recorded(path: str, met: Callable[[int], None] = lambda _: None) -> Recorded
     if outer:
         runtime += ", nested"
     return Recorded(path, events, runtime, outer, tuple(programs), events[-1].kind is Kind.END)
-
-
-_OURS: Final = frozenset({*_HOSTS, "paracell-kernel.elf", "pvm-kernel.elf"})
