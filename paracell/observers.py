@@ -119,8 +119,15 @@ def trace_sink(machine: Machine, suffix: str, file: IO[bytes]) -> Sink:
         return open_trace(suffix, file, machine.symbols)
     from .tenants import Tenants
 
-    nested = machine.cpu.outer is not None
-    return open_trace(suffix, file, machine.symbols, call=syscalls.name, memory=Tenants(machine), nested=nested)
+    return open_trace(
+        suffix,
+        file,
+        machine.symbols,
+        call=syscalls.name,
+        memory=Tenants(machine),
+        nested=machine.cpu.outer is not None,
+        since=machine.clock.now,
+    )
 
 
 def sites(machine: Machine) -> Sites | None:

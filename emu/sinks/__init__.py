@@ -72,6 +72,7 @@ def open_trace(
     call: Callable[[int], str] = hex,
     memory: Callable[[Event], Memory] | None = None,
     nested: bool = False,
+    since: int = 0,
 ) -> Sink:
     """Give the sink that writes traces of this kind.
 
@@ -82,6 +83,7 @@ def open_trace(
         call: gives the name of a system call by its number.
         memory: tells of containers when an event comes; None where nobody knows.
         nested: whether the machine has an outermost hypervisor.
+        since: the cycle at which the trace begins.
 
     Raises:
         ValueError: another suffix.
@@ -94,5 +96,5 @@ def open_trace(
     if suffix == ".pftrace":
         from .perfetto import Perfetto  # noqa: PLC0415
 
-        return Perfetto(file, symbols.name, call, memory, nested=nested)
+        return Perfetto(file, symbols.name, call, memory, nested=nested, since=since)
     raise ValueError(f"a trace is {' or '.join(SUFFIXES)}, not {suffix or 'without a suffix'}")

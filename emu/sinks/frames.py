@@ -73,11 +73,11 @@ def track_of(who: Who, container: int) -> Track:
 class Frames:
     """Turns steps, whose tags are numbers of containers, into slices."""
 
-    def __init__(self, drawing: Drawing, caption: Callable[[Event], str]) -> None:
-        """Begin with an empty stack; `caption` names what an event begins."""
+    def __init__(self, drawing: Drawing, caption: Callable[[Event], str], since: int = 0) -> None:
+        """Begin with an empty stack, at cycle `since`; `caption` names what an event begins."""
         self._draw, self._caption = drawing, caption
         self._stack: list[_Frame] = []
-        self._last = 0
+        self._last = since
         self._flow = 0
 
     def step(self, step: Step) -> None:

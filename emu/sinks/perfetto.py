@@ -73,6 +73,7 @@ class Perfetto:
         memory: Callable[[Event], Memory] | None = None,
         *,
         nested: bool = False,
+        since: int = 0,
     ) -> None:
         """Begin.
 
@@ -82,6 +83,7 @@ class Perfetto:
             call: gives the name of a system call by its number.
             memory: tells of containers when an event comes; None where nobody knows.
             nested: whether the machine has an outermost hypervisor.
+            since: the cycle at which the trace begins.
 
         """
         self._file, self._name, self._memory = file, name, memory or _nothing
@@ -91,8 +93,8 @@ class Perfetto:
         self._containers: set[int] = set()
         self._numbers: dict[Track, int] = {}
         self._known: dict[tuple[Kind, int, int, tuple[int, ...]], bytes] = {}
-        self._last = 0
-        self._frames = Frames(self, partial(caption, call=call))
+        self._last = since
+        self._frames = Frames(self, partial(caption, call=call), since)
         self._steps = Steps(self._step, nested=nested)
         self._describe(_MACHINE, "machine", process=1)
         for who in (Who.HOST, Who.OUTER):

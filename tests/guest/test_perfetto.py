@@ -289,6 +289,21 @@ def test_no_tool_changes_what_happens(run: Run) -> None:
     assert lines.getvalue() == run.lines
 
 
+def test_a_part_of_a_run(tmp_path: Path) -> None:
+    """It begins where it was asked for: what was before is nobody's time."""
+    path = tmp_path / "part.pftrace"
+    with Container("hello", memory="32M", clock="steady") as container:
+        container.run_until("hello!main")
+        start = container.cycles
+        with container.trace(path):
+            container.run()
+        end = container.cycles
+    found = read(path.read_bytes())
+    assert found.slices[0].begin == nanoseconds(start)
+    assert found.tracks[found.slices[0].track] == "program"
+    assert sum(values[-1][1] for name, values in found.counters.items() if ": cycles: " in name) == end - start
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_same_run_gives_the_same_bytes(nested: bool) -> None:
     def once() -> bytes:
