@@ -86,9 +86,7 @@ class Observers:
     ) -> None:
         self._machine = machine
         self._missing = Missing(machine.cpu)
-        self.trace = (
-            (_detailed(machine, trace[1]) if detail else trace_sink(machine, *trace)) if trace else None
-        )
+        self.trace = (_detailed(machine, trace[1]) if detail else trace_sink(machine, *trace)) if trace else None
         self.summary = Summary() if stats else None
         if self.trace:
             machine.add_sink(self.trace)
