@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "features": "Show what is known of the OCI specification.",
     "show": "Draw a trace or a snapshot as one HTML file.",
     "walk": "Explain a page walk in a snapshot.",
+    "lab": "Labs for a course, checked against the machine.",
     "attack": "Attack the container kernel and the host.",
     "fuzz": "Attack the gates at random.",
     "replay": "Make an attack that got through again, step by step.",

@@ -47,3 +47,10 @@ def models(_context: click.Context, _parameter: click.Parameter, typed: str) -> 
     from .emu.features import MODELS
 
     return _items((name, "") for name in (*MODELS, "help") if name.startswith(typed))
+
+
+def labs(_context: click.Context, _parameter: click.Parameter, typed: str) -> Items:
+    """Give the labs, each with its title."""
+    from .labs.catalogue import labs as all_labs
+
+    return _items((lab.name, lab.title) for lab in all_labs() if lab.name.startswith(typed))
