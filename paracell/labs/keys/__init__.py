@@ -1,0 +1,1 @@
+"""Lab 2: protection keys and their error codes."""
