@@ -61,6 +61,7 @@ class Outcome:
         error: the exception's error code; None where it has none.
         address: CR2, for a page fault.
         rip: where the exception came.
+        rsp: the stack pointer there.
 
     """
 
@@ -68,6 +69,7 @@ class Outcome:
     error: int | None
     address: int | None
     rip: int
+    rsp: int
 
 
 class Bench:
@@ -77,6 +79,7 @@ class Bench:
         machine: the machine, as a `paracell.Machine`.
         memory: its physical memory.
         root: the physical address of the top table that CR3 holds.
+        tables: where `map` takes its next table from.
 
     """
 
@@ -86,7 +89,7 @@ class Bench:
         self.memory = inner.memory
         self._cpu = inner.cpu
         self._make_pages()
-        self.root = 0xF000
+        self.root, self.tables = 0xF000, FREE
         self.install(self.root)
         cpu = inner.cpu
         cpu.load(
@@ -126,6 +129,17 @@ class Bench:
         """Put the bench's own pages into the top table at `root`, which is 4 KiB of physical memory."""
         self.memory.write64(root + 8 * 511, _TABLES | _OPEN)
 
+    def map(self, address: int, entry: int) -> None:
+        """Set the last entry for a linear address under the present root; tables that are missing are taken from `tables` on."""
+        at = self.root
+        for shift in (39, 30, 21):
+            slot = at + 8 * (address >> shift & 511)
+            if not self.memory.read64(slot):
+                self.memory.write64(slot, self.tables | _OPEN)
+                self.tables += 0x1000
+            at = self.memory.read64(slot) & ~0xFFF
+        self.memory.write64(at + 8 * (address >> 12 & 511), entry)
+
     def use(self, root: int) -> None:
         """Load CR3 with an installed top table; this drops every translation, as MOV to CR3 does."""
         self.root = root
@@ -142,7 +156,7 @@ class Bench:
 
         A fetch is a jump: where it is allowed, `LANDING` must stand there.
         """
-        self._stand(16 * tuple(_STUBS).index(access), user=user)
+        self.stand(16 * tuple(_STUBS).index(access), user=user)
         self.machine.cpu.rdi = address
         return self.go()
 
@@ -151,12 +165,12 @@ class Bench:
         at = _PAGES + (0x5100 if user else 0x4100)
         self.memory.write(at, code + LANDING)
         self.memory.drop_stale_code()
-        self._stand(0x100, user=user)
+        self.stand(0x100, user=user)
         for name, value in registers.items():
             setattr(self.machine.cpu, name, value)
         return self.go()
 
-    def _stand(self, offset: int, *, user: bool) -> None:
+    def stand(self, offset: int = 0, *, user: bool) -> None:
         """Stand in the bench's code of a ring, with a fresh stack."""
         cpu = self._cpu
         cs, ss = (_CS3, _SS3) if user else (_CS0, _SS0)
@@ -194,9 +208,9 @@ class Bench:
         error = None
         if vector in _WITH_ERROR:
             error = self.memory.read64(self.machine.cpu.rsp - KERNEL + _PAGES)
-        rip = self._frame()[0]
+        rip, _, _, rsp, _ = self._frame()
         address = int(self.machine.cpu.cr2) if vector == PAGE_FAULT else None
-        return Outcome(None if vector == _BREAKPOINT else vector, error, address, rip)
+        return Outcome(None if vector == _BREAKPOINT else vector, error, address, rip, rsp)
 
     def close(self) -> None:
         """Free the machine."""

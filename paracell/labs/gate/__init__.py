@@ -1,0 +1,1 @@
+"""Lab 4: a gate that can be attacked, then repaired."""
