@@ -1,0 +1,1 @@
+"""Lab 5: demand paging and copy-on-write."""
