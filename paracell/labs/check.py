@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .grade import Test
 
 _PRINTED: Final = 1 << 20  # bytes that a test's process may print
+_PATIENCE: Final = 6  # seconds of real time for each of processor time: the computer may be busy
 _SHOWN: Final = 2000  # characters of a text that a student sees
 _ROOT: Final = Path(__file__).parents[2]  # where `paracell` is imported from
 
@@ -81,6 +82,7 @@ def _run(lab: Lab, number: int, test: Test, folder: Path, seed: int) -> tuple[st
                     str(number),
                     folder,
                     str(seed),
+                    str(test.seconds),
                     str(outward),
                 ],
                 cwd=folder,
@@ -95,7 +97,7 @@ def _run(lab: Lab, number: int, test: Test, folder: Path, seed: int) -> tuple[st
             os.close(outward)
         stack.enter_context(process)
         stack.callback(_end, process)
-        trouble, printed, said = _listen(process, inward, 6 * test.seconds)
+        trouble, printed, said = _listen(process, inward, _PATIENCE * test.seconds)
         _end(process)
     shown = _shorten(printed.decode("utf-8", "replace"))
     return (trouble or _verdict(process.returncode, said, test.seconds)), shown

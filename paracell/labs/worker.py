@@ -1,4 +1,4 @@
-"""The process that runs one test of a student's work: ``python -m paracell.labs.worker LAB TEST DIR SEED RESULT``.
+"""The process that runs one test of a student's work: ``python -m paracell.labs.worker LAB TEST DIR SEED SECONDS RESULT``.
 
 It writes what went wrong as JSON to the descriptor RESULT: null for nothing, else a text.  Nothing else that it does counts: a
 process that ends without a result has failed.
@@ -13,6 +13,8 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
+
+from attrs import evolve
 
 from .attempt import TookTooLong, attempt
 from .catalogue import named
@@ -36,9 +38,9 @@ def limit(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main(lab: str, number: str, folder: str, seed: str, result: str) -> None:
+def main(lab: str, number: str, folder: str, seed: str, seconds: str, result: str) -> None:
     """Run the test, tell the result, and end whatever threads are left."""
-    test = named(lab).tests()[int(number)]
+    test = evolve(named(lab).tests()[int(number)], seconds=int(seconds))
     place = Path(folder)
     sys.path.append(folder)  # a module beside the student's; behind the library, which it cannot hide
     limit(test.seconds)
