@@ -42,16 +42,17 @@ class Student:
     Attributes:
         folder: where the files are.
         random: numbers that are the same in each run of the same test.
+        loaded: modules that are there already, by name.
 
     """
 
     folder: Path
     random: random.Random
-    _loaded: dict[str, ModuleType] = field(factory=dict, init=False)
+    loaded: dict[str, ModuleType] = field(factory=dict, init=False)
 
     def module(self, name: str) -> ModuleType:
         """Import ``NAME.py`` of the student's, once; `Wrong` if there is no such file.  What its code raises comes out."""
-        if name not in self._loaded:
+        if name not in self.loaded:
             path = self.folder / f"{name}.py"
             expect(path.is_file(), f"{name}.py is missing")
             spec = importlib.util.spec_from_file_location(name, path)
@@ -60,8 +61,8 @@ class Student:
             made = importlib.util.module_from_spec(spec)
             sys.modules[name] = made  # dataclasses look themselves up there
             spec.loader.exec_module(made)
-            self._loaded[name] = made
-        return self._loaded[name]
+            self.loaded[name] = made
+        return self.loaded[name]
 
     def get(self, module: str, name: str) -> Any:
         """Give what the student's module calls `name`; `Wrong` if there is no such name."""

@@ -1,4 +1,4 @@
-"""The notebooks of the manual: each runs, shows what the manual shows, and uses nothing but `import paracell`."""
+"""The notebooks of the manual: each runs, shows what the manual shows, and uses nothing but `import paracell` and, for a lab, its tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import reads
 
+from paracell.labs.notebook import check
+
 _NUMBERS = re.compile(r"0x[0-9a-f]{5,}|\b[\d,]{4,}\b")
-NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs").glob("*.ipynb"))
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))
+LABS = [path for path in NOTEBOOKS if path.stem.startswith("lab-")]
+_ALLOWED = re.compile(
+    r"import paracell|from paracell import [\w, ]+|from paracell\.labs\.notebook import check|from (collections|dataclasses) import \w+"
+)
 
 
 def notebook(path: Path) -> Any:
@@ -43,8 +50,23 @@ def test_it_needs_no_other_name(path: Path) -> None:
     cells = [cell.source for cell in notebook(path).cells if cell.cell_type == "code"]
     imports = re.findall(r"^(?:import|from) .*", "\n".join(cells), re.MULTILINE)
     assert imports
-    assert all(re.fullmatch(r"import paracell|from paracell import [\w, ]+", line) for line in imports)
+    assert all(_ALLOWED.fullmatch(line) for line in imports)
 
 
-def test_there_are_two() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["page-fault", "price-of-wrpkru"]
+def test_which_there_are() -> None:
+    assert [path.stem for path in NOTEBOOKS] == ["lab-keys", "lab-syscalls", "page-fault", "price-of-wrpkru"]
+
+
+@pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
+def test_a_solved_lab_gets_every_point(path: Path) -> None:
+    """With the solution in the place of the student's cell."""
+    lab = path.stem.removeprefix("lab-")
+    solved = notebook(path)
+    (work,) = [cell for cell in solved.cells if "work" in cell.metadata.get("tags", ())]
+    (solution,) = (ROOT / "tests/labs" / lab).glob(f"{lab}.py")
+    names: dict[str, Any] = {}
+    exec(compile(solution.read_text(encoding="utf-8"), str(solution), "exec"), names)
+    report = check(lab, names)
+    assert report.score == report.most == 100, report
+    assert "raise NotImplementedError" in work.source
+    assert check(lab, {}).score == 0

@@ -37,9 +37,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     modules = {p.relative_to(ROOT).as_posix() for r in ROOMS for p in (ROOT / r).rglob("*.py")} - {"guest/build.py"}
     assert {f"paracell/{m}" for m in modules} <= names
     assert "paracell/emu/costs.toml" in names
-    carried = {p.relative_to(ROOT).as_posix() for p in (ROOT / "paracell/compare/workloads").rglob("*") if p.is_file()}
-    carried |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "paracell/show/web").iterdir()}
+    folders = ("paracell/compare/workloads", "paracell/labs", "paracell/show/web")
+    carried = {
+        p.relative_to(ROOT).as_posix()
+        for folder in folders
+        for p in (ROOT / folder).rglob("*")
+        if p.is_file() and p.suffix != ".pyc"
+    }
     assert carried <= names
+    assert not [n for n in names if n.endswith("mistakes.py")]  # where solutions are
     assert not [n for n in names if n.endswith((".c", ".h", ".S", ".ld", ".def", ".pyc")) or "/tests/" in n]
 
 
