@@ -20,7 +20,7 @@ from .attempt import TookTooLong, attempt
 from .catalogue import named
 
 _MEMORY: Final = 8 << 30  # bytes of address space; a machine of 1 GiB reserves twice that
-_GRACE: Final = 2  # seconds between the exception and the end for code that catches it
+_GRACE: Final = 1  # second between the exception and the end for code that catches it
 
 
 def _late(number: int, frame: Any) -> None:
