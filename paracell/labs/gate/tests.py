@@ -24,6 +24,8 @@ NAMES: Final = {
 CLOSED: Final = 4  # PKRU while the program runs
 FRAMES: Final = 0x100000  # page number n of NAMES is this plus n pages
 P, RW, US, A, D = 1, 2, 4, 1 << 5, 1 << 6
+WRPKRU: Final = b"\x0f\x01\xef"
+SWEEP: Final = 1024  # tries, spread over the bytes of a gate; each byte gets one at least
 KEPT: Final = 0x100  # bytes of the kernel's page that nothing of ours changes
 KERNEL: Final = """
         mov rax, counter
@@ -92,8 +94,12 @@ class Place:
 
     def load(self, text: Any, called: str) -> None:
         """Put a program into its page."""
-        names = {**NAMES, **self.gate.labels}
-        self._put("program", self._assemble(text, "program", names, called).data)
+        code = self._assemble(text, "program", {**NAMES, **self.gate.labels}, called).data
+        expect(
+            WRPKRU not in code,
+            f"{called} has a WRPKRU of its own at byte {code.find(WRPKRU)}: the scanner lets no such program in",
+        )
+        self._put("program", code)
 
     def run(self, at: int, **registers: int) -> Outcome:
         """Let the program run from an address on, with PKRU closed."""
@@ -182,7 +188,7 @@ def attacked(place: Place, at: int, **registers: int) -> None:
 def wrpkrus(place: Place) -> list[int]:
     """Find each WRPKRU of a gate."""
     code = place.gate.data
-    return [NAMES["gate"] + at for at in range(len(code)) if code[at : at + 3] == b"\x0f\x01\xef"]
+    return [NAMES["gate"] + at for at in range(len(code)) if code[at : at + 3] == WRPKRU]
 
 
 @test(15, "gate: a jump to WRPKRU")
@@ -223,8 +229,9 @@ def anywhere(student: Student) -> None:
         NAMES["stack"] + 0x800,
     ]
     names = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{n}" for n in range(8, 16)))
-    for offset in range(min(len(place.gate.data), 256)):
-        for _ in range(8):
+    size = len(place.gate.data)
+    for offset in range(size):
+        for _ in range(max(1, SWEEP // size)):
             registers = {name: random.choice(pool) for name in names}
             if random.random() < 0.7:
                 registers |= {"rcx": 0, "rdx": 0}

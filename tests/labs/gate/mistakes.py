@@ -7,5 +7,6 @@ MISTAKES = (
     ("the check of the wrong bits", "cmp eax, 4\n        jne no", "cmp eax, 0\n        je no", "gate: a jump to WRPKRU"),
     ("the program's stack", "        mov rsp, kernel_stack\n", "", "gate: a stack in the kernel's data"),
     ("a stack lost", "        mov rsp, r9\n", "", "gate: it serves"),
+    ("a WRPKRU of one's own", "        jmp close\n", "        wrpkru\n        jmp next\n", "attack: read the secret"),
     ("the door only", "jmp close", "jmp gate", "attack: read the secret"),
 )  # fmt: skip
