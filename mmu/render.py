@@ -196,7 +196,10 @@ def _target(walk: Walk, step: Step) -> str:
     fault = walk.fault
     if not step.entry & 1 or (fault is not None and fault.error.RSVD and step is walk.steps[-1]):
         return "nothing"
-    if step is not walk.steps[-1]:
+    unread = (
+        walk.exit is not None and step.level > 1 and not int(step.entry) & Entry.PS.mask
+    )  # the EPT hides the next table
+    if step is not walk.steps[-1] or unread:
         return f"table {int(step.entry) & _frame_mask(step):#x}"
     small = isinstance(step.entry, Entry32) and step.level == 2
     size = "4 MiB" if small else SIZES[step.level]

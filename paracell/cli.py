@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "show": "Draw a trace or a snapshot as one HTML file.",
     "walk": "Explain a page walk in a snapshot.",
     "lab": "Labs for a course, checked against the machine.",
+    "quiz": "Ask questions that can be answered by hand, and answer them.",
     "attack": "Attack the container kernel and the host.",
     "fuzz": "Attack the gates at random.",
     "replay": "Make an attack that got through again, step by step.",
