@@ -68,7 +68,8 @@ class Pair:
 
     def guest_read64(self, address: int) -> int:
         """Read a word of the guest's memory."""
-        return self.host.memory.read64(self._guests("guest_read64", address))
+        word: int = self.host.memory.read64(self._guests("guest_read64", address))
+        return word
 
     def guest_write64(self, address: Any, value: Any) -> None:
         """Write a word of the guest's memory."""
@@ -78,7 +79,8 @@ class Pair:
         right = isinstance(address, int) and GUEST <= address < GUEST + PAGES * 4096 and not address % 8
         shown = f"{address:#x}" if isinstance(address, int) else repr(address)
         expect(right, f"{called}({shown}): not the address of an entry in the guest's memory")
-        return self.frame(address & ~0xFFF) + address % 4096
+        place: int = self.frame(address & ~0xFFF) + address % 4096
+        return place
 
     def frame(self, page: Any) -> int:
         """Give the host-physical address of a guest-physical page."""

@@ -1,0 +1,1 @@
+"""Lab 8: EPT and the walk of 24 steps."""
