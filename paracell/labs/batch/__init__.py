@@ -1,0 +1,1 @@
+"""Lab 10: batch binding against reactive faults."""
