@@ -10,6 +10,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import reads
 
+from paracell.labs.catalogue import named
 from paracell.labs.notebook import check
 
 _NUMBERS = re.compile(r"0x[0-9a-f]{5,}|\b[\d,]{4,}\b")
@@ -54,7 +55,13 @@ def test_it_needs_no_other_name(path: Path) -> None:
 
 
 def test_which_there_are() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["lab-keys", "lab-syscalls", "page-fault", "price-of-wrpkru"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "lab-keys",
+        "lab-nested",
+        "lab-syscalls",
+        "page-fault",
+        "price-of-wrpkru",
+    ]
 
 
 @pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
@@ -63,7 +70,8 @@ def test_a_solved_lab_gets_every_point(path: Path) -> None:
     lab = path.stem.removeprefix("lab-")
     solved = notebook(path)
     (work,) = [cell for cell in solved.cells if "work" in cell.metadata.get("tags", ())]
-    (solution,) = (ROOT / "tests/labs" / lab).glob(f"{lab}.py")
+    (file,) = named(lab).files
+    solution = ROOT / "tests/labs" / lab / file
     names: dict[str, Any] = {}
     exec(compile(solution.read_text(encoding="utf-8"), str(solution), "exec"), names)
     assert "raise NotImplementedError" in work.source
