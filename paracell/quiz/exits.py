@@ -250,7 +250,7 @@ def _nested(random: Random) -> Question:
         why = ("from two traced runs, one with so many calls more:", *lines(found))
         counts = found.events
         result = f"{counts[Kind.VM_EXIT]} exits, {counts[Kind.VM_ENTRY]} entries, {found.cycles} cycles"
-        return Answer(result, why, "docs: VMX; docs: What an event costs")
+        return Answer(result, why, 'SDM "VM Exits", "VM Entries"; docs: VMX; What an event costs')
 
     return Question(
         tuple(given), f"How many exits and entries do {calls} VMCALLs take, of all levels, and how many cycles?", solve

@@ -22,7 +22,7 @@ _WAYS: Final = {
     "paracell": "an XGate: one WRPKRU on the way in, one on the way out; the ring stays 3",
     "pvm": "a direct switch by the switcher, at ring 0, both ways: each loads CR3 and PKRU; one SYSCALL and one SYSRET each",
 }
-_SECTION: Final = "docs: PVM, The interface; Who runs where, Second journey: an XGate call"
+_SECTION: Final = 'SDM "Fast System Calls in 64-Bit Mode", "Protection Keys"; docs: PVM; Who runs where'
 _LABELS: Final = {"xgate_enter_wrpkru": "xgate_stack", "xgate_exit_wrpkru": "xgate_refused"}
 _STEPS: Final = 12
 

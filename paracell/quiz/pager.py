@@ -26,7 +26,7 @@ _CALLS: Final = frozenset({Kind.SYSCALL, Kind.GATE_ENTER})
 _REQUESTS: Final = [(("lat", "-e", "fork"), n) for n in (5, 11, 12, 13, 15)] + [
     (("touch", "1"), n) for n in range(10, 24)
 ]
-_SECTION: Final = "docs: Pager"
+_SECTION: Final = 'SDM "Page-Fault Exceptions", "EPT-Induced VM Exits"; docs: Pager'
 _BELOW: Final = {
     "paracell": "an exception of the container kernel, which wants to clear a page that the host has not bound",
     "runv": "an EPT violation of the container kernel, which wants to clear a page that the EPT does not map",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -91,3 +92,16 @@ def test_the_command_knows_the_topics() -> None:
     assert tuple(DECLARED) == TOPICS
     with pytest.raises(ValueError, match="no such topic: tlb; there are walk"):
         questions("tlb", 0, 1)
+
+
+def test_the_manual_shows_what_is_printed() -> None:
+    manual = (Path(__file__).parents[2] / "docs/quiz.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\$ paracell quiz ((?:walk|rights|keys|ept) .*)\n((?:.*\n)*?)```", manual, re.MULTILINE)
+    assert len(shown) == 4
+    for arguments, printed in shown:
+        assert CliRunner().invoke(command, arguments.split()).output == printed
+
+
+@pytest.mark.parametrize("arguments", [["tlb"], ["walk", "-n", "0"], ["walk", "-s", "x"], []])
+def test_bad_input_is_refused(arguments: list[str]) -> None:
+    assert CliRunner().invoke(command, arguments).exit_code == 2
