@@ -30,6 +30,7 @@ COMMON: Final = (
     *("-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=all", "-fno-pic", "-fno-pie"),
     *("-ffile-prefix-map=.=.", "-nostdlib", "-static", "-Wl,--build-id=none", "-Wl,-z,norelro"),
 )
+_LINES: Final = ("-g", "-fforce-dwarf-frame", "-DUNWIND", "-Wl,--compress-debug-sections=zlib")  # in place of -g0
 KERNEL: Final = (
     *("-mcmodel=kernel", "-mno-red-zone", "-mno-mmx", "-mno-sse", "-mno-sse2", "-fno-omit-frame-pointer"),
     *("-fno-asynchronous-unwind-tables", "-Wl,-z,max-page-size=4096"),
@@ -272,7 +273,7 @@ def build(names: Iterable[str] = (), out: Path = IMAGES, *, debug: bool = False)
 
 
 def _common(*, debug: bool) -> tuple[str, ...]:
-    return tuple("-g" if debug and flag == "-g0" else flag for flag in COMMON)
+    return COMMON if not debug else (*(flag for flag in COMMON if flag != "-g0"), *_LINES)
 
 
 def _build_one(image: Image, target: Path, *, debug: bool = False) -> Path:

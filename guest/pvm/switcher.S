@@ -22,16 +22,22 @@
         .endm
 
         .text
+        UNWIND_TABLES
         .globl  syscall_entry
 syscall_entry:
+.Lentered:
         mov     %rsp, SW(SW_RSP)
+.Lentered_end:
+.Lswitching:
         mov     kernel_stack(%rip), %rsp
         push    $USER_SS
         push    SW(SW_RSP)
         push    %r11
         push    $USER_CS
         push    %rcx
-        push    %rdi
+.Lswitching_end:
+        UNWIND_FRAME from_umod, 40
+        PUSH    rdi
         testl   $SWITCH_USER, SW(SW_FLAGS)
         jz      from_smod
 
@@ -48,26 +54,31 @@ syscall_entry:
         wrgsbase %rcx
         testl   $SWITCH_KEYS, SW(SW_FLAGS)
         jz      1f
-        push    %rax
-        push    %rdx
+        PUSH    rax
+        PUSH    rdx
         xor     %ecx, %ecx
         rdpkru
         mov     %eax, PVCS_PKRU(%rdi)
         xor     %eax, %eax                      /* EDX is 0 */
         wrpkru
-        pop     %rdx
-        pop     %rax
+        POP     rdx
+        POP     rax
 1:      xorl    $SWITCH_USER, SW(SW_FLAGS)
         mov     SW(SW_SMOD_CR3), %rcx
         mov     %rcx, %cr3
-        pop     %rdi
+        POP     rdi
         mov     SW(SW_ENTRY), %rcx              /* canonical: WRMSR has looked */
         mov     $FLAGS_FIXED, %r11d
+        UNWIND_STOP from_umod
+.Lbelow_smod:
         mov     SW(SW_RSP), %rsp
         sysretq
+.Lbelow_smod_end:
 
 /* The guest's kernel: a return to user mode, if it is at RETU_RIP, or a hypercall. */
 from_smod:
+        UNWIND_FRAME from_smod, 48
+        SAVED   rdi
         cmp     %rcx, SW(SW_RETU_RIP)
         jne     to_host
         testl   $SWITCH_BY_HOST, SW(SW_FLAGS)
@@ -91,17 +102,17 @@ from_smod:
         wrgsbase %rcx
         testl   $SWITCH_KEYS, SW(SW_FLAGS)
         jz      1f
-        push    %rax
-        push    %rdx
+        PUSH    rax
+        PUSH    rdx
         LOAD_PKRU_FROM %rdi
-        pop     %rdx
-        pop     %rax
+        POP     rdx
+        POP     rax
 1:      xorl    $SWITCH_USER, SW(SW_FLAGS)
         mov     SW(SW_UMOD_CR3), %rcx
         mov     %rcx, %cr3
         mov     PVCS_RCX(%rdi), %rcx
         mov     PVCS_R11(%rdi), %r11
-        pop     %rdi
+        POP     rdi
 /* An IRET frame on the stack, all other registers the guest's: SYSRET, if it does the same. */
 return_to_guest:
         cmp     %rcx, (%rsp)
@@ -110,15 +121,23 @@ return_to_guest:
         jne     1f
         testl   $FLAGS_SLOW, %r11d
         jnz     1f
+        UNWIND_STOP from_smod
+.Lleaving:
         mov     24(%rsp), %rsp
         sysretq
-1:      iretq
+.Lleaving_end:
+1:      UNWIND_FRAME resuming, 40
+        iretq
+        UNWIND_STOP resuming
 
 to_host:
+        UNWIND_FRAME to_host, 48
+        SAVED   rdi
         mov     (%rsp), %rdi
+        SAME    rdi
         mov     8(%rsp), %rcx                   /* as SYSCALL left it */
         movq    $0, (%rsp)
-        push    $VEC_SYSCALL
+        PUSH_OTHER $VEC_SYSCALL
         SAVE_REGISTERS
         mov     SW(SW_HOST_CR3), %rax
         mov     %rax, %cr3
@@ -127,9 +146,11 @@ to_host:
         xor     %ebp, %ebp
         call    trap
         jmp     trap_return
+        UNWIND_STOP to_host
 
 /* Exceptions and interrupts, of a guest or of the host itself. */
 trap_entry:
+        UNWIND_FRAME trapping, 56
         SAVE_REGISTERS
         cld
         testl   $3, 144(%rsp)
@@ -153,13 +174,41 @@ trap_return:
 1:      mov     %rax, %cr3
         RESTORE_REGISTERS
         jmp     return_to_guest
-2:      RESTORE_REGISTERS
+        UNWIND_STOP trapping
+2:      UNWIND_WHOLE inside
+        RESTORE_REGISTERS
         iretq
+        UNWIND_STOP inside
 
         .globl  plat_enter_user
 plat_enter_user:
         mov     %rdi, %rsp
+        UNWIND_WHOLE entering
         jmp     trap_return
+        UNWIND_STOP entering
+
+        UNWIND_RULES entered
+        CFA_REGISTER rsp
+        REGISTER_IN rip, rcx
+        REGISTER_IN rflags, r11
+        UNWIND_DONE entered
+        UNWIND_RULES switching
+        CFA_IN  switcher + SW_RSP
+        REGISTER_IN rip, rcx
+        REGISTER_IN rflags, r11
+        UNWIND_DONE switching
+        UNWIND_RULES below_smod, signal
+        CFA_IN  kernel_stack
+        REGISTER_SAVED rip, 40
+        REGISTER_SAVED rflags, 24
+        REGISTER_SAVED rsp, 16
+        UNWIND_DONE below_smod
+        UNWIND_RULES leaving, signal
+        CFA_IN  kernel_stack
+        REGISTER_SAVED rip, 40
+        REGISTER_SAVED rflags, 24
+        REGISTER_SAVED rsp, 16
+        UNWIND_DONE leaving
 
         SLEEP_UNTIL_INTERRUPT
         TRAP_STUBS

@@ -2,6 +2,7 @@
  *
  *   host's stack from vm_enter() on:   callee-saved registers, struct vcpu *   ← HOST_RSP
  */
+#include "unwind.h"
 #include "vmcs.h"
 
 #define HOST_RSP_AT 128         /* in struct vcpu, behind the registers */
@@ -32,15 +33,17 @@
         .endm
 
         .text
+        UNWIND_TABLES
         .globl  vm_enter
 vm_enter:                               /* RDI: struct vcpu *, ESI: has it been launched? */
-        push    %rbx
-        push    %rbp
-        push    %r12
-        push    %r13
-        push    %r14
-        push    %r15
-        push    %rdi
+        UNWIND_CALLED entering
+        PUSH    rbx
+        PUSH    rbp
+        PUSH    r12
+        PUSH    r13
+        PUSH    r14
+        PUSH    r15
+        PUSH_OTHER %rdi
         cmp     %rsp, HOST_RSP_AT(%rdi) /* nearly always the same */
         je      1f
         mov     %rsp, HOST_RSP_AT(%rdi)
@@ -54,19 +57,23 @@ vm_enter:                               /* RDI: struct vcpu *, ESI: has it been 
         jmp     3f
 2:      vmlaunch
 3:      pop     %rdi                    /* it failed */
+        POPPED  8
         xor     %eax, %eax
         jmp     4f
 
         .globl  vm_exit
 vm_exit:                                /* HOST_RIP */
+        BELOW   64
         xchg    %rdi, (%rsp)            /* the guest's RDI ↔ struct vcpu * */
         MOVE_REGISTERS SAVE
         pop     56(%rdi)
+        POPPED  8
         mov     $1, %eax
-4:      pop     %r15
-        pop     %r14
-        pop     %r13
-        pop     %r12
-        pop     %rbp
-        pop     %rbx
+4:      POP     r15
+        POP     r14
+        POP     r13
+        POP     r12
+        POP     rbp
+        POP     rbx
         ret
+        UNWIND_STOP entering

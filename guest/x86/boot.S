@@ -7,6 +7,7 @@
  *   KERNEL_BASE         1 GiB    0          the kernel, until map_image() refines it
  */
 #include "layout.h"
+#include "unwind.h"
 
 #define HEADER_FLAGS 0x00010003
 #define CR0_PG_WP_PE 0x80010001
@@ -69,6 +70,7 @@ _start:
 
         .code64
 long_mode:
+.Lbooting:
         xor     %eax, %eax
         mov     %eax, %ds
         mov     %eax, %es
@@ -81,6 +83,9 @@ long_mode:
         movabs  $boot_main, %rax
         call    *%rax
         ud2
+.Lbooting_end:
+        UNWIND_TABLES
+        UNWIND_BOTTOM booting
 
         .align 8
 boot_gdt:

@@ -7,18 +7,24 @@
 #include "selectors.h"
 
         .text
+        UNWIND_TABLES
 /* SYSCALL: RIP is in RCX, RFLAGS in R11, RSP still the user's, IF DF TF AC clear. */
         .globl  syscall_entry
 syscall_entry:
+.Lentered:
         mov     %rsp, user_rsp
+.Lentered_end:
+.Lswitching:
         mov     kernel_stack, %rsp
         push    $USER_SS
         push    user_rsp
         push    %r11
         push    $USER_CS
         push    %rcx
-        push    $0
-        push    $VEC_SYSCALL
+.Lswitching_end:
+        UNWIND_FRAME calling, 40
+        PUSH_OTHER $0
+        PUSH_OTHER $VEC_SYSCALL
         SAVE_REGISTERS
         mov     %rsp, %rdi
         xor     %esi, %esi
@@ -34,21 +40,41 @@ syscall_entry:
         cmp     %rcx, %rax
         jne     trap_return
         RESTORE_CALLEE_SAVED
-        add     $8, %rsp                        /* R11 becomes RFLAGS, RCX is RIP */
-        pop     %r10
-        pop     %r9
-        pop     %r8
-        pop     %rax
-        add     $8, %rsp
-        pop     %rdx
-        pop     %rsi
-        pop     %rdi
+        DROP    8                               /* R11 becomes RFLAGS, RCX is RIP */
+        POP     r10
+        POP     r9
+        POP     r8
+        POP     rax
+        DROP    8
+        POP     rdx
+        POP     rsi
+        POP     rdi
         mov     32(%rsp), %r11
         mov     40(%rsp), %rsp
+        UNWIND_STOP calling
+.Lleaving:
         sysretq
+.Lleaving_end:
+
+        UNWIND_RULES entered
+        CFA_REGISTER rsp
+        REGISTER_IN rip, rcx
+        REGISTER_IN rflags, r11
+        UNWIND_DONE entered
+        UNWIND_RULES switching
+        CFA_IN  user_rsp
+        REGISTER_IN rip, rcx
+        REGISTER_IN rflags, r11
+        UNWIND_DONE switching
+        UNWIND_RULES leaving
+        CFA_REGISTER rsp
+        REGISTER_IN rip, rcx
+        REGISTER_IN rflags, r11
+        UNWIND_DONE leaving
 
 /* Exceptions and interrupts: the stubs below push vector and error code. */
 trap_entry:
+        UNWIND_FRAME trapping, 56
         SAVE_REGISTERS
         cld
         mov     %rsp, %rdi
@@ -61,15 +87,20 @@ trap_entry:
 trap_return:
         RESTORE_REGISTERS
         iretq
+        UNWIND_STOP trapping
 
         .globl  plat_enter_user, return_by_sysret
 plat_enter_user:
         mov     %rdi, %rsp
+        UNWIND_WHOLE entering
         jmp     trap_return
+        UNWIND_STOP entering
 
 return_by_sysret:
         mov     %rdi, %rsp
+        UNWIND_WHOLE returning
         jmp     .Lsysret
+        UNWIND_STOP returning
 
         SLEEP_UNTIL_INTERRUPT
         TRAP_STUBS

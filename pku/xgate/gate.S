@@ -15,6 +15,7 @@
  */
 #include "abi.h"
 #include "selectors.h"
+#include "unwind.h"
 
 #define VEC_SYSCALL 256
 
@@ -33,13 +34,19 @@
         .endm
 
         .text
+        UNWIND_TABLES
         .globl  xgate_entry, xgate_has_rcx, xgate_has_rdx, xgate_has_rax, xgate_enter_wrpkru, xgate_enter_check, xgate_stack, xgate_exit, xgate_exit_wrpkru, xgate_exit_check
-xgate_entry:                                    /* container user's rights; RAX number, RCX return address */
+xgate_entry:
+.Lentered:                                      /* container user's rights; RAX number, RCX return address */
         mov     %rcx, SCRATCH_RCX
+.Lentered_end:
 xgate_has_rcx:
+.Lscratching:
         mov     %rdx, SCRATCH_RDX
 xgate_has_rdx:
         mov     %rax, %r11
+.Lscratching_end:
+.Lopening:
 xgate_has_rax:
         xor     %ecx, %ecx
         xor     %edx, %edx
@@ -51,7 +58,9 @@ xgate_enter_check:
         JNE_LONG xgate_refused
         movq    $0, VCPU_INTERRUPTS             /* virtual cli */
         mov     %rsp, VCPU_USER_RSP
+.Lopening_end:
 xgate_stack:
+.Lswitching:
         mov     VCPU_STACK, %rsp
         nop                                     /* room for what a control puts here */
         push    $USER_SS
@@ -60,23 +69,29 @@ xgate_stack:
         cld
         push    $USER_CS
         push    SCRATCH_RCX                     /* where to return */
-        push    $0
-        push    $VEC_SYSCALL
-        push    %rdi
-        push    %rsi
-        push    SCRATCH_RDX
-        push    SCRATCH_RCX
-        push    %r11                            /* the number */
-        push    %r8
-        push    %r9
-        push    %r10
-        push    32+72(%rsp)                     /* R11 is RFLAGS, as after SYSCALL */
-        push    %rbx
-        push    %rbp
-        push    %r12
-        push    %r13
-        push    %r14
-        push    %r15
+.Lswitching_end:
+        UNWIND_FRAME calling, 40
+        PUSH_OTHER $0
+        PUSH_OTHER $VEC_SYSCALL
+        PUSH    rdi
+        PUSH    rsi
+        PUSH_OTHER SCRATCH_RDX
+        SAVED   rdx
+        PUSH_OTHER SCRATCH_RCX
+        SAVED   rcx
+        PUSH_OTHER %r11                         /* the number */
+        SAVED   rax
+        PUSH    r8
+        PUSH    r9
+        PUSH    r10
+        PUSH_OTHER 32+72(%rsp)                  /* R11 is RFLAGS, as after SYSCALL */
+        SAVED   r11
+        PUSH    rbx
+        PUSH    rbp
+        PUSH    r12
+        PUSH    r13
+        PUSH    r14
+        PUSH    r15
         mov     %rsp, %rdi
         xor     %esi, %esi
         xor     %ebp, %ebp
@@ -88,25 +103,27 @@ xgate_stack:
 xgate_exit_start:
         jne     return_by_host
 xgate_exit:
-        pop     %r15
-        pop     %r14
-        pop     %r13
-        pop     %r12
-        pop     %rbp
-        pop     %rbx
-        add     $8, %rsp
-        pop     %r10
-        pop     %r9
-        pop     %r8
-        pop     %r11                            /* the result */
-        add     $8, %rsp
-        pop     %rdx
-        pop     %rsi
-        pop     %rdi
+        POP     r15
+        POP     r14
+        POP     r13
+        POP     r12
+        POP     rbp
+        POP     rbx
+        DROP    8
+        POP     r10
+        POP     r9
+        POP     r8
+        POP     r11                             /* the result */
+        DROP    8
+        POP     rdx
+        POP     rsi
+        POP     rdi
         mov     %rdx, SCRATCH_RDX
         mov     16(%rsp), %rcx
         mov     %rcx, SCRATCH_RCX
         mov     40(%rsp), %rsp
+        UNWIND_STOP calling
+.Lclosing:
         movq    $1, VCPU_INTERRUPTS             /* virtual sti */
         xor     %ecx, %ecx
         xor     %edx, %edx
@@ -121,6 +138,38 @@ xgate_exit_check:
         mov     SCRATCH_RDX, %rdx
         mov     SCRATCH_RCX, %rcx
         jmp     *%rcx
+.Lclosing_end:
+
+        UNWIND_RULES entered
+        CFA_REGISTER rsp
+        REGISTER_IN rip, rcx
+        UNWIND_DONE entered
+        UNWIND_RULES scratching
+        CFA_REGISTER rsp
+        REGISTER_AT rip, SCRATCH_RCX
+        REGISTER_AT rcx, SCRATCH_RCX
+        UNWIND_DONE scratching
+        UNWIND_RULES opening
+        CFA_REGISTER rsp
+        REGISTER_AT rip, SCRATCH_RCX
+        REGISTER_AT rcx, SCRATCH_RCX
+        REGISTER_AT rdx, SCRATCH_RDX
+        REGISTER_IN rax, r11
+        UNWIND_DONE opening
+        UNWIND_RULES switching
+        CFA_IN  VCPU_USER_RSP
+        REGISTER_AT rip, SCRATCH_RCX
+        REGISTER_AT rcx, SCRATCH_RCX
+        REGISTER_AT rdx, SCRATCH_RDX
+        REGISTER_IN rax, r11
+        UNWIND_DONE switching
+        UNWIND_RULES closing
+        CFA_REGISTER rsp
+        REGISTER_AT rip, SCRATCH_RCX
+        REGISTER_AT rcx, SCRATCH_RCX
+        REGISTER_AT rdx, SCRATCH_RDX
+        REGISTER_IN rax, r11
+        UNWIND_DONE closing
 
 /* A value that is not the gate's: #UD, which the host gives to the container kernel. */
         .globl  xgate_refused
@@ -130,20 +179,25 @@ xgate_refused:
 /* The host enters here for everything else: RDI the trapframe on our stack, RSI the fault's address. */
         .globl  gk_event_entry
 gk_event_entry:
+        UNWIND_WHOLE event
         xor     %ebp, %ebp
         call    xgate_event
 return_by_host:
         mov     %rsp, %rdi
         call    plat_enter_user
         ud2
+        UNWIND_STOP event
 
 /* The first instruction: RDI is struct gk_boot. */
         .globl  _start
 _start:
+.Lbooting:
         lea     boot_stack_top, %rsp
         xor     %ebp, %ebp
         call    xgate_main
         ud2
+.Lbooting_end:
+        UNWIND_BOTTOM booting
 
         .section .header, "a"
         .globl  gk_header
