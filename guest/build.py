@@ -248,8 +248,10 @@ DECLARED: Final = (
     *_each("attacks", "guest/attacks/*.c", _LIBRARY, includes=(*_INCLUDE, "guest/attacks")),
 )
 
+SHOWN: Final = Image("xgate-stubs.elf", ("pku/xgate/shown/*.S",), "pku/xgate/shown/stubs.ld", ("guest/x86",))
 _RUN: Final = ("native.elf", "paracell-", "runv-host.elf", "pvm-kernel.elf", "pvm-host.elf", "programs/")
-DEBUGGED: Final = tuple(image.name for image in DECLARED if image.name.startswith(_RUN))  # what `paracell debug` runs
+# What `paracell debug` runs, and what it only shows.
+DEBUGGED: Final = (*(image.name for image in DECLARED if image.name.startswith(_RUN)), SHOWN.name)
 
 
 def build(names: Iterable[str] = (), out: Path = IMAGES, *, debug: bool = False) -> list[Path]:
@@ -262,7 +264,7 @@ def build(names: Iterable[str] = (), out: Path = IMAGES, *, debug: bool = False)
 
     """
     wanted = list(names)
-    known = {i.name: i for i in DECLARED}
+    known = {i.name: i for i in (*DECLARED, *((SHOWN,) if debug else ()))}
     for name in wanted:
         if name not in known:
             raise BuildError(name, f"no such image; there are {', '.join(known)}")

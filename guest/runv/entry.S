@@ -68,6 +68,7 @@ vm_exit:                                /* HOST_RIP */
         MOVE_REGISTERS SAVE
         pop     56(%rdi)
         POPPED  8
+.Lsaved:
         mov     $1, %eax
 4:      POP     r15
         POP     r14
@@ -77,3 +78,19 @@ vm_exit:                                /* HOST_RIP */
         POP     rbx
         ret
         UNWIND_STOP entering
+
+#ifdef UNWIND
+/* What lies between vcpu_run() and the guest, for gdb: the VMCS has the guest's RIP and RSP, which no rule reaches.  gdb_frames.py asks
+ * the machine for them, and gives vcpu_run() a caller at vm_left, where nothing is ever fetched: RIP in R11, all else the guest's.
+ */
+        .globl  vm_exit_saved, vm_left
+        .set    vm_exit_saved, .Lsaved
+        .set    vm_left, 0xfffffffffffff000
+        .set    .Lleft, vm_left
+        .set    .Lleft_end, vm_left + 16
+        UNWIND_RULES left, signal
+        CFA_REGISTER rsp
+        REGISTER_IN rip, r11
+        .byte   0x07, .Ldw_r11                  /* DW_CFA_undefined */
+        UNWIND_DONE left
+#endif

@@ -28,6 +28,7 @@
 
 struct cpuid { u32 a, b, c, d; };
 
+__attribute__((nodebug))        /* with debug information, the compiler orders what is around it in another way (build.py --debug) */
 static inline struct cpuid cpuid(u32 leaf, u32 subleaf) {
     struct cpuid r;
     asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(subleaf));

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from ..guest import shipped
-from ..guest.elf import MAGIC, parse
+from ..guest.elf import MAGIC, Type, parse
 
 if TYPE_CHECKING:
     from ..container import Container
 
-LINES: Final = shipped.IMAGES / "debug"  # what ``guest/build.py --debug`` builds
+LINES: Final = shipped.IMAGES / "debug"  # what ``guest/build.py --debug`` builds; a wheel has it
+_SOURCES: Final = "sources"  # below it, in a wheel
 _EXECUTE: Final = 1  # in a segment's flags
-_TREE: Final = shipped.IMAGES.resolve().parent.parent  # which the names of sources begin at
+_TREE: Final = shipped.IMAGES.resolve().parent.parent  # which the names of sources begin at, in a checkout
 _QUIET: Final = ("set confirm off", "set confirm on")
+_FRAMES: Final = Path(__file__).parent / "gdb_frames.py"
+_GATES: Final = "paracell-kernel.elf"  # the container kernel that writes stubs
+_STUBS: Final = "xgate-stubs.elf"  # what they look like
+_GUARD, _LEAST_ROOM, _PAGE = 4096, 16 * 4096, 4096  # as pku/xgate/stubs.c has them
 
 
 @frozen
@@ -25,6 +30,7 @@ class Files:
 
     program: Path | None
     images: tuple[Path, ...] = ()
+    stubs: int | None = None  # where the container kernel puts those of the program
 
     @classmethod
     def of_kernel(cls, path: str) -> Files:
@@ -43,20 +49,37 @@ class Files:
         if file is None:
             file = folder / name
             file.write_bytes(data)
-        return cls(file, images)
+        gates = container.runtime.kernel == _GATES and (LINES / _STUBS).is_file()
+        return cls(file, images, _below(data) if gates else None)
 
     def commands(self) -> list[str]:
         """Give the gdb commands that load them, each at the addresses that it is linked for."""
         before, behind = _QUIET
         lines = [f"file {self.program}"] if self.program else []
         lines += [f"add-symbol-file {image}" for image in self.images]
-        return [before, f"directory {_TREE}", *lines, behind]
+        if self.stubs is not None:
+            lines.append(f"add-symbol-file {LINES / _STUBS} -o {self.stubs:#x}")
+        sources = LINES / _SOURCES
+        more = [f"directory {sources if sources.is_dir() else _TREE}", "set backtrace past-main on", f"source {_FRAMES}"]
+        return [before, *more, *lines, behind]
 
 
 def _with_lines(name: str, data: bytes) -> Path | None:
     """Give the image with line information whose code is that of `data`, or None: it was not built, or from other sources."""
     path = LINES / name
     return path if path.is_file() and _code(path.read_bytes()) == _code(data) else None
+
+
+def _below(data: bytes) -> int | None:
+    """Give where the stubs of a program begin, as ``pku/xgate/stubs.c`` puts them: below it; None where it may lie anywhere."""
+    image = parse(data, "")
+    code = [segment for segment in image.segments if segment.flags & _EXECUTE]
+    if image.type is not Type.EXEC or len(code) != 1:
+        return None
+    start = min(segment.vaddr for segment in image.segments) & -_PAGE
+    size = (code[0].vaddr + code[0].memsz + _PAGE - 1 & -_PAGE) - (code[0].vaddr & -_PAGE)
+    room = max(_LEAST_ROOM, size // 32 + _PAGE - 1 & -_PAGE)
+    return start - _GUARD - room
 
 
 def _code(data: bytes) -> list[tuple[int, bytes]]:

@@ -1,10 +1,14 @@
-"""Memory as a debugger reads and writes it: by linear address, whatever its pages allow, or by physical address."""
+"""Memory as a debugger reads and writes it: by linear address, whatever its pages allow, or by physical address.
+
+Where the present tables map nothing, those of who sleeps beneath are asked: `beneath`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ..mmu.address import PAGE, U64
+from .beneath import translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +38,8 @@ def _pieces(machine: Machine, address: int, size: int, *, physical: bool) -> Ite
     while size > 0 and address <= U64:
         count = min(size, PAGE - address % PAGE)
         at = address if physical else machine.translate(address)
+        if at is None:
+            at = translate(machine, address)
         if at is None or not machine.memory.is_ram(at) or not machine.memory.is_ram(at + count - 1):
             return
         yield int(at), count

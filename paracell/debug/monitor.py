@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..emu.report import describe
 from ..mmu.address import PAGE
 from ..view import NoWalk
-from . import memory, tables
+from . import beneath, memory, tables
 from .state import NO_EXIT, domain, last_exit, ring, tag, vmx
 from .stops import parse
 
@@ -28,6 +28,7 @@ gva2gpa ADDRESS         the physical address behind a linear one
 break ADDRESS [cr3]     pause there, with cr3 only under the present CR3; unbreak ADDRESS
 stop-on ring|domain|pkru|cr3|vmexit|fault|syscall|event KIND    and off
 where                   who runs, at which ring, in which virtual machine
+left                    where a virtual machine was left, and the general registers, as NAME=VALUE; for gdb_frames.py
 help"""
 _UNITS: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 _MOST: Final = 4096  # units of `xp`
@@ -48,6 +49,7 @@ class Monitor:
             "unbreak": self._unbreak,
             "stop-on": self._stop_on,
             "where": lambda _: self._where(),
+            "left": lambda _: " ".join(f"{name}={value:#x}" for name, value in beneath.registers(self._machine).items()),
             "help": lambda _: _HELP,
         }
 
