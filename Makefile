@@ -18,7 +18,7 @@ QUICK  := $(addprefix tests/,emu mmu mmu_model pku loader)
 demo: images
 	$(BIN)/paracell run --stats hello
 
-test: images $(VENV)/.test
+test: debug-images $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(TESTS)
 
 quick: $(VENV)/.test

@@ -1,8 +1,10 @@
 """Build the guest images: kernels, hosts, programs.
 
     python guest/build.py [--debug] [NAME…]
+    python guest/build.py --sources
 
 With --debug they come with line information, below ``guest/images/debug/``: the same code, for gdb to read; no machine boots them.
+With --sources nothing is built: the files are named that line information speaks of, relative to the top of the tree.
 Each image is declared once, below.  The compiler is the pinned ``ziglang`` wheel, freestanding, with names relative to the
 top of the tree and no debug information, so the bytes are the same on every machine.  An image is built again only when one
 of its sources, a header beside them, its linker script or this file is newer.  The build hook of the wheel runs this file
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -249,6 +252,7 @@ DECLARED: Final = (
 )
 
 SHOWN: Final = Image("xgate-stubs.elf", ("pku/xgate/shown/*.S",), "pku/xgate/shown/stubs.ld", ("guest/x86",))
+_SOURCES: Final = (".c", ".h", ".S", ".def")
 _RUN: Final = ("native.elf", "paracell-", "runv-host.elf", "pvm-kernel.elf", "pvm-host.elf", "programs/")
 # What `paracell debug` runs, and what it only shows.
 DEBUGGED: Final = (*(image.name for image in DECLARED if image.name.startswith(_RUN)), SHOWN.name)
@@ -271,7 +275,15 @@ def build(names: Iterable[str] = (), out: Path = IMAGES, *, debug: bool = False)
         if not known[name].present():
             raise BuildError(name, "its sources are not in this tree")
     images = [known[n] for n in wanted] or [i for i in DECLARED if i.present()]
-    return [_build_one(image, out / image.name, debug=debug) for image in images]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda image: _build_one(image, out / image.name, debug=debug), images))
+
+
+def sources() -> list[str]:
+    """Give the names of all files that the images with line information are made from, relative to `ROOT`."""
+    images = [image for image in (*DECLARED, SHOWN) if image.name in DEBUGGED]
+    inputs = {path for image in images for path in image.inputs() if path.suffix in _SOURCES}
+    return sorted(path.relative_to(ROOT).as_posix() for path in inputs)
 
 
 def _common(*, debug: bool) -> tuple[str, ...]:
@@ -310,7 +322,9 @@ def _build_one(image: Image, target: Path, *, debug: bool = False) -> Path:
 def main(names: Sequence[str]) -> int:
     """Build what the command line names; give the exit status."""
     try:
-        if names[:1] == ["--debug"]:
+        if names == ["--sources"]:
+            print("\n".join(sources()))
+        elif names[:1] == ["--debug"]:
             build(names[1:] or DEBUGGED, IMAGES / "debug", debug=True)
         else:
             build(names)

@@ -60,7 +60,11 @@ class Files:
         if self.stubs is not None:
             lines.append(f"add-symbol-file {LINES / _STUBS} -o {self.stubs:#x}")
         sources = LINES / _SOURCES
-        more = [f"directory {sources if sources.is_dir() else _TREE}", "set backtrace past-main on", f"source {_FRAMES}"]
+        more = [
+            f"directory {sources if sources.is_dir() else _TREE}",
+            "set backtrace past-main on",
+            f"source {_FRAMES}",
+        ]
         return [before, *more, *lines, behind]
 
 

@@ -1,4 +1,4 @@
-"""What gdb cannot know of frames by tables alone.  `paracell debug` has gdb read this file; it runs inside of gdb, and imports nothing of ours.
+"""What gdb cannot know of frames by tables alone: `paracell debug` has gdb read this file, which runs inside of gdb.
 
 Two things: the name of an edge, where `backtrace` would say ``<signal handler called>``; and who called a host that handles a VM exit.
 The guest that was left has its RIP and RSP in the VMCS, and its general registers where the host has put them, so neither is in a table::
@@ -10,9 +10,14 @@ The guest that was left has its RIP and RSP in the VMCS, and its general registe
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import gdb
 from gdb.FrameDecorator import FrameDecorator
 from gdb.unwinder import Unwinder, register_unwinder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BY_NUMBER = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{i}" for i in range(8, 16)))
 _WORD = 8
@@ -23,18 +28,18 @@ _SYSCALL = b"\x0f\x05"
 class _Id:
     """The name of a frame: where its stack is, and its function."""
 
-    def __init__(self, sp, pc):
+    def __init__(self, sp: Any, pc: Any) -> None:
         self.sp, self.pc = sp, pc
 
 
 class LeftGuest(Unwinder):
     """Finds the guest beyond ``vcpu_run`` of the RunV host."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("paracell-vm-exit")
-        self._host = None
+        self._host: range | None = None
 
-    def __call__(self, pending_frame):
+    def __call__(self, pending_frame: Any) -> Any:
         """Give the caller of ``vcpu_run``, or None for every other frame."""
         pc = int(pending_frame.read_register("rip"))
         if pc < 1 << 63 or pc not in self._range():
@@ -52,7 +57,7 @@ class LeftGuest(Unwinder):
             info.add_saved_register(name, gdb.Value(value).cast(word))
         return info
 
-    def _range(self):
+    def _range(self) -> range:
         """Give where ``vcpu_run`` is; nowhere under another host."""
         if self._host is None:
             at = _address("vcpu_run") if _address(_LEFT) else 0
@@ -62,7 +67,7 @@ class LeftGuest(Unwinder):
             self._host = range(block.start, block.end) if block is not None else range(0)
         return self._host
 
-    def _general(self, live):
+    def _general(self, live: dict[str, int]) -> dict[str, int]:
         """Give the general registers: at first the processor still has them."""
         memory = gdb.selected_inferior()
         begin, saved = _address("vm_exit"), _address("vm_exit_saved")
@@ -79,20 +84,22 @@ class LeftGuest(Unwinder):
 class Edge(FrameDecorator):
     """A frame; one of a way into a kernel goes by its label."""
 
-    def function(self):
+    def function(self) -> Any:
         """Give its name."""
         frame = self.inferior_frame()
         if frame.type() != gdb.SIGTRAMP_FRAME:
             return super().function()
         if frame.pc() == _address(_LEFT) + _INSIDE:
             return _LEFT
-        return gdb.execute(f"info symbol {frame.pc():#x}", to_string=True).split()[0]
+        return gdb.execute(f"info symbol {_site(frame):#x}", to_string=True).split()[0]
 
-    def line(self):
+    def line(self) -> Any:
         """Give its line: that of the SYSCALL where one is behind it, and not the line where it will go on."""
         frame = self.inferior_frame()
+        if frame.type() == gdb.SIGTRAMP_FRAME:
+            return gdb.find_pc_line(_site(frame)).line or None
         newer = frame.newer()
-        if newer is None or newer.type() != gdb.SIGTRAMP_FRAME or frame.type() == gdb.SIGTRAMP_FRAME:
+        if newer is None or newer.type() != gdb.SIGTRAMP_FRAME:
             return super().line()
         try:
             before = bytes(gdb.selected_inferior().read_memory(frame.pc() - len(_SYSCALL), len(_SYSCALL)))
@@ -106,12 +113,17 @@ class Edges:
 
     name, priority, enabled = "paracell-edges", 100, True
 
-    def filter(self, frames):
+    def filter(self, frames: Iterator[Any]) -> Iterator[Edge]:
         """Decorate each frame."""
         return map(Edge, frames)
 
 
-def _address(symbol):
+def _site(frame: Any) -> int:
+    """Give an address in the instruction that a frame is at: its call, unless it is the newest."""
+    return int(frame.pc()) - int(frame.level() > 0)
+
+
+def _address(symbol: str) -> int:
     """Give a symbol's address, or 0."""
     try:
         return int(gdb.parse_and_eval(f"(unsigned long)&{symbol}"))
@@ -119,7 +131,7 @@ def _address(symbol):
         return 0
 
 
-def _number(data):
+def _number(data: Any) -> int:
     return int.from_bytes(bytes(data), "little")
 
 

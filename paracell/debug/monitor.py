@@ -49,7 +49,9 @@ class Monitor:
             "unbreak": self._unbreak,
             "stop-on": self._stop_on,
             "where": lambda _: self._where(),
-            "left": lambda _: " ".join(f"{name}={value:#x}" for name, value in beneath.registers(self._machine).items()),
+            "left": lambda _: " ".join(
+                f"{name}={value:#x}" for name, value in beneath.registers(self._machine).items()
+            ),
             "help": lambda _: _HELP,
         }
 

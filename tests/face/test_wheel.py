@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from paracell.guest.build import sources
+
 ROOT = Path(__file__).parents[2]
+SOURCES = "paracell/guest/images/debug/sources/"
 ROOMS = ("emu", "guest", "mmu", "pager", "pku", "vmx")
 
 
@@ -46,13 +50,16 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     assert carried <= names
     assert not [n for n in names if n.endswith("mistakes.py")]  # where solutions are
-    assert not [n for n in names if n.endswith((".c", ".h", ".S", ".ld", ".def", ".pyc")) or "/tests/" in n]
+    code = {n for n in names if n.endswith((".c", ".h", ".S", ".ld", ".def", ".pyc")) or "/tests/" in n}
+    assert {n for n in code if not n.startswith(SOURCES)} == set()
+    assert {n.removeprefix(SOURCES) for n in code} == set(sources())
 
 
 @pytest.mark.slow
 def test_the_wheel_holds_every_image(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        images = {n for n in archive.namelist() if n.startswith("paracell/guest/images/")}
+        names = set(archive.namelist())
+        images = {n for n in names if n.startswith("paracell/guest/images/") and not n.startswith(SOURCES)}
         assert images
         assert all(archive.read(n).startswith(b"\x7fELF") for n in images)
     built = {
@@ -61,7 +68,7 @@ def test_the_wheel_holds_every_image(wheel: Path) -> None:
         if p.is_file()
     }
     assert images == built
-    for name in ("native.elf", "paracell-host.elf", "paracell-kernel.elf", "programs/hello"):
+    for name in ("native.elf", "paracell-host.elf", "paracell-kernel.elf", "programs/hello", "debug/native.elf"):
         assert f"paracell/guest/images/{name}" in images
 
 
@@ -90,3 +97,24 @@ def test_an_unpacked_wheel_runs_without_the_tree(wheel: Path, tmp_path: Path) ->
         check=True,
     )
     assert Path(where.stdout.strip()).is_relative_to(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb on this computer")
+def test_an_unpacked_wheel_has_sources_for_gdb(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    asked = ["break sys_getpid", "continue", "list", "bt", "finish", "info locals"]
+    commands = [word for each in asked for word in ("--ex", each)]
+    done = subprocess.run(
+        [sys.executable, "-m", "paracell", "debug", "--batch", *commands, "null", "3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=100,
+    )
+    assert "i64 sys_getpid(void) { return current->process->pid; }" in done.stdout, done
+    assert " in _start () at guest/programs/lib/start.S:" in done.stdout
+    assert "result = 1" in done.stdout
