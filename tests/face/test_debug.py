@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 needs_gdb = pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb on this computer")
 
-MOVES = re.compile(r"\+0x[0-9a-f]+|0x[0-9a-f]{4,}|(?<=>)\+\d+|\+\d+(?=>)")
+# What moves with every change of the sources: addresses, their distance from a name, and numbers of lines.
+MOVES = re.compile(
+    r"\+0x[0-9a-f]+|0x[0-9a-f]{4,}|(?<=>)\+\d+|\+\d+(?=>)|(?<=containers)\+\d+|(?<=\.[cS]):\d+|(?<=, line )\d+|^\d+(?=\t)",
+    re.MULTILINE,
+)
 BY_MONITOR = ("stops on ", "domain: ", "vmexit: ")  # gdb has this on stderr
 
 # Goes instruction by instruction from `main` into the kernel and back, and says where who runs changes.
