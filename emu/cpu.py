@@ -254,12 +254,11 @@ class Cpu(Remembered, Operands):
         at = layout.SEGMENTS + 24 * number
         selector = self.d[at >> 2] & 0xFFFF
         if selector != kept.selector:
-            kept = Segment(selector, 0, 0, UNUSABLE)
-            self.segments[number] = kept
+            kept = Segment(selector, 0, 0, UNUSABLE)  # not stored: who looks, and when, must not change what comes
         if number >= FS:
             base = self.q[at + 8 >> 3]
             if base != kept.base:
-                kept = self.segments[number] = Segment(selector, base, kept.limit, kept.access)
+                return Segment(selector, base, kept.limit, kept.access)
         return kept
 
     def set_segment_base(self, number: int, base: int) -> None:
