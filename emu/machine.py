@@ -32,7 +32,7 @@ from .symbols import Symbols
 from .traps import Traps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import IO
 
     from ..guest.image import Image
@@ -173,6 +173,11 @@ class Machine:
         self._sinks.remove(sink)
         self._connect()
 
+    def wrap_sinks(self, wrap: Callable[[Sink], Sink]) -> None:
+        """Put a sink of the caller's between the events and each sink that gets them now."""
+        self._sinks = [wrap(sink) for sink in self._sinks]
+        self._connect()
+
     @property
     def lens(self) -> Lens | None:
         """What gives the processor's events their meaning, before any sink gets them; None passes them on as they are."""
@@ -196,16 +201,30 @@ class Machine:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
         return self._loop.run(instructions)
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many instructions runs that counted them have retired, and how often HLT has slept since the last one."""
+        return self._loop.retired, self._loop.slept
+
+    @progress.setter
+    def progress(self, value: tuple[int, int]) -> None:
+        self._loop.retired, self._loop.slept = value
+
+    def sleep(self) -> Stop | None:
+        """Let a halted processor sleep until the next thing that happens, and no further; gives how the run ends, if it does."""
+        return self._loop.sleep()
+
     def request_stop(self, reason: Reason = Reason.INTERRUPTED) -> None:
         """Ask `run` to return soon, for this reason; may be called from another thread."""
         self._loop.request_stop(reason)
 
-    def pause_at(self, places: Iterable[int]) -> None:
+    def pause_at(self, places: Iterable[int], physical: Iterable[int] = ()) -> None:
         """Have `run` pause before the instructions at these linear addresses, in any address space, and at no others.
 
+        It pauses before those at `physical` addresses, too, and perhaps before others at a linear address that one of them has had.
         The instruction that a run begins with runs.
         """
-        self.traps.sites.pause_at(places)
+        self.traps.sites.pause_at(places, physical)
 
     def poll_console(self) -> None:
         """Ask for a look at the console soon, even if the guest makes no event; may be called from another thread."""

@@ -32,6 +32,8 @@ class RunLoop:
 
     Attributes:
         stop: how the run ends, once that is known.
+        retired: instructions of all runs that counted them; one that faults is one, and so is the next try.
+        slept: how often HLT has slept since the last of them.
 
     """
 
@@ -43,8 +45,7 @@ class RunLoop:
         self.stop: Stop | None = None
         self._stop_requested: Reason | None = None
         self._console_polled = False
-        self._left = 0
-        self._counting = False
+        self._left = self.retired = self.slept = 0
         self._stored = False  # TCG was stopped by a store to a device
         self.devices.on_exit = self._exit
         self._map(APIC_PAGE, lambda: self.devices.lapic.page)
@@ -179,9 +180,20 @@ class RunLoop:
 
     def _spend(self) -> None:
         """Take what was retired from what `run` was given."""
-        self._left -= min(self.engine.counting.counter[0], self._left)
+        count = self.engine.counting.counter[0]
+        if count:
+            self.retired += count
+            self.slept = 0
+            self._left -= min(count, self._left)
         if not self._left and self.stop is None:
             self.stop = Stop(Reason.LIMIT)
+
+    def sleep(self) -> Stop | None:
+        """Let a processor that is halted sleep once; gives how the run ends, if that is how."""
+        self.stop = None
+        self._idle()
+        self.clock.sync()
+        return self.stop
 
     def forget_events(self) -> None:
         """Whatever was about to happen belongs to a time that is no more (`Checkpoint`)."""
@@ -199,6 +211,7 @@ class RunLoop:
         devices, traps = self.devices, self.traps
         cpu = self.cpu
         cpu.interrupt_shadow = False
+        self.slept += 1
         if devices.interrupt_waiting():
             traps.pending.interrupt = True
         if traps.pending.interrupt or traps.pending.nmi:
@@ -231,6 +244,7 @@ class RunLoop:
             self.traps.pending.devices_changed()
             return
         if not self._stop_requested:
+            self.slept -= 1
             self.stop = Stop(Reason.HALTED, 0, tuple(describe(self._machine)))
 
     # ---- devices ----------------------------------------------------------------------------------------------

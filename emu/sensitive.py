@@ -11,6 +11,7 @@ import ctypes
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from ..mmu.address import PAGE
 from .callbacks import CODE
 from .decode import NAMED_BY_OPERANDS, decode, disassemble
 from .dispatch import LONGEST
@@ -200,6 +201,7 @@ class SensitiveSites:
         self.fault: Fault | None = None
         self.ignored: frozenset[str] = frozenset()
         self._pauses: frozenset[int] = frozenset()
+        self._physical: frozenset[int] = frozenset()
         self._only_pauses: set[int] = set()  # hooked, and not known to be sensitive
         self._dispatch = dispatch
         self._translation, self._ram = cpu.translation, cpu.memory.ram
@@ -238,6 +240,24 @@ class SensitiveSites:
         for site in sites:
             if site < linear + length:
                 self.hook(site)
+        if self._physical:
+            self._pause_in(linear, length)
+
+    def _pause_in(self, linear: int, length: int) -> None:
+        """Pause at those of the physical addresses that a block of code holds."""
+        at = linear
+        while at < linear + length:
+            end = min(at // PAGE * PAGE + PAGE, linear + length)
+            pa = self.cpu.translation.fetch(at)
+            found = () if pa is None else [at + p - pa for p in self._physical if pa <= p < pa + end - at]
+            new = frozenset(found) - self._pauses
+            self._pauses |= new
+            for place in new - self._hooked.keys():
+                self._hooked[place] = self.cpu.engine.hook_code(place, self._callback)
+                self._only_pauses.add(place)
+                self._drop(place)
+                self.cpu.engine.stop()
+            at = end
 
     def forget_old(self) -> None:
         """Take all hooks back where they have become many; not from within a callback.  New ones come with new blocks."""
@@ -247,7 +267,7 @@ class SensitiveSites:
             self._plain.clear()
             self._only_pauses.clear()
             self.cpu.engine.drop_all_code()
-            self.pause_at(self._pauses)
+            self.pause_at(self._pauses, self._physical)
 
     def hook(self, site: int) -> None:
         """Have Python run the instruction at linear address `site`."""
@@ -268,17 +288,17 @@ class SensitiveSites:
             offset = self.cpu.memory.ram_offset(pa)
             self.cpu.engine.drop_code(offset, offset + 1)
 
-    def pause_at(self, places: Iterable[int]) -> None:
+    def pause_at(self, places: Iterable[int], physical: Iterable[int] = ()) -> None:
         """Pause a run before the instructions at these linear addresses, in any address space, and at no others.
 
-        Hooks stay for the next time.
+        Those at `physical` addresses become linear ones as code there is met.  Hooks stay for the next time.
         """
-        self._pauses = frozenset(places)
+        self._pauses, self._physical = frozenset(places), frozenset(physical)
         new = self._pauses - self._hooked.keys()
         for place in new:
             self._hooked[place] = self.cpu.engine.hook_code(place, self._callback)
         self._only_pauses |= new
-        if new:
+        if new or self._physical:  # what is translated anew is looked through
             self.cpu.engine.drop_all_code()
 
     def _on_site(self, _engine: int, address: int, _size: int, _user: Any) -> None:

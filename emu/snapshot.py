@@ -34,7 +34,7 @@ _FAMILY: Final = MAGIC[:6]
 _PAGE: Final = 4096
 _ZERO: Final = bytes(_PAGE)
 # x87 and SSE in TCG's state.  TCG keeps 64 bytes for an XMM register, and leaves pointers of its own in the upper 48.
-_FPU: Final = (
+FPU: Final = (
     slice(layout.FPSTT, layout.XMM),
     *(slice(at, at + 16) for at in range(layout.XMM, layout.XMM + 64 * 16, 64)),
 )
@@ -56,7 +56,7 @@ def save(machine: Machine, file: IO[bytes]) -> None:
         "time": machine.clock.save(),
         "clock": machine.clock_kind,
         "state": state_of(machine).as_dict(),
-        "fpu": [machine.engine.raw[part].hex() for part in _FPU],
+        "fpu": [machine.engine.raw[part].hex() for part in FPU],
         "devices": machine.devices.save(),
         "pages": pages,
     }
@@ -103,7 +103,7 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
             hpet="hpet" in header["devices"],
         )
         _load_pages(machine, header["pages"], file)
-        for part, text in zip(_FPU, header["fpu"], strict=True):
+        for part, text in zip(FPU, header["fpu"], strict=True):
             machine.engine.raw[part] = bytes.fromhex(text)
         machine.engine.update_fpu()
         machine.cpu.load(State.from_dict(header["state"]))

@@ -55,18 +55,19 @@ _STATEFUL: Final = (
 
 
 class ConsolePorts(Protocol):
-    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2, and 2 is the debug console, on which nothing comes in.
+    """What the serial lines are plugged into: stream 0 is COM1, 1 is COM2, and 2 is the debug console, on which nothing comes in."""
 
-    Attributes:
-        ended: no byte will come any more.
-        paced: somebody sits there: a guest that sleeps does so in real time, so that a key can come in between.
-        listens: something may come in on COM2 even when COM1 has ended.
+    @property
+    def ended(self) -> bool:
+        """No byte will come any more."""
 
-    """
+    @property
+    def paced(self) -> bool:
+        """Somebody sits there: a guest that sleeps does so in real time, so that a key can come in between."""
 
-    ended: bool
-    paced: bool
-    listens: bool
+    @property
+    def listens(self) -> bool:
+        """Something may come in on COM2 even when COM1 has ended."""
 
     def write(self, stream: int, data: bytes) -> None:
         """Take bytes that the guest sends."""
