@@ -32,6 +32,14 @@ class Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class SizeOrNone(Size):
+    """A size of memory, or 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it."""
+        return 0 if str(value) == "0" else super().convert(value, param, ctx)
+
+
 class Variable(click.ParamType[str]):
     """An environment variable, ``NAME=VALUE``."""
 
@@ -141,6 +149,18 @@ def cost_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Read such charges from a TOML file, NAME = CYCLES a line.",
     )
     return file(one(with_costs))
+
+
+def history_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Say how much memory a debugger's way back may take."""
+    return click.option(
+        "--history",
+        type=SizeOrNone(),
+        default="256M",
+        show_default=True,
+        metavar="SIZE",
+        help="Memory for the way back, about; with 0, execution does not run backwards, and the machine is faster.",
+    )(command)
 
 
 def machine_options(memory: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completion import files
-from ..options import ListenType, machine_options
+from ..options import ListenType, history_option, machine_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     metavar="unix:PATH|[HOST]:PORT|stdio",
     help="Stand before the first instruction until a debugger comes in there; on stderr, the line that starts gdb.",
 )
+@history_option
 @machine_options("1G")
 def command(
     image: str,
     initrd: str | None,
     modules: Sequence[str],
     place: Place | None,
+    history: int,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -89,4 +91,4 @@ def command(
     from ..debug.files import Files
     from ..debug.session import Options, debugged
 
-    return debugged(make, outputs, Options(place), lambda _: Files.of_kernel(image), shifted=True)
+    return debugged(make, outputs, Options(place, history=history), lambda _: Files.of_kernel(image), shifted=True)

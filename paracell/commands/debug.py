@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completion import files, programs
-from ..options import ListenType, Variable, machine_options
+from ..options import ListenType, Variable, history_option, machine_options
 from ..runtimes import DEFAULT, RUNTIMES
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     "--ex", "commands", multiple=True, metavar="COMMAND", help="Have gdb run this command once it is connected."
 )
 @click.option("--batch", is_flag=True, help="Have gdb leave when it has run those; the guest ends with it.")
+@history_option
 @machine_options("256M")
 @click.argument("program", required=False, shell_complete=programs)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARG]...", shell_complete=files)
@@ -57,6 +58,7 @@ def command(
     place: Place | None,
     gdb: str | None,
     commands: Sequence[str],
+    history: int,
     memory: int,
     clock: ClockKind,
     costs: Costs,
@@ -90,7 +92,7 @@ def command(
     if wanted is None and (commands or batch or gdb):
         raise click.UsageError("--gdb, --ex and --batch are for a gdb that is started, and there is none.")
     more = [word for each in commands for word in ("-ex", each)] + (["-batch"] if batch else [])
-    options = Options(place or (None if wanted else Place(port=1234)), wanted, tuple(more))
+    options = Options(place or (None if wanted else Place(port=1234)), wanted, tuple(more), history)
     with tempfile.TemporaryDirectory(prefix="paracell-") as made:
         folder = Path(made)
 

@@ -15,12 +15,14 @@ class Breakpoints:
 
     Attributes:
         own: address → the CR3 under which alone it counts, or None, of those that ``monitor break`` has set.
+        physical: physical addresses of others of its.
 
     """
 
     def __init__(self) -> None:
         self._kinds: dict[int, set[int]] = {}
         self.own: dict[int, int | None] = {}
+        self.physical: set[int] = set()
 
     def insert(self, kind: int, address: int) -> None:
         """Set one; to set it again changes nothing."""
@@ -38,6 +40,11 @@ class Breakpoints:
         """Every linear address that has one."""
         return frozenset(self._kinds) | frozenset(self.own)
 
+    @property
+    def frames(self) -> frozenset[int]:
+        """Every physical address that has one."""
+        return frozenset(self.physical)
+
     def met(self, machine: Machine) -> str | None:
         """Tell of the breakpoint at the instruction that is next: how a stop reply names it, "" where gdb has not set it; or None."""
         at = machine.inner.cpu.linear_rip
@@ -46,9 +53,10 @@ class Breakpoints:
             return "swbreak:;" if SOFTWARE in kinds else "hwbreak:;"
         if at in self.own and self.own[at] in {None, int(machine.cpu.cr3)}:
             return ""
-        return None
+        return "" if self.physical and machine.translate(at) in self.physical else None
 
     def clear(self) -> None:
         """Take all back."""
         self._kinds.clear()
         self.own.clear()
+        self.physical.clear()

@@ -12,13 +12,14 @@ from attrs import frozen
 from ..emu.stop import Reason
 from .breakpoints import Breakpoints
 from .stops import StopOn
-from .watch import KINDS, Watchpoints
+from .watch import KINDS, PHYSICAL, Watchpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..emu.stop import Stop
     from ..machine import Machine
+    from .history import History
 
 SIGINT, SIGILL, SIGTRAP, SIGSEGV = 2, 4, 5, 11  # gdb's numbers
 NOIRQ: Final = 2  # of ``qqemu.sstepbits``: no interrupt comes while one instruction runs
@@ -55,60 +56,89 @@ class Control:
     """Runs one machine for one client after the other.
 
     Attributes:
+        history: the way back, or None.
         breakpoints, watchpoints, stop_on: what it stops for.
         step_bits: how single steps are made: `ENABLE` and `NOIRQ`.
+        was_interrupted: the client has asked the last run to stop.
 
     """
 
-    def __init__(self, machine: Machine, asked: Callable[[], bool]) -> None:
-        self.machine = machine
+    def __init__(self, machine: Machine, asked: Callable[[], bool], history: History | None = None) -> None:
+        self.machine, self.history = machine, history
         self._asked = asked
         self.breakpoints, self.watchpoints, self.stop_on = Breakpoints(), Watchpoints(machine), StopOn(machine)
         self.step_bits = ENABLE | NOIRQ
-        self._interrupted = False
+        self.was_interrupted = False
 
     def go_on(self, interrupted: Callable[[int], bool]) -> Halt:
         """Run until something is met; `interrupted(fd)` waits for Ctrl-C, or until `fd` can be read, and tells whether it came."""
         machine, pending = self.machine, self.machine.inner.traps.pending
-        machine.inner.pause_at(self.breakpoints.places)
-        if pending.interrupt or pending.nmi:
+        if self.history is None and (pending.interrupt or pending.nmi):
             machine.inner.poll_console()  # has it delivered: a guest that makes no event gives no other occasion
-        counts = _MANY if self.watchpoints.arm() else 0
+        with self.armed() as watches, self.interruptible(interrupted):
+            while True:
+                stop = self.history.advance() if self.history else machine.inner.run(_MANY if watches else 0)
+                halt = self._judge(stop)
+                if halt is not None:
+                    return halt
+
+    @contextmanager
+    def armed(self) -> Iterator[bool]:
+        """Have the machine stop for what is to be met; tells whether it must count."""
+        inner = self.machine.inner
+        places = self.breakpoints.places
+        inner.pause_at(places, self.breakpoints.frames)
+        if self.history is not None:
+            self.history.pauses = places
+        watches = self.watchpoints.arm()
         self.stop_on.arm()
         try:
-            with self._interruptible(interrupted):
-                while True:
-                    halt = self._judge(machine.inner.run(counts))
-                    if halt is not None:
-                        return halt
+            yield watches
         finally:
             self.stop_on.disarm()
             self.watchpoints.disarm()
-            machine.inner.pause_at(())
+            inner.pause_at(())
+            if self.history is not None:
+                self.history.pauses = frozenset()
 
     def step(self, interrupted: Callable[[int], bool], within: range = range(0)) -> Halt:
         """Run one instruction, and more as long as RIP stays `within` a range."""
         machine = self.machine
         machine.inner.pause_at(())
         self.watchpoints.arm()
-        pending, places = machine.inner.traps.pending, self.breakpoints.places
-        pending.held = bool(self.step_bits & NOIRQ) and not machine.inner.cpu.halted
         try:
-            with self._interruptible(interrupted):
+            with self.interruptible(interrupted):
                 while True:
-                    stop = machine.inner.run(1)
+                    stop = self._one()
                     if stop.reason is Reason.LIMIT:
                         if self.watchpoints.seen or machine.cpu.rip not in within:
-                            return self._watched() or Halt()
-                        if machine.inner.cpu.linear_rip in places and self.breakpoints.met(machine) is not None:
+                            return self.watched() or Halt()
+                        if self.breakpoints.met(machine) is not None:
                             return Halt(why=self.breakpoints.met(machine) or "")
                         continue
                     halt = self._judge(stop)
                     if halt is not None:
                         return halt
         finally:
-            pending.held = False
             self.watchpoints.disarm()
+
+    def _one(self) -> Stop:
+        """Run one instruction."""
+        inner = self.machine.inner
+        held = bool(self.step_bits & NOIRQ)
+        if self.history is not None:
+            return self.history.advance((inner.progress[0] + 1, 0), held=held)
+        pending = inner.traps.pending
+        pending.held = held and not inner.cpu.halted
+        try:
+            return inner.run(1)
+        finally:
+            pending.held = False
+
+    def changed(self) -> None:
+        """The client has changed the machine's state."""
+        if self.history is not None:
+            self.history.changed()
 
     def release(self) -> None:
         """Forget everything that a client has set, for it has gone."""
@@ -117,11 +147,14 @@ class Control:
         self.stop_on.waits.clear()
         self.machine.inner.pause_at(())
 
-    def _watched(self) -> Halt | None:
+    def watched(self) -> Halt | None:
+        """Tell of the watchpoint that was met."""
         seen = self.watchpoints.seen
         if seen is None:
             return None
         point, address = seen
+        if point.kind == PHYSICAL:
+            return Halt(lines=(f"written: physical {address:#x}",))
         return Halt(why=f"{KINDS[point.kind]}:{address:x};")
 
     def _judge(self, stop: Stop) -> Halt | None:
@@ -133,9 +166,9 @@ class Control:
             return Halt(_STUCK[stop.reason], "", report, stop)
         if self._asked():
             return Halt(SIGINT, asked=True, stop=stop)
-        if self._interrupted:
+        if self.was_interrupted:
             return Halt(SIGINT)
-        watched = self._watched()
+        watched = self.watched()
         if watched is not None:
             return watched
         lines = tuple(self.stop_on.met())
@@ -145,19 +178,19 @@ class Control:
         return None
 
     @contextmanager
-    def _interruptible(self, interrupted: Callable[[int], bool]) -> Iterator[None]:
+    def interruptible(self, interrupted: Callable[[int], bool]) -> Iterator[None]:
         """Have the machine stop when the client asks for it, or has gone."""
-        self._interrupted = False
+        self.was_interrupted = False
         out, into = os.pipe()
         done = threading.Event()
 
         def watch() -> None:
             while not done.is_set():
-                if self._interrupted:
+                if self.was_interrupted:
                     self.machine.inner.request_stop()
                     done.wait(_AGAIN)  # again and again: a stop that comes just before TCG starts once more is lost
                 elif interrupted(out) and not done.is_set():
-                    self._interrupted = True
+                    self.was_interrupted = True
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -10,6 +10,7 @@ from ..view import NoWalk
 from . import beneath, memory, tables
 from .state import NO_EXIT, domain, last_exit, ring, tag, vmx
 from .stops import parse
+from .watch import LONGEST, PHYSICAL, Watchpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +26,15 @@ info tlb                every page that the tables map
 xp /NFU ADDRESS         physical memory, as gdb's x shows linear memory
 walk ADDRESS [write|fetch] [user]    the page walk, level by level
 gva2gpa ADDRESS         the physical address behind a linear one
-break ADDRESS [cr3]     pause there, with cr3 only under the present CR3; unbreak ADDRESS
+break [phys:]ADDRESS [cr3]    pause there, with cr3 only under the present CR3; unbreak [phys:]ADDRESS
+watch phys:ADDRESS [SIZE]    stop behind what writes to physical memory, 8 bytes unless said; unwatch phys:ADDRESS
+watch pte:ADDRESS       the same for the page-table entry that decides about a linear address now
 stop-on ring|domain|pkru|cr3|vmexit|fault|syscall|event KIND    and off
 where                   who runs, at which ring, in which virtual machine
 left                    where a virtual machine was left, and the general registers, as NAME=VALUE; for gdb_frames.py
 help"""
+_PHYSICAL: Final = "phys:"
+_ENTRY: Final = "pte:"
 _UNITS: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 _MOST: Final = 4096  # units of `xp`
 
@@ -47,6 +52,8 @@ class Monitor:
             "gva2gpa": self._gva2gpa,
             "break": self._break,
             "unbreak": self._unbreak,
+            "watch": self._watch,
+            "unwatch": self._unwatch,
             "stop-on": self._stop_on,
             "where": lambda _: self._where(),
             "left": lambda _: " ".join(
@@ -134,15 +141,53 @@ class Monitor:
 
     def _break(self, words: list[str]) -> str:
         if not words:
-            own = self._control.breakpoints.own
+            own, physical = self._control.breakpoints.own, self._control.breakpoints.physical
             lines = [f"{at:#x}" + ("" if cr3 is None else f" under CR3 {cr3:#x}") for at, cr3 in sorted(own.items())]
+            lines += [f"{_PHYSICAL}{at:#x}" for at in sorted(physical)]
             return "\n".join(lines) or "none"
+        if words[0].startswith(_PHYSICAL) and len(words) == 1:
+            self._control.breakpoints.physical.add(self._number(words[0].removeprefix(_PHYSICAL)))
+            return ""
         if len(words) > 2 or words[1:] not in ([], ["cr3"]):
-            raise ValueError("break ADDRESS [cr3]")
+            raise ValueError("break ADDRESS [cr3], or break phys:ADDRESS")
         self._control.breakpoints.own[self._number(words[0])] = int(self._machine.cpu.cr3) if words[1:] else None
         return ""
 
+    def _watch(self, words: list[str]) -> str:
+        watches = self._control.watchpoints.wanted
+        if not words:
+            return (
+                "\n".join(f"{_PHYSICAL}{w.address:#x} {w.size}" for w in sorted(watches) if w.kind == PHYSICAL)
+                or "none"
+            )
+        size = self._number(words[1]) if len(words) > 1 else 8
+        if words[0].startswith(_ENTRY) and len(words) == 1:
+            address = tables.entry_of(self._machine, self._number(words[0].removeprefix(_ENTRY)))
+        elif words[0].startswith(_PHYSICAL) and len(words) <= 2 and 0 < size <= LONGEST:
+            address = self._number(words[0].removeprefix(_PHYSICAL))
+        else:
+            raise ValueError(f"watch pte:ADDRESS, or watch phys:ADDRESS [SIZE], up to {LONGEST} bytes")
+        if len(memory.read(self._machine, address, size, physical=True)) < size:
+            raise ValueError(f"no memory at physical address {address:#x}")
+        watches.add(Watchpoint(PHYSICAL, address, size))
+        return f"watches {size} bytes at {_PHYSICAL}{address:#x}"
+
+    def _unwatch(self, words: list[str]) -> str:
+        watches = self._control.watchpoints.wanted
+        address = self._number(words[0].removeprefix(_PHYSICAL)) if len(words) == 1 else -1
+        found = {point for point in watches if point.kind == PHYSICAL and point.address == address}
+        if not found:
+            raise ValueError("unwatch phys:ADDRESS, of what monitor watch has set")
+        watches -= found
+        return ""
+
     def _unbreak(self, words: list[str]) -> str:
+        physical = self._control.breakpoints.physical
+        if len(words) == 1 and words[0].startswith(_PHYSICAL):
+            address = self._number(words[0].removeprefix(_PHYSICAL))
+            if address in physical:
+                physical.remove(address)
+                return ""
         if len(words) != 1 or self._control.breakpoints.own.pop(self._number(words[0]), -1) == -1:
             raise ValueError("unbreak ADDRESS, of a breakpoint that monitor break has set")
         return ""

@@ -18,6 +18,8 @@ from ..console import Console
 from ..emu.stop import Reason, Stop
 from ..session import exit_status, run_machine
 from .control import Control, Halt
+from .history import History
+from .replayed import ReplayedConsole
 from .stub import Stub
 from .transport import Door, Link, Place
 
@@ -41,12 +43,14 @@ class Options:
         place: where; None for a socket of our own, for the gdb that is started.
         gdb: the command that starts gdb, or None.
         arguments: for gdb, behind those that connect it.
+        history: bytes that the way back may take; 0: there is none.
 
     """
 
     place: Place | None = None
     gdb: str | None = None
     arguments: tuple[str, ...] = ()
+    history: int = 0
 
 
 def gdb_command(options: Options, files: Files, address: str) -> list[str]:
@@ -77,7 +81,7 @@ class Session:
 
     def __init__(self, machine: Machine, options: Options, files: Files, asked: Callable[[], bool]) -> None:
         self._machine, self._options, self._files, self._asked = machine, options, files, asked
-        self._control = Control(machine, asked)
+        self._control = Control(machine, asked, History(machine, options.history) if options.history else None)
         self._halt = Halt()
 
     def run(self) -> Stop:
@@ -180,7 +184,8 @@ def debugged(
             nothing = os.open(os.devnull, os.O_RDONLY)
             stack.callback(os.close, nothing)
             console = Console(nothing, (2, 2) if options.place else (1, 2))
-        return exit_status(run_machine(make, outputs, console=console, drive=drive), shifted=shifted)
+        replayed = (lambda ports: make(ReplayedConsole(ports))) if options.history else make
+        return exit_status(run_machine(replayed, outputs, console=console, drive=drive), shifted=shifted)
 
 
 def tell(line: str) -> None:

@@ -85,6 +85,11 @@ class StopOn:
         if self.waits:
             self._machine.inner.add_sink(self._listener)
 
+    def arm_again(self) -> None:
+        """Begin anew: what was found belongs to another time."""
+        self.disarm()
+        self.arm()
+
     def disarm(self) -> None:
         """Listen no more."""
         self._before = {}

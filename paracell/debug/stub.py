@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from . import memory
+from .backwards import go_back, step_back
 from .breakpoints import HARDWARE, SOFTWARE
 from .control import ENABLE, NOIRQ, Control, Halt
 from .monitor import Monitor
@@ -29,7 +30,8 @@ _MOST: Final = _PACKET >> 1  # bytes of memory in one answer, two digits each
 _LONGEST: Final = 1 << 20  # characters of what a monitor command says
 _LOOK: Final = 0.2  # seconds between two looks whether the session is to end
 _NUMBER: Final = re.compile(rb"[0-9a-fA-F]{1,16}")
-_FEATURES: Final = "QStartNoAckMode+;qXfer:features:read+;vContSupported+;swbreak+;hwbreak+;binary-upload+"
+_BACKWARDS: Final = "ReverseStep+;ReverseContinue+;"
+_FEATURES: Final = f"QStartNoAckMode+;qXfer:features:read+;vContSupported+;{_BACKWARDS}swbreak+;hwbreak+;binary-upload+"
 
 
 class Wrong(Exception):
@@ -100,7 +102,7 @@ class Stub:
             b"m": self._read, b"M": self._write, b"x": self._read_binary, b"X": self._write_binary,
             b"c": self._continue, b"C": self._continue, b"s": self._step, b"S": self._step,
             b"Z": self._insert, b"z": self._remove, b"H": self._thread, b"T": self._alive,
-            b"D": self._detach, b"k": self._kill,
+            b"D": self._detach, b"k": self._kill, b"b": self._back,
         }  # fmt: skip
         self._named: dict[bytes, Callable[[bytes], bytes]] = {
             b"vCont?": lambda _: b"vCont;c;C;s;S;r", b"vCont": self._resume, b"vKill": self._kill, b"vMustReplyEmpty": lambda _: b"",
@@ -156,7 +158,8 @@ class Stub:
 
     def _supported(self, asked: bytes) -> bytes:
         self._told_reasons = frozenset(re.findall(r"(swbreak|hwbreak)\+", asked.decode("ascii", "replace")))
-        return f"PacketSize={_PACKET:x};{_FEATURES}".encode()
+        features = _FEATURES if self.control.history else _FEATURES.replace(_BACKWARDS, "")
+        return f"PacketSize={_PACKET:x};{features}".encode()
 
     def _no_acks(self, _rest: bytes) -> bytes:
         self._no_more_acks = True
@@ -214,6 +217,7 @@ class Stub:
             register.write(self.machine, int.from_bytes(data, "little"))
         except ValueError as error:
             raise Wrong(str(error)) from error
+        self.control.changed()
         return _OK
 
     # ---- memory ---------------------------------------------------------------------------------------------------------
@@ -241,7 +245,10 @@ class Stub:
         address, size = _numbers(where, b",")
         if size != len(data):
             raise Wrong(f"{len(data)} bytes, not the {size} that are announced")
-        return _OK if memory.write(self.machine, address, data, physical=self._physical) else _BAD_ADDRESS
+        if not memory.write(self.machine, address, data, physical=self._physical):
+            return _BAD_ADDRESS
+        self.control.changed()
+        return _OK
 
     # ---- breakpoints ----------------------------------------------------------------------------------------------------
 
@@ -278,6 +285,7 @@ class Stub:
         where = rest.rpartition(b";")[2] if b";" in rest else b"" if len(rest) == 2 else rest
         if where:
             self.machine.cpu.rip = _numbers(where, b"")[0]
+            self.control.changed()
 
     def _resume(self, rest: bytes) -> bytes:
         action = rest.partition(b";")[0].partition(b":")[0]
@@ -289,6 +297,14 @@ class Stub:
             first, end = _numbers(action[1:], b",")
             return self._run(lambda: self.control.step(self.link.interrupted, range(first, end)))
         raise Wrong("an action that is not offered")
+
+    def _back(self, rest: bytes) -> bytes:
+        history = self.control.history
+        if history is None or rest not in {b"s", b"c"}:
+            return b""
+        if rest == b"s":
+            return self._run(lambda: step_back(history))
+        return self._run(lambda: go_back(self.control, history, self.link.interrupted))
 
     def _run(self, go: Callable[[], Halt]) -> bytes:
         if self.halt.ended:

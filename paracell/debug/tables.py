@@ -95,3 +95,18 @@ def pages(machine: Machine) -> list[str]:
 def _some(machine: Machine) -> Iterator[Mapped]:
     """Give the pages, unless they are too many."""
     return islice(mapped(machine), _MOST)
+
+
+def entry_of(machine: Machine, address: int) -> int:
+    """Give where in physical memory the last entry of an address's walk is; `NoWalk`, or ``ValueError`` where an EPT has no page for it."""
+    walk = machine.walk(address)
+    if not walk.steps:
+        raise ValueError(f"no table has an entry for {address:#x}")
+    at, number = walk.steps[-1].address, len(walk.steps) - 1
+    if not walk.stages:
+        return at
+    if walk.exit is not None and walk.exit.gpa == at:
+        raise ValueError(f"the EPT has no page for the entry at guest-physical {at:#x}")
+    last = walk.stages[number].steps[-1]
+    size = PAGE << 9 * (last.level - 1)
+    return int(last.entry) & _FRAME & -size | at & size - 1

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..machine import Machine
 
 WRITE, READ, ACCESS = 2, 3, 4  # numbers of the packets Z2, Z3 and Z4
+PHYSICAL: Final = -1  # by ``monitor watch``: writes to physical memory
 KINDS: Final = {WRITE: "watch", READ: "rwatch", ACCESS: "awatch"}
 LONGEST: Final = PAGE  # bytes of one watchpoint
 
@@ -67,6 +68,11 @@ class Watchpoints:
             inner.add_sink(self._listener)
         return bool(self._armed)
 
+    def arm_again(self) -> None:
+        """Begin anew: what was met is told, or belongs to another time."""
+        self.disarm()
+        self.arm()
+
     def disarm(self) -> None:
         """Listen no more; the hook stays for the next run."""
         if self._before:
@@ -80,6 +86,8 @@ class Watchpoints:
 
     def _bytes(self, point: Watchpoint) -> tuple[int | None, bytes]:
         """Give the bytes that are watched, and where they are in physical memory."""
+        if point.kind == PHYSICAL:
+            return point.address, memory.read(self._machine, point.address, point.size, physical=True)
         return self._machine.translate(point.address), memory.read(self._machine, point.address, point.size)
 
     def _note(self, point: Watchpoint, address: int) -> None:
@@ -93,6 +101,11 @@ class Watchpoints:
         try:
             write, at = kind == MEM_WRITE, pa % PAGE
             for point in self._armed:
+                if point.kind == PHYSICAL:
+                    if write and pa < point.address + point.size and point.address < pa + size:
+                        self._note(point, max(pa, point.address))
+                        return
+                    continue
                 first = point.address % PAGE
                 if not _concerns(point.kind, write=write) or not (
                     (first - at < size and at - first < point.size) or first + PAGE - at < size

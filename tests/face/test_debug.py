@@ -28,7 +28,7 @@ MOVES = re.compile(
     r"\+0x[0-9a-f]+|0x[0-9a-f]{4,}|(?<=>)\+\d+|\+\d+(?=>)|(?<=containers)\+\d+|(?<=\.[cS]):\d+|(?<=, line )\d+|^\d+(?=\t)",
     re.MULTILINE,
 )
-BY_MONITOR = ("stops on ", "domain: ", "vmexit: ")  # gdb has this on stderr
+BY_MONITOR = ("stops on ", "domain: ", "vmexit: ", "pkru: ", "watches ", "written: ")  # gdb has this on stderr
 
 # Goes instruction by instruction from `main` into the kernel and back, and says where who runs changes.
 THROUGH_A_CALL = """
@@ -146,7 +146,7 @@ def test_the_manuals_sessions() -> None:
     sessions = re.findall(
         r"^```text\n\$ paracell debug ((?!--no-gdb)[^\n]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE
     )
-    assert len(sessions) == 3
+    assert len(sessions) == 5
     for words, session in sessions:
         lines = session.splitlines()
         asked = [line.removeprefix("(gdb) ") for line in lines if line.startswith("(gdb) ")]
