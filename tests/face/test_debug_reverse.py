@@ -7,6 +7,9 @@ import random
 import re
 import select
 import shutil
+import subprocess
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +18,14 @@ from paracell import Container, Machine
 from paracell.capture import Capture
 from paracell.debug.backwards import go_back, step_back
 from paracell.debug.control import Control, Halt
+from paracell.debug.files import Files
 from paracell.debug.history import History
 from paracell.debug.monitor import Monitor
+from paracell.debug.prepared import debug_prepared
 from paracell.debug.replayed import ReplayedConsole
+from paracell.debug.session import Options
 from paracell.debug.stops import parse
+from paracell.debug.transport import Place as Where
 from paracell.debug.watch import PHYSICAL, WRITE, Watchpoint
 from paracell.emu.counting import Unit
 from paracell.emu.sinks import Listener
@@ -326,3 +333,30 @@ def test_a_trace_is_the_same_with_ways_back(tmp_path: Path, runtime: str) -> Non
 def test_without_history_there_is_no_way_back() -> None:
     done = debug("--history", "0", "hello", gdb=("reverse-stepi",))
     assert "does not support this command" in done.stdout + done.stderr
+
+
+@needs_gdb
+def test_a_machine_that_was_prepared(tmp_path: Path) -> None:
+    """It is served where it stands, and history begins there."""
+    place = tmp_path / "gdb"
+    asked = ("print $rip", "reverse-stepi", "stepi", "reverse-stepi", "print $rip", "kill")
+    words = [word for each in (f"target remote {place}", *asked) for word in ("-ex", each)]
+    shown: list[str] = []
+
+    def client() -> None:
+        while not place.exists():
+            time.sleep(0.05)
+        shown.append(
+            subprocess.run(["gdb", "-q", "-batch", "-nx", *words], check=False, capture_output=True, text=True).stdout
+        )
+
+    with Container("hello") as container:
+        container.run_until("hello!main")
+        main = container.symbols["hello!main"]
+        thread = threading.Thread(target=client)
+        thread.start()
+        stop = debug_prepared(container.inner, Options(Where(path=str(place)), history=64 << 20), Files(None))
+        thread.join()
+    assert stop.reason is Reason.INTERRUPTED
+    assert "No more reverse-execution history" in shown[0]
+    assert [int(at, 16) for at in re.findall(r"^\$\d = .*(0x\w+)", shown[0], re.MULTILINE)] == [main, main]
