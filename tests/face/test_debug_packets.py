@@ -255,6 +255,8 @@ def test_queries(at_main: Session) -> None:
     assert (at_main.ask("qfThreadInfo"), at_main.ask("qsThreadInfo"), at_main.ask("T1")) == ("m1", "l", "OK")
     assert (at_main.ask("Hg0"), at_main.ask("Hc-1"), at_main.ask("T2")) == ("OK", "OK", "E16")
     assert at_main.ask("qqemu.sstepbits") == "ENABLE=1,NOIRQ=2"
+    assert at_main.ask("qOffsets") == "Text=0;Data=0;Bss=0"
+    assert [at_main.ask(packet) for packet in ("bs", "bc")] == ["", ""]  # no history is kept here
     assert (at_main.ask("Qqemu.sstep=1"), at_main.ask("qqemu.sstep")) == ("OK", "0x1")
     assert at_main.ask("Qqemu.sstep=8") == "E16"
     assert at_main.ask("qXfer:features:read:target.xml:0,20") == "m" + target_xml().decode()[:0x20]
