@@ -1,32 +1,23 @@
-"""Random attackers on the container kernel and the host, and what they find."""
+"""Fuzzing: targets that take bytes, an engine that makes them, and what it finds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .attacker import Attacker
-from .bindings import BindingWatch
+from .chance import Chance
 from .encodings import ENCODINGS
-from .finding import TARGETS, BadFinding, Finding, Try, finding_of
-from .pager import PagerAttacker
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from .standing import StandingTarget
+from .target import BadTarget, Found, Options, Target
+from .targets import TARGETS, make_target
+from .tries import Try
 
 __all__ = [
     "ENCODINGS",
     "TARGETS",
-    "Attacker",
-    "BadFinding",
-    "BindingWatch",
-    "Finding",
-    "PagerAttacker",
+    "BadTarget",
+    "Chance",
+    "Found",
+    "Options",
+    "StandingTarget",
+    "Target",
     "Try",
-    "attacker_for",
-    "finding_of",
+    "make_target",
 ]
-
-
-def attacker_for(target: str, off: Sequence[str] = ()) -> Attacker | PagerAttacker:
-    """Make the attacker for one of `TARGETS`."""
-    return PagerAttacker(off) if target == "pager" else Attacker(off)

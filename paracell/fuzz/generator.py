@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import random
 import struct
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
 from ..mmu.address import PAGE, U64
 from ..pku.scan import scan
-from .encodings import ENCODINGS, OPCODES, PREFIXES
-from .finding import REGISTERS, Try
+from .encodings import OPCODES, PREFIXES
+from .tries import REGISTERS, Try
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from .chance import Chance
 
-_T = TypeVar("_T")
 _RIGHTS: Final = (0, 0, 1, 4, 0xC, 0x55555554, 0x5555555C, 0xFFFFFFFF)  # of PKRU
 _LIKE_A_GATE: Final = 0.4  # of all tries
 _STRAIGHT: Final = 0.5
-_JUMP_HERE: Final = b"\xeb\xfe"
+FLAGS: Final = 0x240DD5  # of RFLAGS: what a program can set
+JUMP_HERE: Final = b"\xeb\xfe"
 
 
 @frozen
@@ -31,18 +30,6 @@ class Targets:
     data: int
     points: tuple[int, ...]
     text: range = field(repr=False)
-
-
-class Chance(random.Random):
-    """Repeatable chance that is quick rather than exactly uniform: a try asks a hundred times."""
-
-    def below(self, count: int) -> int:
-        """Give a number from 0 to `count` - 1."""
-        return int(self.random() * count)
-
-    def pick(self, among: Sequence[_T]) -> _T:
-        """Give one of these."""
-        return among[int(self.random() * len(among))]
 
 
 class Generator:
@@ -56,25 +43,25 @@ class Generator:
     def __init__(self, targets: Targets) -> None:
         self.targets = targets
 
-    def make(self, seed: int, number: int) -> Try:
-        """Make the try of this seed and number: the encodings in their order, then chance."""
-        chance = Chance(f"{seed}:{number}")
-        code = ENCODINGS[number] + chance.randbytes(6) + _JUMP_HERE if number < len(ENCODINGS) else b""
+    def make(self, chance: Chance, encoding: bytes = b"") -> Try:
+        """Make a try by chance, or one of this instruction with registers by chance."""
+        code = encoding + chance.randbytes(6) + JUMP_HERE if encoding else b""
         while not code or any(scan(0, code)):  # the scanner would refuse it
             first = self._jump(chance) if chance.random() < _STRAIGHT else b""
-            code = (
-                first
-                + b"".join(self._move(chance) for _ in range((not first) + chance.below(5 + bool(first))))
-                + _JUMP_HERE
-            )
-        registers = [self._value(chance) for _ in REGISTERS]
+            count = (not first) + chance.below(5 + bool(first))
+            code = first + b"".join(self.move(chance) for _ in range(count)) + JUMP_HERE
+        registers = [self.value(chance) & U64 for _ in REGISTERS]
         if chance.random() < _LIKE_A_GATE:  # what WRPKRU wants
             registers[:3] = chance.pick(_RIGHTS), 0, 0
-        return Try(
-            code, tuple(registers), chance.pick((0, 0, 0x400, 0x100, 0x40000, chance.getrandbits(32))) & 0x240DD5
-        )
+        return Try(code, tuple(registers), self.flags(chance))
 
-    def _value(self, chance: Chance) -> int:
+    @staticmethod
+    def flags(chance: Chance) -> int:
+        """Give what of RFLAGS a program can set."""
+        return chance.pick((0, 0, 0x400, 0x100, 0x40000, chance.getrandbits(32))) & FLAGS
+
+    def value(self, chance: Chance) -> int:
+        """Give a number that a register may like."""
         t, kind = self.targets, chance.below(12)
         if kind < 3:
             return chance.pick(t.points) + chance.pick((0, 0, 0, 2, 3, 8, -8, 2048))
@@ -98,10 +85,10 @@ class Generator:
         way = chance.pick((b"\x41\xff\xe3", b"\x41\xff\xe3", b"\x41\xff\xd3", b"\x41\x53\xc3"))
         return b"\x49\xbb" + struct.pack("<Q", point) + way
 
-    def _move(self, chance: Chance) -> bytes:
+    def move(self, chance: Chance) -> bytes:
         """Give the code of one step: most lead to the gates."""
         kind, register = chance.below(21), chance.below(8)
-        load = bytes((0x48, 0xB8 + register)) + struct.pack("<Q", self._value(chance) & U64)
+        load = bytes((0x48, 0xB8 + register)) + struct.pack("<Q", self.value(chance) & U64)
         if kind < 5:  # jump there, or call
             return self._jump(chance)
         if kind < 8:
@@ -135,7 +122,7 @@ class Generator:
                 (b"\x48\x0f\x07", b"\x0f\x34", b"\x0f\x35", b"\x0f\x30", b"\x0f\x32", b"\x0f\x01\xf8", b"\xec", b"\xee")
             )
         if kind == 15:  # the stack, elsewhere
-            return b"\x48\xbc" + struct.pack("<Q", self._value(chance) & U64)
+            return b"\x48\xbc" + struct.pack("<Q", self.value(chance) & U64)
         if kind == 16:
             return chance.pick(
                 (b"\x48\x0f\xae\x27", b"\x48\x0f\xae\x07", b"\x48\x0f\xae\x0f", b"\xf3\x48\xa4", b"\xf3\x48\xab")

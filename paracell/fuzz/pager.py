@@ -1,7 +1,8 @@
-"""A random container kernel: requests to Pager, and uses of pages, that a host must answer rightly or end the container for.
+"""The target `pager`: a container kernel that makes requests to Pager, and uses pages, by a script: a host must answer rightly or
+end the container.
 
-A hostile kernel (guest/attacks/host/random.c) waits with a container beside it; a try is the script that it then runs.  Most steps are such
-as an honest kernel makes, so that a try comes far; some are not.
+A hostile kernel (guest/attacks/host/random.c) waits with a container beside it; an input is the script that it then runs, a step in
+8 bytes.  Most steps are such as an honest kernel makes, so that a try comes far; some are not.
 """
 
 from __future__ import annotations
@@ -9,139 +10,138 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from ..attacks import symbols_of
-from ..emu.checkpoint import Checkpoint
+from ..attacks import ATTACKS, HOST, symbols_of
 from ..emu.devices import NoConsole
 from ..emu.events import Event, Kind
-from ..emu.registers import RIP
 from ..emu.sinks import Listener
 from ..guest.rootfs import init_block
 from ..machine import Machine
 from ..mmu.address import PAGE
+from ..oracle import Bindings, BindingWatch, HostException
 from ..runtimes import PARACELL
-from ..signals import stopping
-from .bindings import BindingWatch
-from .finding import HOSTILE, REGISTERS, Finding, Try
-from .generator import Chance
+from .images import images_digest
+from .standing import StandingTarget
+from .target import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from .chance import Chance
 
 _STOP, WORD, ASK, WRITE, MAP, READ, UNMAP, GIVE = range(8)
+_NAMES: Final = ("stop", "word", "ask", "write", "map", "read", "unmap", "give")
 STEPS: Final = 64
-BUDGET: Final = 60_000  # instructions of one try
+HOSTILE: Final = "hostile.elf"
 _PAGES: Final = 24  # of the 64 that the kernel knows
 _HONEST: Final = 0.97
 _MEMORY: Final = 32 << 20
-_WARM_UP: Final = 400
-_STEP: Final = 200_000
 _WAIT: Final = 16  # bytes of the loop
+_SIZE: Final = 8 * STEPS
+_SWITCHES: Final = {
+    d: f"the defence {d}: see docs/attacks.md" for a in ATTACKS if a.runtime is PARACELL and a.on_host for d in a.off
+}
 
 
-class PagerAttacker:
-    """A machine that stands where the hostile kernel waits for its script, and can be sent there again.
+class PagerTarget(StandingTarget):
+    """A machine that stands where the hostile kernel waits for its script.
 
     Attributes:
-        off: the defences that are switched off.
-        machine: the machine.
-        watch: the oracle's.
+        bindings: who has which page.
 
     """
 
-    def __init__(self, off: Sequence[str] = ()) -> None:
-        self.off = tuple(off)
+    name = "pager"
+    switches = _SWITCHES
+    budget = 60_000
+    max_len = _SIZE
+
+    def __init__(self, options: Options = Options()) -> None:  # noqa: B008
+        super().__init__(options)
         symbols = symbols_of(HOSTILE)
-        booted = Machine.boot(
+        self.machine = machine = Machine.boot(
             PARACELL.load(),
             modules=[
                 module
                 for case in ("random-requests", "random-neighbour")
                 for module in PARACELL.modules(bytes(PAGE), init_block([case], []), kernel=HOSTILE)
             ],
-            append=" ".join(f"off={d}" for d in off),
+            append=" ".join(f"off={d}" for d in options.off),
             memory=_MEMORY,
             runtime=PARACELL,
             console=NoConsole(),
-        )
-        self.machine = machine = booted.inner
-        self.watch = BindingWatch(machine)
-        self._tell: Callable[[str], None] | None = None
-        self._found: tuple[str, int] | None = None
-        self._meet = Listener(self.watch.meet)
-        self._oracle = Listener(self._listen)
-        machine.add_sink(self._meet)
-        self._wait_for(symbols["random_wait"])
-        machine.remove_sink(self._meet)
+        ).inner
+        self.bindings = BindingWatch(machine)
+        meet = Listener(self.bindings.meet)
+        machine.add_sink(meet)
+        loop = symbols["random_wait"]
+        self.go_to(lambda machine: self.stands_in(range(loop, loop + _WAIT), machine))
+        machine.remove_sink(meet)
         at = machine.cpu.translation.physical(symbols["random_script"])
         if at is None:
             raise RuntimeError("the hostile kernel has no script")
         self._script = at
-        self.watch.begin()
-        self._checkpoint = Checkpoint(machine, exact=False)
-        self.listen()
+        self.stand([HostException(), Bindings(self.bindings)], exact=False)
 
-    def _wait_for(self, loop: int) -> None:
-        machine = self.machine
-        for _ in range(_WARM_UP):
-            with stopping(machine.request_stop):
-                machine.run(_STEP)
-            if loop <= machine.cpu.q[RIP] < loop + _WAIT and machine.cpu.cpl == 3:
-                return
-        raise RuntimeError("the hostile kernel never came to where it waits")
+    def place(self, data: bytes) -> bool:
+        """Write the script; what is missing is zero, which ends it."""
+        self.machine.memory.write(self._script, data[:_SIZE].ljust(_SIZE, b"\0"))
+        return True
 
-    def listen(self) -> None:
-        """Put the oracle behind all other sinks."""
-        self.machine.add_sink(self._oracle)
+    def told(self, event: Event) -> str | None:
+        """Leave the walks out: there are many."""
+        return None if event.kind is Kind.PAGE_WALK else super().told(event)
 
-    def deaf(self) -> None:
-        """Listen to no event any more."""
-        self.machine.remove_sink(self._oracle)
+    # ---- inputs -----------------------------------------------------------------------------------------------------
 
-    def _listen(self, event: Event) -> None:
-        if self._tell and event.kind is not Kind.PAGE_WALK:
-            data = " ".join(f"{d:#x}" for d in event.data)
-            self._tell(f"{event.at:>9} {event.who.name.lower():<7}{event.kind.name.lower():<10} {event.rip:#x}  {data}")
-        wrong = self.watch.listen(event)
-        if event.kind is Kind.EXCEPTION and not self.machine.cpu.cpl:
-            wrong = "the host took an exception"
-        if wrong and self._found is None:
-            self._found = wrong, event.rip
+    def generate(self, chance: Chance) -> bytes:
+        """Make a script that is honest for the most part."""
+        bound: set[int] = set()
+        mapped: set[int] = set()
+        steps: list[int] = []
+        while len(steps) < STEPS - 9:
+            steps += _some(chance, bound, mapped)
+        return _pack(steps)
 
-    def attempt(self, what: Try, tell: Callable[[str], None] | None = None) -> tuple[str, int] | None:
-        """Make one try; what came of it and where, or None.  `tell` gets a line for each event."""
-        self._found, self._tell = None, tell
-        self.watch.again()
-        self.machine.memory.write(self._script, what.code)
-        self.machine.run(BUDGET)
-        self._checkpoint.restore()
-        return self._result()
+    def mutate(self, data: bytes, other: bytes, chance: Chance) -> bytes:
+        """Take steps out, put some in, do some again, or go on as another script does."""
+        steps, others = _unpack(data), _unpack(other)
+        for _ in range(1 + chance.below(3)):
+            kind, at = chance.below(6), chance.below(len(steps) + 1)
+            if kind == 0:
+                del steps[at : at + 1 + chance.below(4)]
+            elif kind == 1:
+                page = chance.below(_PAGES)
+                steps[at:at] = _dishonest(chance, page, page)
+            elif kind == 2:
+                page = chance.below(_PAGES)
+                steps[at:at] = [WORD | page << 4, ASK, chance.pick((MAP, WRITE)) | page << 4, READ | page << 4]
+            elif kind == 3 and steps:
+                again = chance.below(len(steps))
+                steps[at:at] = steps[again : again + 1 + chance.below(6)]
+            elif kind == 4:
+                steps[at:] = others[chance.below(len(others) + 1) :]
+            elif at < len(steps):
+                steps[at] = steps[at] & ~0x3F0 | chance.below(_PAGES) << 4
+        return _pack(steps)
 
-    def _result(self) -> tuple[str, int] | None:
-        if self._found is not None:
-            self.machine.cpu.translation.flush_all()
-        return self._found
+    def describe(self, data: bytes) -> str:
+        """Give the steps by their names."""
+        return "\n".join(
+            f"{_NAMES[s & 7]} {s >> 4 & 63}{f' order {s >> 12 & 15}' if s >> 12 & 15 else ''}" for s in _unpack(data)
+        )
 
-    def search(self, seed: int, number: int) -> Finding | None:
-        """Make the try of this seed and number."""
-        what = script(seed, number)
-        found = self.attempt(what)
-        return Finding(*found, seed, number, self.off, what, "pager") if found else None
-
-    def close(self) -> None:
-        """Free the machine."""
-        self.machine.close()
+    def digest(self) -> str:
+        """Name the guest images."""
+        return images_digest(HOST, HOSTILE)
 
 
-def script(seed: int, number: int) -> Try:
-    """Make the script of this seed and number."""
-    chance = Chance(f"pager:{seed}:{number}")
-    bound: set[int] = set()
-    mapped: set[int] = set()
-    steps: list[int] = []
-    while len(steps) < STEPS - 9:
-        steps += _some(chance, bound, mapped)
-    steps += [_STOP] * (STEPS - len(steps))
-    return Try(struct.pack(f"<{STEPS}Q", *steps), (0,) * len(REGISTERS), 0)
+def _pack(steps: list[int]) -> bytes:
+    return struct.pack(f"<{len(steps[:STEPS])}Q", *steps[:STEPS])
+
+
+def _unpack(data: bytes) -> list[int]:
+    """Give the steps before the first that ends the script."""
+    count = min(len(data), _SIZE) // 8
+    steps = list(struct.unpack(f"<{count}Q", data[: 8 * count]))
+    return steps[: next((i for i, s in enumerate(steps) if s & 15 == _STOP), count)]
 
 
 def _some(chance: Chance, bound: set[int], mapped: set[int]) -> list[int]:

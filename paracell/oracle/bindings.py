@@ -1,4 +1,4 @@
-"""The oracle's watch over who has which page of memory: it reads page tables and Pager's requests, and nothing that the host keeps.
+"""Who has which page of memory: the rules of Pager, seen by page tables and requests, and by nothing that the host keeps.
 
 What it looks at (docs/pager.md): a page that the host binds was not bound, was nobody's, is mapped where the container kernel sees its
 memory, and is zero; a page that goes back is mapped there no more; who runs in a container uses only pages that are bound to it.
@@ -14,6 +14,8 @@ from attrs import define
 
 from ..emu.events import Event, Kind, Who
 from ..mmu.address import PAGE
+
+from .rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,6 +178,32 @@ class BindingWatch:
         if self._owner.get(hpa) == table or table not in self._image or hpa in self._image[table]:
             return None
         return f"{gva:#x} led to a page that is not bound to who runs"
+
+
+class Bindings(Rule):
+    """Pages are bound, used and given back as Pager's rules say (docs/pager.md).
+
+    `watch` is one that has met the containers already; else the one that runs when the rule begins is the only one known.
+    """
+
+    def __init__(self, watch: BindingWatch | None = None) -> None:
+        self.watch = watch
+
+    def begin(self, machine: Machine) -> None:
+        """Take what each container has mapped now as what it has."""
+        self.watch = self.watch or BindingWatch(machine)
+        self.watch.begin()
+
+    def again(self) -> None:
+        """Forget what has come since the beginning."""
+        assert self.watch is not None
+        self.watch.again()
+
+    def event(self, machine: Machine, event: Event) -> str | None:
+        """Follow one event."""
+        del machine
+        assert self.watch is not None
+        return self.watch.listen(event)
 
 
 def _pages(word: int) -> Iterator[int]:

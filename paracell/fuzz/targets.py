@@ -1,0 +1,42 @@
+"""The targets that ship, by name; a module is imported when its target is made."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+from attrs import evolve
+
+from .target import BadTarget, Options, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Name: the module, the class, what it attacks.
+TARGETS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "gates": ("gates", "GatesTarget", "machine code and registers of a program, aimed at the XGates"),
+    "pager": ("pager", "PagerTarget", "a container kernel's requests to Pager's host"),
+}
+
+
+def class_of(name: str) -> type[Target]:
+    """Give the class of a target that ships."""
+    module, kind, _ = TARGETS[name]
+    found = getattr(importlib.import_module(f".{module}", __package__), kind)
+    assert issubclass(found, Target)
+    return found
+
+
+def make_target(spec: str, options: Options = Options()) -> Target:  # noqa: B008
+    """Make a target by its name, ``FILE.py:FUNCTION``, or the path of a static ELF; raises `BadTarget`."""
+    if spec in TARGETS:
+        return class_of(spec)(options)
+    if ".py" in spec or ":" in spec:
+        from .python import PythonTarget
+
+        return PythonTarget(evolve(options, argument=spec))
+    if "/" in spec or "." in spec:
+        from .program import ProgramTarget
+
+        return ProgramTarget(evolve(options, argument=spec))
+    raise BadTarget(f"no such target: {spec}; there are {', '.join(TARGETS)}, a static ELF, and FILE.py:FUNCTION")
