@@ -45,6 +45,7 @@ _HOOK_MEM_READ: Final = 1 << 10
 _HOOK_MEM_WRITE: Final = 1 << 11
 _HOOK_INSN_INVALID: Final = 1 << 14
 _HOOK_EDGE_GENERATED: Final = 1 << 15
+_HOOK_BLOCK: Final = 1 << 3
 _HOOK_TLB_FILL: Final = 1 << 17
 _INS_SYSCALL: Final = 699
 _INS_SYSENTER: Final = 700
@@ -234,12 +235,20 @@ class Engine:
         """Call ``callback()`` before each execution of the instruction at `address`: cheaper than `hook_code`."""
         return self.hook(_HOOK_CODE, TOUCH(callback), begin=address, end=address)
 
+    def hook_translated(self, callback: Any) -> int:
+        """Call ``callback(handle, block, block before, _)``, an `EDGE`, when a block has been translated and is about to run."""
+        return self.hook(_HOOK_EDGE_GENERATED, callback)
+
+    def hook_blocks(self, places: range, callback: Callable[[], None]) -> int:
+        """Call ``callback()`` before each execution of a block that begins in `places`, once all code was dropped."""
+        return self.hook(_HOOK_BLOCK, TOUCH(callback), begin=places.start, end=places.stop - 1)
+
     def hook_memory(self, callback: Any) -> int:
         """Call ``callback(handle, kind, physical address, size, value, _)``, a `MEM`, before each data access."""
         return self.hook(_HOOK_MEM_WRITE | _HOOK_MEM_READ, callback)
 
     def unhook(self, hook: int) -> None:
-        """Remove a hook made by `hook_code`, `hook_before` or `hook_memory`."""
+        """Remove a hook made by one of the methods above, but for `install`."""
         self._check(self._lib.uc_hook_del(self.handle, hook), "uc_hook_del")
         callback = self._callbacks.pop(hook)
         self._unhooked[id(callback)] = callback

@@ -1,106 +1,104 @@
-"""A try of the random attacker, and one that got through, with the file that keeps it."""
+"""A finding, and the file that keeps it: all that is needed to run it again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from attrs import frozen
+from attrs import asdict, frozen
 
-from ..attacks import HOST, KERNEL
-from ..guest import shipped
-from ..mmu.address import PAGE, U64
+from .target import Found, Options
+from .targets import make_target
 
-PROGRAM: Final = "fuzzee"
-HOSTILE: Final = "hostile.elf"
-TARGETS: Final = ("gates", "pager")
-REGISTERS: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{i}" for i in range(8, 16)))
+if TYPE_CHECKING:
+    from .target import Target
+
+_MARK: Final = b'{\n "paracell": "finding"'
+_LARGEST: Final = 4 << 20  # bytes of a finding's file
 
 
 class BadFinding(ValueError):
-    """A file that is no finding, or that was made with other images."""
+    """A file that is no finding."""
 
 
 @frozen
-class Try:
-    """What one try does: the code, the registers by number, RFLAGS.
+class FindingFile:
+    """An input that came to something.
 
     Attributes:
-        code: at the beginning of the page; what is behind it does not count.
-        registers: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 … R15.
-        flags: what of RFLAGS a program can set.
+        target: as the command line had it.
+        options: how the target was made.
+        found: what it came to.
+        data: the input.
+        digest: of the images or files that the target was made of.
+        seed, number: of the try that made it; -1 where it was in a corpus.
 
     """
 
-    code: bytes
-    registers: tuple[int, ...]
-    flags: int
+    target: str
+    options: Options
+    found: Found
+    data: bytes
+    digest: str
+    seed: int = 0
+    number: int = -1
 
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f"crash-{hashlib.sha1(self.data, usedforsecurity=False).hexdigest()}"
 
-@frozen
-class Finding:
-    """A try that got through.
+    def make(self) -> Target:
+        """Make the target that it was found in; raises `BadTarget`."""
+        return make_target(self.target, self.options)
 
-    Attributes:
-        what: what it reached.
-        rip: where.
-        seed, number: of the try.
-        off: the defences that were switched off.
-        attempt: the try itself.
-        target: what it was aimed at: ``gates`` or ``pager``.
-
-    """
-
-    what: str
-    rip: int
-    seed: int
-    number: int
-    off: tuple[str, ...]
-    attempt: Try
-    target: str = "gates"
-
-    def to_json(self) -> str:
-        """Write it as a file's text."""
+    def to_json(self, target: Target | None = None) -> str:
+        """Write it as a file's text, with a description where the target is at hand."""
         record = {
-            "what": self.what, "rip": f"{self.rip:#x}", "target": self.target, "seed": self.seed, "number": self.number,
-            "off": list(self.off),
-            "code": self.attempt.code.hex(), "flags": f"{self.attempt.flags:#x}",
-            "registers": {n: f"{v:#x}" for n, v in zip(REGISTERS, self.attempt.registers, strict=True)},
-            "images": images_digest(),
-        }  # fmt: skip
+            "paracell": "finding",
+            "what": self.found.what,
+            "rip": f"{self.found.rip:#x}",
+            "target": self.target,
+            "options": {k: v for k, v in asdict(self.options).items() if v and k != "argument"},
+            "seed": self.seed,
+            "number": self.number,
+            "input": self.data.hex(),
+            "says": target.describe(self.data).splitlines() if target else [],
+            "images": self.digest,
+        }
         return json.dumps(record, indent=1) + "\n"
 
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what `to_json` wrote; `BadFinding` for anything else."""
+        try:
+            record: dict[str, Any] = json.loads(data)
+            given: dict[str, Any] = {
+                k: tuple(map(str, v)) if isinstance(v, list) else v for k, v in record["options"].items()
+            }
+            return cls(
+                str(record["target"]),
+                Options(**given),
+                Found(str(record["what"]), int(record["rip"], 16)),
+                bytes.fromhex(record["input"]),
+                str(record["images"]),
+                int(record["seed"]),
+                int(record["number"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadFinding(f"no finding of paracell fuzz: {type(error).__name__} {error}") from error
 
-def finding_of(text: str) -> Finding:
-    """Read what `to_json` wrote; `BadFinding` for anything else."""
-    try:
-        record: dict[str, Any] = json.loads(text)
-        registers = tuple(int(record["registers"][n], 16) & U64 for n in REGISTERS)
-        attempt = Try(bytes.fromhex(record["code"]), registers, int(record["flags"], 16))
-        off = tuple(str(d) for d in record["off"])
-        finding = Finding(
-            str(record["what"]),
-            int(record["rip"], 16),
-            int(record["seed"]),
-            int(record["number"]),
-            off,
-            attempt,
-            str(record["target"]),
-        )
-        images = record["images"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadFinding(f"no finding of the random attacker: {type(error).__name__} {error}") from error
-    if finding.target not in TARGETS:
-        raise BadFinding(f"no finding of the random attacker: aimed at {finding.target}")
-    if len(attempt.code) > PAGE:
-        raise BadFinding(f"no finding of the random attacker: {len(attempt.code)} bytes of code")
-    if images != images_digest():
-        raise BadFinding(f"found with other guest images ({str(images)[:12]}, here are {images_digest()[:12]})")
-    return finding
+    @staticmethod
+    def input_of(data: bytes) -> bytes:
+        """Give the input of a finding's file, and any other bytes as they are."""
+        if data.startswith(_MARK):
+            return FindingFile.from_bytes(data).data
+        return data
 
 
-def images_digest() -> str:
-    """Name the guest images that a finding depends on."""
-    names = (HOST, KERNEL, HOSTILE, f"attacks/{PROGRAM}")
-    return hashlib.sha256(b"".join(shipped.image(n).read_bytes() for n in names)).hexdigest()
+def open_finding(path: str) -> tuple[FindingFile, Target]:
+    """Read a finding, and make its target; raises `BadFinding`, `BadTarget` or ``OSError``."""
+    with open(path, "rb") as file:  # noqa: PTH123 -- the path goes into OSError as the user wrote it
+        finding = FindingFile.from_bytes(file.read(_LARGEST))
+    return finding, finding.make()

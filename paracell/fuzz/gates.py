@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "fuzzee"
 _MEMORY: Final = 32 << 20
-_SWITCHES: Final = {d: f"the defence {d}: see docs/attacks.md" for a in ATTACKS if a.runtime is PARACELL for d in a.off}
+_SWITCHES: Final = {"hold": "the host holds interrupts back while the gate's code runs"} | {
+    d: f"the defence {d}: see docs/attacks.md" for a in ATTACKS if a.runtime is PARACELL for d in a.off
+}
 
 
 class GatesTarget(StandingTarget):
@@ -46,6 +48,7 @@ class GatesTarget(StandingTarget):
     switches = _SWITCHES
     budget = 600
     max_len = LONGEST
+    generating = 0.5
 
     def __init__(self, options: Options = Options(), console: ConsolePorts | None = None) -> None:  # noqa: B008
         super().__init__(options)

@@ -1,5 +1,4 @@
-"""The target `pager`: a container kernel that makes requests to Pager, and uses pages, by a script: a host must answer rightly or
-end the container.
+"""The target `pager`: a container kernel with a script of requests to Pager, which a host must answer rightly or end the container.
 
 A hostile kernel (guest/attacks/host/random.c) waits with a container beside it; an input is the script that it then runs, a step in
 8 bytes.  Most steps are such as an honest kernel makes, so that a try comes far; some are not.
@@ -20,6 +19,7 @@ from ..mmu.address import PAGE
 from ..oracle import Bindings, BindingWatch, HostException
 from ..runtimes import PARACELL
 from .images import images_digest
+from .planted import PLANTED, PlantedMistake
 from .standing import StandingTarget
 from .target import Options
 
@@ -35,7 +35,7 @@ _HONEST: Final = 0.97
 _MEMORY: Final = 32 << 20
 _WAIT: Final = 16  # bytes of the loop
 _SIZE: Final = 8 * STEPS
-_SWITCHES: Final = {
+_SWITCHES: Final = PLANTED | {
     d: f"the defence {d}: see docs/attacks.md" for a in ATTACKS if a.runtime is PARACELL and a.on_host for d in a.off
 }
 
@@ -52,6 +52,7 @@ class PagerTarget(StandingTarget):
     switches = _SWITCHES
     budget = 60_000
     max_len = _SIZE
+    generating = 0.3
 
     def __init__(self, options: Options = Options()) -> None:  # noqa: B008
         super().__init__(options)
@@ -63,7 +64,7 @@ class PagerTarget(StandingTarget):
                 for case in ("random-requests", "random-neighbour")
                 for module in PARACELL.modules(bytes(PAGE), init_block([case], []), kernel=HOSTILE)
             ],
-            append=" ".join(f"off={d}" for d in options.off),
+            append=" ".join(f"off={d}" for d in options.off if d not in PLANTED),
             memory=_MEMORY,
             runtime=PARACELL,
             console=NoConsole(),
@@ -78,10 +79,15 @@ class PagerTarget(StandingTarget):
         if at is None:
             raise RuntimeError("the hostile kernel has no script")
         self._script = at
+        self._planted = [PlantedMistake(machine, mistake) for mistake in options.off if mistake in PLANTED]
+        for each in self._planted:
+            machine.add_sink(each)
         self.stand([HostException(), Bindings(self.bindings)], exact=False)
 
     def place(self, data: bytes) -> bool:
         """Write the script; what is missing is zero, which ends it."""
+        for each in self._planted:
+            each.again()
         self.machine.memory.write(self._script, data[:_SIZE].ljust(_SIZE, b"\0"))
         return True
 

@@ -9,7 +9,7 @@ from ..emu.checkpoint import Checkpoint
 from ..emu.registers import RIP
 from ..emu.sinks import Listener
 from ..emu.stop import Reason
-from ..oracle import Watch
+from ..oracle import Rule, Watch
 from ..signals import stopping
 from .target import Found, Target
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..emu.events import Event
     from ..emu.machine import Machine
     from ..emu.stop import Stop
-    from ..oracle import Rule
     from .target import Options, Tell
 
 _STEP: Final = 200_000  # instructions; between two such runs somebody may stop us
@@ -78,7 +77,9 @@ class StandingTarget(Target):
 
     def stand(self, rules: Sequence[Rule], *, exact: bool = True) -> None:
         """Let inputs begin here, and these rules look at them from now on."""
-        self.rules = [*rules]
+        from .python import load
+
+        self.rules = [*rules, *(load(spec, Rule) for spec in self.options.oracle)]
         self.checkpoint = Checkpoint(self.machine, exact=exact)
         self.watch = Watch(self.machine, self.rules)
         self._teller = Listener(self._listen)

@@ -39,7 +39,8 @@ class Options:
         off: the defences that are switched off, and the mistakes that are planted.
         runtime: for targets that run a program or a kernel: a name of `paracell.RUNTIMES`; None for the target's usual one.
         nested: the same in a virtual machine of the outermost hypervisor.
-        other: a second runtime that must answer the same: the differential oracle.
+        differential: two runtimes, under which an input must come to the same; or none.
+        oracle: more rules, each a ``FILE.py:RULE``; for targets with a machine.
         argument: what stands behind the target's name: a file, a function.
 
     """
@@ -47,7 +48,8 @@ class Options:
     off: tuple[str, ...] = ()
     runtime: str | None = None
     nested: bool = False
-    other: str | None = None
+    differential: tuple[str, ...] = ()
+    oracle: tuple[str, ...] = ()
     argument: str = ""
 
 
@@ -81,6 +83,8 @@ class Target(ABC):
         dictionary: words that inputs of this kind have in them.
         options: how it was made.
         machine: whose translated code and events are coverage; None for a target without one.
+        generating: the share of inputs that are made out of nothing once there is a corpus.
+        edges: linear addresses in which each edge between two blocks is coverage; it costs a call for each block.
         own_code: linear addresses whose code comes with an input, and is no coverage.
 
     """
@@ -91,6 +95,8 @@ class Target(ABC):
     dictionary: tuple[bytes, ...] = ()
     machine: Machine | None = None
     own_code: range = range(0)
+    edges: range = range(0)
+    generating: float = 0.1
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -133,5 +139,10 @@ class Target(ABC):
         """Name what a finding depends on besides its input: images, a user's file."""
         return ""
 
+    def outcome(self) -> Hashable:
+        """Give what the last run came to as its program sees it: the differential oracle compares that of two runtimes."""
+        raise BadTarget(f"{self.name}: there is nothing in it that two runtimes must do alike")
+
     def close(self) -> None:
         """Free what it holds."""
+        return

@@ -22,8 +22,7 @@ TARGETS: Final[Mapping[str, tuple[str, str, str]]] = {
 def class_of(name: str) -> type[Target]:
     """Give the class of a target that ships."""
     module, kind, _ = TARGETS[name]
-    found = getattr(importlib.import_module(f".{module}", __package__), kind)
-    assert issubclass(found, Target)
+    found: type[Target] = getattr(importlib.import_module(f".{module}", __package__), kind)
     return found
 
 
@@ -32,9 +31,9 @@ def make_target(spec: str, options: Options = Options()) -> Target:  # noqa: B00
     if spec in TARGETS:
         return class_of(spec)(options)
     if ".py" in spec or ":" in spec:
-        from .python import PythonTarget
+        from .python import python_target
 
-        return PythonTarget(evolve(options, argument=spec))
+        return python_target(evolve(options, argument=spec))
     if "/" in spec or "." in spec:
         from .program import ProgramTarget
 

@@ -14,7 +14,6 @@ from attrs import define
 
 from ..emu.events import Event, Kind, Who
 from ..mmu.address import PAGE
-
 from .rules import Rule
 
 if TYPE_CHECKING:

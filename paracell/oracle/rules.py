@@ -40,8 +40,11 @@ class Rule:
 
 class _Function(Rule):
     def __init__(self, function: Callable[[Machine, Event], str | None]) -> None:
-        self.event = function  # type: ignore[method-assign]
+        self._function = function
         self.__doc__ = function.__doc__
+
+    def event(self, machine: Machine, event: Event) -> str | None:
+        return self._function(machine, event)
 
 
 def rule(function: Callable[[Machine, Event], str | None]) -> Rule:

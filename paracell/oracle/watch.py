@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..emu.machine import Machine as Inner
 from ..emu.registers import RIP
 from ..emu.sinks import Listener
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..emu.events import Event
-    from ..emu.machine import Machine as Inner
     from ..emu.stop import Stop
     from ..machine import Machine
     from .rules import Rule
@@ -84,7 +84,7 @@ def watch(machine: Machine | Inner, *rules: Rule) -> Iterator[Watch]:
         'somebody asked CPUID'
 
     """
-    inner: Inner = getattr(machine, "inner", machine)
+    inner = machine if isinstance(machine, Inner) else machine.inner
     made = Watch(inner, rules)
     made.attach()
     try:

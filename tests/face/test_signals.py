@@ -51,8 +51,8 @@ def start(folder: Path, *arguments: str | Path, before: str = AS_USUAL) -> subpr
         (signal.SIGTERM, ["attack", "--json"]),
         (signal.SIGINT, ["bench"]),
         (signal.SIGHUP, ["bench", "--json"]),
-        (signal.SIGINT, ["fuzz", "--tries", "1000000"]),
-        (signal.SIGTERM, ["fuzz", "--tries", "1000000"]),
+        (signal.SIGINT, ["fuzz", "gates", "-verbosity=0"]),
+        (signal.SIGTERM, ["fuzz", "gates", "-verbosity=0"]),
         (signal.SIGINT, ["run", "spin"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value.name,
@@ -76,8 +76,8 @@ def test_a_signal_ends_a_command(tmp_path: Path, number: signal.Signals, argumen
 def test_a_replay_that_is_interrupted(tmp_path: Path) -> None:
     """The guest of a finding that loops for ever: Ctrl-C comes while a callback of Python's runs, again and again."""
     finding = tmp_path / "finding.json"
-    found = [*COMMAND, "fuzz", "--off", "keys", "--tries", "2000", "--save", str(finding)]
-    assert subprocess.run(found, env=ENVIRONMENT, check=False, capture_output=True).returncode == 1
+    found = [*COMMAND, "fuzz", "gates", "-off=keys", "-runs=2000", f"-exact_artifact_path={finding}"]
+    assert subprocess.run(found, env=ENVIRONMENT, check=False, capture_output=True).returncode == 77
     for _ in range(3):
         process = start(tmp_path, "replay", finding)
         process.send_signal(signal.SIGINT)

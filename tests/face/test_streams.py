@@ -106,8 +106,8 @@ def test_json_to_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_finding_that_could_not_be_saved_is_told_before_the_work(tmp_path: Path) -> None:
-    for place in (tmp_path / "no/such/finding.json", tmp_path):
-        done = shell("fuzz", "--tries", "1000000", "--save", place)
+    for place in (tmp_path / "no/such/finding", tmp_path):
+        done = shell("fuzz", "gates", f"-exact_artifact_path={place}")
         assert done.returncode == 2
         assert str(place) in done.stderr.decode()
 

@@ -12,7 +12,8 @@ from paracell.emu.exceptions import deliver
 from paracell.emu.faults import DB
 from paracell.emu.registers import RAX, RIP
 from paracell.emu.stop import Reason
-from paracell.fuzz import Attacker, Try
+from paracell.fuzz import Options, Try
+from paracell.fuzz.gates import GatesTarget
 
 from .kernels import Typed
 
@@ -45,7 +46,7 @@ class Sweep:
 
     def __init__(self, off: tuple[str, ...] = ()) -> None:
         self.console = Patient()
-        self.attacker = Attacker(off, self.console)
+        self.attacker = GatesTarget(Options(off), self.console)
         self.machine = self.attacker.machine
         self.attacker.deaf()
         known = symbols_of(KERNEL)
@@ -63,7 +64,7 @@ class Sweep:
         self.attempt = Try(code + b"\xeb\xfe", tuple(registers), 0)
 
     def start(self) -> None:
-        self.attacker.prepare(self.attempt)
+        assert self.attacker.place(self.attempt.to_bytes())
 
     def check(self) -> None:
         """The call is over, its result is there, and nothing else has changed."""
