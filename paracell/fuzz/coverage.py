@@ -6,7 +6,7 @@ that ran before it.  An input that runs new code so tells of it the first time, 
 The features of an input depend on what has run before in this process.  What does not depend on it is which input shows a feature
 *first*: so the inputs can be shared out over processes, and whoever puts their features together in the order of the inputs has the
 same as one process.  For that reason a feature is never made of something that an earlier run may have hidden, such as the
-block before the one that was translated; edges come from a hook on each block, where a target asks for that (`Target.edges`).
+block before the one that was translated.  A target may add to them (`Target.features`): what it gives must be all that a run showed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..emu.callbacks import EDGE
 from ..emu.events import Event, Kind
-from ..emu.registers import RIP
 from ..emu.sinks import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
     from .target import Target
 
@@ -57,7 +56,6 @@ class Coverage:
         self._seen: set[Hashable] = set()
         self._new: list[Hashable] = []
         self._last: tuple[int, int] = (-1, -1)
-        self._at = 0
         self._sink: Listener | None = None
         self._own = target.own_code
         self._hooks: list[int] = []
@@ -67,9 +65,6 @@ class Coverage:
         self._sink = Listener(self._listen)
         machine.add_sink(self._sink)
         self._hooks.append(machine.engine.hook_translated(EDGE(self._translated)))
-        if target.edges:
-            self._hooks.append(machine.engine.hook_blocks(target.edges, self._block(machine.cpu.q)))
-            machine.engine.drop_all_code()  # what is translated already lacks the hook
 
     def take(self) -> list[Hashable]:
         """Give what the run since the last call has shown for the first time in this process."""
@@ -79,7 +74,7 @@ class Coverage:
                 seen.add(feature)
                 self._new.append(feature)
         new, self._new = self._new, []
-        self._last, self._at = (-1, -1), 0
+        self._last = (-1, -1)
         return new
 
     def _translated(self, _engine: int, block: int, _before: int, _user: Any) -> None:
@@ -87,18 +82,6 @@ class Coverage:
         if at not in self._own and at not in self._seen:
             self._seen.add(at)
             self._new.append(at)
-
-    def _block(self, q: memoryview) -> Callable[[], None]:
-        seen, new = self._seen, self._note
-
-        def block() -> None:
-            at = q[RIP]
-            edge = self._at, at
-            self._at = at
-            if edge not in seen:
-                new(edge)
-
-        return block
 
     def _note(self, feature: Hashable) -> None:
         self._seen.add(feature)

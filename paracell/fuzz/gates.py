@@ -46,6 +46,7 @@ class GatesTarget(StandingTarget):
 
     name = "gates"
     switches = _SWITCHES
+    runtimes = ()
     budget = 600
     max_len = LONGEST
     generating = 0.5

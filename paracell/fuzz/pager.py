@@ -50,6 +50,7 @@ class PagerTarget(StandingTarget):
 
     name = "pager"
     switches = _SWITCHES
+    runtimes = ()
     budget = 60_000
     max_len = _SIZE
     generating = 0.3

@@ -79,27 +79,31 @@ class Target(ABC):
     Attributes:
         name: as the command line has it.
         switches: what `Options.off` takes: the name of a defence, or of a mistake that can be planted, and what it is.
+        runtimes: what `Options.runtime` may be; empty where there is no choice, None where the class itself looks.
         max_len: bytes of the longest input that makes sense.
         dictionary: words that inputs of this kind have in them.
         options: how it was made.
         machine: whose translated code and events are coverage; None for a target without one.
         generating: the share of inputs that are made out of nothing once there is a corpus.
-        edges: linear addresses in which each edge between two blocks is coverage; it costs a call for each block.
         own_code: linear addresses whose code comes with an input, and is no coverage.
 
     """
 
     name: ClassVar[str] = ""
     switches: ClassVar[Mapping[str, str]] = {}
+    runtimes: ClassVar[tuple[str, ...] | None] = None
     max_len: int = 4096
     dictionary: tuple[bytes, ...] = ()
     machine: Machine | None = None
     own_code: range = range(0)
-    edges: range = range(0)
     generating: float = 0.1
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        if self.runtimes == () and (options.runtime or options.nested):
+            raise BadTarget(f"{self.name}: it has no choice of a runtime")
+        if options.runtime and self.runtimes and options.runtime not in self.runtimes:
+            raise BadTarget(f"{self.name}: no such runtime: {options.runtime}; there are {', '.join(self.runtimes)}")
         for name in options.off:
             if name not in self.switches:
                 known = f"there are {', '.join(sorted(self.switches))}" if self.switches else "it has none"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
+from ..guest.shipped import program
 from .target import BadTarget, Options, Target
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ def class_of(name: str) -> type[Target]:
 
 def make_target(spec: str, options: Options = Options()) -> Target:  # noqa: B008
     """Make a target by its name, ``FILE.py:FUNCTION``, or the path of a static ELF; raises `BadTarget`."""
+    if options.differential:
+        from .differential import DifferentialTarget
+
+        return DifferentialTarget(options, lambda each: make_target(spec, each))
     if spec in TARGETS:
         return class_of(spec)(options)
     if ".py" in spec or ":" in spec:
         from .python import python_target
 
         return python_target(evolve(options, argument=spec))
-    if "/" in spec or "." in spec:
+    if "/" in spec or "." in spec or program(spec):
         from .program import ProgramTarget
 
         return ProgramTarget(evolve(options, argument=spec))
