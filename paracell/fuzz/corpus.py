@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..output import whole_file
-from .finding import FindingFile
+from .finding import BadFinding, FindingFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +75,10 @@ def read_input(path: str) -> bytes:
     """Read an input, or take it out of a finding."""
     with open(path, "rb") as file:  # noqa: PTH123 -- the path goes into OSError as the user wrote it
         data = file.read(_LARGEST)
-    return FindingFile.input_of(data)
+    try:
+        return FindingFile.input_of(data)
+    except BadFinding as error:
+        raise BadFinding(f"{path}: {error}") from error
 
 
 def _paths(folder: str) -> Iterator[str]:

@@ -65,6 +65,9 @@ class Coverage:
         self._sink = Listener(self._listen)
         machine.add_sink(self._sink)
         self._hooks.append(machine.engine.hook_translated(EDGE(self._translated)))
+        # What has been translated already would be told of only once it was dropped; and of the first block Unicorn does not tell.
+        machine.engine.drop_all_code()
+        self._seen.add(machine.cpu.linear_rip)
 
     def take(self) -> list[Hashable]:
         """Give what the run since the last call has shown for the first time in this process."""

@@ -67,7 +67,7 @@ class FindingFile:
             "says": target.describe(self.data).splitlines() if target else [],
             "images": self.digest,
         }
-        return json.dumps(record, indent=1) + "\n"
+        return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

@@ -57,7 +57,12 @@ class _LastFault(Rule):
 
 
 class ProgramTarget(StandingTarget):
-    """A container whose program stands where it calls the function."""
+    """A container whose program stands where it calls the function.
+
+    Attributes:
+        most_blocks: how many of its blocks may run for an input.
+
+    """
 
     name = "program"
     runtimes: ClassVar[tuple[str, ...] | None] = tuple(runtimes.RUNTIMES)
@@ -73,6 +78,7 @@ class ProgramTarget(StandingTarget):
         runtime = options.runtime or runtimes.DEFAULT.name
         container = Container(self._path, runtime=runtime, nested=options.nested, memory=_MEMORY, console=self._console)
         self.machine = machine = container.inner
+        self.most_blocks = 1 << 62  # up to the function
         # Where each edge is told of, the code must be translated with the hook.
         self._edges: set[tuple[int, int]] = set()
         self._last_block = self._blocks = 0
@@ -92,6 +98,7 @@ class ProgramTarget(StandingTarget):
         ours = [HostException()] if runtime == runtimes.PARACELL.name else []
         self._written = self._console.save()
         self._outcome: Hashable = None
+        self.most_blocks = _MOST_BLOCKS
         self.stand([*ours, self._fault])
 
     def _arrive(self, function: int) -> None:
@@ -123,7 +130,7 @@ class ProgramTarget(StandingTarget):
             edges.add((self._last_block, at))
             self._last_block = at
             self._blocks += 1
-            if self._blocks > _MOST_BLOCKS:
+            if self._blocks > self.most_blocks:
                 self.machine.request_stop(Reason.LIMIT)
 
         return block
@@ -158,7 +165,7 @@ class ProgramTarget(StandingTarget):
         if stop.reason is Reason.EXIT:
             return Found(_death(stop.value), self._fault.at)
         if stop.reason is Reason.LIMIT:
-            return Found(f"it has not returned after {_MOST_BLOCKS} blocks")
+            return Found(f"it has not returned after {self.most_blocks} blocks")
         return Found(f"the machine stopped: {stop.reason.value}", cpu.q[RIP])
 
     def features(self) -> Iterable[Hashable]:
