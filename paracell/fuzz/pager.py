@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..attacks import ATTACKS, HOST, symbols_of
 from ..emu.devices import NoConsole
-from ..emu.events import Event, Kind
 from ..emu.sinks import Listener
 from ..guest.rootfs import init_block
 from ..machine import Machine
@@ -91,10 +90,6 @@ class PagerTarget(StandingTarget):
             each.again()
         self.machine.memory.write(self._script, data[:_SIZE].ljust(_SIZE, b"\0"))
         return True
-
-    def told(self, event: Event) -> str | None:
-        """Leave the walks out: there are many."""
-        return None if event.kind is Kind.PAGE_WALK else super().told(event)
 
     # ---- inputs -----------------------------------------------------------------------------------------------------
 

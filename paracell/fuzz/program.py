@@ -69,7 +69,7 @@ class ProgramTarget(StandingTarget):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self._path = str(shipped.program(options.argument) or options.argument)
+        self._path = str(shipped.program(options.argument) or Path(options.argument).resolve())
         data = Path(self._path).read_bytes()
         self._digest = hashlib.sha256(data).hexdigest()
         elf = parse(data, self._path)

@@ -6,17 +6,17 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from ..emu.checkpoint import Checkpoint
+from ..emu.events import Event, Kind
 from ..emu.registers import RIP
 from ..emu.sinks import Listener
 from ..emu.stop import Reason
 from ..oracle import Rule, Watch
 from ..signals import stopping
-from .target import Found, Target
+from .target import BadTarget, Found, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..emu.events import Event
     from ..emu.machine import Machine
     from ..emu.stop import Stop
     from .target import Options, Tell
@@ -56,7 +56,9 @@ class StandingTarget(Target):
         return None
 
     def told(self, event: Event) -> str | None:
-        """Give the line that `replay` prints for an event; None for none."""
+        """Give the line that `replay` prints for an event; None for none: walks are many."""
+        if event.kind is Kind.PAGE_WALK:
+            return None
         where = self.machine.symbols.name(event.rip) or ""
         data = " ".join(f"{d:#x}" for d in event.data)
         return f"{event.at:>9} {event.who.name.lower():<7}{event.kind.name.lower():<10} {event.rip:#x} {where}  {data}"
@@ -73,7 +75,7 @@ class StandingTarget(Target):
                 return
             if stop.reason is not Reason.LIMIT:
                 break
-        raise RuntimeError(f"{self.name}: the guest never came to where it waits")
+        raise BadTarget(f"{self.name}: the guest never came to where it waits")
 
     def stand(self, rules: Sequence[Rule], *, exact: bool = True) -> None:
         """Let inputs begin here, and these rules look at them from now on."""

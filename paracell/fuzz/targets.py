@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
@@ -35,11 +36,11 @@ def make_target(spec: str, options: Options = Options()) -> Target:  # noqa: B00
         return DifferentialTarget(options, lambda each: make_target(spec, each))
     if spec in TARGETS:
         return class_of(spec)(options)
-    if ".py" in spec or ":" in spec:
+    if ":" in spec or spec.endswith(".py"):
         from .python import python_target
 
         return python_target(evolve(options, argument=spec))
-    if "/" in spec or "." in spec or program(spec):
+    if "/" in spec or program(spec) or Path(spec).is_file():
         from .program import ProgramTarget
 
         return ProgramTarget(evolve(options, argument=spec))

@@ -28,6 +28,7 @@ MODULES = (
     "paracell.emu.memory",
     "paracell.emu.sinks.crossings",
     "paracell.mmu.address",
+    "paracell.oracle.watch",
 )
 _BLOCK = re.compile(r"^```pycon\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -46,7 +47,9 @@ def test_docstring(example: doctest.DocTest) -> None:
     check(example)
 
 
-@pytest.mark.parametrize(("page", "least"), [("docs/api.md", 8), ("docs/costs.md", 1), ("README.md", 1)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("docs/api.md", 8), ("docs/costs.md", 1), ("docs/fuzz.md", 2), ("README.md", 1)]
+)
 def test_page(page: str, least: int) -> None:
     """One session from top to bottom: a block may use what an earlier one made."""
     blocks = _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
