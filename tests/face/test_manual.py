@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MOVES = re.compile(  # with every change of a kernel, or of the computer
-    r"\+0x[0-9a-f]+|0x[0-9a-f]{4,}|^ +\d+ (?=user|host|kernel)|\d+(?= a second)"
+    r"\+0x[0-9a-f]+|0x[0-9a-f]{4,}|^ +\d+ (?=user|host|kernel)|\d+(?= a second| features| inputs)"
 )
 
 
