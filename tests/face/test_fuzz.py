@@ -370,3 +370,18 @@ def test_the_engine_is_a_library(module: Path) -> None:
         assert finding.data.startswith(b"FU")
         assert engine.features == 2
         engine.close()
+
+
+def test_a_rule_of_ones_own_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "rule.py"
+    path.write_text(
+        "from paracell import Kind, oracle\n"
+        "@oracle.rule\n"
+        "def no_exception(machine, event):\n"
+        "    return 'an exception' if event.kind is Kind.EXCEPTION else None\n"
+    )
+    done = run("fuzz", "gates", f"-oracle={path}:no_exception", "-runs=200", f"-artifact_prefix={tmp_path}/")
+    assert done.returncode == 77
+    assert ": an exception, at 0x" in done.stdout
+    (crash,) = tmp_path.glob("crash-*")
+    assert run("replay", crash).stdout.splitlines()[-1].startswith("an exception, at 0x")
