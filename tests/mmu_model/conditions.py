@@ -16,7 +16,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model.paging import PS, RW, US, XD, A, Access, D, P, State, bits
+from paracell.fuzz.model.paging import PS, RW, US, XD, A, Access, D, P, State, bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from ..model.paging import BITS32, LEVEL4, PAE, PS, RW, SHIFTS, US, XD, A, Access, D, P, State, translate
+from paracell.fuzz.model.paging import BITS32, LEVEL4, PAE, PS, RW, SHIFTS, US, XD, A, Access, D, P, State, translate
 from .conditions import ACCESSES
-from .tables import TABLES, Tables
+from paracell.fuzz.model.tables import TABLES, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from paracell.guest import shipped
 
-from ..model.paging import LEVEL4, PF_P, PF_PK, PF_RSVD, PF_U, PS, US, A, Access, State, translate
+from paracell.fuzz.model.paging import LEVEL4, PF_P, PF_PK, PF_RSVD, PF_U, PS, US, A, Access, State, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
