@@ -27,7 +27,7 @@ from ..emu.machine import Machine
 from ..emu.registers import RBX, RIP, RSP
 from ..emu.sinks import Listener
 from ..emu.stop import Reason
-from ..mmu.address import U32, U64
+from ..mmu.address import U64
 from ..vmx.caps import IA32_FEATURE_CONTROL, REVISION
 from ..vmx.fields import Field as F  # noqa: N817  (the tables have it on every line)
 from ..vmx.vmcs import EACH_ENTRY
@@ -81,7 +81,7 @@ _RECORD: Final = struct.Struct("<BBQ")
 _SAY_ENTER: Final = 200  # of a record's first byte
 ROUNDS: Final = 6
 _BUDGET: Final = 40  # instructions of one entry
-_INVALID_GUEST: Final = 0x80000021
+_INVALID_GUEST, _MSR_LOADING = 0x80000021, 0x80000022
 _ZF: Final = 1 << 6
 _SET_UP: Final = "f30fc733" "660fc77310" "0fc77310" "f4"  # vmxon [rbx]; vmclear [rbx+16]; vmptrld [rbx+16]; hlt
 _LAUNCH, _RESUME, _VMCALL = "0f01c2f4", "0f01c3f4", "0f01c1f4"
@@ -97,6 +97,7 @@ class Bench:
         caps = features.vmx
         assert caps is not None
         self.caps = caps
+        self._depth = 1 + nested
         self.machine = machine = Machine(_MEMORY, NoConsole(), features=features, nested=nested)
         self._fill()
         cpu = machine.cpu
@@ -111,7 +112,6 @@ class Bench:
         if stop.reason is not Reason.HALTED or self.vmcs is None:
             raise RuntimeError(f"VMX operation is not entered: {stop}")
         self.entered = False
-        self.refused: int | None = None  # the qualification of an exit for reason 33
         machine.add_sink(Listener(self._listen))
         self.checkpoint = Checkpoint(machine, exact=False)
 
@@ -134,10 +134,8 @@ class Bench:
             memory.write(at, bytes.fromhex(code))
 
     def _listen(self, event: Event) -> None:
-        if event.kind is Kind.VM_ENTRY:
+        if event.kind is Kind.VM_ENTRY and event.target == self._depth:
             self.entered = True
-        elif event.kind is Kind.VM_EXIT and event.reason & U32 == _INVALID_GUEST and not self.entered:
-            self.refused = event.qualification
 
     def begin(self, change: dict[F, int]) -> Vmcs:
         """Go back to the beginning, with a VMCS of these fields."""
@@ -155,12 +153,15 @@ class Bench:
         cpu.halted = False
         cpu.q[RIP] = _ENTER + 0x10 * vmcs.launched
         cpu.rflags = 2
-        self.entered, self.refused = False, None
+        vmcs.store(F.EXIT_REASON, 0)
+        self.entered = False
         stop = machine.run(_BUDGET)
         if self.entered:
             return "enters", 0
-        if self.refused is not None:
-            return "exits", self.refused
+        if vmcs[F.EXIT_REASON] == _MSR_LOADING:  # all checks were passed
+            return "enters", 0
+        if vmcs[F.EXIT_REASON] == _INVALID_GUEST:  # the host may be in no state to go on
+            return "exits", vmcs[F.EXIT_QUALIFICATION]
         if stop.reason is not Reason.HALTED:
             return f"stops: {stop.reason} {' '.join(stop.report[:1])}", 0
         if cpu.rflags & _ZF:
