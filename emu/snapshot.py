@@ -40,6 +40,13 @@ FPU: Final = (
 )
 
 
+# What values of any kind and size lead to, in a header that is JSON and nothing more; no memory for what it asks for, too.
+_DAMAGE: Final = (
+    *(KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, OSError, MemoryError),
+    *(struct.error, zlib.error, Unimplemented, RecursionError),
+)
+
+
 class BadSnapshot(ValueError):
     """A file that is no snapshot, or a damaged one."""
 
@@ -85,14 +92,17 @@ def read_header(file: IO[bytes]) -> dict[str, Any]:
     text = file.read(min(length, 1 << 28))
     try:
         header: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadSnapshot("the snapshot's header is damaged") from error
+    if not isinstance(header, dict):
+        raise BadSnapshot("the snapshot's header is damaged")
     return header
 
 
 def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) -> Machine:
     """Make the machine that a snapshot describes."""
     header = read_header(file)
+    machine: Machine | None = None
     try:
         machine = kind(
             header["memory"],
@@ -102,17 +112,30 @@ def restore(kind: type[Machine], file: IO[bytes], console: ConsolePorts | None) 
             nested=bool(header["nested"]) and NestedOptions(**header["nested"]),
             hpet="hpet" in header["devices"],
         )
-        _load_pages(machine, header["pages"], file)
-        for part, text in zip(FPU, header["fpu"], strict=True):
-            machine.engine.raw[part] = bytes.fromhex(text)
-        machine.engine.update_fpu()
-        machine.cpu.load(State.from_dict(header["state"]))
-        machine.clock.load(header["time"])
-        machine.devices.load(header["devices"])
-        machine.devices.changed()
-    except (KeyError, TypeError, ValueError, Unimplemented, zlib.error) as error:
-        raise BadSnapshot(f"the snapshot is damaged: {error}") from error
+        _load(machine, header, file)
+    except Exception as error:
+        if machine is not None:
+            machine.close()
+        if isinstance(error, BadSnapshot):
+            raise
+        if isinstance(error, _DAMAGE):
+            raise BadSnapshot(
+                f"the snapshot is damaged: {type(error).__name__} {' '.join(str(error).split())}"
+            ) from error
+        raise
     return machine
+
+
+def _load(machine: Machine, header: dict[str, Any], file: IO[bytes]) -> None:
+    """Give a machine what a snapshot says."""
+    _load_pages(machine, header["pages"], file)
+    for part, text in zip(FPU, header["fpu"], strict=True):
+        machine.engine.raw[part] = bytes.fromhex(text)
+    machine.engine.update_fpu()
+    machine.cpu.load(State.from_dict(header["state"]))
+    machine.clock.load(header["time"])
+    machine.devices.load(header["devices"])
+    machine.devices.changed()
 
 
 def _load_pages(machine: Machine, pages: list[int], file: IO[bytes]) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ZSTD: Final = b"\x28\xb5\x2f\xfd"  # RFC 8878, "Zstandard Frames"
+# What a file of each compression begins with: RFC 1952, "Member header and trailer"; bzip2; "The .xz File Format", "Header Magic Bytes".
+_PACKED: Final = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "lzma": b"\x5d\0\0", "zst": ZSTD}
+_LONGEST: Final = max(map(len, _PACKED.values()))
 _CHUNK: Final = 1 << 20
 
 
@@ -36,7 +39,7 @@ def from_bytes(data: bytes, source: str, limit: int) -> Iterator[tuple[str, Node
 
 def from_stream(file: BinaryIO, source: str, limit: int) -> Iterator[tuple[str, Node]]:
     """Read a tar from a file that can seek."""
-    with _refused(file, source), tarfile.open(fileobj=file, encoding="utf-8", errors="surrogateescape") as tar:
+    with _refused(file, source) as packed, _open(file, packed) as tar:
         room = limit
         for info in tar:
             if info.isreg():
@@ -65,12 +68,27 @@ def least_memory(files: int) -> int:
     return max(files + files // 64 + (5 << 20), 8 << 20)
 
 
+def _open(file: BinaryIO, packed: str) -> tarfile.TarFile:
+    """Open a tar of one compression; `tarfile` would try each on anything, and take memory as the bytes at random say."""
+    if packed == "zst":
+        return tarfile.open(fileobj=file, encoding="utf-8", errors="surrogateescape")
+    if packed == "gz":
+        return tarfile.open(fileobj=file, mode="r:gz", encoding="utf-8", errors="surrogateescape")
+    if packed == "bz2":
+        return tarfile.open(fileobj=file, mode="r:bz2", encoding="utf-8", errors="surrogateescape")
+    if packed in {"xz", "lzma"}:
+        return tarfile.open(fileobj=file, mode="r:xz", encoding="utf-8", errors="surrogateescape")
+    return tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape")
+
+
 @contextmanager
-def _refused(file: BinaryIO, source: str) -> Iterator[None]:
-    start = file.read(len(ZSTD))
+def _refused(file: BinaryIO, source: str) -> Iterator[str]:
+    """Give the name of the compression, and say in one line why a tar is refused."""
+    start = file.read(_LONGEST)
     file.seek(0)
+    packed = next((name for name, magic in _PACKED.items() if start.startswith(magic)), "")
     try:
-        yield
+        yield packed
     except (
         tarfile.TarError,
         EOFError,
@@ -79,12 +97,13 @@ def _refused(file: BinaryIO, source: str) -> Iterator[None]:
         zlib.error,
         ValueError,
         OverflowError,
+        MemoryError,  # a dictionary of LZMA that there is no memory for
     ) as error:
         if isinstance(error, BadRootfs):
             raise
-        if start == ZSTD:
+        if packed == "zst":
             raise BadRootfs(source, "compressed with zstd, which Python's tarfile reads from 3.14 on") from error
-        raise BadRootfs(source, f"not a tar that can be read ({error})") from error
+        raise BadRootfs(source, f"not a tar that can be read ({' '.join(str(error).split())})") from error
 
 
 def _check_end(tar: tarfile.TarFile, source: str) -> None:

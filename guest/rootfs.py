@@ -164,7 +164,7 @@ class Rootfs:
     def _parent(self, parent: str, original: str) -> str:
         found = self._parents.get(parent)
         if found is None:
-            found = self._through_links(parent, 0)
+            found = self._through_links(parent)
             if found is None:
                 raise BadRootfs(self.source, "more links than Linux follows on the way to an entry", original)
             self._make_directories(found, original)
@@ -183,7 +183,7 @@ class Rootfs:
         if target.startswith("/") or ".." in target.split("/"):
             raise BadRootfs(self.source, "hard link that leads out of the rootfs", shown)
         parent, last = posixpath.split(posixpath.normpath(target))
-        found = self._through_links(parent, 0)
+        found = self._through_links(parent)
         node = None if found is None else self.entries.get(posixpath.join(found, last))
         if node is None or node.is_directory:
             raise BadRootfs(self.source, "hard link to nothing", shown)
@@ -210,13 +210,18 @@ class Rootfs:
 
     def resolve(self, path: str) -> str | None:
         """Give the name that an absolute path has with all links followed, inside of the root; None for a loop."""
-        name = self._through_links(path, 0)
+        name = self._through_links(path)
         return name if name is None else name or "."
 
-    def _through_links(self, name: str, depth: int, start: str = "") -> str | None:
-        """Follow `name` from the directory `start`; ".." ends at the root, and an absolute link begins there."""
-        done = start
-        for part in name.split("/"):
+    def _through_links(self, name: str) -> str | None:
+        """Follow `name` from the root; ".." ends there, and an absolute link begins there.
+
+        Links are counted as Linux counts them (path_resolution(7)): all that are met on the way, wherever they stand in each other.
+        """
+        done, links = "", 0
+        parts = name.split("/")[::-1]
+        while parts:
+            part = parts.pop()
             if part in {"", "."}:
                 continue
             if part == "..":
@@ -224,14 +229,15 @@ class Rootfs:
                 continue
             here = f"{done}/{part}" if done else part
             entry = self.entries.get(here)
-            if entry is not None and entry.is_link:
-                if depth == _MAX_LINKS:
-                    return None
-                followed = self._through_links(entry.target, depth + 1, "" if entry.target.startswith("/") else done)
-                if followed is None:
-                    return None
-                here = followed
-            done = here
+            if entry is None or not entry.is_link:
+                done = here
+                continue
+            if links == _MAX_LINKS:
+                return None
+            links += 1
+            if entry.target.startswith("/"):
+                done = ""
+            parts += entry.target.split("/")[::-1]
         return done
 
     # ---- handing it over --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .generator import Chance
+    from .chance import Chance
 
 _BORDERS: Final = (
     0, 1, 2, 7, 8, 63, 64, 0xFF, 0xFFF, 0x1000, 0x7000, 0x9000, 0xFFFF, 0x100000, 0x3FFFFFF, 0x4000000, 0x7FFFFFFF, 0x80000000,
@@ -46,16 +46,19 @@ def elf(chance: Chance) -> bytes:
         memory = len(data) + chance.pick((0, 0, 64, 0x1000))
         vaddr = where + at % 4096
         headers.append([kind, 7, at, vaddr, vaddr, len(data), memory, 0x1000])
-        body, at, where = body + data, at + len(data), where + 0x2000
+        body, at = body + data, at + len(data)
+        where = chance.pick((where + 0x2000, where + 0x2000, vaddr + memory - chance.below(3) - at % 4096))
     if chance.random() < 0.4:
         words = chance.pick(headers)
         words[2 + chance.below(5)] = number(chance, 64 if wide else 32)
-    symbols, table = (_symbols(chance, at) if wide and chance.random() < 0.5 else (b"", 0))
+    symbols, table = _symbols(chance, at) if wide and chance.random() < 0.5 else (b"", 0)
     program = b"".join(
-        struct.pack("<IIQQQQQQ", *h) if wide else struct.pack("<8I", h[0], *(w & 0xFFFFFFFF for w in h[2:7]), h[1], h[7])
+        struct.pack("<IIQQQQQQ", *h)
+        if wide
+        else struct.pack("<8I", h[0], *(w & 0xFFFFFFFF for w in h[2:7]), h[1], h[7])
         for h in headers
     )
-    entry = headers[0][3]
+    entry = headers[0][3] + chance.pick((0, 0, 0, -1, headers[0][6], headers[0][6] - 1))
     fields = (2 + chance.below(2), 62 if wide else 3, 1, entry & (1 << (64 if wide else 32)) - 1, head, table, 0, head, each, count,
               64 if wide else 40, 3 if table else 0, 0)  # fmt: skip
     start = b"\x7fELF" + bytes((2 if wide else 1, 1, 1)) + bytes(9)
@@ -65,7 +68,10 @@ def elf(chance: Chance) -> bytes:
 def _symbols(chance: Chance, at: int) -> tuple[bytes, int]:
     """Give a symbol table, its strings and the section headers for both, and where the last begin."""
     names = b"\0main\0end\0"
-    entries = [struct.pack("<IBBHQQ", chance.below(12), chance.below(4), 0, 1, number(chance), number(chance)) for _ in range(3)]
+    entries = [
+        struct.pack("<IBBHQQ", chance.below(12), chance.below(4), 0, 1, number(chance), number(chance))
+        for _ in range(3)
+    ]
     section = struct.Struct("<IIQQQQIIQQ")
     size = 24 * len(entries)
     sections = (
@@ -108,10 +114,18 @@ def tar(chance: Chance) -> bytes:
     """Make a tar: files, directories, links of both kinds, devices, with names that meet each other."""
     out = io.BytesIO()
     pieces = ("a", "b", "c", "d", ".", "..", "", "x" * 130, "\udce9")
-    with tarfile.open(fileobj=out, mode="w", format=chance.pick((tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT))) as file:
+    with tarfile.open(
+        fileobj=out, mode="w", format=chance.pick((tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT))
+    ) as file:
         for _ in range(chance.below(24)):
-            info = tarfile.TarInfo("/".join(chance.pick(pieces[:4] if chance.random() < 0.9 else pieces) for _ in range(1 + chance.below(3))))
-            info.type = chance.pick((tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE))
+            info = tarfile.TarInfo(
+                "/".join(
+                    chance.pick(pieces[:4] if chance.random() < 0.9 else pieces) for _ in range(1 + chance.below(3))
+                )
+            )
+            info.type = chance.pick(
+                (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE)
+            )
             info.linkname = "/".join(chance.pick(pieces[:7]) for _ in range(1 + chance.below(3)))
             info.uid, info.mode, info.mtime = number(chance, 21), number(chance, 12), number(chance, 33)
             data = chance.randbytes(chance.below(40)) if info.type == tarfile.REGTYPE else b""
@@ -144,7 +158,9 @@ def snapshot(whole: bytes, chance: Chance) -> bytes:
     text = json.dumps(header).encode()
     pages = whole[_SNAPSHOT_HEAD + length :]
     if chance.random() < 0.2:
-        pages = chance.pick((b"", pages[: len(pages) // 2], zlib.compress(bytes(chance.below(1 << 16))), chance.randbytes(16)))
+        pages = chance.pick(
+            (b"", pages[: len(pages) // 2], zlib.compress(bytes(chance.below(1 << 16))), chance.randbytes(16))
+        )
     return whole[:8] + struct.pack("<Q", len(text)) + text + pages
 
 
@@ -160,7 +176,9 @@ def _put_wrong(value: Any, chance: Chance) -> None:
             value = inner
             continue
         near = [inner + 1, inner - 1, -inner, inner ^ 1 << chance.below(64)] if isinstance(inner, int) else []
-        value[key] = chance.pick((None, -1, 0, 1, "", "x", [], {}, 1.5, True, 1 << chance.below(80), number(chance), [0] * 3, *near, *near))
+        value[key] = chance.pick(
+            (None, -1, 0, 1, "", "x", [], {}, 1.5, True, 1 << chance.below(80), number(chance), [0] * 3, *near, *near)
+        )
         return
 
 

@@ -18,18 +18,23 @@ from ..emu.snapshot import BadSnapshot
 from ..guest import elf as elf_file
 from ..guest.archive import from_bytes
 from ..guest.elf import BadImage
-from ..guest.image import parse_image
+from ..guest.image import Kind, parse_image
 from ..guest.loader import plan
 from ..guest.node import BadRootfs
 from ..guest.program import check_program
 from ..guest.rootfs import Rootfs
 from . import image_files
 from .bounded import TooLong, Watched
+from .mistakes import chosen, planted, said
+from .mistakes_loaders import LOADERS
+from .mutate import mutate_bytes
+from .target import Found, Options, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Iterable
 
-    from .generator import Chance
+    from .chance import Chance
+    from .target import Tell
 
 _MEMORY: Final = 64 << 20
 _REGIONS: Final = ((0, _MEMORY),)
@@ -43,7 +48,7 @@ class Wrong(Exception):
     """A loader took a file and did not understand it."""
 
 
-class Images:
+class ImagesTarget(Target):
     """The target `images`.
 
     Attributes:
@@ -51,9 +56,13 @@ class Images:
 
     """
 
-    name: Final = "images"
+    name = "images"
+    switches = said(LOADERS)
+    max_len = 1 << 16
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options = Options()) -> None:  # noqa: B008
+        super().__init__(options)
+        self._mistakes = chosen(LOADERS, options.off)
         self.watched = Watched(("/guest/", "/emu/snapshot.py", "/emu/state.py"))
         machine = Machine(_SNAPSHOT_MEMORY, NoConsole())
         file = io.BytesIO()
@@ -80,7 +89,7 @@ class Images:
         data = self._loaders[which][0](chance)
         return bytes((which,)) + (image_files.damaged(data, chance) if chance.random() < 0.3 else data)
 
-    def mutate(self, data: bytes, chance: Chance) -> bytes:
+    def mutate(self, data: bytes, other: bytes, chance: Chance) -> bytes:
         """Damage a file, or a number of a snapshot's."""
         if not data:
             return self.generate(chance)
@@ -89,17 +98,35 @@ class Images:
             return data[:1] + image_files.spoilt(data[1:], chance)
         if which == 3 and chance.random() < 0.8:
             return data[:1] + self._loaders[3][0](chance)
+        if which < 3 and chance.random() < 0.3:
+            return data[:1] + mutate_bytes(data[1:], other[1:], self.dictionary, self.max_len - 1, chance)
         return data[:1] + image_files.damaged(data[1:], chance)
 
-    def attempt(self, data: bytes) -> str | None:
+    def run(self, data: bytes, tell: Tell | None = None) -> Found | None:
         """Give a file to its loader; what is wrong with what came of it, or None."""
+        with planted(self._mistakes):
+            wrong = self._run(data, tell or (lambda _: None))
+        return Found(wrong) if wrong else None
+
+    def features(self) -> Iterable[Hashable]:
+        """Give the pairs of lines of the loaders that have followed each other."""
+        return self.watched.edges
+
+    def describe(self, data: bytes) -> str:
+        """Name the loader, and show the beginning of the file."""
+        which = data[0] % len(self._loaders) if data else 0
+        return f"for {self._loaders[which][1].__name__.strip('_')}: {super().describe(data[1:])}"
+
+    def _run(self, data: bytes, tell: Tell) -> str | None:
         which = data[0] % len(self._loaders) if data else 0
         file = data[1:]
         _, load, error = self._loaders[which]
         name = load.__name__.strip("_")
         try:
             self.watched.run(lambda: load(file), _LINES + _LINES_A_BYTE * len(file))
+            tell(f"{name}: taken")
         except error as refusal:
+            tell(f"{name}: refused: {refusal}")
             if "\n" in str(refusal):
                 return f"{name}: more than a line: {refusal}"
         except TooLong:
@@ -144,6 +171,8 @@ def _check_segments(data: bytes, taken: elf_file.Elf) -> None:
 def _image(data: bytes) -> None:
     image = parse_image(data, _PATH)
     boot = plan(image, _REGIONS, "quiet")
+    if image.kind is not Kind.ELF64 and not any(s.paddr <= image.entry < s.end for s in image.segments):
+        raise Wrong(f"its entry point {image.entry:#x} is not in the image")
     spans = sorted([(s.paddr, s.memsz) for s in image.segments])
     placed = sorted((p.paddr, len(p.data)) for p in boot.pieces if p.data)
     for what in (spans, placed):

@@ -14,7 +14,7 @@ The end of the input enters once more.  What comes of each entry must be what th
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
@@ -46,13 +46,17 @@ from .entry_states import (
     WRONG,
     controls,
 )
+from .mistakes import chosen, planted, said
+from .mistakes_vmx import VM_ENTRY
 from .model.vm_entry import Processor, judge
+from .target import Found, Options, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterable, Iterator
 
     from ..vmx.vmcs import Vmcs
-    from .generator import Chance
+    from .chance import Chance
+    from .target import Tell
 
 _VMXON, _TABLES, _GDT, _IDT, _TSS, _CODE, _STACK = 0x1000, 0x8000, 0xB000, 0xC000, 0xD000, 0x10000, 0x20000
 _GUEST, _GUEST_STACK, _BITMAPS = 0x14000, 0x24000, 0x50000
@@ -77,13 +81,20 @@ BEGINNINGS: Final[tuple[dict[F, int], ...]] = (
     {**EPT, **controls(F.SECONDARY_CONTROLS, 1, 17)},
     {**controls(F.PRIMARY_CONTROLS, 21), F.TPR_THRESHOLD: 5},
 )  # fmt: skip
+# What these fields are for the most part; any other number breaks the same rule.
+_LIKED: Final = {
+    F.ENTRY_INTERRUPTION_INFO: tuple(1 << 31 | kind << 8 | rest for kind in range(8) for rest in (0, 2, 3, 13, 0x80D, 0x808, 32)),
+    F.ENTRY_INSTRUCTION_LENGTH: range(18), F.GUEST_ACTIVITY: range(5), F.GUEST_INTERRUPTIBILITY: range(17),
+    F.GUEST_RFLAGS: (2, 0x202, 0x102, 0x302, 0x20002, 0x10202), F.GUEST_PENDING_DEBUG: (0, 1 << 14, 1, 1 << 12, 0xF, 1 << 16),
+    F.VMCS_LINK_POINTER: (U64, SHADOW, WRONG, VMCS, 0x4001),
+}  # fmt: skip
 _RECORD: Final = struct.Struct("<BBQ")
 _SAY_ENTER: Final = 200  # of a record's first byte
 ROUNDS: Final = 6
 _BUDGET: Final = 40  # instructions of one entry
 _INVALID_GUEST, _MSR_LOADING = 0x80000021, 0x80000022
 _ZF: Final = 1 << 6
-_SET_UP: Final = "f30fc733" "660fc77310" "0fc77310" "f4"  # vmxon [rbx]; vmclear [rbx+16]; vmptrld [rbx+16]; hlt
+_SET_UP: Final = "f30fc733660fc773100fc77310f4"  # vmxon [rbx]; vmclear [rbx+16]; vmptrld [rbx+16]; hlt
 _LAUNCH, _RESUME, _VMCALL = "0f01c2f4", "0f01c3f4", "0f01c1f4"
 _DEBUGCTL: Final = 3  # LBR, BTF
 _NX_LMA_LME_SCE: Final = 0xD01
@@ -130,7 +141,13 @@ class Bench:
             (VAPIC + 0x80, (0x50,)), (PDPT, (0x7001,)), (0x7000, (0x87,)), (_CODE + 0x80, (_VMXON, 0, VMCS)),
         ):  # fmt: skip
             memory.write(at, struct.pack(f"<{len(words)}Q", *words))
-        for at, code in ((_CODE, _SET_UP), (_ENTER, _LAUNCH), (_ENTER + 0x10, _RESUME), (_LEFT, "f4"), (_GUEST, _VMCALL)):
+        for at, code in (
+            (_CODE, _SET_UP),
+            (_ENTER, _LAUNCH),
+            (_ENTER + 0x10, _RESUME),
+            (_LEFT, "f4"),
+            (_GUEST, _VMCALL),
+        ):
             memory.write(at, bytes.fromhex(code))
 
     def _listen(self, event: Event) -> None:
@@ -189,19 +206,26 @@ class Bench:
         self.machine.close()
 
 
-class VmEntry:
+class VmEntryTarget(Target):
     """The target `vmentry`."""
 
-    name: Final = "vmentry"
+    name = "vmentry"
+    switches = said(VM_ENTRY)
+    max_len = 1 + 24 * _RECORD.size
 
-    def __init__(self, *, nested: bool = False) -> None:
-        self.bench = Bench(nested=nested)
+    def __init__(self, options: Options = Options()) -> None:  # noqa: B008
+        super().__init__(options)
+        self._mistakes = chosen(VM_ENTRY, options.off)
+        self.bench = Bench(nested=options.nested)
+        self.machine = self.bench.machine
+        self._seen: list[Hashable] = []
         self.fields: tuple[tuple[F, int], ...] = tuple(
             (F(encoding), mask)
             for encoding, (_, mask) in sorted(self.bench.caps.writable.items())
             if encoding not in {F.EXCEPTION_BITMAP, F.HOST_RIP}
         )
         self._each = [number for number, (field, _) in enumerate(self.fields) if field in EACH_ENTRY]
+        self._liked = [number for number, (field, _) in enumerate(self.fields) if field in _LIKED]
 
     def generate(self, chance: Chance) -> bytes:
         """Make an input: a few changes, entered now and then."""
@@ -213,26 +237,39 @@ class VmEntry:
                 records.append(_RECORD.pack(255, 0, 0))
         return b"".join(records)
 
-    def mutate(self, data: bytes, chance: Chance) -> bytes:
-        """Add a change, take one away, or turn a bit over."""
+    def mutate(self, data: bytes, other: bytes, chance: Chance) -> bytes:
+        """Add a change, take one away, or go on with another's."""
         records = [data[at : at + _RECORD.size] for at in range(1, len(data), _RECORD.size)]
-        kind, at = chance.below(5), chance.below(len(records) + 1)
+        kind, at = chance.below(6), chance.below(len(records) + 1)
         if kind == 0:
             records.insert(at, _RECORD.pack(255, 0, 0))
         elif kind == 1 and records:
             records.pop(chance.below(len(records)))
+        elif kind == 2 and len(other) > _RECORD.size:
+            start = 1 + _RECORD.size * chance.below(len(other) // _RECORD.size)
+            records[at:] = [other[start:]]
         else:
-            records.insert(at, self._change(chance))
-        return bytes((data[0] if data and kind else chance.below(len(BEGINNINGS)),)) + b"".join(records)
+            records.insert(at, self._change(chance, again=chance.random() < 0.5))
+        return (
+            bytes((data[0] if data and kind else chance.below(len(BEGINNINGS)),))
+            + b"".join(records)[: self.max_len - 1]
+        )
 
     def _change(self, chance: Chance, *, again: bool = False) -> bytes:
         """Make a change; `again` is of a field that each entry looks at, where what is remembered may not be enough."""
-        number = chance.pick(self._each) if again else chance.below(len(self.fields))
+        some = self._each if again else self._liked if chance.random() < 0.3 else range(len(self.fields))
+        number = chance.pick(some)
         how = chance.below(4)
         operand = chance.pick((
-            chance.below(64), chance.below(64), 1 << chance.below(64), chance.getrandbits(64), chance.below(256), U64, 1 << 47, 1 << 52, VMCS,
-            SHADOW, WRONG, 0xFFFF, 0x10000, (1 << 47) - 1, 0x80000000 | chance.getrandbits(12),
+            chance.below(64), chance.below(64), 1 << chance.below(64), chance.getrandbits(64), chance.below(256), U64, 1 << 47, 1 << 52,
+            VMCS, SHADOW, WRONG, 0xFFFF, 0x10000, (1 << 47) - 1, 0x80000000 | chance.getrandbits(12),
         ))  # fmt: skip
+        field = self.fields[number][0]
+        if field in _LIKED and chance.random() < 0.7:
+            how, operand = (
+                2,
+                chance.pick(_LIKED[field]) | (chance.below(4) if field == F.ENTRY_INTERRUPTION_INFO else 0),
+            )
         return _RECORD.pack(number, how, operand)
 
     def rounds(self, data: bytes) -> Iterator[list[tuple[F, int, int]]]:
@@ -250,27 +287,47 @@ class VmEntry:
                 break
         yield changes
 
-    def attempt(self, data: bytes) -> str | None:
+    def run(self, data: bytes, tell: Tell | None = None) -> Found | None:
         """Enter, and say where the machine does what the model does not allow."""
+        self._seen = []
+        with planted(self._mistakes):
+            return self._run(data, tell or (lambda _: None))
+
+    def _run(self, data: bytes, tell: Tell) -> Found | None:
         bench = self.bench
         masks = dict(self.fields)
         vmcs = bench.begin(BEGINNINGS[data[0] % len(BEGINNINGS)] if data else {})
         for changes in self.rounds(data):
             for field, how, operand in changes:
                 vmcs[field] = _changed(vmcs[field], how, operand) & masks[field]
-            fields = {f.name: vmcs[f] for f in F}
-            verdict = judge(fields, bench.processor())
+                tell(f"{field.name} = {vmcs[field]:#x}")
+            verdict = judge({f.name: vmcs[f] for f in F}, bench.processor())
             try:
-                outcome: tuple[str, Any] = bench.enter(vmcs)
+                outcome = bench.enter(vmcs)
             except Exception as error:  # noqa: BLE001  (whatever it is, it is what this looks for)
-                return f"{type(error).__name__}: {error}"
+                return Found(f"{type(error).__name__}: {error}")
+            broken = (*verdict.controls, *verdict.host, *(rule for rule, _ in verdict.guest))
+            told = ", ".join(broken) or "nothing"
+            tell(f"the processor {outcome[0]} {outcome[1]}, the model finds {told} broken")
+            self._seen += broken[:1] or [("left by", vmcs[F.EXIT_REASON])]
             if outcome not in verdict.outcomes:
                 refused = bench.machine.cpu.vmx and bench.machine.cpu.vmx.refused
-                told = ", ".join((*verdict.controls, *verdict.host, *(rule for rule, _ in verdict.guest))) or "nothing"
-                return f"the processor {outcome[0]} {outcome[1]} ({refused}), the model finds {told} broken"
+                return Found(f"the processor {outcome[0]} {outcome[1]} ({refused}), the model finds {told} broken")
             if not bench.home():
                 break
         return None
+
+    def features(self) -> Iterable[Hashable]:
+        """Give which rule was broken first, or what the guest was left by, of each entry; and which followed which."""
+        return [*enumerate(self._seen), tuple(self._seen[-2:])]
+
+    def describe(self, data: bytes) -> str:
+        """Give the fields that are changed before each entry."""
+        lines = [f"beginning {data[0] % len(BEGINNINGS) if data else 0}"]
+        for changes in self.rounds(data):
+            lines += [f"{f.name} {('^ bit', '^', '=', '+')[how]} {operand:#x}" for f, how, operand in changes]
+            lines.append("enter")
+        return "\n".join(lines)
 
     def close(self) -> None:
         """Free the machine."""

@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from .mistakes import chosen, planted, said
+from .mistakes_walk import WALK
 from .model.paging import BITS32, LEVEL4, PAE, PS, RW, SHIFTS, US, XD, A, Access, D, P, State, bits, is_page, translate
 from .model.tables import TABLES, Tables
+from .target import Found, Options, Target
 
 if TYPE_CHECKING:
-    from .generator import Chance
+    from collections.abc import Hashable, Iterable
+
+    from .chance import Chance
+    from .target import Tell
 
 _RECORD: Final = struct.Struct("<BBBBIIQ4Q")
 SIZE: Final = _RECORD.size
@@ -62,7 +68,9 @@ def decode(data: bytes) -> Question:
         wp=wp, smep=smep, smap=smap, pke=pke and mode == LEVEL4, pks=pks and mode == LEVEL4, nxe=nxe,
         pse=mode != BITS32 or bool(kind & 4), ac=ac, pkru=pkru, pkrs=pkrs, maxphyaddr=_WIDTHS[width % len(_WIDTHS)],
     )  # fmt: skip
-    linear = linear & bits(46, 0) | (bits(63, 47) if linear >> 47 & 1 else 0) if mode == LEVEL4 else linear & bits(31, 0)
+    linear = (
+        linear & bits(46, 0) | (bits(63, 47) if linear >> 47 & 1 else 0) if mode == LEVEL4 else linear & bits(31, 0)
+    )
     entries = tuple(_led(state, at, entry) for at, entry in zip(range(len(SHIFTS[mode])), raw, strict=False))
     return Question(state, _ACCESSES[which % len(_ACCESSES)], linear, entries)
 
@@ -80,10 +88,16 @@ def _led(state: State, at: int, entry: int) -> int:
     return entry & ~bits(state.maxphyaddr - 1, 12) | TABLES[at + 1]
 
 
-class Walk:
+class WalkTarget(Target):
     """The target `walk`."""
 
-    name: Final = "walk"
+    name = "walk"
+    switches = said(WALK)
+    max_len = SIZE
+
+    def __init__(self, options: Options = Options()) -> None:  # noqa: B008
+        super().__init__(options)
+        self._mistakes = chosen(WALK, options.off)
 
     def generate(self, chance: Chance) -> bytes:
         """Make an input: most entries permit everything but for a bit or two, so that walks come far."""
@@ -92,23 +106,52 @@ class Walk:
             *(_keys(chance) for _ in range(2)), chance.getrandbits(48), *(_entry(chance) for _ in range(4)),
         )  # fmt: skip
 
-    def mutate(self, data: bytes, chance: Chance) -> bytes:
-        """Turn a bit or two over: nearly every bit of an input means something."""
-        record = bytearray(data[:SIZE].ljust(SIZE, b"\0"))
+    def mutate(self, data: bytes, other: bytes, chance: Chance) -> bytes:
+        """Turn a bit or two over, or take an entry of another's: nearly every bit of an input means something."""
+        record, theirs = bytearray(data[:SIZE].ljust(SIZE, b"\0")), other[:SIZE].ljust(SIZE, b"\0")
+        if chance.random() < 0.2:
+            at = 20 + 8 * chance.below(4)
+            record[at : at + 8] = theirs[at : at + 8]
         for _ in range(1 + chance.below(3)):
             record[chance.below(SIZE)] ^= 1 << chance.below(8)
         return bytes(record)
 
-    def attempt(self, data: bytes) -> str | None:
+    def run(self, data: bytes, tell: Tell | None = None) -> Found | None:
         """Ask model and walkers; what they disagree in, or None."""
         question = decode(data)
+        self._seen = _shape(question)
         expected = translate(question.state, question.access, question.linear, question.entries)
-        for quick in (False, True) if question.state.mode == LEVEL4 else (False,):
-            tables = Tables(question.state.mode, question.linear)
-            got = tables.outcome(question.state, question.access, question.entries, quick=quick)
-            if got != expected:
-                return f"{'walker' if quick else 'walk'} says {got}, the model {expected}: {question}"
+        if tell:
+            tell(str(question))
+            tell(f"the model says {expected}")
+        with planted(self._mistakes):
+            for quick in (False, True) if question.state.mode == LEVEL4 else (False,):
+                tables = Tables(question.state.mode, question.linear)
+                got = tables.outcome(question.state, question.access, question.entries, quick=quick)
+                if got != expected:
+                    return Found(f"{'walker' if quick else 'walk'} says {got}, the model {expected}: {question}")
+        self._seen = (*self._seen, expected.error)
         return None
+
+    def features(self) -> Iterable[Hashable]:
+        """Give which question it was, in short, and its answer."""
+        return (self._seen,)
+
+    def describe(self, data: bytes) -> str:
+        """Give the question."""
+        return str(decode(data))
+
+
+def _shape(question: Question) -> tuple[Hashable, ...]:
+    """Give what kind of question it is: mode and access, and which of an entry's bits stand out."""
+    usual = _OPEN | A | D
+    return (
+        question.state.mode,
+        question.access,
+        tuple(
+            (e ^ usual) & (usual | PS) or bool(e & bits(51, question.state.maxphyaddr)) << 12 for e in question.entries
+        ),
+    )
 
 
 def _keys(chance: Chance) -> int:
@@ -117,6 +160,6 @@ def _keys(chance: Chance) -> int:
 
 def _entry(chance: Chance) -> int:
     usual = _OPEN | A | chance.pick((0, D)) | chance.getrandbits(4) << 59
-    page = chance.pick((0, PS)) | chance.getrandbits(40) << 12 & bits(51, 30)
+    page = chance.pick((0, 0, PS)) | chance.getrandbits(6 if chance.random() < 0.8 else 22) << 30
     spoilt = chance.pick((0, 0, 0, P, RW, US, A, XD, 1 << chance.below(64), chance.getrandbits(64)))
     return (usual | page) ^ spoilt

@@ -118,3 +118,30 @@ def test_damage_is_found(damage: Callable[[bytes], bytes]) -> None:
     machine.close()
     with pytest.raises(BadSnapshot):
         Machine.restore(io.BytesIO(damage(file.getvalue())))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("memory", 1 << 60),
+        ("memory", 1 << 70),
+        ("devices", 3),
+        ("state", []),
+        ("features", "x"),
+        ("time", None),
+        ("pages", [1 << 30]),
+        ("pages", [-1]),
+    ],
+)
+def test_a_header_with_a_wrong_value_is_damage(key: str, value: object) -> None:
+    machine = Machine(1 << 20)
+    file = io.BytesIO()
+    machine.memory.write(0, b"x")
+    machine.save(file)
+    machine.close()
+    whole = file.getvalue()
+    length = int.from_bytes(whole[8:16], "little")
+    text = json.dumps(json.loads(whole[16 : 16 + length]) | {key: value}).encode()
+    with pytest.raises(BadSnapshot) as refusal:
+        Machine.restore(io.BytesIO(whole[:8] + len(text).to_bytes(8, "little") + text + whole[16 + length :]))
+    assert "\n" not in str(refusal.value)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -313,3 +314,26 @@ def test_init_block() -> None:
     assert init_block(["/bin/a"], [], ["cwd=/"]) == b"1\x000\0/bin/a\0cwd=/\0"
     with pytest.raises(BadRootfs, match="holds a NUL"):
         init_block(["/bin/a", "b\0"], [])
+
+
+def test_links_are_counted_wherever_they_stand() -> None:
+    """Each of two links to two links … would be 2^25 of them; Linux follows forty on the way of one path."""
+    rootfs = Rootfs()
+    for n in range(25):
+        rootfs.add(f"l{n}", Node(tarfile.SYMTYPE, target=f"l{n + 1}/l{n + 1}"))
+    rootfs.add("l25", Node(tarfile.SYMTYPE, target="."))
+    assert rootfs.resolve("/l21/x") == "x"  # 31 links
+    assert rootfs.resolve("/l20/x") is None  # 63
+    assert rootfs.resolve("/l0/x") is None
+
+
+def test_what_is_no_tar_is_refused_in_a_line_and_without_memory(tmp_path: Path) -> None:
+    """The bytes are a header of LZMA's old format, too: with a dictionary of 512 MiB."""
+    (tmp_path / "t.tar").write_bytes(bytes(4) + b"\x20" + bytes(10235))
+    tracemalloc.start()
+    with pytest.raises(BadRootfs, match=r"not a tar that can be read") as refusal:
+        Rootfs.read(tmp_path / "t.tar", LIMIT)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "\n" not in str(refusal.value)
+    assert peak < 1 << 20

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from paracell.fuzz.model.paging import BITS32, LEVEL4, PAE, PS, RW, SHIFTS, US, XD, A, Access, D, P, State, translate
-from .conditions import ACCESSES
 from paracell.fuzz.model.tables import TABLES, Tables
+
+from .conditions import ACCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,8 +10,9 @@ from typing import Final
 import pytest
 
 from paracell.fuzz.model.paging import LEVEL4, RW, US, Access, P, translate
-from .conditions import ACCESSES, PAIRS, Pair, contexts, entries, name
 from paracell.fuzz.model.tables import TABLES, Tables
+
+from .conditions import ACCESSES, PAIRS, Pair, contexts, entries, name
 
 LINEAR: Final = 0x5A4D_3C2B_1A98 & 0x7FFF_FFFF_FFFF
 FRAME: Final = 0x2A_4000_0000  # aligned for every page size

@@ -8,7 +8,6 @@ from typing import Final
 from ...mmu.rights import EXEC, READ, WRITE, Context, table
 from ...mmu.walk import FRAME_SHIFT, RIGHTS, Mode, Paging, attributes, error_code, reserved_bits, walk, walker
 from ...pku.rights import denied
-
 from .paging import BITS32, LEVEL4, PAE, SHIFTS, Access, Outcome, State
 
 MODES: Final = {BITS32: Mode.BITS32, PAE: Mode.PAE, LEVEL4: Mode.LEVEL4}
@@ -71,7 +70,9 @@ class Tables:
         after = entries[:first] + tuple(view[slot] for slot in slots[first:])
         if got >= 0:
             return Outcome(got >> FRAME_SHIFT << 12 | self.linear & 0xFFF, None, after)
-        return Outcome(None, int(error_code(paging, context, need, got, attributes(trail) if got == RIGHTS else 0)), after)
+        return Outcome(
+            None, int(error_code(paging, context, need, got, attributes(trail) if got == RIGHTS else 0)), after
+        )
 
 
 @lru_cache(maxsize=4096)

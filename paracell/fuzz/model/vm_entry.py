@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 SIX: Final = ("CS", "SS", "DS", "ES", "FS", "GS")
 ALL_ONES: Final = bits(63, 0)
-PDPTES, LINK = 2, 4  # exit qualifications of VM-entry failures ("VM-Entry Failures During or After Loading Guest State")
+PDPTES, LINK = (
+    2,
+    4,
+)  # exit qualifications of VM-entry failures ("VM-Entry Failures During or After Loading Guest State")
 EXTERNAL, NMI, HARDWARE = 0, 2, 3  # interruption types
 ERROR_CODES: Final = (8, 10, 11, 12, 13, 14, 17)  # #DF #TS #NP #SS #GP #PF #AC
 
@@ -139,9 +142,8 @@ def _execution_controls(e: _Entry) -> Iterator[str]:
         if threshold & bits(31, 4):
             yield "TPR threshold"
         # The word at an address that is not aligned matters no more: the rule before is broken then.
-        elif not e.bad_address("VIRTUAL_APIC_ADDRESS"):
-            if threshold & 15 > e.p.read(f["VIRTUAL_APIC_ADDRESS"] + 0x80) >> 4 & 15:
-                yield "TPR threshold above VTPR"
+        elif not e.bad_address("VIRTUAL_APIC_ADDRESS") and threshold > _vtpr(e):
+            yield "TPR threshold above VTPR"
     if not e.pin >> 3 & 1 and e.pin >> 5 & 1:
         yield "virtual NMIs without NMI exiting"
     if not e.pin >> 5 & 1 and e.primary >> 22 & 1:
@@ -156,6 +158,10 @@ def _execution_controls(e: _Entry) -> Iterator[str]:
         yield "unrestricted guest or mode-based execute control without EPT"
     if second >> 14 & 1 and (e.bad_address("VMREAD_BITMAP") or e.bad_address("VMWRITE_BITMAP")):
         yield "VMREAD and VMWRITE bitmaps"
+
+
+def _vtpr(e: _Entry) -> int:
+    return e.p.read(e.f["VIRTUAL_APIC_ADDRESS"] + 0x80) >> 4 & 15
 
 
 def _eptp(e: _Entry, eptp: int) -> bool:
