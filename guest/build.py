@@ -192,20 +192,20 @@ DECLARED: Final = (
         "hostile.elf",
         ("guest/attacks/host/*.[cS]", "guest/kernel/lib/string.c"),
         "pku/xgate/kernel.ld",
-        ("guest/attacks/host", "pager", "pku/xgate", "guest/kernel", "guest/x86"),
+        ("guest/attacks", "guest/attacks/host", "pager", "pku/xgate", "guest/kernel", "guest/x86"),
     ),
     Image(
         "pvm-hostile.elf",
         ("guest/attacks/pvm/*.[cS]", "guest/kernel/lib/string.c"),
         "guest/pvkernel/kernel.ld",
-        ("guest/pvkernel", "pager", "guest/pvm", "guest/kernel", "guest/x86"),
+        ("guest/attacks", "guest/pvkernel", "pager", "guest/pvm", "guest/kernel", "guest/x86"),
         PVKERNEL,
     ),
     Image(
         "runv-hostile.elf",
         ("guest/attacks/runv/*.c", "guest/x86/boot.S", "guest/kernel/lib/string.c"),
         "guest/attacks/runv/hostile.ld",
-        ("guest/native", "pager", "guest/kernel", "guest/x86"),
+        ("guest/attacks", "guest/native", "pager", "guest/kernel", "guest/x86"),
     ),
     Image("probe.elf", ("guest/probe/*.[cS]",), "guest/probe/probe.ld", ("guest/probe", "guest/x86")),
     Image(

@@ -219,10 +219,11 @@ class VmEntryTarget(Target):
         self.bench = Bench(nested=options.nested)
         self.machine = self.bench.machine
         self._seen: list[Hashable] = []
+        writable = self.bench.caps.writable
         self.fields: tuple[tuple[F, int], ...] = tuple(
-            (F(encoding), mask)
-            for encoding, (_, mask) in sorted(self.bench.caps.writable.items())
-            if encoding not in {F.EXCEPTION_BITMAP, F.HOST_RIP}
+            (field, writable[field][1])
+            for field in sorted(F)
+            if field in writable and field not in {F.EXCEPTION_BITMAP, F.HOST_RIP}
         )
         self._each = [number for number, (field, _) in enumerate(self.fields) if field in EACH_ENTRY]
         self._liked = [number for number, (field, _) in enumerate(self.fields) if field in _LIKED]

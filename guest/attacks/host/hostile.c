@@ -253,6 +253,8 @@ static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"balloon-busy-huge", balloon_busy_huge},
     /* random.c */
     {"random-requests", random_requests}, {"random-neighbour", random_neighbour},
+    /* script.c */
+    {"script", script_begin},
     /* llfree.c */
     {"llfree-requests", llfree_requests}, {"llfree-words", llfree_words}, {"llfree-mapped", llfree_mapped},
     {"llfree-leftovers", llfree_leftovers}, {"llfree-outside", llfree_bad_outside}, {"llfree-across", llfree_bad_across},
@@ -265,6 +267,8 @@ void hostile_event(struct trapframe *tf, u64 address) {
     (void)address;
     if (tf->vector >= VEC_IRQ0)         /* an interrupt: not what we wait for */
         hypercall(HC_RETURN, (u64)tf, 0, 0, 0);
+    if (scripted)
+        script_go_on();
     say("refused: an event\n");
     end(1);
 }

@@ -43,6 +43,10 @@ void balloon_cut_huge(void), balloon_busy_huge(void);
 /* random.c */
 void random_requests(void), random_neighbour(void);
 
+/* script.c */
+extern bool scripted;                   /* an event goes on with the script */
+void script_begin(void), script_go_on(void);
+
 /* llfree.c */
 void llfree_requests(void), llfree_words(void), llfree_mapped(void), llfree_leftovers(void);
 void llfree_bad_outside(void), llfree_bad_across(void), llfree_bad_odd(void), llfree_bad_size(void), llfree_bad_huge(void);

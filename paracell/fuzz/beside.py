@@ -1,0 +1,90 @@
+"""A container that a fuzzer has, and a neighbour: booted, found in memory, and looked after.
+
+The neighbour (guest/attacks/neighbour.c) is a program on the honest container kernel of its runtime.  It keeps a secret that it touches
+no more, and counts; that it goes on counting is how a host shows that it and its other containers live.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..attacks import HOST_SECRET, symbols_of
+from ..emu.events import Event, Kind, Who
+from ..emu.registers import RIP
+from ..emu.stop import Reason
+from ..oracle import Rule
+
+if TYPE_CHECKING:
+    from ..emu.machine import Machine
+    from ..emu.stop import Stop
+
+NEIGHBOUR: Final = "neighbour"
+_SECRET: Final = (0x5EC2E7C0FFEE0002).to_bytes(8, "little") * 512
+_LOOP: Final = 16  # bytes of it
+
+
+def physical(machine: Machine, address: int) -> int | None:
+    """Give the physical address that a linear one has for who runs."""
+    return machine.cpu.translation.physical(address)
+
+
+class Neighbour:
+    """The neighbour's pages.
+
+    Attributes:
+        secret: the physical address of its secret.
+        beats: the physical address of its count.
+
+    """
+
+    def __init__(self) -> None:
+        symbols = symbols_of(f"attacks/{NEIGHBOUR}")
+        loop = symbols["neighbour_run"]
+        self._loop = range(loop, loop + _LOOP)
+        self._at = symbols["neighbour_secret"], symbols["neighbour_beats"]
+        self.secret = self.beats = 0
+
+    def runs(self, machine: Machine) -> bool:
+        """Tell whether the neighbour runs, and keep where its pages are."""
+        cpu = machine.cpu
+        if cpu.q[RIP] not in self._loop or cpu.cpl != 3:
+            return False
+        secret, beats = (physical(machine, at) for at in self._at)
+        if secret is None or beats is None:
+            return False
+        self.secret, self.beats = secret, beats
+        return True
+
+
+class Whole(Rule):
+    """The neighbour's secret and the host's are what they were."""
+
+    def __init__(self, neighbour: Neighbour, host_secret: int) -> None:
+        self._pages = (
+            (neighbour.secret, _SECRET, "the neighbour's secret"),
+            (host_secret, HOST_SECRET.to_bytes(8, "little") + bytes(4088), "the host's secret"),
+        )
+
+    def end(self, machine: Machine, stop: Stop) -> str | None:
+        """Compare the pages."""
+        del stop
+        for at, page, name in self._pages:
+            if machine.memory.read(at, len(page)) != page:
+                return f"{name} was changed"
+        return None
+
+
+class HostFault(Rule):
+    """The host takes no exception of its own: whatever a container does, its code runs as it was written."""
+
+    def event(self, machine: Machine, event: Event) -> str | None:
+        """See an exception while the host runs."""
+        del machine
+        if event.kind is Kind.EXCEPTION and event.who is Who.HOST:
+            return f"the host took exception {event.vector}"
+        return None
+
+
+def lived(stop: Stop) -> str | None:
+    """Say how a machine ended that should have gone on; None where it does."""
+    return None if stop.reason in {Reason.LIMIT, Reason.INTERRUPTED} else f"the machine ended: {stop.reason}"
