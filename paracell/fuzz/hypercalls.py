@@ -18,8 +18,8 @@ from ..oracle import Secrets
 from ..runtimes import RUNTIMES
 from .beside import NEIGHBOUR, HostFault, Neighbour, Whole, lived, physical
 from .images import images_digest
-from .scripts import SIZE, changed, in_memory, pack, unpack
 from .script_hosts import KERNELS
+from .scripts import SIZE, changed, in_memory, pack, unpack
 from .standing import StandingTarget
 from .target import BadTarget, Found, Options
 
@@ -58,7 +58,9 @@ class HypercallsTarget(StandingTarget):
         known = {d for a in ATTACKS if a.runtime is runtime and a.on_host for d in a.off}
         for defence in options.off:
             if defence not in known:
-                raise BadTarget(f"hypercalls: the host of {name} has no defence {defence}; it has {', '.join(sorted(known))}")
+                raise BadTarget(
+                    f"hypercalls: the host of {name} has no defence {defence}; it has {', '.join(sorted(known))}"
+                )
         self.kernel = KERNELS[name]()
         image = self.kernel.image
         symbols, host = symbols_of(image), symbols_of(runtime.boots)

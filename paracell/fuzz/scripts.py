@@ -49,7 +49,8 @@ class Step:
     def moved(self, by: int, start: int) -> Step:
         """Give the same step where steps from `start` on have moved by so many."""
         arguments = tuple(
-            a + by if self.names >> i & 1 and a >= start and 0 <= a + by < STEPS else a for i, a in enumerate(self.arguments)
+            a + by if self.names >> i & 1 and a >= start and 0 <= a + by < STEPS else a
+            for i, a in enumerate(self.arguments)
         )
         return evolve(self, arguments=arguments)
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 TARGETS: Final[Mapping[str, tuple[str, str, str]]] = {
     "gates": ("gates", "GatesTarget", "machine code and registers of a program, aimed at the XGates"),
     "pager": ("pager", "PagerTarget", "a container kernel's requests to Pager's host"),
-    "hypercalls": ("hypercalls", "HypercallsTarget", "a hostile kernel's requests to its host, beside a container that must live"),
+    "hypercalls": (
+        "hypercalls",
+        "HypercallsTarget",
+        "a hostile kernel's requests to its host, beside a container that must live",
+    ),
     "vmentry": ("vmentry", "VmEntryTarget", "VM entries near the border of what is valid"),
     "images": ("loaders", "ImagesTarget", "files for the loaders: ELF, multiboot, bzImage, tar, snapshots"),
     "walk": ("walk", "WalkTarget", "page tables near the border of what a walk takes"),

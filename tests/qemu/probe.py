@@ -9,9 +9,8 @@ import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from paracell.guest import shipped
-
 from paracell.fuzz.model.paging import LEVEL4, PF_P, PF_PK, PF_RSVD, PF_U, PS, US, A, Access, State, translate
+from paracell.guest import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

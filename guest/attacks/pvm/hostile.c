@@ -7,6 +7,7 @@
 #include "platform/entry.h"
 #include "pte.h"
 #include "pvkernel.h"
+#include "script_kernel.h"
 #include "selectors.h"
 #include "x86.h"
 
@@ -24,7 +25,7 @@
 #define KERNEL_DATA (PTE_P | PTE_W | PTE_A | PTE_D | PTE_NX)
 #define CODE (PTE_P | PTE_U | PTE_A)
 
-static struct gk_boot *boot;
+struct gk_boot *boot;
 static u64 target, next;
 static void (*continued)(void);         /* at the next event */
 
@@ -49,7 +50,7 @@ static void loot(u64 value) {
 }
 
 /* Until an interrupt: the timer's, or an earlier one. */
-static void nap(u64 cycles) {
+void nap(u64 cycles) {
     u64 until = rdtsc() + cycles;
 
     while (rdtsc() < until) {
@@ -69,6 +70,8 @@ void hostile_event(u64 user) {
     u64 vector = (u8)pvcs.event_vector;
 
     pvcs.event_vector = 0;
+    if (scripted)
+        script_go_on();
     if (user && vector >= VEC_IRQ0)
         to_user_mode();                 /* not what we wait for */
     if (continued)
@@ -87,7 +90,7 @@ static u64 page(void) {
 }
 
 /* The entry of `va` at a level, with the tables above it made if they are missing. */
-static volatile pte_t *entry(u64 root, u64 va, int level) {
+volatile pte_t *entry(u64 root, u64 va, int level) {
     u64 table = root;
 
     for (int at = TABLE_LEVELS;; at--) {
@@ -103,7 +106,7 @@ static volatile pte_t *entry(u64 root, u64 va, int level) {
 static void map(u64 va, u64 gpa, u64 rights) { *entry(boot->root, va, 1) = gpa | rights; }
 static void flush(void) { hypercall(PVM_HC_TLB_FLUSH, 0, 0); }
 
-static void enter(u64 rip, u64 cs, u64 ss, u64 flags) {
+void enter(u64 rip, u64 cs, u64 ss, u64 flags) {
     pvcs.rip = rip;
     pvcs.user_cs = (u16)cs;
     pvcs.user_ss = (u16)ss;
@@ -112,7 +115,7 @@ static void enter(u64 rip, u64 cs, u64 ss, u64 flags) {
     to_user_mode();
 }
 
-static void user_code(const u8 *code, u64 size) {
+void user_code(const u8 *code, u64 size) {
     u64 gpa = page();
 
     memcpy(direct(gpa), code, size);
@@ -412,7 +415,7 @@ static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"selectors", selectors}, {"canonical", canonical}, {"entry", entries}, {"flags", flags}, {"pvcs", hosts_pvcs}, {"given-pvcs", given_pvcs}, {"llfree-pvcs", freed_pvcs},
     {"pointer", hosts_pointer}, {"pages", frames}, {"cr3", cr3}, {"store", store}, {"alias", alias}, {"recycled", recycled},
     {"endless", endless}, {"outs-endless", outs_endless}, {"leftovers", leftovers}, {"border", border},
-    {"event", event_entries}, {"invlpg", invalidated}, {"half", half}, {"glutton", glutton},
+    {"event", event_entries}, {"invlpg", invalidated}, {"half", half}, {"glutton", glutton}, {"script", script_begin},
 };
 
 static const char *option_text(const char *name) {
