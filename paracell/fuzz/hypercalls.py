@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from .chance import Chance
     from .scripts import Step
 
-_MEMORY: Final = 32 << 20
 _WAIT: Final = 16  # bytes of the loop
 _SLICES: Final = 800  # times the budget: more than a slice of the scheduler's
-_NEEDED: Final = {"gpa"}  # without it, no honest kernel comes up beside the hostile one
+# Without these, no honest kernel comes up beside the hostile one.
+_NEEDED: Final = {"paracell": {"gpa"}, "pvm": {"pvcs"}}
 _SWITCHES: Final = {
     d: f"the defence {d} of {', '.join(sorted({a.runtime.name for a in ATTACKS if d in a.off}))}: see docs/attacks.md"
     for attack in ATTACKS
     if attack.on_host
     for d in attack.off
-    if d not in _NEEDED
+    if d not in _NEEDED.get(attack.runtime.name, ())
 }
 
 
@@ -55,7 +55,7 @@ class HypercallsTarget(StandingTarget):
         if name not in KERNELS:
             raise BadTarget(f"hypercalls: {name} has no host; there are {', '.join(KERNELS)}")
         runtime = RUNTIMES[name]
-        known = {d for a in ATTACKS if a.runtime is runtime and a.on_host for d in a.off}
+        known = {d for a in ATTACKS if a.runtime is runtime and a.on_host for d in a.off} - _NEEDED.get(name, set())
         for defence in options.off:
             if defence not in known:
                 raise BadTarget(
@@ -70,7 +70,7 @@ class HypercallsTarget(StandingTarget):
             runtime.load(),
             modules=[*hostile, *container_modules(NEIGHBOUR, (), runtime=runtime)],
             append=" ".join((*(f"off={d}" for d in options.off), *self.kernel.line)),
-            memory=_MEMORY,
+            memory=self.kernel.memory,
             runtime=runtime,
             nested=options.nested,
             console=NoConsole(),

@@ -7,7 +7,7 @@
 #include "platform/entry.h"
 #include "script.h"
 
-enum { LOAD = 0x100, STORE, ENTER };     /* paracell/fuzz/hypercalls.py */
+enum { LOAD = 0x100, STORE, ENTER };     /* paracell/fuzz/script_paracell.py */
 
 extern struct xgate_vcpu hostile_vcpu;
 extern char stack_top[];

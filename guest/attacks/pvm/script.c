@@ -11,7 +11,7 @@
 
 #define USER 0x400000UL
 
-enum { LOAD = 0x100, STORE, ENTER, MAP, OUTS, IN };      /* paracell/fuzz/script_hosts.py */
+enum { LOAD = 0x100, STORE, ENTER, MAP, OUTS, IN };      /* paracell/fuzz/script_pvm.py */
 
 SCRIPT_HERE
 

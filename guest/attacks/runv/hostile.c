@@ -5,6 +5,7 @@
 #include "multiboot.h"
 #include "pager.h"
 #include "pte.h"
+#include "script_kernel.h"
 #include "x86.h"
 
 #define SECRETS 0x5ec2e7c0ffeeUL        /* how every secret here begins */
@@ -81,15 +82,17 @@ static pte_t *map(u64 va, u64 gpa) {
     static pte_t tables[TABLE_LEVELS - 1][TABLE_ENTRIES] __attribute__((aligned(4096)));
     pte_t *table = direct((u64)boot_pml4);
 
-    for (int level = TABLE_LEVELS, used = 0; level > 1; level--) {
+    for (int level = TABLE_LEVELS; level > 1; level--) {        /* a table of each level, for the last page that was asked for */
         pte_t *entry = &table[level_index(va, level)];
         if (!(*entry & PTE_P))
-            *entry = ((u64)tables[used++] - KERNEL_BASE) | PTE_TABLE;
+            *entry = ((u64)tables[level - 2] - KERNEL_BASE) | PTE_TABLE;
         table = direct(*entry & PTE_ADDRESS);
     }
     table[level_index(va, 1)] = ROUND_DOWN(gpa, PAGE_SIZE) | PTE_P;
     return &table[level_index(va, 1)];
 }
+
+pte_t *script_map(u64 va, u64 gpa) { return map(va & 0xffffffffffffUL, gpa & PTE_ADDRESS); }
 
 /* A store to a page table that is shadowed: what the entry mapped is there no more once the TLB has been flushed. */
 static void store(void) {
@@ -163,6 +166,7 @@ static void stale(void) { read_all(LOW_MEMORY, (u64)kernel_text - KERNEL_BASE); 
 static const struct { const char *name; void (*run)(void); } attacks[] = {
     {"port", port}, {"msr", msr}, {"pages", pages}, {"xsetbv", xsetbv}, {"rip", rip}, {"endless", endless},
     {"leftovers", leftovers}, {"stale", stale}, {"realmode", real_mode}, {"shadow-store", store}, {"large", large},
+    {"script", script_begin},
 };
 
 static const char *option_text(const char *name) {
