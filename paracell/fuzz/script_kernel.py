@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from ..emu.registers import RIP
 from ..mmu.address import PAGE
-from .scripts import Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..emu.machine import Machine
     from .chance import Chance
+    from .scripts import Step
 
 USER: Final = 0x400000
 LOWER_END: Final = 1 << 47

@@ -1,0 +1,256 @@
+"""The target `syscalls`: sequences of Linux system calls with types, resources and dependencies, under any runtime.
+
+A child of a container's first process makes the calls of a script (guest/attacks/caller.c); results of earlier calls are arguments of
+later ones.  Whatever they are, the kernel goes on: files, pipes, memory and processes work for the first process, nothing of the kernel's
+memory has come into the program's, no secret was reached, a container beside it (where the runtime has a host) goes on.  With a second
+runtime (`Options.other`), each call answers the same under both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..attacks import container_modules, symbols_of
+from ..emu.devices import NoConsole
+from ..emu.events import Event, Kind
+from ..emu.registers import RIP
+from ..machine import Machine
+from ..oracle import Secrets
+from ..runtimes import RUNTIMES
+from .beside import NEIGHBOUR, HostFault, Neighbour, Whole, lived, physical
+from .call_arguments import AREA, BASE, KINDS, argument
+from .call_table import BY_NUMBER, CALLS
+from .images import images_digest
+from .scripts import SIZE, Step, changed, in_memory, pack, unpack
+from .standing import StandingTarget
+from .target import BadTarget, Found, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from ..emu.stop import Stop
+    from ..oracle import Rule
+    from .call_table import Call
+    from .chance import Chance
+    from .target import Tell
+
+PROGRAM: Final = "caller"
+_MEMORY: Final = 48 << 20
+_WAIT: Final = 16  # bytes of the loop
+_SLICES: Final = 300
+_HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
+_GIVES: Final = {kind: [c for c in CALLS if c.gives in kinds] for kind, kinds in KINDS.items()}
+# Their answers are times, or addresses and numbers that are the runtime's own.
+_UNLIKE: Final = frozenset({
+    "time", "times", "sysinfo", "getcpu", "sched_getaffinity", "mmap", "brk", "mremap", "shmat", "mincore", "statfs", "fstatfs", "getrandom",
+    "pkey_alloc", "arch_prctl", "uname",
+})  # fmt: skip
+_SWITCHES: Final = {
+    "usercopy": "the defence usercopy of paracell: a pointer from a program is followed in its own half only",
+    "range": "the defence range of paracell: a program maps its own half only",
+}
+
+
+class SyscallsTarget(StandingTarget):
+    """A machine that stands where the program waits for its calls."""
+
+    name = "syscalls"
+    switches = _SWITCHES
+    budget = 100_000
+    max_len = SIZE
+
+    def __init__(self, options: Options = Options()) -> None:  # noqa: B008
+        super().__init__(options)
+        name = options.runtime or "paracell"
+        if name not in RUNTIMES:
+            raise BadTarget(f"syscalls: no such runtime: {name}; there are {', '.join(RUNTIMES)}")
+        runtime = RUNTIMES[name]
+        if options.off and name != "paracell":
+            raise BadTarget(f"syscalls: these defences are paracell's, not {name}'s: {', '.join(options.off)}")
+        self.console = NoConsole()
+        modules = [*container_modules(PROGRAM, (), runtime=runtime)]
+        has_host = runtime.kernel is not None
+        if has_host:
+            modules += container_modules(NEIGHBOUR, (), runtime=runtime)
+        self.machine = machine = Machine.boot(
+            runtime.load(),
+            modules=modules,
+            append=" ".join(f"off={d}" for d in options.off),
+            memory=_MEMORY * (1 + (name == "runv")),
+            runtime=runtime,
+            nested=options.nested,
+            console=self.console,
+        ).inner
+        self._images = tuple(n for n in (runtime.boots, runtime.kernel, f"attacks/{PROGRAM}", f"attacks/{NEIGHBOUR}") if n)
+        rules: list[Rule] = []
+        self._beats = 0
+        if has_host:
+            neighbour = Neighbour()
+            self.go_to(neighbour.runs)
+            self._beats = neighbour.beats
+            at = symbols_of(runtime.boots)["host_secret"]
+            secret = physical(machine, at) or at - _HOST_BASE
+            pages = {neighbour.secret >> 12: "the neighbour's secret", secret >> 12: "the host's secret"}
+            rules = [HostFault(), Secrets(pages), Whole(neighbour, secret)]
+        self._find_program()
+        self.stand(rules, exact=False)
+        self._begun, self._said = self._beat(), len(self.console.sent[0])
+        self._answers: list[int] = []
+        self._shown: list[Hashable] = []
+        self.other = SyscallsTarget(Options(runtime=options.other)) if options.other else None
+
+    def _find_program(self) -> None:
+        """Go to where the program waits, and find its script and its area in memory."""
+        symbols = symbols_of(f"attacks/{PROGRAM}")
+        loop = symbols["script_wait"]
+        waits = range(loop, loop + _WAIT)
+        self.go_to(lambda machine: machine.cpu.q[RIP] in waits and machine.cpu.cpl == 3)
+        pages = (symbols["script"], *(BASE + at for at in range(0, len(AREA), 4096)))
+        found = [physical(self.machine, at) for at in pages]
+        if None in found:
+            raise RuntimeError("syscalls: the program's pages are not there")
+        self._script, *self._area = (at for at in found if at is not None)
+        # The kernel keeps what is behind the first page of the script where it likes.
+        assert SIZE + 16 < 4096
+
+    def _beat(self) -> int:
+        return self.machine.memory.read64(self._beats) if self._beats else 0
+
+    def place(self, data: bytes) -> bool:
+        """Write the script and the area."""
+        memory = self.machine.memory
+        memory.write(self._script, in_memory(data))
+        for number, at in enumerate(self._area):
+            memory.write(at, AREA[4096 * number : 4096 * (number + 1)])
+        return bool(unpack(data))
+
+    # ---- what comes of it ---------------------------------------------------------------------------------------------
+
+    def judge(self, stop: Stop) -> Found | None:
+        """Wait for the program's last line, and look at what it says."""
+        for _ in range(_SLICES):
+            wrong = lived(stop)
+            if wrong:
+                return Found(wrong)
+            told = bytes(self.console.sent[0][self._said :]).decode("ascii", "replace")
+            if told.endswith("end\r\n") or told.endswith("end\n"):
+                break
+            if self.watch.found:
+                return Found(*self.watch.found)
+            stop = self.machine.run(self.budget)
+        else:
+            return Found("the first process came to no end")
+        lines = told.split("\n")
+        if len(lines) < 4:
+            return Found(f"the program says {told!r}")
+        self._answers = [int(word) for word in lines[0].split()]
+        for line, right, what in ((lines[1], "broken nothing", "does not work any more"), (lines[2], "leaked 0", "came to the program")):
+            if line.strip() != right:
+                return Found(f"{line.split(maxsplit=1)[-1].strip()} {what}")
+        return self._neighbour_goes_on()
+
+    def _neighbour_goes_on(self) -> Found | None:
+        for _ in range(_SLICES * bool(self._beats)):
+            if self.watch.found:
+                return Found(*self.watch.found)
+            if self._beat() != self._begun:
+                return None
+            wrong = lived(self.machine.run(self.budget))
+            if wrong:
+                return Found(wrong)
+        return Found("the neighbour came to run no more") if self._beats else None
+
+    def run(self, data: bytes, tell: Tell | None = None) -> Found | None:
+        """Make the calls; under two runtimes, compare what they answer."""
+        self._answers, self._shown = [], []
+        found = super().run(data, tell)
+        steps = unpack(data)
+        self._shown = [(s.what, min(a, 0)) for s, a in zip(steps, self._answers, strict=False)]
+        for stream in self.console.sent[:2]:
+            del stream[self._said if stream is self.console.sent[0] else len(stream) :]
+        if found or self.other is None:
+            return found
+        theirs = self.other.run(data)
+        if theirs is not None:
+            return Found(f"under {self.other.options.runtime}: {theirs}")
+        return self._compare(data, self.other)
+
+    def _compare(self, data: bytes, other: SyscallsTarget) -> Found | None:
+        unlike: set[int] = set()
+        for n, (step, mine, its) in enumerate(zip(unpack(data), self._answers, other._answers, strict=False)):  # noqa: SLF001
+            call = BY_NUMBER.get(step.what)
+            depends = any(step.names >> i & 1 and a in unlike for i, a in enumerate(step.arguments))
+            if depends or call is None or call.name in _UNLIKE:
+                unlike.add(n)
+            elif mine != its:
+                return Found(f"{call.name}, step {n}, answers {mine}, under {other.options.runtime} {its}")
+        return None
+
+    def features(self) -> Iterable[Hashable]:
+        """Give each call with the error that it answered, which says how far it came."""
+        return self._shown
+
+    def told(self, event: Event) -> str | None:
+        """Leave the walks out: there are many."""
+        return None if event.kind is Kind.PAGE_WALK else super().told(event)
+
+    # ---- inputs -----------------------------------------------------------------------------------------------------
+
+    def generate(self, chance: Chance) -> bytes:
+        """Make a sequence in which calls are given what earlier ones have made."""
+        steps: list[Step] = []
+        while len(steps) < 4 + chance.below(16):
+            steps += call_steps(chance, steps)
+        return pack(steps)
+
+    def mutate(self, data: bytes, other: bytes, chance: Chance) -> bytes:
+        """Put calls in, take them out, change an argument, or go on as another sequence does."""
+        steps = unpack(data)
+        return changed(
+            data, other, lambda at: call_steps(chance, steps[:at]), lambda: argument(chance.pick(("any", "room", "size", "path")), chance), chance
+        )
+
+    def describe(self, data: bytes) -> str:
+        """Give the calls by their names."""
+        lines = []
+        for n, step in enumerate(unpack(data)):
+            call = BY_NUMBER.get(step.what)
+            lines.append(f"{n:2} {call.name if call else step.what}{str(step)[len(hex(step.what)) :]}")
+        return "\n".join(lines)
+
+    def digest(self) -> str:
+        """Name the guest images."""
+        return images_digest(*self._images)
+
+    def close(self) -> None:
+        """Free the machines."""
+        super().close()
+        if self.other is not None:
+            self.other.close()
+
+
+def call_steps(chance: Chance, before: list[Step]) -> list[Step]:
+    """Make a call to stand behind others, and before it, now and then, one that makes what it needs."""
+    call = chance.pick(CALLS)
+    made: list[Step] = []
+    needs = [word for word in call.arguments if word in _GIVES and _GIVES[word]]
+    if needs and chance.random() < 0.5 and not _makers(needs[0], before):
+        made.append(_step(chance, chance.pick(_GIVES[needs[0]]), before))
+    return [*made, _step(chance, call, [*before, *made])]
+
+
+def _step(chance: Chance, call: Call, before: list[Step]) -> Step:
+    arguments, names = [], 0
+    for i, word in enumerate(call.arguments):
+        makers = _makers(word, before) if word in _GIVES else []
+        if makers and chance.random() < 0.85:
+            arguments.append(chance.pick(makers[-4:]))
+            names |= 1 << i
+        else:
+            arguments.append(argument(word, chance))
+    return Step(call.number, tuple(arguments), names)
+
+
+def _makers(word: str, before: list[Step]) -> list[int]:
+    """Give the numbers of the steps whose result is such a resource."""
+    return [n for n, step in enumerate(before) if step.what in BY_NUMBER and BY_NUMBER[step.what].gives in KINDS[word]]
