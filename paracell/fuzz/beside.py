@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NEIGHBOUR: Final = "neighbour"
 _SECRET: Final = (0x5EC2E7C0FFEE0002).to_bytes(8, "little") * 512
-_LOOP: Final = 16  # bytes of it
+_LOOP: Final = 18  # bytes of it
 
 
 def physical(machine: Machine, address: int) -> int | None:

@@ -24,8 +24,8 @@ def _q(*words: int) -> bytes:
 
 
 _PATHS: Final = (
-    b"/file", b"/", b".", b"..", b"/directory", b"/directory/file", b"/link", b"/no/such/file", b"", b"/dev/null", b"/dev/zero", b"/dev/full",
-    b"/proc/self/maps", b"/proc/self/fd", b"/proc/1/status", b"/proc", b"/dev/shm/x", b"/socket", b"/fifo", b"/tmp/a", b"//./../bin//",
+    b"/file", b"/", b".", b"..", b"/directory", b"/directory/file", b"/link", b"/no/such/file", b"", b"/dev/null", b"/dev/zero",
+    b"/dev/full", b"/proc/self/maps", b"/proc/self/fd", b"/proc/1/status", b"/proc", b"/dev/shm/x", b"/socket", b"/fifo", b"/tmp/a", b"//./../bin//",
 )  # fmt: skip
 _SLOTS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "path": _PATHS,
@@ -33,10 +33,12 @@ _SLOTS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "time": (_q(0, 0), _q(0, 1000), _q(0, 0, 0, 1000), _q(0, 2_000_000_000), _q(-1, 0), _q(1, 0, 1, 0)),
     "set": (_q(0), _q(-1), _q(1 << 9), _q(1 << 16)),
     "action": (_q(0, 0, 0, 0), _q(1, 0, 0, 0), _q(BASE, 0x04000004, BASE, 0), _q(1, 0x10000000, 0, -1)),
-    "address": (b"\1\0/socket\0", b"\1\0\0name", struct.pack("<HH4B", 2, 0x901F, 127, 0, 0, 1), struct.pack("<H", 10) + bytes(26), bytes(16)),
+    "address": (b"\1\0/socket\0", b"\1\0\0name", struct.pack("<HH4B", 2, 0x901F, 127, 0, 0, 1), struct.pack("<H", 10) + bytes(26),
+        bytes(16)),
     "vector": (_q(_ROOM, 16, _ROOM + 64, 32), _q(_ROOM, 0), _q(BASE, 8, 0, 8), _q(_ROOM, -1)),
     "message": (_q(0, 0, _ROOM, 1, 0, 0, 0), _q(_ROOM, 16, BASE + 0x6000, 2, _ROOM + 256, 64, 0)),
-    "event": (struct.pack("<Iq", 1, 7), struct.pack("<Iq", 0x80000005, 1), struct.pack("<qii", 0, 10, 0) + bytes(48), struct.pack("<qii", 0, 10, 1) + bytes(48)),
+    "event": (struct.pack("<Iq", 1, 7), struct.pack("<Iq", 0x80000005, 1), struct.pack("<qii", 0, 10, 0) + bytes(48),
+        struct.pack("<qii", 0, 10, 1) + bytes(48)),
     "fds": (struct.pack("<ihh", 0, 1, 0) + struct.pack("<ihh", 3, 5, 0), struct.pack("<ihh", -1, 1, 0)),
     "semop": (struct.pack("<Hhh", 0, 1, 0), struct.pack("<Hhh", 0, -1, 0x800), struct.pack("<Hhh", 0, 0, 0x1000)),
     "length": (struct.pack("<I", 16), struct.pack("<I", 0), struct.pack("<I", 0xFFFFFFFF)),
@@ -82,14 +84,21 @@ _NUMBERS: Final[Mapping[str, Sequence[int]]] = {
 # Words for what earlier calls give, and what is taken where none has given any.
 RESOURCES: Final[Mapping[str, Sequence[int]]] = {
     "fd": (0, 1, 2, 3, 3, 4, 4, 5, 6, 99, (1 << 32) - 1), "dir": (0xFFFFFF9C, 0xFFFFFF9C, 3, 4), "socket": (3, 4, 5), "epoll": (3, 4),
-    "timer": (3, 4), "watch": (3, 4), "shm": (0, 1), "sem": (0, 1), "queue": (0, 1), "pid": (0, 0, 1, 2, 3, 99), "memory": (0,), "key": (0, 1),
+    "timer": (3, 4), "watch": (3, 4), "shm": (0, 1), "sem": (0, 1), "queue": (0, 1), "pid": (0, 0, 2, 3, 99), "memory": (0,), "key": (0, 1),
 }  # fmt: skip
 # A resource of the second kind is one of the first, too.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "fd": ("fd", "socket", "epoll", "timer", "watch"), "dir": ("fd",), "socket": ("socket",), "epoll": ("epoll",), "timer": ("timer",),
     "watch": ("watch",), "shm": ("shm",), "sem": ("sem",), "queue": ("queue",), "pid": ("pid",), "memory": ("memory",), "key": ("key",),
 }  # fmt: skip
-_KERNELS: Final = (0xFFFF_8880_0000_0000, 0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_C000_0000, (1 << 47) - 0x1000, 1 << 47, (1 << 64) - 8)
+_KERNELS: Final = (
+    0xFFFF_8880_0000_0000,
+    0xFFFF_FFFF_8000_0000,
+    0xFFFF_FFFF_C000_0000,
+    (1 << 47) - 0x1000,
+    1 << 47,
+    (1 << 64) - 8,
+)
 _WRONG: Final = 0.03
 
 

@@ -111,7 +111,7 @@ _TABLE: Final = """
     107 geteuid
     108 getegid
     109 setpgid pid any
-    110 getppid -> pid
+    110 getppid
     111 getpgrp -> pid
     112 setsid -> pid
     113 setreuid id id

@@ -2,8 +2,8 @@
 
 A child of a container's first process makes the calls of a script (guest/attacks/caller.c); results of earlier calls are arguments of
 later ones.  Whatever they are, the kernel goes on: files, pipes, memory and processes work for the first process, nothing of the kernel's
-memory has come into the program's, no secret was reached, a container beside it (where the runtime has a host) goes on.  With a second
-runtime (`Options.other`), each call answers the same under both.
+memory has come into the program's, no secret was reached, a container beside it (where the runtime has a host) goes on.  Under two
+runtimes (`-differential`), each call answers the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .standing import StandingTarget
 from .target import BadTarget, Found, Options
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
     from ..emu.stop import Stop
     from ..oracle import Rule
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "caller"
 _MEMORY: Final = 48 << 20
+_SPINS: Final = 2_000_000  # of the neighbour's, before it naps: long enough to be found
 _WAIT: Final = 16  # bytes of the loop
 _SLICES: Final = 300
 _HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
@@ -71,7 +72,7 @@ class SyscallsTarget(StandingTarget):
         modules = [*container_modules(PROGRAM, (), runtime=runtime)]
         has_host = runtime.kernel is not None
         if has_host:
-            modules += container_modules(NEIGHBOUR, (), runtime=runtime)
+            modules += container_modules(NEIGHBOUR, (str(_SPINS),), runtime=runtime)
         self.machine = machine = Machine.boot(
             runtime.load(),
             modules=modules,
@@ -81,7 +82,9 @@ class SyscallsTarget(StandingTarget):
             nested=options.nested,
             console=self.console,
         ).inner
-        self._images = tuple(n for n in (runtime.boots, runtime.kernel, f"attacks/{PROGRAM}", f"attacks/{NEIGHBOUR}") if n)
+        self._images = tuple(
+            n for n in (runtime.boots, runtime.kernel, f"attacks/{PROGRAM}", f"attacks/{NEIGHBOUR}") if n
+        )
         rules: list[Rule] = []
         self._beats = 0
         if has_host:
@@ -97,7 +100,7 @@ class SyscallsTarget(StandingTarget):
         self._begun, self._said = self._beat(), len(self.console.sent[0])
         self._answers: list[int] = []
         self._shown: list[Hashable] = []
-        self.other = SyscallsTarget(Options(runtime=options.other)) if options.other else None
+        self._outcome: tuple[Hashable, ...] = ()
 
     def _find_program(self) -> None:
         """Go to where the program waits, and find its script and its area in memory."""
@@ -144,7 +147,10 @@ class SyscallsTarget(StandingTarget):
         if len(lines) < 4:
             return Found(f"the program says {told!r}")
         self._answers = [int(word) for word in lines[0].split()]
-        for line, right, what in ((lines[1], "broken nothing", "does not work any more"), (lines[2], "leaked 0", "came to the program")):
+        for line, right, what in (
+            (lines[1], "broken nothing", "does not work any more"),
+            (lines[2], "leaked 0", "came to the program"),
+        ):
             if line.strip() != right:
                 return Found(f"{line.split(maxsplit=1)[-1].strip()} {what}")
         return self._neighbour_goes_on()
@@ -161,30 +167,32 @@ class SyscallsTarget(StandingTarget):
         return Found("the neighbour came to run no more") if self._beats else None
 
     def run(self, data: bytes, tell: Tell | None = None) -> Found | None:
-        """Make the calls; under two runtimes, compare what they answer."""
-        self._answers, self._shown = [], []
+        """Make the calls."""
+        self._answers = []
         found = super().run(data, tell)
+        del self.console.sent[0][self._said :]
         steps = unpack(data)
         self._shown = [(s.what, min(a, 0)) for s, a in zip(steps, self._answers, strict=False)]
-        for stream in self.console.sent[:2]:
-            del stream[self._said if stream is self.console.sent[0] else len(stream) :]
-        if found or self.other is None:
-            return found
-        theirs = self.other.run(data)
-        if theirs is not None:
-            return Found(f"under {self.other.options.runtime}: {theirs}")
-        return self._compare(data, self.other)
+        self._outcome = tuple(self._alike(steps))
+        return found
 
-    def _compare(self, data: bytes, other: SyscallsTarget) -> Found | None:
+    def _alike(self, steps: list[Step]) -> Iterator[str]:
+        """Give what each call has answered, as far as it must be the same under any runtime."""
         unlike: set[int] = set()
-        for n, (step, mine, its) in enumerate(zip(unpack(data), self._answers, other._answers, strict=False)):  # noqa: SLF001
+        for n, (step, answer) in enumerate(zip(steps, self._answers, strict=False)):
             call = BY_NUMBER.get(step.what)
-            depends = any(step.names >> i & 1 and a in unlike for i, a in enumerate(step.arguments))
-            if depends or call is None or call.name in _UNLIKE:
+            if (
+                call is None
+                or call.name in _UNLIKE
+                or any(step.names >> i & 1 and a in unlike for i, a in enumerate(step.arguments))
+            ):
                 unlike.add(n)
-            elif mine != its:
-                return Found(f"{call.name}, step {n}, answers {mine}, under {other.options.runtime} {its}")
-        return None
+            else:
+                yield f"{n}: {call.name} {answer}"
+
+    def outcome(self) -> Hashable:
+        """Give the answers of the last run, but for times, and addresses that are a runtime's own."""
+        return self._outcome
 
     def features(self) -> Iterable[Hashable]:
         """Give each call with the error that it answered, which says how far it came."""
@@ -207,7 +215,11 @@ class SyscallsTarget(StandingTarget):
         """Put calls in, take them out, change an argument, or go on as another sequence does."""
         steps = unpack(data)
         return changed(
-            data, other, lambda at: call_steps(chance, steps[:at]), lambda: argument(chance.pick(("any", "room", "size", "path")), chance), chance
+            data,
+            other,
+            lambda at: call_steps(chance, steps[:at]),
+            lambda: argument(chance.pick(("any", "room", "size", "path")), chance),
+            chance,
         )
 
     def describe(self, data: bytes) -> str:
@@ -221,12 +233,6 @@ class SyscallsTarget(StandingTarget):
     def digest(self) -> str:
         """Name the guest images."""
         return images_digest(*self._images)
-
-    def close(self) -> None:
-        """Free the machines."""
-        super().close()
-        if self.other is not None:
-            self.other.close()
 
 
 def call_steps(chance: Chance, before: list[Step]) -> list[Step]:

@@ -23,7 +23,11 @@ TARGETS: Final[Mapping[str, tuple[str, str, str]]] = {
         "HypercallsTarget",
         "a hostile kernel's requests to its host, beside a container that must live",
     ),
-    "syscalls": ("syscalls", "SyscallsTarget", "sequences of system calls of a program, under any runtime, or under two"),
+    "syscalls": (
+        "syscalls",
+        "SyscallsTarget",
+        "sequences of system calls of a program, under any runtime, or under two",
+    ),
     "vmentry": ("vmentry", "VmEntryTarget", "VM entries near the border of what is valid"),
     "images": ("loaders", "ImagesTarget", "files for the loaders: ELF, multiboot, bzImage, tar, snapshots"),
     "walk": ("walk", "WalkTarget", "page tables near the border of what a walk takes"),
