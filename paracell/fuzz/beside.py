@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NEIGHBOUR: Final = "neighbour"
 _SECRET: Final = (0x5EC2E7C0FFEE0002).to_bytes(8, "little") * 512
+_IOPL, _IF = 0x3000, 0x200
 _LOOP: Final = 18  # bytes of it
 
 
@@ -82,6 +83,26 @@ class HostFault(Rule):
         del machine
         if event.kind is Kind.EXCEPTION and event.who is Who.HOST:
             return f"the host took exception {event.vector}"
+        return None
+
+
+class NoHostFlags(Rule):
+    """What runs in ring 3 has no I/O privilege and cannot hold interrupts off: RFLAGS.IOPL is 0, RFLAGS.IF is 1."""
+
+    def event(self, machine: Machine, event: Event) -> str | None:
+        """Look at RFLAGS where an event is."""
+        return None if event.kind is Kind.PAGE_WALK else self._look(machine)
+
+    def end(self, machine: Machine, stop: Stop) -> str | None:
+        """Look at RFLAGS where the run has stopped."""
+        del stop
+        return self._look(machine)
+
+    @staticmethod
+    def _look(machine: Machine) -> str | None:
+        cpu = machine.cpu
+        if cpu.cpl == 3 and cpu.rflags & (_IOPL | _IF) != _IF:
+            return f"ring 3 runs with RFLAGS {cpu.rflags:#x}"
         return None
 
 

@@ -24,8 +24,9 @@ def _q(*words: int) -> bytes:
 
 
 _PATHS: Final = (
-    b"/file", b"/", b".", b"..", b"/directory", b"/directory/file", b"/link", b"/no/such/file", b"", b"/dev/null", b"/dev/zero",
-    b"/dev/full", b"/proc/self/maps", b"/proc/self/fd", b"/proc/1/status", b"/proc", b"/dev/shm/x", b"/socket", b"/fifo", b"/tmp/a", b"//./../bin//",
+    b"/file", b"/", b".", b"..", b"/directory", b"/directory/file", b"/link", b"/no/such/file", b"", b"/socket", b"/fifo",
+    b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/shm/x", b"/proc/self/maps", b"/proc/self/fd", b"/proc/1/status", b"/proc",
+    b"/tmp/a", b"//./../bin//",
 )  # fmt: skip
 _SLOTS: Final[Mapping[str, tuple[bytes, ...]]] = {
     "path": _PATHS,

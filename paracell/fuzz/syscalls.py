@@ -43,8 +43,8 @@ _HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
 _GIVES: Final = {kind: [c for c in CALLS if c.gives in kinds] for kind, kinds in KINDS.items()}
 # Their answers are times, or addresses and numbers that are the runtime's own.
 _UNLIKE: Final = frozenset({
-    "time", "times", "sysinfo", "getcpu", "sched_getaffinity", "mmap", "brk", "mremap", "shmat", "mincore", "statfs", "fstatfs", "getrandom",
-    "pkey_alloc", "arch_prctl", "uname",
+    "time", "times", "sysinfo", "getcpu", "sched_getaffinity", "mmap", "brk", "mremap", "shmat", "mincore", "statfs", "fstatfs",
+    "getrandom", "pkey_alloc", "arch_prctl", "uname",
 })  # fmt: skip
 _SWITCHES: Final = {
     "usercopy": "the defence usercopy of paracell: a pointer from a program is followed in its own half only",
@@ -136,7 +136,7 @@ class SyscallsTarget(StandingTarget):
             if wrong:
                 return Found(wrong)
             told = bytes(self.console.sent[0][self._said :]).decode("ascii", "replace")
-            if told.endswith("end\r\n") or told.endswith("end\n"):
+            if told.endswith(("end\r\n", "end\n")):
                 break
             if self.watch.found:
                 return Found(*self.watch.found)
@@ -239,7 +239,7 @@ def call_steps(chance: Chance, before: list[Step]) -> list[Step]:
     """Make a call to stand behind others, and before it, now and then, one that makes what it needs."""
     call = chance.pick(CALLS)
     made: list[Step] = []
-    needs = [word for word in call.arguments if word in _GIVES and _GIVES[word]]
+    needs = [word for word in call.arguments if _GIVES.get(word)]
     if needs and chance.random() < 0.5 and not _makers(needs[0], before):
         made.append(_step(chance, chance.pick(_GIVES[needs[0]]), before))
     return [*made, _step(chance, call, [*before, *made])]

@@ -217,7 +217,6 @@ class VmEntryTarget(Target):
         super().__init__(options)
         self._mistakes = chosen(VM_ENTRY, options.off)
         self.bench = Bench(nested=options.nested)
-        self.machine = self.bench.machine
         self._seen: list[Hashable] = []
         writable = self.bench.caps.writable
         self.fields: tuple[tuple[F, int], ...] = tuple(

@@ -1,4 +1,4 @@
-"""Planted mistakes of `docs/fuzz.md`: each is found from an empty corpus, by seed 1, within the tries that its row states."""
+"""Planted mistakes of `docs/fuzz.md` and `docs/fuzz-targets.md`: each is found from nothing, by seed 1, within its row's tries."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ import pytest
 from paracell.fuzz import Options, make_target
 from paracell.fuzz.engine import Engine
 
-PAGE: Final = (Path(__file__).parents[2] / "docs/fuzz.md").read_text(encoding="utf-8")
+DOCS: Final = Path(__file__).parents[2] / "docs"
+# A row of the second page names a runtime, too.
+ROW: Final = r"^\| ([a-z]+) \|(?: (–|[a-z]+) \|)? ([a-z0-9-]+) \| [^|]* \| ([\d,]+) \|$"
 ROWS: Final = [
-    (target, off, int(tries.replace(",", "")))
-    for target, off, tries in re.findall(r"^\| ([a-z]+) \| ([a-z-]+) \| .* \| ([\d,]+) \|$", PAGE, re.MULTILINE)
+    (target, None if runtime in {"", "–"} else runtime, off, int(tries.replace(",", "")), quick)
+    for page, quick in (("fuzz.md", 200), ("fuzz-targets.md", 20))
+    for target, runtime, off, tries in re.findall(ROW, (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE)
 ]
-QUICK: Final = 200  # tries
 
 
 def test_the_table_is_read() -> None:
-    assert len(ROWS) >= 8
+    assert len(ROWS) == 33
+    assert {target for target, *_ in ROWS} == {"gates", "pager", "hypercalls", "syscalls", "vmentry", "images", "walk"}
 
 
 @pytest.mark.parametrize(
-    ("target", "off", "tries"),
-    [pytest.param(*row, marks=() if row[2] <= QUICK else pytest.mark.sweep) for row in ROWS],
+    ("target", "runtime", "off", "tries"),
+    [pytest.param(*row, marks=() if row[3] <= quick else pytest.mark.sweep) for *row, quick in ROWS],
 )
-def test_a_planted_mistake_is_found(target: str, off: str, tries: int) -> None:
-    with closing(make_target(target, Options((off,)))) as made:
+def test_a_planted_mistake_is_found(target: str, runtime: str | None, off: str, tries: int) -> None:
+    with closing(make_target(target, Options((off,), runtime=runtime))) as made:
         engine = Engine(made, target)
         finding = engine.run(tries)
         engine.close()
