@@ -12,6 +12,7 @@ from ..guest.elf import MAGIC, Type, parse
 
 if TYPE_CHECKING:
     from ..container import Container
+    from ..runtimes import Runtime
 
 LINES: Final = shipped.IMAGES / "debug"  # what ``guest/build.py --debug`` builds; a wheel has it
 _SOURCES: Final = "sources"  # below it, in a wheel
@@ -42,7 +43,7 @@ class Files:
     def of_container(cls, container: Container, folder: Path) -> Files:
         """Give those of a container; the program, which may come out of an image, is written into `folder`."""
         name, data = container.program
-        images = tuple(_with_lines(image.name, image.read_bytes()) or image for image in container.runtime.images)
+        images = cls.of_runtime(container.runtime).images
         if not data.startswith(MAGIC):
             return cls(None, images)
         file = _with_lines(f"programs/{name}", data)
@@ -51,6 +52,11 @@ class Files:
             file.write_bytes(data)
         gates = container.runtime.kernel == _GATES and (LINES / _STUBS).is_file()
         return cls(file, images, _below(data) if gates else None)
+
+    @classmethod
+    def of_runtime(cls, runtime: Runtime) -> Files:
+        """Give those of a runtime alone."""
+        return cls(None, tuple(_with_lines(image.name, image.read_bytes()) or image for image in runtime.images))
 
     def commands(self) -> list[str]:
         """Give the gdb commands that load them, each at the addresses that it is linked for."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from ..emu.machine import Machine
+    from ..runtimes import Runtime
     from .chance import Chance
 
     Tell = Callable[[str], None]
@@ -51,6 +52,13 @@ class Options:
     differential: tuple[str, ...] = ()
     oracle: tuple[str, ...] = ()
     argument: str = ""
+
+    @property
+    def boots(self) -> Runtime:
+        """The runtime of the machine that is looked into: of two the first."""
+        from ..runtimes import DEFAULT, RUNTIMES
+
+        return RUNTIMES.get(self.runtime or next(iter(self.differential), DEFAULT.name), DEFAULT)
 
 
 @frozen

@@ -8,6 +8,7 @@ import re
 import select
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -360,3 +361,36 @@ def test_a_machine_that_was_prepared(tmp_path: Path) -> None:
     assert stop.reason is Reason.INTERRUPTED
     assert "No more reverse-execution history" in shown[0]
     assert [int(at, 16) for at in re.findall(r"^\$\d = .*(0x\w+)", shown[0], re.MULTILINE)] == [main, main]
+
+
+@needs_gdb
+def test_a_finding_of_the_fuzzer(tmp_path: Path) -> None:
+    """It stands before the input's first instruction, goes on and back; a target without a machine is one line."""
+    found = run("fuzz", "gates", "-off=prefixes", "-verbosity=0", f"-exact_artifact_path={tmp_path}/finding")
+    assert found.returncode == 77, found.stderr
+    place = tmp_path / "gdb"
+    served = subprocess.Popen(
+        [sys.executable, "-m", "paracell", "replay", "--gdb", f"unix:{place}", f"{tmp_path}/finding"]
+    )
+    asked = (
+        "print $domain",
+        "monitor stop-on fault",
+        "continue",
+        "reverse-continue",
+        "reverse-continue",
+        "print $domain",
+        "kill",
+    )
+    while not place.exists():
+        time.sleep(0.05)
+    words = [word for each in (f"target remote {place}", *asked) for word in ("-ex", each)]
+    shown = subprocess.run(["gdb", "-q", "-batch", "-nx", *words], check=False, capture_output=True, text=True)
+    assert served.wait(30) == 0
+    assert re.findall(r"^\$\d = (\w+)", shown.stdout, re.MULTILINE) == ["program", "program"]
+    assert "No more reverse-execution history" in shown.stdout
+    module = tmp_path / "my.py"
+    module.write_text("def f(data: bytes) -> None:\n    raise ValueError(data)\n")
+    run("fuzz", f"{module}:f", "-runs=2", f"-exact_artifact_path={tmp_path}/mine")
+    none = run("replay", "--gdb", f"unix:{place}2", f"{tmp_path}/mine")
+    assert (none.returncode, none.stderr.count(b"\n")) == (2, 1)
+    assert b"has no machine to look into" in none.stderr

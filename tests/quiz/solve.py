@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from paracell.fuzz.model.paging import PS, Access, Outcome, State, translate
+
 from ..model import ept
-from ..model.paging import PS, Access, Outcome, State, translate
 
 if TYPE_CHECKING:
     from paracell.quiz.question import Question
