@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from .bindings import Bindings, BindingWatch
 from .rules import HostException, KernelRights, Rule, Secrets, rule
-from .watch import Watch, watch
+from .watching import Watch, watch
 
 __all__ = [
     "BindingWatch",

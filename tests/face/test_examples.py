@@ -28,7 +28,7 @@ MODULES = (
     "paracell.emu.memory",
     "paracell.emu.sinks.crossings",
     "paracell.mmu.address",
-    "paracell.oracle.watch",
+    "paracell.oracle.watching",
 )
 _BLOCK = re.compile(r"^```pycon\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
