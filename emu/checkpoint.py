@@ -24,12 +24,18 @@ class Checkpoint:
     """The state of `machine` at this moment.
 
     With `exact`, what the TLB holds belongs to it: two runs from here are the same, walks and accessed bits included.  Without it, a
-    way back costs less, and the second run may find translations that the first one had to walk for.
+    way back costs less where one set of page tables is in use, and the second run may find translations that the first one had to walk
+    for.  A run that has written to a table of the current CR3, or has left translations of another address space or of a virtual
+    machine, takes all of them with it.
+
+    Attributes:
+        exact: as it was asked for; always in a virtual machine or beside one, where the tables are under an EPT.
     """
 
     def __init__(self, machine: Machine, *, exact: bool = True) -> None:
         cpu, memory = machine.cpu, machine.memory
         self._machine = machine
+        self.exact = exact = exact or cpu.vmx is not None or cpu.outer is not None
         self._tlb = cpu.translation.tlb.save() if exact else None
         self._tcg = bytes(machine.engine.raw)
         self._state = state_of(machine)
@@ -51,6 +57,7 @@ class Checkpoint:
         """Go back; gives the numbers of the physical pages that have been written, for the first time since all this began."""
         machine, memory = self._machine, self._machine.memory
         cpu = machine.cpu
+        left_cr3 = cpu.cr3
         changed = self._written | memory.dirty
         written = changed - self._told
         pages = self._pages
@@ -71,7 +78,8 @@ class Checkpoint:
         if self._tlb is not None:
             cpu.translation.tlb.load(self._tlb)
             self._forget_written()
-        elif written & self._tables_frames:  # the TLBs may hold what is no longer so
+        elif written & self._tables_frames or cpu.cr3 != left_cr3 or cpu.translation.tlb.is_mixed:
+            # The TLBs may hold what is no longer so, or was never so in tables that nobody knows here.
             cpu.translation.reset()
             self._forget_written()
         else:

@@ -280,6 +280,14 @@ class Tlb:
         """Drop a page of the current address space, as an EPT violation does.  Returns as `invalidate`."""
         return _drop([self.current, self.shared], vpn)
 
+    @property
+    def is_mixed(self) -> bool:
+        """Something was translated for another address space than the current one, or by an EPT."""
+        current = self.current
+        return any(space and space is not current for space in self._spaces.values()) or any(
+            mappings.pages for mappings in self._guest_physical.values()
+        )
+
     # ---- checkpoints ------------------------------------------------------------------------------------------------------
 
     def save(self) -> tuple[Any, ...]:

@@ -93,7 +93,7 @@ class HypercallsTarget(StandingTarget):
         rules: list[Rule] = [HostFault(), Secrets(pages), Whole(neighbour, secret)]
         if name != "runv":  # there, ring 3 has what its own kernel gives it
             rules.append(NoHostFlags())
-        self.stand(rules, exact=False)
+        self.stand(rules)
         self._begun = self._beat()
 
     def _beat(self) -> int:

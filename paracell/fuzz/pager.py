@@ -82,7 +82,7 @@ class PagerTarget(StandingTarget):
         self._planted = [PlantedMistake(machine, mistake) for mistake in options.off if mistake in PLANTED]
         for each in self._planted:
             machine.add_sink(each)
-        self.stand([HostException(), Bindings(self.bindings)], exact=False)
+        self.stand([HostException(), Bindings(self.bindings)])
 
     def place(self, data: bytes) -> bool:
         """Write the script; what is missing is zero, which ends it."""

@@ -114,7 +114,7 @@ class StandingTarget(Target):
             if tell:
                 machine.remove_sink(self._teller)
             self.checkpoint.restore()
-        if found is not None:
+        if found is not None and not self.checkpoint.exact:
             machine.cpu.translation.flush_all()  # the TLBs may hold what was reached
         return found
 

@@ -96,7 +96,7 @@ class SyscallsTarget(StandingTarget):
             pages = {neighbour.secret >> 12: "the neighbour's secret", secret >> 12: "the host's secret"}
             rules = [HostFault(), Secrets(pages), Whole(neighbour, secret)]
         self._find_program()
-        self.stand(rules, exact=False)
+        self.stand(rules)
         self._begun, self._said = self._beat(), len(self.console.sent[0])
         self._answers: list[int] = []
         self._shown: list[Hashable] = []

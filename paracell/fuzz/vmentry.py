@@ -124,7 +124,7 @@ class Bench:
             raise RuntimeError(f"VMX operation is not entered: {stop}")
         self.entered = False
         machine.add_sink(Listener(self._listen))
-        self.checkpoint = Checkpoint(machine, exact=False)
+        self.checkpoint = Checkpoint(machine)
 
     @property
     def vmcs(self) -> Vmcs | None:

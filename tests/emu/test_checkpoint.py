@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
 from paracell.emu.checkpoint import Checkpoint
 from paracell.emu.machine import Machine
-from paracell.emu.registers import RAX, RDX, RIP
+from paracell.emu.registers import R8, RAX, RBX, RCX, RDX, RIP, RSI
 from paracell.emu.stop import Reason
 from paracell.runtimes import RUNTIMES
+from tests.emu.world import World
 from tests.guest.kernels import Typed, boot, tar_of
 
 if TYPE_CHECKING:
@@ -88,6 +90,43 @@ class Seen:
 
     def close(self) -> None:
         """Nothing is buffered."""
+
+
+PAGES, OTHER_ROOT, PLACE, FRAMES = 0x4000, 0x6000, 0x100000, (0x80000, 0x81000)
+PCIDE, KEPT = 1 << 17, 1 << 63
+# mov rax, [rcx]; mov r8, rax; mov cr3, rbx; mov rax, [rcx]; test edx, edx; jz 1f; mov cr3, rsi; 1: hlt
+READ = bytes.fromhex("488b01 4989c0 0f22db 488b01 85d2 7403 0f22de f4")
+
+
+@pytest.mark.parametrize(("pcids", "back"), [(True, True), (True, False), (False, False)])
+def test_translations_by_other_tables_go_back(*, pcids: bool, back: bool) -> None:
+    """A run that uses other tables than those of the checkpoint's CR3, under another PCID or to its end."""
+    machine = Machine(16 << 20)
+    world = World(machine=machine)
+    cpu, memory = machine.cpu, machine.memory
+    entry = PAGES + 8 * (PLACE >> 12)
+    pages = [page << 12 | 0x63 for page in range(512)]
+    for at, words in (
+        (0x1000, [0x2027]), (0x2000, [0x3027]), (0x3000, [0xE7]),  # the walks of the checkpoint's tables write nothing
+        (OTHER_ROOT, [0x7007]), (0x7000, [0xA007]), (0xA000, [PAGES | 7]), (PAGES, pages),
+    ):  # fmt: skip
+        memory.write(at, struct.pack(f"<{len(words)}Q", *words))
+    for at, word in ((PLACE, 7), (FRAMES[0], 1), (FRAMES[1], 2), (entry, FRAMES[0] | 0x63)):
+        memory.write(at, struct.pack("<Q", word))
+    memory.write(CODE, READ)
+    cpu.set_cr4(0x20 | (PCIDE if pcids else 0))
+    world.at_ring(0)
+    cpu.q[RBX], cpu.q[RSI] = (OTHER_ROOT | 2 | KEPT, 0x1000 | KEPT) if pcids else (OTHER_ROOT, 0x1000)
+    cpu.q[RCX], cpu.q[RDX] = PLACE, back
+    checkpoint = Checkpoint(machine, exact=False)
+    memory.write(entry, struct.pack("<Q", FRAMES[1] | 0x63))
+    read = []
+    for _ in range(2):
+        assert machine.run().reason is Reason.HALTED
+        read.append((cpu.q[R8], cpu.q[RAX]))
+        checkpoint.restore()
+    assert read == [(7, 2), (7, 1)]
+    machine.close()
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

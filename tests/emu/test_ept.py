@@ -561,6 +561,21 @@ def test_a_checkpoint_keeps_what_is_cached(host: EptHost) -> None:
     assert host.told()["reason"] == VMCALL
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_an_entry_of_the_ept_led_to_goes_back_with_it(host: EptHost, *, exact: bool) -> None:
+    host.prepare(LOAD, WITH_EPT, rax=DATA + 0x123)
+    machine = host.machine
+    assert machine is not None
+    checkpoint = Checkpoint(machine, exact=exact)
+    host.put(DATA, SPARE | RWX | WB)
+    read = ""
+    for _ in range(2):
+        assert machine.run().reason is Reason.HALTED
+        read += chr(host.cpu.q[RAX] & 0xFF)
+        checkpoint.restore()
+    assert read == "sd"
+
+
 def test_events(host: EptHost) -> None:
     log = Log()
     assert host.machine is not None
