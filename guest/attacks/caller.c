@@ -96,6 +96,7 @@ int main(int argc, char **argv) {
     if (!(pid = syscall(SYS_fork)))
         child();
     look_after(pid);
+    print("\nanswers ");        /* a line of its own: the calls may have written to the console, too */
     for (u64 n = 0; n < script.ready && n < SCRIPT_STEPS; n++)
         print("%ld ", results[n]);
     const char *what = broken();

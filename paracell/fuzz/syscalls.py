@@ -143,7 +143,7 @@ class SyscallsTarget(StandingTarget):
             stop = self.machine.run(self.budget)
         else:
             return Found("the first process came to no end")
-        lines = told.split("\n")
+        lines = told.rpartition("\nanswers ")[2].split("\n")  # what the calls have written stands before it
         if len(lines) < 4:
             return Found(f"the program says {told!r}")
         self._answers = [int(word) for word in lines[0].split()]

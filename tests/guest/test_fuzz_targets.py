@@ -15,6 +15,7 @@ from paracell.emu import features
 from paracell.fuzz import BadTarget, Chance, Options, make_target
 from paracell.fuzz.bounded import TooLong, Watched
 from paracell.fuzz.call_arguments import AREA, KINDS, argument
+from paracell.fuzz.call_arguments import BASE as BASE_OF_AREA
 from paracell.fuzz.call_table import CALLS
 from paracell.fuzz.entry_states import BASE
 from paracell.fuzz.mistakes import Mistake, planted
@@ -36,6 +37,7 @@ SLICES: Final = (
     ("hypercalls", "runv", 10),
     ("syscalls", "paracell", 6),
     ("syscalls", "native", 8),
+    ("syscalls", "runv", 6),
 )
 # Left out of the table of calls: the caller would come to be two, or nobody.
 NOT_MADE: Final = {
@@ -99,6 +101,14 @@ def test_an_input_shows_the_same_again(name: str, runtime: str | None) -> None:
         assert told[0]
         assert told[0][-3:] == told[1][-3:]
         assert target.describe(data)
+
+
+def test_what_the_calls_write_to_the_console_is_no_answer() -> None:
+    text = b"user.name"
+    write = Step(1, (1, BASE_OF_AREA + AREA.index(text), len(text)))
+    with closing(make_target("syscalls", Options(runtime="native"))) as target:
+        assert target.run(pack([write, Step(39)])) is None
+        assert target.outcome() == (f"0: write {len(text)}", "1: getpid 2")
 
 
 # ---- scripts ---------------------------------------------------------------------------------------------------------
