@@ -15,7 +15,6 @@
 #define WALL 0x40000000
 #define O_RDWR_CREATE 0102
 #define SYS_rt_sigtimedwait 128
-#define SYS_setsid 112
 
 SCRIPT_HERE
 
@@ -27,11 +26,9 @@ asm("any_call:\n"
     "   mov (%r11), %rdi; mov 8(%r11), %rsi; mov 16(%r11), %rdx; mov 24(%r11), %r10; mov 32(%r11), %r8; mov 40(%r11), %r9\n"
     "   syscall; ret\n");
 
-/* In a session of its own: this kernel lets a process stop and end the first one, which is no news. */
 static void child(void) {
     u64 a[SCRIPT_ARGUMENTS], none = 0;
 
-    syscall(SYS_setsid);
     syscall(SYS_rt_sigprocmask, 2, &none, NULL, 8);
     for (i64 n; (n = script_next(a)) >= 0;)
         results[n] = script.results[n] = any_call(script.steps[n].what, a);

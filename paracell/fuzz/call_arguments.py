@@ -85,7 +85,8 @@ _NUMBERS: Final[Mapping[str, Sequence[int]]] = {
 # Words for what earlier calls give, and what is taken where none has given any.
 RESOURCES: Final[Mapping[str, Sequence[int]]] = {
     "fd": (0, 1, 2, 3, 3, 4, 4, 5, 6, 99, (1 << 32) - 1), "dir": (0xFFFFFF9C, 0xFFFFFF9C, 3, 4), "socket": (3, 4, 5), "epoll": (3, 4),
-    "timer": (3, 4), "watch": (3, 4), "shm": (0, 1), "sem": (0, 1), "queue": (0, 1), "pid": (0, 0, 2, 3, 99), "memory": (0,), "key": (0, 1),
+    "timer": (3, 4), "watch": (3, 4), "shm": (0, 1), "sem": (0, 1), "queue": (0, 1), "pid": (0, 0, 1, 2, 3, 99),
+    "memory": (0,), "key": (0, 1),
 }  # fmt: skip
 # A resource of the second kind is one of the first, too.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {

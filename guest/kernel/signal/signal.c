@@ -29,6 +29,7 @@ const char *signal_name(int signal) { return (u64)signal < COUNT(names) ? names[
 static void post(struct signals *s, const struct siginfo *info) {
     struct sent *sent;
 
+    s->inside &= ~BIT(info->signal);    /* signal_by_process() says so again */
     if (s->set & BIT(info->signal) && info->signal < QUEUED_FROM)
         return;
     s->set |= BIT(info->signal);
@@ -45,6 +46,7 @@ void signals_drop(struct signals *s, u64 set) {
     struct sent **at = &s->first;
 
     s->set &= ~set;
+    s->inside &= ~set;
     s->last = NULL;
     while (*at) {
         struct sent *sent = *at;
@@ -121,6 +123,26 @@ void signal_process(struct process *p, const struct siginfo *info) {
         wake_task(t);
 }
 
+/* kill() and its kin, for a thread or, with NULL, for any of the process's.  What the first process has no handler for, others
+ * cannot do to it (pid_namespaces(7)): it is dropped here, or, where it is blocked, once it no longer is. */
+void signal_by_process(struct process *p, struct task *t, const struct siginfo *info) {
+    struct signals *s = t ? &t->signals : &p->signals;
+    bool shielded = p == init_process && p != current->process;
+    u64 bit = BIT(info->signal), before = s->set & ~s->inside & bit;
+
+    if (shielded && p->actions[info->signal].handler == SIG_DFL && !blocks(t ? t : p->threads, info->signal)) {
+        if (info->signal != SIGKILL)
+            prepare(p, info->signal);
+        return;
+    }
+    if (t)
+        signal_task(t, info);
+    else
+        signal_process(p, info);
+    if (shielded && !before)
+        s->inside |= s->set & bit;
+}
+
 i64 signal_group(i32 group, const struct siginfo *info) {
     i64 result = -ESRCH;
 
@@ -178,7 +200,17 @@ bool signal_take(u64 set, struct siginfo *info) {
     return true;
 }
 
+static void drop_from_inside(struct signals *s) {
+    for (u64 left = s->set & s->inside & (~current->blocked | UNSTOPPABLE); left; left &= left - 1) {
+        int signal = __builtin_ctzl(left) + 1;
+        if (current->process->actions[signal].handler == SIG_DFL)
+            signals_drop(s, BIT(signal));
+    }
+}
+
 static u64 deliverable(void) {
+    drop_from_inside(&current->signals);
+    drop_from_inside(&current->process->signals);
     return (current->signals.set | current->process->signals.set) & (~current->blocked | UNSTOPPABLE);
 }
 
@@ -243,7 +275,7 @@ void signal_deliver(void) {
             sleep_while_stopped();
         if (p->ending)
             thread_exit(p->status);
-        if (!signal_take(~current->blocked | UNSTOPPABLE, &info))
+        if (!signal_take(deliverable(), &info))
             break;
         if (signal_ignored(p, info.signal))
             continue;

@@ -12,6 +12,7 @@ struct sent { struct sent *next; struct siginfo info; };
 
 struct signals {
     u64 set;                    /* bit n-1 is signal n */
+    u64 inside;                 /* of the set: the first process has it from another process of the container */
     u64 arrived;                /* counts them */
     struct sent *first, *last;  /* in the order of arrival; a signal in the set without one tells SI_KERNEL */
 };
@@ -22,6 +23,7 @@ struct signals {
 /* signal.c */
 void signal_process(struct process *, const struct siginfo *);
 void signal_task(struct task *, const struct siginfo *);
+void signal_by_process(struct process *, struct task *, const struct siginfo *);        /* the current one sends it */
 i64 signal_group(i32 group, const struct siginfo *);    /* 0 or -ESRCH */
 void signal_kernel(struct process *, int signal);       /* SI_KERNEL */
 void signals_drop(struct signals *, u64 set);

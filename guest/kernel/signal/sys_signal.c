@@ -130,7 +130,7 @@ static i64 signal_all(const struct siginfo *info) {
         if (p != init_process && p != current->process && may_signal(p, (u32)info->signal)) {
             result = 0;
             if (info->signal)
-                signal_process(p, info);
+                signal_by_process(p, NULL, info);
         }
     return result;
 }
@@ -143,7 +143,7 @@ static i64 signal_own_group(i32 group, const struct siginfo *info) {
         if (p->group == group && may_signal(p, (u32)info->signal)) {
             result = 0;
             if (info->signal)
-                signal_process(p, info);
+                signal_by_process(p, NULL, info);
         } else if (p->group == group && result) {
             result = -EPERM;
         }
@@ -165,7 +165,7 @@ i64 sys_kill(i32 pid, u32 signal) {
     if (!may_signal(p, signal))
         return -EPERM;
     if (signal)
-        signal_process(p, &info);
+        signal_by_process(p, NULL, &info);
     return 0;
 }
 
@@ -180,7 +180,7 @@ static i64 send_to_thread(i32 pid, i32 tid, const struct siginfo *info) {
     if (!may_signal(t->process, (u32)info->signal))
         return -EPERM;
     if (info->signal)
-        signal_task(t, info);
+        signal_by_process(t->process, t, info);
     return 0;
 }
 
@@ -216,7 +216,7 @@ i64 sys_rt_sigqueueinfo(i32 pid, u32 signal, u64 from) {
     if (!may_signal(p, signal))
         return -EPERM;
     if (signal)
-        signal_process(p, &info);
+        signal_by_process(p, NULL, &info);
     return 0;
 }
 
