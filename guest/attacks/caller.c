@@ -2,7 +2,7 @@
  * container, then tries whether files, pipes, memory and processes still work, and says what each call has answered.
  *
  *   AREA  0x10000000   results, and what the kernel must not have written there
- *         0x10001000   15 pages that arguments point into: strings, structures, room (paracell/fuzz/call_area.py) */
+ *         0x10001000   15 pages that arguments point into: strings, structures, room (paracell/fuzz/call_arguments.py) */
 #include "attack.h"
 #include "script.h"
 
