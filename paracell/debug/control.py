@@ -86,10 +86,9 @@ class Control:
     def armed(self) -> Iterator[bool]:
         """Have the machine stop for what is to be met; tells whether it must count."""
         inner = self.machine.inner
-        places = self.breakpoints.places
-        inner.pause_at(places, self.breakpoints.frames)
+        inner.pause_at(self.breakpoints.places, self.breakpoints.frames)
         if self.history is not None:
-            self.history.pauses = places
+            self.history.meets = lambda: self.breakpoints.met(self.machine) is not None
         watches = self.watchpoints.arm()
         self.stop_on.arm()
         try:
@@ -99,7 +98,7 @@ class Control:
             self.watchpoints.disarm()
             inner.pause_at(())
             if self.history is not None:
-                self.history.pauses = frozenset()
+                self.history.meets = lambda: False
 
     def step(self, interrupted: Callable[[int], bool], within: range = range(0)) -> Halt:
         """Run one instruction, and more as long as RIP stays `within` a range."""

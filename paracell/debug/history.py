@@ -22,7 +22,7 @@ from ..emu.stop import Reason, Stop
 from .replayed import ReplayedConsole, ReplayedSink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..emu.moments import Moment, Place
     from ..emu.sinks import Sink
@@ -50,7 +50,7 @@ class History:
         size: about how many bytes of memory the moments may take; one is always kept.
 
     Attributes:
-        pauses: linear addresses at which the machine pauses, as `Machine.pause_at` was told.
+        meets: tells whether the machine is to pause where it stands; asked where a run was cut, for the next begins with that instruction.
         shortened: history has been cut at its beginning, for want of room.
 
     """
@@ -64,7 +64,7 @@ class History:
         inner.wrap_sinks(self._wrap)
         self._holds: list[Place] = []  # where steps that hold interrupts back begin and end, in turn
         self.shortened = self._changed = False
-        self.pauses: frozenset[int] = frozenset()
+        self.meets: Callable[[], bool] = lambda: False
         self._furthest = inner.progress
         self._every, self._spent = _BUSY_EVERY, 0
         self._moments = Moments(inner, self._note())
@@ -104,7 +104,7 @@ class History:
                 return stop
             self._remember()
             moved = inner.progress[0] > place[0] or inner.cpu.linear_rip != rip
-            if moved and inner.progress < goal and inner.cpu.linear_rip in self.pauses:
+            if moved and inner.progress < goal and self.meets():
                 return Stop(Reason.REACHED)
         return _LIMIT
 

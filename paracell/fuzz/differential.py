@@ -21,6 +21,7 @@ class DifferentialTarget(Target):
     """Two of a kind.  What one of them finds by itself is a finding, too; the first one's machine is the coverage."""
 
     name = "differential"
+    takes_rules = True  # if its two do
 
     def __init__(self, options: Options, make: Callable[[Options], Target]) -> None:
         names = options.differential
@@ -28,7 +29,10 @@ class DifferentialTarget(Target):
             raise BadTarget("-differential takes two runtimes: native,paracell")
         if options.runtime:
             raise BadTarget("-differential says the runtimes: leave -runtime out")
-        self.names = tuple(runtimes.named(name).name for name in names)
+        for name in names:
+            if name not in runtimes.RUNTIMES:
+                raise BadTarget(f"-differential: no such runtime: {name}; there are {', '.join(runtimes.RUNTIMES)}")
+        self.names = names
         both = [make(evolve(options, runtime=name, differential=())) for name in names]
         self.first, self.second = both
         self.switches = self.first.switches  # type: ignore[misc]

@@ -6,6 +6,7 @@ the order of the numbers.  So a run is the same on any machine, and with any num
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -76,12 +77,16 @@ class Engine:
         stopped: Callable[[], bool] = lambda: False,
     ) -> FindingFile | None:
         """Make tries until one is a finding, until there were `runs` (-1: no end), for so many `seconds`, or until `stopped`."""
-        end = time.monotonic() + seconds if seconds else None
-        while (runs < 0 or self.done < runs) and not stopped() and not (end and time.monotonic() >= end):
+        end = time.monotonic() + seconds if seconds else math.inf
+
+        def over() -> bool:
+            return stopped() or time.monotonic() >= end
+
+        while (runs < 0 or self.done < runs) and not over():
             count = ROUND if runs < 0 else min(ROUND, runs - self.done)
-            results = self._work.tries(range(self.done, self.done + count), stopped)
+            results = self._work.tries(range(self.done, self.done + count), over)
             finding = self._take(results, keep=True)
-            self.done = finding.number + 1 if finding else self._last(results, count, stopped=stopped())
+            self.done = finding.number + 1 if finding else self._last(results, count, stopped=over())
             if finding:
                 return finding
             if self.done >= self._pulse:
@@ -91,7 +96,7 @@ class Engine:
 
     def _last(self, results: Sequence[Result], count: int, *, stopped: bool) -> int:
         """Give how many tries there were; of a round that was broken off, what is known to be done."""
-        if stopped and isinstance(self._work, Work):
+        if stopped:
             return max((self.done, *(r.number + 1 for r in results)))
         return self.done + count
 

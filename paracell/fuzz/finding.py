@@ -74,9 +74,7 @@ class FindingFile:
         """Read what `to_json` wrote; `BadFinding` for anything else."""
         try:
             record: dict[str, Any] = json.loads(data)
-            given: dict[str, Any] = {
-                k: tuple(map(str, v)) if isinstance(v, list) else v for k, v in record["options"].items()
-            }
+            given = {name: _option(name, value) for name, value in record["options"].items()}
             return cls(
                 str(record["target"]),
                 Options(**given),
@@ -86,7 +84,7 @@ class FindingFile:
                 int(record["seed"]),
                 int(record["number"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise BadFinding(f"no finding of paracell fuzz: {type(error).__name__} {error}") from error
 
     @staticmethod
@@ -95,6 +93,15 @@ class FindingFile:
         if data.startswith(_MARK):
             return FindingFile.from_bytes(data).data
         return data
+
+
+def _option(name: str, value: object) -> Any:
+    """Give an option as `Options` has it; ValueError for a value of another kind."""
+    if name in {"off", "differential", "oracle"} and isinstance(value, list):
+        return tuple(map(str, value))
+    if isinstance(value, bool if name == "nested" else str) and name not in {"off", "differential", "oracle"}:
+        return value
+    raise ValueError(f"{name} is {value!r}")
 
 
 def open_finding(path: str) -> tuple[FindingFile, Target]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
+from ..problem import Problem
 from .target import Found
 from .targets import make_target
 from .work import Result, Work, make_input
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from .target import Options, Target
 
+_OURS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOK: Final = 0.2  # seconds between two looks whether to stop
 _NOTHING: Final = -(1 << 62)  # the number of no try
 
 
@@ -32,10 +35,11 @@ def serve(
     seed: int,
     max_len: int,
     now: Any,
+    over: Any,
     corpus: Sequence[bytes],
 ) -> None:
     """Be one of the processes: do what comes by the pipe until it is closed."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _OURS:
         signal.signal(number, signal.SIG_IGN)  # whoever started us says when it is over
 
     def at(number: int) -> None:
@@ -49,7 +53,7 @@ def serve(
         while True:
             new, share = pipe.recv()
             work.corpus.extend(new)
-            pipe.send(work.inputs(share) if isinstance(share, list) else work.tries(share))
+            pipe.send((work.inputs if isinstance(share, list) else work.tries)(share, lambda: bool(over.value)))
 
 
 class _Member:
@@ -66,7 +70,11 @@ class _Member:
         self.now = context.Value("q", _NOTHING, lock=False)
         self.pipe, theirs = context.Pipe()
         self.process = self._start(self.now, theirs, corpus)
-        self.process.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)  # until the process ignores them
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.known = len(corpus)
 
@@ -83,9 +91,10 @@ class Pool:
         self, jobs: int, spec: str, target: Target, seed: int, max_len: int, warn: Callable[[str], None]
     ) -> None:
         self._target, self._seed, self._max_len, self._warn = target, seed, max_len, warn
+        self._over = over = multiprocessing.get_context("spawn").Value("b", False, lock=False)
 
         def start(now: Any, pipe: Connection, corpus: Sequence[bytes]) -> SpawnProcess:
-            arguments = (pipe, spec, target.options, target.dictionary, seed, max_len, now, tuple(corpus))
+            arguments = (pipe, spec, target.options, target.dictionary, seed, max_len, now, over, tuple(corpus))
             return multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True)
 
         self.corpus: list[bytes] = []
@@ -94,16 +103,14 @@ class Pool:
             each.begin(self.corpus)
 
     def tries(self, numbers: range, stopped: Callable[[], bool] = lambda: False) -> list[Result]:
-        """Run these; they are done even if somebody wants to stop, for that does not take long."""
-        del stopped
-        return self._share(numbers)
+        """Run these, or until `stopped` says so."""
+        return self._share(numbers, stopped)
 
     def inputs(self, inputs: Sequence[tuple[int, bytes]], stopped: Callable[[], bool] = lambda: False) -> list[Result]:
-        """Run these inputs."""
-        del stopped
-        return self._share(list(inputs))
+        """Run these inputs, or until `stopped` says so."""
+        return self._share(list(inputs), stopped)
 
-    def _share(self, work: Sequence[Any]) -> list[Result]:
+    def _share(self, work: Sequence[Any], stopped: Callable[[], bool]) -> list[Result]:
         shares = [work[i :: len(self._members)] for i in range(len(self._members))]
         waiting = {}
         for member, share in zip(self._members, shares, strict=True):
@@ -112,7 +119,8 @@ class Pool:
                 waiting[member.pipe] = member, share
         results: list[Result] = []
         while waiting:
-            for pipe in wait(list(waiting)):
+            self._over.value = stopped()
+            for pipe in wait(list(waiting), _LOOK):
                 assert isinstance(pipe, Connection)
                 member, share = waiting.pop(pipe)
                 try:
@@ -131,7 +139,7 @@ class Pool:
         member.process.join()
         number, how = member.now.value, _how(member.process.exitcode or 0)
         if number == _NOTHING:
-            raise RuntimeError(f"a process of -jobs {how} before it had done anything")
+            raise Problem(f"a process of -jobs {how} before it had done anything")
         again = number == member.died_at
         member.died_at = number
         member.begin(self.corpus)

@@ -36,6 +36,7 @@ class StandingTarget(Target):
 
     """
 
+    takes_rules = True
     budget: int = 100_000
     machine: Machine
 

@@ -88,6 +88,7 @@ class Target(ABC):
         name: as the command line has it.
         switches: what `Options.off` takes: the name of a defence, or of a mistake that can be planted, and what it is.
         runtimes: what `Options.runtime` may be; empty where there is no choice, None where the class itself looks.
+        takes_rules: whether `Options.oracle` has events to look at.
         max_len: bytes of the longest input that makes sense.
         dictionary: words that inputs of this kind have in them.
         options: how it was made.
@@ -100,6 +101,7 @@ class Target(ABC):
     name: ClassVar[str] = ""
     switches: ClassVar[Mapping[str, str]] = {}
     runtimes: ClassVar[tuple[str, ...] | None] = None
+    takes_rules: ClassVar[bool] = False
     max_len: int = 4096
     dictionary: tuple[bytes, ...] = ()
     machine: Machine | None = None
@@ -112,6 +114,8 @@ class Target(ABC):
             raise BadTarget(f"{self.name}: it has no choice of a runtime")
         if options.runtime and self.runtimes and options.runtime not in self.runtimes:
             raise BadTarget(f"{self.name}: no such runtime: {options.runtime}; there are {', '.join(self.runtimes)}")
+        if options.oracle and not self.takes_rules:
+            raise BadTarget(f"{self.name}: it has no events for the rules of -oracle")
         for name in options.off:
             if name not in self.switches:
                 known = f"there are {', '.join(sorted(self.switches))}" if self.switches else "it has none"

@@ -336,6 +336,29 @@ def test_without_history_there_is_no_way_back() -> None:
     assert "does not support this command" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("physical", [False, True])
+def test_a_breakpoint_is_met_where_a_moment_is_taken(physical: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is cut before its instruction, and the next one begins with it."""
+    first = Debugged("null", "4")
+    main = first.container.symbols["null!main"]
+    first.control.breakpoints.insert(0, main)
+    first.on()
+    place, there = first.history.place, first.container.translate(main)
+    first.container.close()
+    assert there is not None
+    again = Debugged("null", "4")
+    for name in ("EVERY", "_BUSY_EVERY"):
+        monkeypatch.setattr(f"paracell.debug.history.{name}", place[0])
+    monkeypatch.setattr(again.history, "_every", place[0])
+    if physical:
+        again.control.breakpoints.physical.add(there)
+    else:
+        again.control.breakpoints.insert(0, main)
+    again.on()
+    assert again.history.place == place
+    again.container.close()
+
+
 @needs_gdb
 def test_a_machine_that_was_prepared(tmp_path: Path) -> None:
     """It is served where it stands, and history begins there."""

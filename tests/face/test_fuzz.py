@@ -165,6 +165,14 @@ def test_a_corpus_is_read_run_and_merged(module: Path, tmp_path: Path) -> None:
     assert run("fuzz", target, crash, f"-artifact_prefix={tmp_path}/").returncode == 77  # a finding is an input, too
 
 
+@pytest.mark.parametrize(
+    "words", [("syscalls", "-differential=paracell,foo"), ("walk", "-oracle=x.py:y"), ("images", "-oracle=x.py:y")]
+)
+def test_options_that_a_target_has_not(words: tuple[str, ...]) -> None:
+    done = run("fuzz", *words, "-runs=1")
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
+
+
 def test_a_corpus_that_cannot_be_read(module: Path, tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "loop").symlink_to("loop")

@@ -108,7 +108,11 @@ def test_without_a_defence_something_is_found_and_found_again(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "change", [{"input": "zz"}, {"options": 3}, {"options": {"of": []}}, {"rip": "x"}, {"number": "n"}, {"what": None}]
+    "change",
+    [
+        *({"input": "zz"}, {"rip": "x"}, {"number": "n"}, {"seed": float("inf")}, {"what": None}, {"options": 3}),
+        *({"options": {"of": []}}, {"options": {"off": 5}}, {"options": {"nested": [1]}}, {"options": {"runtime": 5}}),
+    ],
 )
 def test_a_damaged_finding_is_refused(change: dict[str, object]) -> None:
     finding = FindingFile("gates", Options(("keys",)), Found("x", 1), b"12", "0")
