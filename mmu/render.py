@@ -30,6 +30,7 @@ SIZES: Final = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
 _FLAGS: Final = ("XD", "PKEY", "G", "PS", "D", "A", "PCD", "PWT", "US", "RW", "P")
 _EPT_FLAGS: Final = ("XU", "D", "A", "PS", "X", "W", "R")
 _INDENT: Final = "  "
+PAGE: Final = 4096
 
 
 def access(walk: Walk) -> str:
@@ -201,9 +202,13 @@ def _target(walk: Walk, step: Step) -> str:
     )  # the EPT hides the next table
     if step is not walk.steps[-1] or unread:
         return f"table {int(step.entry) & _frame_mask(step):#x}"
-    small = isinstance(step.entry, Entry32) and step.level == 2
-    size = "4 MiB" if small else SIZES[step.level]
-    return f"{size} page" if walk.frame is None else f"{size} page, frame {walk.frame:#x}"
+    wide = isinstance(step.entry, Entry32) and step.level == 2
+    size, inside = ("4 MiB", 4 << 20) if wide else (SIZES[step.level], PAGE << 9 * (step.level - 1))
+    if walk.physical is None:
+        return f"{size} page"
+    if walk.gpa is None:
+        return f"{size} page at {walk.physical & -inside:#x}"
+    return f"{size} page at guest-physical {walk.gpa & -inside:#x}"
 
 
 def _frame_mask(step: Step) -> int:

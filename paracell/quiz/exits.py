@@ -117,10 +117,11 @@ def _control(random: Random) -> Question:
             given, text, code, fields, f"{value:#x} is compared with the first {count} CR3-target values", rax=value
         )
     bits = {
-        0: {"MP": 1, "TS": 3, "NE": 5, "WP": 16, "AM": 18},
+        0: {"MP": 1, "EM": 2, "TS": 3, "WP": 16, "AM": 18},
         4: {"DE": 3, "PGE": 7, "OSFXSR": 9, "SMEP": 20, "SMAP": 21},
     }
-    base = {0: 0x80000011, 4: 0x20}[number]
+    # CR0.NE and CR4.VMXE are 1 in VMX operation: MOV of a 0 there raises #GP(0) (SDM "Restrictions on VMX Operation").
+    base = {0: 0x80000031, 4: 0x2020}[number]
     chosen = [1 << bit for bit in bits[number].values()]
     mask, shadow, value = (sum(bit for bit in chosen if random.random() < 0.5) for _ in range(3))
     if random.random() < 0.4:
@@ -135,6 +136,9 @@ def _control(random: Random) -> Question:
         Field.CR0_READ_SHADOW if number == 0 else Field.CR4_READ_SHADOW: shadow | base,
     }
     decides = f"bits of the mask in which RAX differs from the read shadow: {(value ^ shadow) & mask:#x}"
+    outside = [name for name, bit in bits[number].items() if (value ^ shadow) & ~mask & 1 << bit]
+    if outside:
+        decides += f"; {', '.join(outside)} may differ: not in the mask"
     return _one(given, text, code, fields, decides, rax=value | base)
 
 
@@ -220,10 +224,10 @@ def tried(
 
 def _nested(random: Random) -> Question:
     """Ask what the exits of a virtual machine cost, and those of a nested one."""
-    nested, calls = random.random() < 0.7, random.randrange(2, 40)
+    nested, calls = random.random() < 0.9, random.randrange(2, 40)
     shadow = not nested or random.random() < 0.6
     costs = {name: random.randrange(5, 90) * 10 for name in _COSTS}
-    prices = ", ".join(f"{name} {cycles}" for name, cycles in costs.items())
+    prices = ", ".join(f"{name} {costs[name]}" for name in (_COSTS if nested else _COSTS[:2]))
     extra: dict[str, object] = {"runtime": "runv", "nested": NestedOptions(shadow_vmcs=shadow) if nested else False}
 
     def measured(count: int, costs: dict[str, int]) -> Counted:
@@ -234,7 +238,9 @@ def _nested(random: Random) -> Question:
     given = [
         f"Cycles: {prices}; nothing else costs.  A program in a virtual machine executes VMCALL; its host answers."
     ]
-    if nested:
+    if not nested:
+        given.append("The host is no virtual machine itself.")
+    else:
         given.append(
             "The host is a virtual machine itself (L1): an exit of L2 goes to L0, which reflects it; L1's VMRESUME exits, and L0 merges."
         )
@@ -247,14 +253,27 @@ def _nested(random: Random) -> Question:
 
     def solve() -> Answer:
         found = measured(calls, costs)
-        why = ("from two traced runs, one with so many calls more:", *lines(found))
         counts = found.events
+        why = (
+            "from two traced runs, one with so many calls more:",
+            *lines(found),
+            _sum(calls, counts[Kind.VM_EXIT] // calls, costs, nested=nested),
+        )
         result = f"{counts[Kind.VM_EXIT]} exits, {counts[Kind.VM_ENTRY]} entries, {found.cycles} cycles"
         return Answer(result, why, 'SDM "VM Exits", "VM Entries"; docs: VMX; What an event costs')
 
+    levels = ", of all levels," if nested else ""
     return Question(
-        tuple(given), f"How many exits and entries do {calls} VMCALLs take, of all levels, and how many cycles?", solve
+        tuple(given), f"How many exits and entries do {calls} VMCALLs take{levels} and how many cycles?", solve
     )
+
+
+def _sum(calls: int, exits: int, costs: dict[str, int], *, nested: bool) -> str:
+    """Write what `calls` VMCALLs of so many exits each cost."""
+    each = f"{costs['vm_exit']} + {costs['vm_entry']}"
+    if not nested:
+        return f"{calls} × ({each})"
+    return f"{calls} × ({exits} × ({each}) + {costs['l0_reflect']} + {costs['l0_merge']})"
 
 
 def _accesses(one: Counted) -> int:

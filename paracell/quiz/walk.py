@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..mmu.entry import LEVEL_NAMES
 from ..mmu.explain import look
+from ..mmu.render import SIZES
 from ..mmu.rights import READ, Context
 from .question import Answer, Question
-from .tables import OPEN, PS, WIDTH, D, Words, address, chain, decoys, frames, index, paging
+from .tables import OPEN, PS, SHIFT, WIDTH, D, Words, address, chain, decoys, frames, index, paging
 
 if TYPE_CHECKING:
     from random import Random
@@ -58,10 +59,19 @@ def _spoil(random: Random, memory: Words, places: list[int], last: int, outcome:
     memory.at[at] = entry
 
 
+def _last_level(walk: Walk) -> int:
+    """Give the level of the entry that maps the page: 1 where no large page ends the walk."""
+    step = walk.steps[-1]
+    large = step.level in {2, 3} and not ~int(step.entry) & (PS | 1)
+    return step.level if large else 1
+
+
 def explain(walk: Walk) -> Answer:
     """Give a walk as an answer."""
-    parts = ", ".join(f"{LEVEL_NAMES[level]} {index(walk.gva, level)}" for level in (4, 3, 2, 1))
-    why = (f"indexes: {parts}; offset in a 4 KiB page {walk.gva & 0xFFF:#x}", *str(walk).splitlines())
+    last = _last_level(walk)
+    parts = ", ".join(f"{LEVEL_NAMES[level]} {index(walk.gva, level)}" for level in range(4, last - 1, -1))
+    offset = walk.gva & (1 << SHIFT[last]) - 1
+    why = (f"indexes: {parts}; offset in a {SIZES[last]} page {offset:#x}", *str(walk).splitlines())
     if walk.fault is None:
         assert walk.physical is not None
         return Answer(f"physical {walk.physical:#x}", why, _SECTION)

@@ -78,3 +78,32 @@ def test_a_mistake(lab: Lab, mistake: tuple[str, str, str, str], tmp_path: Path)
     files = {name: text.replace(right, wrong) for name, text in solution(lab).items()}
     assert files != solution(lab)
     assert title in failing(lab, tmp_path, files, title)
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "said"),
+    [
+        ("batch", "if len(words) > MOST:", "if False:", "Hostile is right, because it has more than 512 pages; request(["),
+        ("batch", "type(page) is int and 0 <=", "isinstance(page, int) and 0 <=", "because True is no page number"),
+        ("batch", "        words = unbind + bind\n", "        words = unbind + bind\n        self.bound -= set(unbind[:-1])\n", "an honest request was refused"),
+        ("cow", "range(511 if level == 4 else 512)", "range(512)", "slot 511 of a top table leads there"),
+    ],
+    ids=["512", "True", "half-done", "slot-511"],
+)  # fmt: skip
+def test_the_reason_is_said(name: str, right: str, wrong: str, said: str, tmp_path: Path) -> None:
+    lab = next(lab for lab in LABS if lab.name == name)
+    files = {file: text.replace(right, wrong) for file, text in solution(lab).items()}
+    found = failing(lab, tmp_path, files)
+    assert any(said in text for text in found.values()), found
+    assert all(len(text) < 2000 for text in found.values())
+
+
+def test_a_request_of_nothing_may_be_left_out(tmp_path: Path) -> None:
+    lab = next(lab for lab in LABS if lab.name == "batch")
+    files = {
+        "batch.py": solution(lab)["batch.py"].replace(
+            "if not self.idle:", "if not self.idle and (self.unbound or self.waiting):"
+        )
+    }
+    assert files != solution(lab)
+    assert failing(lab, tmp_path, files) == {}

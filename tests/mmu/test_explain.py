@@ -100,7 +100,7 @@ def test_a_reserved_bit_is_marked_among_the_digits(tables: Tables) -> None:
 def test_a_translation_in_lines(tables: Tables) -> None:
     tables.put(GVA, 2, 0x200000 | P | US | PS)
     assert lines(look(tables.ram, tables.paging(), SUPERVISOR._replace(smep=True), GVA, READ))[-2:] == [
-        "  PDE    0x000000003010  0x0000000000200085  --   0 - PS - - --- --- US -- P  2 MiB page, frame 0x205000",
+        "  PDE    0x000000003010  0x0000000000200085  --   0 - PS - - --- --- US -- P  2 MiB page at 0x200000",
         "  physical 0x205123; supervisor may read",
     ]
 
@@ -112,7 +112,7 @@ def test_pae_begins_with_a_register() -> None:
     paging = Paging(Mode.PAE, 0, masks, pdptes=(0x1001, 0, 0, 0))
     assert lines(look(ram, paging, USER, 0x1FF000, READ))[2:] == [
         "  PDPTE  in a register   0x0000000000001001",
-        "  PDE    0x000000001000  0x0000000000200087  --   0 - PS - - --- --- US RW P  2 MiB page, frame 0x3ff000",
+        "  PDE    0x000000001000  0x0000000000200087  --   0 - PS - - --- --- US RW P  2 MiB page at 0x200000",
         "  physical 0x3ff000; user may read, write, fetch",
     ]
     assert lines(look(ram, paging, USER, 0x40000000, READ))[1:] == [
@@ -132,7 +132,7 @@ def test_32_bit_paging_has_4_mib_pages() -> None:
         0x1234,
         READ,
     )
-    assert lines(walk)[2].endswith("4 MiB page, frame 0x401000")
+    assert lines(walk)[2].endswith("4 MiB page at 0x400000")
     assert walk.steps[0].level == 2
 
 

@@ -212,11 +212,12 @@ def _msr(said: str, text: str) -> bool:
 
 def _calls(said: str) -> str:
     calls = int(re.findall(r"do (\d+) VMCALLs", said)[0])
-    cost = {name: number(name, said) for name in ("vm_exit", "vm_entry", "l0_reflect", "l0_merge")}
+    nested = "The host is a virtual machine itself" in said
+    names = ("vm_exit", "vm_entry", *(("l0_reflect", "l0_merge") if nested else ()))
+    cost = {name: number(name, said) for name in names}
     more = re.findall(r"VMREAD and VMWRITE (\d+) times", said)
-    nested = "itself" in said
     each = (2 if nested else 1) + (int(more[0]) if more else 0)
-    cycles = each * (cost["vm_exit"] + cost["vm_entry"]) + nested * (cost["l0_reflect"] + cost["l0_merge"])
+    cycles = each * (cost["vm_exit"] + cost["vm_entry"]) + cost.get("l0_reflect", 0) + cost.get("l0_merge", 0)
     return f"{calls * each} exits, {calls * each} entries, {calls * cycles} cycles"
 
 

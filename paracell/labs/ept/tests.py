@@ -16,6 +16,7 @@ from ..grade import Student, expect, test
 from ..vm import GUEST, Vm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from random import Random
 
     from ...mmu.explain import Walk
@@ -28,6 +29,8 @@ BACK: Final = 6 << 3
 TABLES: Final = 0x200_0000  # what `table` gives
 PAGES: Final = 0x100_0000  # pages of guests
 FRAME: Final = 0xF_FFFF_FFFF_F000
+PD: Final = 0xB000  # of the guest's tables, by guest-physical address
+REGIONS: Final = (0xD_0000, 0x60_0000, 0x1_4040_0000, 0x80_C080_0000)  # behind each but the first an upper entry is 0
 ASKED: Final = 0x1FF  # bits of the exit qualification
 WIDTH: Final = 46
 P, RW, US, XD = 1, 2, 4, 1 << 63
@@ -127,13 +130,12 @@ def mapping(student: Student) -> None:
         memory = Memory(Bench())
         root = memory.table()
         places = guest_map(memory, root, student, student.random)
-        for gpa in range(0xD0000, 0xD4000, 0x1000):
-            rights = 7 if gpa < 0xD2000 else student.random.choice([R, R | X, R | W])
+        for gpa, linear, rights in pages(memory, places, student.random):
             physical = PAGES + 0xF0000 + student.random.randrange(8) * 0x1000
             student.function("ept", "map_page")(memory, root, gpa, physical, rights)
             memory.bench.memory.write(physical, b"\xf4" * 4096)
             set_code(memory, places, access)
-            reason, at, qualification = ran(memory, root, gpa, access)
+            reason, at, qualification = ran(memory, root, linear, access)
             wanted = 12 if rights & NEEDS[access] else 48
             text = f"a guest's {access} at guest-physical {gpa:#x}, mapped with rights {rights:#x}"
             expect(
@@ -147,6 +149,18 @@ def mapping(student: Student) -> None:
             entry = memory.bench.memory.read64(leaf(memory, root, gpa))
             expect(entry & FRAME == physical, f"{text}: its last entry is {entry:#x}, and the page is at {physical:#x}")
         memory.bench.close()
+
+
+def pages(memory: Memory, places: dict[int, int], random: Random) -> Iterator[tuple[int, int, int]]:
+    """Give pages to map: guest-physical and linear address, rights.  In each region a page that allows only reads comes first."""
+    for number, region in enumerate(REGIONS):
+        base, inside = region & -(2 << 20), (2 << 20) - 1
+        if number:  # the guest's own tables lead there by a page of 2 MiB
+            memory.bench.memory.write64(places[PD] + 8 * number, base | OPEN | PS)
+        rights = (R, 7) if number else (R, 7, 7, random.choice([R | X, R | W]))
+        for page, right in enumerate(rights):
+            gpa = region + 0x1000 * page
+            yield gpa, number << 21 | gpa & inside, right
 
 
 def leaf(memory: Memory, root: int, gpa: int) -> int:
@@ -194,6 +208,13 @@ def translation(student: Student) -> None:
         same_reads(got, places, asked)
 
 
+UPPER_AND_LAST: Final = (
+    *((flags, 7 | BACK) for flags in (0, R, R | X, W)),
+    *((R, last) for last in (0, W | BACK, 7 | 2 << 3)),
+    (R | X, R | W | BACK),
+)
+
+
 @test(20, "translate: violations and misconfigurations", seconds=20)
 def refusals(student: Student) -> None:
     translate = student.function("ept", "translate")
@@ -207,14 +228,12 @@ def refusals(student: Student) -> None:
         access, gpa = random.choice(ACCESSES), 0x100000 + number * 0x1000
         cases = [0, R, R | W, R | X, X, W, W | X, 7 | 2 << 3, 7 | 7 << 3, 7 | 3 << 3]
         flags = cases[number % len(cases)]
-        last = put(memory, root, gpa, (7, 7, 7, flags | (BACK if not flags >> 3 else 0)), PAGES + 0xE0000)[3]
+        entries = put(memory, root, gpa, (7, 7, 7, flags | (BACK if not flags >> 3 else 0)), PAGES + 0xE0000)
         memory.bench.memory.write(PAGES + 0xE0000, b"\xf4" * 4096)
         set_code(memory, places, access)
         reason, at, qualification = ran(memory, root, gpa, access)
         got = translate(memory, root, gpa, access, True)
-        asked = (
-            f"translate({gpa:#x}, {access!r}) with the last entry {memory.bench.memory.read64(last):#x} (others open)"
-        )
+        asked = f"translate({gpa:#x}, {access!r}) with the last entry {memory.bench.memory.read64(entries[3]):#x} (others open)"
         if reason == 48:
             assert at == gpa
             expect(isinstance(got, violation), f"{asked} gave {said(got)}; the processor: an EPT violation")
@@ -227,20 +246,22 @@ def refusals(student: Student) -> None:
             expect(got.gpa == gpa, f"{asked} gave {said(got)}; the processor: at {gpa:#x}")
         else:
             expect(isinstance(got, student.get("ept", "Found")), f"{asked} gave {said(got)}; the processor allows it")
-    for upper in range(3):  # the same in an upper entry
-        for flags in (0, R, R | X, W):
+        same_reads(got, entries, asked)
+    for upper in range(3):  # the same in an upper entry, and in both
+        for flags, last in UPPER_AND_LAST:
             root, gpa = memory.table(), gpa_of(random)
-            rights = [7, 7, 7, 7 | BACK]
+            rights = [7, 7, 7, last]
             rights[upper] = flags
-            put(memory, root, gpa, tuple(rights), PAGES)
+            entries = put(memory, root, gpa, tuple(rights), 0 if not last else PAGES)
+            ends = flags in {0, W}
             got = translate(memory, root, gpa, "write", True)
-            asked = f"translate({gpa:#x}, 'write') with R, W, X = {flags:#x} in entry {upper + 1} of 4, the others open"
-            kind = wrong if flags == W else violation
+            asked = f"translate({gpa:#x}, 'write') with R, W, X = {flags:#x} in entry {upper + 1} of 4, flags {last:#x} in the last"
+            kind = wrong if flags == W or (not ends and last in {W | BACK, 7 | 2 << 3}) else violation
             expect(isinstance(got, kind), f"{asked} gave {said(got)}, and not a {kind.__name__}")
-            number = 0x182 | flags << 3
-            expect(
-                flags == W or got.qualification == number, f"{asked} gave {said(got)}; the qualification is {number:#x}"
-            )
+            number = 0x182 | (flags & last & 7) << 3
+            right = kind is wrong or got.qualification == number
+            expect(right, f"{asked} gave {said(got)}; the qualification is {number:#x}")
+            same_reads(got, entries[: upper + 1] if ends else entries, asked)
 
 
 class Guest:

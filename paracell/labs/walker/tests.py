@@ -22,6 +22,8 @@ SHIFTS: Final = (39, 30, 21, 12)
 FRAMES: Final = 0x4000_0000  # pages lie from here on
 CASES: Final = 30
 ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "fetch")
+HIGH: Final = 0xFFFF_8000_0000_0000  # bits 63:47 of an address of the upper half
+PWT, PCD = 1 << 3, 1 << 4
 
 
 def _aligned(address: Any) -> bool:
@@ -73,8 +75,11 @@ class Case:
 
 
 def make(bench: Bench, random: Random, last: int = 3, flags: tuple[int, ...] = (OPEN,) * 4) -> Case:
-    """Write tables for a random address; `last` is the number of the entry that maps the page, `flags` go into the entries."""
-    address = random.randrange(1 << 46)
+    """Write tables for a random address, of either half; bits of CR3 that are not the table's address are set at random.
+
+    `last` is the number of the entry that maps the page, `flags` go into the entries.
+    """
+    address = random.randrange(1 << 46) | random.choice((0, HIGH))  # slot 511 is the bench's
     tables = [FREE + 0x1000 * page for page in random.sample(range(64), 4)]
     for table in tables:
         bench.memory.write(table, bytes(4096))
@@ -87,7 +92,7 @@ def make(bench: Bench, random: Random, last: int = 3, flags: tuple[int, ...] = (
         entries.append((at, target | large | flags[level]))
         bench.memory.write64(*entries[-1])
     bench.install(tables[0])
-    bench.use(tables[0])
+    bench.use(tables[0] | random.choice((0, PWT, PCD, PWT | PCD)))
     return Case(address, entries)
 
 
@@ -128,6 +133,7 @@ def parts(student: Student) -> None:
     for _ in range(100):
         four = tuple(student.random.randrange(512) for _ in range(4))
         address = sum(part << shift for part, shift in zip(four, SHIFTS, strict=True)) | student.random.randrange(4096)
+        address |= HIGH if four[0] >> 8 else 0
         got = indexes(address)
         expect(got is not None and tuple(got) == four, f"indexes({address:#x}) gave {got!r}, and not {four}")
 

@@ -10,4 +10,6 @@ MISTAKES = (
     ("unbinds before the checks", "        if set(bind) & self.bound:", "        self.bound -= set(unbind)\n        self.free += len(unbind)\n        if set(bind) & self.bound:", "Binder: a hostile kernel"),
     ("blocks are not aligned", "(begin + pages - 1) // around - begin // around + 1", "(pages + around - 1) // around", "page_faults and reactive: a page at its first touch"),
     ("a request for each page", "(pages + batch - 1) // batch", "pages", "ahead: pages by requests"),
+    ("no limit of a request", "if len(words) > MOST:", "if False:", "Binder: a hostile kernel"),
+    ("True is a page", "type(page) is int and 0 <=", "isinstance(page, int) and 0 <=", "Binder: a hostile kernel"),
 )  # fmt: skip
