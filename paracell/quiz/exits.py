@@ -188,6 +188,7 @@ def tried(
     from ..emu.decode import decode
     from ..emu.descriptors import parse
     from ..emu.engine import Engine
+    from ..emu.features import parse as parse_features
     from ..emu.intercepts import INTERCEPTS
     from ..emu.memory import Memory
     from ..emu.registers import RAX, RCX, RDX
@@ -199,8 +200,8 @@ def tried(
     engine, ram = Engine(), Memory(1 << 16)
     try:
         ram.attach(engine)
-        cpu = Cpu(engine, ram, Clock())
-        cpu.load(evolve(cpu.state(), cr3=0x1000, cr0=0x80000011, cr4=0x20, efer=0x501))
+        cpu = Cpu(engine, ram, Clock(), features=parse_features("pks,+vmx"))
+        cpu.load(evolve(cpu.state(), cr3=0x1000, cr0=0x80000031, cr4=0x2020, efer=0x501))
         cpu.set_cs(parse(8, 0x00AF9B000000FFFF), 0)
         for at, word in memory.items():
             ram.write(at, struct.pack("<Q", word))

@@ -85,7 +85,8 @@ def test_a_mistake(lab: Lab, mistake: tuple[str, str, str, str], tmp_path: Path)
     [
         ("batch", "if len(words) > MOST:", "if False:", "Hostile is right, because it has more than 512 pages; request(["),
         ("batch", "type(page) is int and 0 <=", "isinstance(page, int) and 0 <=", "because True is no page number"),
-        ("batch", "        words = unbind + bind\n", "        words = unbind + bind\n        self.bound -= set(unbind[:-1])\n", "an honest request was refused"),
+        ("batch", "        words = unbind + bind\n", "        words = unbind + bind\n        self.bound -= set(unbind[:-1])\n",
+         "an honest request was refused"),
         ("cow", "range(511 if level == 4 else 512)", "range(512)", "slot 511 of a top table leads there"),
     ],
     ids=["512", "True", "half-done", "slot-511"],
