@@ -18,7 +18,7 @@ def of(runtime: str, *, nested: bool) -> tuple[Service, ...]:
 
     Example:
         >>> [service.name for service in of("runv", nested=False)]
-        ['runv_violation', 'runv_msr']
+        ['runv_violation', 'runv_msr', 'runv_kpti']
 
     """
     return tuple(

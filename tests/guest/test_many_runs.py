@@ -83,7 +83,7 @@ def _again_and_again(runtime: str, times: int) -> int:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("times", [10, pytest.param(1000, marks=pytest.mark.sweep)])
+@pytest.mark.parametrize("times", [25, pytest.param(1000, marks=pytest.mark.sweep)])
 def test_each_run_is_the_first_again(times: int, runtime: str) -> None:
     """In a process of its own: what other tests have left in this one's memory moves its size by megabytes."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
