@@ -19,7 +19,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 _OTHER_SETUPS: Final = ("runv", "spt", "pvm", "touch")
-_ONE_IN: Final = 6
+_ONE_IN: Final = 10
 _WHOLE: Final = frozenset(
     {
         "test_pvm",
@@ -36,7 +36,7 @@ _WHOLE: Final = frozenset(
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Mark `setups` what runs a container under RunV or PVM, but for every sixth test, by its name: CI runs those."""
+    """Mark `setups` what runs a container under RunV or PVM, but for every tenth test, by its name: CI runs those."""
     for item in items:
         spec = getattr(item, "callspec", None)
         if spec is None or item.path.stem in _WHOLE:
