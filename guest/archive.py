@@ -9,7 +9,7 @@ import stat
 import tarfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from .node import BadRootfs, Node, node_of
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ZSTD: Final = b"\x28\xb5\x2f\xfd"  # RFC 8878, "Zstandard Frames"
 # What a file of each compression begins with: RFC 1952, "Member header and trailer"; bzip2; "The .xz File Format", "Header Magic Bytes".
 _PACKED: Final = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0", "lzma": b"\x5d\0\0", "zst": ZSTD}
+_MODES: Final[dict[str, Literal["r", "r:", "r:gz", "r:bz2", "r:xz"]]] = {
+    "": "r:", "gz": "r:gz", "bz2": "r:bz2", "xz": "r:xz", "lzma": "r:xz", "zst": "r",
+}  # fmt: skip
 _LONGEST: Final = max(map(len, _PACKED.values()))
 _CHUNK: Final = 1 << 20
 
@@ -70,15 +73,7 @@ def least_memory(files: int) -> int:
 
 def _open(file: BinaryIO, packed: str) -> tarfile.TarFile:
     """Open a tar of one compression; `tarfile` would try each on anything, and take memory as the bytes at random say."""
-    if packed == "zst":
-        return tarfile.open(fileobj=file, encoding="utf-8", errors="surrogateescape")
-    if packed == "gz":
-        return tarfile.open(fileobj=file, mode="r:gz", encoding="utf-8", errors="surrogateescape")
-    if packed == "bz2":
-        return tarfile.open(fileobj=file, mode="r:bz2", encoding="utf-8", errors="surrogateescape")
-    if packed in {"xz", "lzma"}:
-        return tarfile.open(fileobj=file, mode="r:xz", encoding="utf-8", errors="surrogateescape")
-    return tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape")
+    return tarfile.open(fileobj=file, mode=_MODES[packed], encoding="utf-8", errors="surrogateescape")
 
 
 @contextmanager
