@@ -5,7 +5,9 @@ Unlike a snapshot it lives and dies with its machine, and keeps nothing that a f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from attrs import frozen
 
 from ..mmu.address import PAGE
 from .snapshot import state_of
@@ -14,10 +16,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .machine import Machine
+    from .state import State
 
 _ZERO: Final = bytes(PAGE)
 _FRAME: Final = 0x000F_FFFF_FFFF_F000
 _LARGE: Final = 1 << 7
+
+
+@frozen
+class Apart:
+    """The state of a machine apart from its memory and its TLBs: TCG's words, the processor, time, devices."""
+
+    tcg: bytes
+    state: State
+    time: tuple[int, ...]
+    devices: dict[str, Any]
+
+    @classmethod
+    def of(cls, machine: Machine) -> Self:
+        """Take it."""
+        return cls(bytes(machine.engine.raw), state_of(machine), machine.clock.save(), machine.devices.save())
+
+    def put(self, machine: Machine) -> None:
+        """Give it back; what was about to happen is forgotten.  Memory is to have its bytes by then."""
+        machine.engine.raw[:] = self.tcg
+        machine.cpu.load(self.state)
+        machine.clock.load(self.time)
+        machine.devices.load(self.devices)
+        machine.forget_events()
 
 
 class Checkpoint:
@@ -37,10 +63,7 @@ class Checkpoint:
         self._machine = machine
         self.exact = exact = exact or cpu.vmx is not None or cpu.outer is not None
         self._tlb = cpu.translation.tlb.save() if exact else None
-        self._tcg = bytes(machine.engine.raw)
-        self._state = state_of(machine)
-        self._time = machine.clock.save()
-        self._devices = machine.devices.save()
+        self._apart = Apart.of(machine)
         self._pages = {
             frame: page
             for frame in memory.used
@@ -69,11 +92,7 @@ class Checkpoint:
             elif memory.is_ram(at):
                 memory.ram[at : at + PAGE] = page
         memory.drop_stale_code()
-        machine.engine.raw[:] = self._tcg
-        cpu.load(self._state)
-        machine.clock.load(self._time)
-        machine.devices.load(self._devices)
-        machine.forget_events()
+        self._apart.put(machine)
         memory.tell(changed)  # other checkpoints
         if self._tlb is not None:
             cpu.translation.tlb.load(self._tlb)

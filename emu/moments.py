@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from ..mmu.address import PAGE
-from .snapshot import state_of
+from .checkpoint import Apart
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -42,10 +42,7 @@ class Moment:
 
     place: Place
     pages: dict[int, bytes]
-    tcg: bytes
-    state: Any
-    time: tuple[int, ...]
-    devices: Any
+    apart: Apart
     tlb: Any
     waits: tuple[Any, ...]
     note: Any
@@ -112,12 +109,11 @@ class Moments:
         machine = self._machine
         cpu, pending = machine.cpu, machine.traps.pending
         tlb = cpu.translation.tlb.save()
-        moment = Moment(
-            machine.progress, pages, bytes(machine.engine.raw), state_of(machine), machine.clock.save(), machine.devices.save(),
-            tlb, (pending.nmi, pending.stepping, pending.resuming, cpu.breakpoints.hits, cpu.resumed_at, cpu.resumed_rip, cpu.shadow_at,
-             tuple(cpu.segments)),
-            note,
-        )  # fmt: skip
+        waits = (
+            *(pending.nmi, pending.stepping, pending.resuming),
+            *(cpu.breakpoints.hits, cpu.resumed_at, cpu.resumed_rip, cpu.shadow_at, tuple(cpu.segments)),
+        )
+        moment = Moment(machine.progress, pages, Apart.of(machine), tlb, waits, note)
         moment.entries = sum(len(entries) for kept in tlb[1:] for entries, _ in kept.values())
         machine.engine.flush_slots()  # TCG is to ask before it writes again
         return moment
@@ -156,11 +152,7 @@ class Moments:
             frames |= between.pages.keys()
         self._put(frames, there)
         memory.drop_stale_code()
-        machine.engine.raw[:] = moment.tcg
-        cpu.load(moment.state)
-        machine.clock.load(moment.time)
-        machine.devices.load(moment.devices)
-        machine.forget_events()
+        moment.apart.put(machine)
         memory.tell(frames)  # other checkpoints
         cpu.translation.tlb.load(moment.tlb)
         memory.spread()
