@@ -15,6 +15,7 @@ from . import layout
 RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 R8, R9, R10, R11, R12, R13, R14, R15 = range(8, 16)
 RIP: Final = 16
+GENERAL: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))  # by number
 
 # Numbers of the segment registers, as instructions encode them.
 ES, CS, SS, DS, FS, GS = range(6)

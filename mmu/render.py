@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from .address import PAGE
 from .entry import FRAME, LEVEL_NAMES, Entry, Entry32
 from .ept import NAMES, EptEntry
 from .rights import EXEC, READ, WRITE
@@ -30,7 +31,6 @@ SIZES: Final = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
 _FLAGS: Final = ("XD", "PKEY", "G", "PS", "D", "A", "PCD", "PWT", "US", "RW", "P")
 _EPT_FLAGS: Final = ("XU", "D", "A", "PS", "X", "W", "R")
 _INDENT: Final = "  "
-PAGE: Final = 4096
 
 
 def access(walk: Walk) -> str:

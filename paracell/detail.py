@@ -16,13 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .emu import layout
-from .emu.events import Kind, Who
+from .emu.events import Kind
 from .emu.msr_index import IA32_KERNEL_GS_BASE
-from .emu.registers import FS, GS, RIP
+from .emu.registers import FS, GENERAL, GS
 from .mmu.explain import look
 from .mmu.rights import EXEC, READ, WRITE
 from .mmu.walk import Mode
 from .stack import frames
+from .tenants import Turns
 from .vmx.fields import Field
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from .mmu.explain import Walk
     from .vmx.vmcs import Vmcs
 
-GENERAL: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)), "rip")
 _CROSSINGS: Final = frozenset({Kind.VM_EXIT, Kind.VM_ENTRY, Kind.REFLECTION, Kind.MERGE})
 _FIELDS: Final = tuple((int(field), field.name) for field in Field)
 _PAGE_FAULT: Final = 14
@@ -43,7 +43,7 @@ _VIOLATION_WRITES, _VIOLATION_FETCHES = 2, 4  # of an exit qualification
 def registers(cpu: Cpu) -> dict[str, int]:
     """Give the registers by name, as they are at this moment."""
     q, d = cpu.q, cpu.d
-    found = dict(zip(GENERAL, (int(q[i]) for i in range(RIP + 1)), strict=True))
+    found = {name: int(q[number]) for number, name in enumerate((*GENERAL, "rip"))}
     found["rflags"] = int(cpu.rflags)
     for number, name in enumerate(("es", "cs", "ss", "ds", "fs", "gs")):
         found[name] = int(d[layout.SEGMENTS + 24 * number >> 2]) & 0xFFFF
@@ -74,7 +74,7 @@ class Detail:
         self._machine, self._cpu = machine, machine.cpu
         self._registers: dict[str, int] = {}
         self._vmcs: dict[int, dict[int, int]] = {}
-        self._self: int | None = None
+        self._turns = Turns(machine)
 
     def __call__(self, event: Event) -> dict[str, Any]:
         """Give what is kept besides this event; without what there is not."""
@@ -88,9 +88,9 @@ class Detail:
             found["walk"] = walk_record(walk)
         if event.kind in _CROSSINGS:
             found["vmcs"] = self._changes()
-        container = self._container(event)
-        if container is not None:
-            found["container"] = container
+        self._turns.see(event)
+        if self._turns.container is not None:
+            found["container"] = self._turns.container[0]
         return found
 
     # ---- walks ------------------------------------------------------------------------------------------------
@@ -146,20 +146,3 @@ class Detail:
             }
             found.append({"name": name, "at": vmcs.address, "changed": changed})
         return found
-
-    # ---- containers -------------------------------------------------------------------------------------------
-
-    def _container(self, event: Event) -> int | None:
-        """Give the number of the container that the host runs: the first word of what its `self` points to (guest/host/core/host.h)."""
-        if event.who is not Who.HOST:
-            return self._self
-        machine = self._machine
-        place = machine.symbols.address("self")
-        if place is None or machine.symbols.address("containers") is None:
-            return None
-        physical = machine.cpu.translation.physical
-        pointer = physical(place)
-        target = None if pointer is None else physical(machine.memory.read64(pointer))
-        if target is not None:
-            self._self = machine.memory.read64(target) & 0xFFFFFFFF
-        return self._self

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .mmu.address import U64, canonical
+from .mmu.address import PAGE, U64, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .emu.machine import Machine
 
 MOST: Final = 24  # frames
-_PAGE: Final = 4096
 _LONGEST_CALL: Final = 7
 _NEAR, _INDIRECT = 0xE8, 0xFF  # opcodes of CALL; the second with 2 in its ModR/M byte's reg field
 
@@ -55,17 +54,17 @@ def _reader(machine: Machine) -> Callable[[int, int], int | None]:
     physical, memory = machine.cpu.translation.physical, machine.memory
 
     def place(address: int) -> int | None:
-        page = address & -_PAGE
+        page = address & -PAGE
         if page not in pages:
             at = physical(page) if canonical(page) else None
             pages[page] = at if at is not None and memory.is_ram(at) else None
         base = pages[page]
-        return None if base is None else base | address & _PAGE - 1
+        return None if base is None else base | address & PAGE - 1
 
     def read(address: int, size: int) -> int | None:
         data = b""
         while size:
-            at, count = place(address & U64), min(size, _PAGE - address % _PAGE)
+            at, count = place(address & U64), min(size, PAGE - address % PAGE)
             if at is None:
                 return None
             data += memory.read(at, count)
@@ -77,7 +76,7 @@ def _reader(machine: Machine) -> Callable[[int, int], int | None]:
 
 def _follows_call(read: Callable[[int, int], int | None], address: int) -> bool:
     """Tell whether the instruction before an address may be a CALL (SDM "CALL—Call Procedure")."""
-    if address < _PAGE or not canonical(address):
+    if address < PAGE or not canonical(address):
         return False
     before = read(address - _LONGEST_CALL, _LONGEST_CALL)
     if before is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .compare.guest_memory import CONTAINER, HOST_DIRECT, LENT, RUNNING
+from .compare.guest_memory import CONTAINER, HOST_DIRECT, RUNNING, bound_pages
 from .emu.events import Kind, Who
 from .emu.sinks.perfetto import Memory
 
@@ -13,38 +13,45 @@ if TYPE_CHECKING:
     from .emu.machine import Machine
 
 _WORD: Final = 8
-_IS_ANY: Final = bytes(value > 0 for value in range(256))
-_IS_LENT: Final = bytes(bool(value & LENT) for value in range(256))
-_BYTES: Final = range(
-    1, 6
-)  # of a word, that hold the address: physical addresses have 48 bits here, and the lowest 12 are flags
+_HOST: Final = Who.HOST
+_LEAVES: Final = frozenset(
+    {Kind.IRET, Kind.SYSRET, Kind.VM_ENTRY, Kind.VM_EXIT, Kind.END}
+)  # VM_EXIT: to L0, which resumes the guest
 
 
-class Tenants:
-    """Reads the host's `self` and the array of its bound pages (`guest/host/core/host.h`), by symbol.
+class Turns:
+    """Follows which container a host runs, by the host's `self` (`guest/host/core/host.h`).
 
-    It looks at the events by which the host leaves the processor to others, for nobody else changes them.  It only reads, so the run is
-    the same without it.  A machine whose image is no host of ours has one container of which nothing is known.
+    It looks at the events by which the host leaves the processor to others, for nobody else changes that.  It only reads, so the run is
+    the same without it.
+
+    Attributes:
+        container: the beginning of its `struct container`, as `CONTAINER` has it; None where nobody has had a turn, or the image is no
+            host of ours.
+
     """
 
     def __init__(self, machine: Machine) -> None:
         """Begin with the machine's next event."""
+        self.container: tuple[int, ...] | None = None
         self._machine = machine
         self._names: tuple[str, str] | None = None
         self._asked = False
         self._places: tuple[int, int, int] | None = None  # of the pointer and the array, physical; of the array, linear
-        self._now = Memory()
-        self._seen: dict[int, bytes] = {}
-        self._bound: dict[int, int] = {}
 
-    def __call__(self, event: Event) -> Memory:
-        """Tell of the moment at which an event is made."""
-        if event.who is _HOST and event.kind in _LEAVES:
+    def see(self, event: Event) -> bool:
+        """Take an event; tells whether the host leaves with it, and `container` is new."""
+        if event.who is not _HOST or event.kind not in _LEAVES:
+            return False
+        if self._places is None:
+            self._places = self._find()
             if self._places is None:
-                self._places = self._find()
-            if self._places is not None:
-                self._now = self._look(*self._places)
-        return self._now
+                return False
+        pointer, first, linear = self._places
+        memory = self._machine.memory
+        place = first + memory.read64(pointer) - linear
+        self.container = CONTAINER.unpack(memory.read(place, CONTAINER.size))
+        return True
 
     def _find(self) -> tuple[int, int, int] | None:
         """Give the places of the host's variables, once it has switched its page tables on."""
@@ -61,28 +68,29 @@ class Tenants:
             return None
         return places[0] or 0, places[1] or 0, first
 
-    def _look(self, pointer: int, first: int, linear: int) -> Memory:
-        memory = self._machine.memory
-        place = first + memory.read64(pointer) - linear
-        number, _, state, _, _, _, _, _, array, end = CONTAINER.unpack(memory.read(place, CONTAINER.size))
+
+class Tenants:
+    """Tells whose turn it is, and how many pages are bound; of a machine without a host of ours it knows nothing."""
+
+    def __init__(self, machine: Machine) -> None:
+        """Begin with the machine's next event."""
+        self._memory, self._turns = machine.memory, Turns(machine)
+        self._now = Memory()
+        self._seen: dict[int, bytes] = {}
+        self._bound: dict[int, int] = {}
+
+    def __call__(self, event: Event) -> Memory:
+        """Tell of the moment at which an event is made."""
+        if self._turns.see(event) and self._turns.container is not None:
+            self._now = self._look(self._turns.container)
+        return self._now
+
+    def _look(self, container: tuple[int, ...]) -> Memory:
+        number, _, state, *_, array, end = container
         if state not in RUNNING:
             return Memory(number)
-        words = memory.read(array - HOST_DIRECT, _WORD * end)
+        words = self._memory.read(array - HOST_DIRECT, _WORD * end)
         if words != self._seen.get(number):
             self._seen[number] = words
-            self._bound[number] = _count(words)
+            self._bound[number] = bound_pages(words).bit_count()
         return Memory(number, self._bound[number])
-
-
-def _count(words: bytes) -> int:
-    """Count the pages that are bound, and not lent."""
-    bound = 0
-    for byte in _BYTES:
-        bound |= int.from_bytes(words[byte::_WORD].translate(_IS_ANY), "little")
-    return (bound & ~int.from_bytes(words[0::_WORD].translate(_IS_LENT), "little")).bit_count()
-
-
-_HOST: Final = Who.HOST
-_LEAVES: Final = frozenset(
-    {Kind.IRET, Kind.SYSRET, Kind.VM_ENTRY, Kind.VM_EXIT, Kind.END}
-)  # to L0, which resumes the guest

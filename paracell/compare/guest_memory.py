@@ -26,7 +26,7 @@ HOST_DIRECT: Final = 0xFFFF_9000_0000_0000  # DIRECT_MAP of guest/host/core/layo
 _GUEST_DIRECT: Final = 0xFFFF_8880_0000_0000  # … of each container kernel: all guest-physical memory
 CONTAINER: Final = struct.Struct("<iiIiQQQQQQ")  # the beginning of struct container, guest/host/core/host.h
 RUNNING: Final = range(2, 4)  # enum state: it has begun and not ended
-LENT: Final = 1  # guest/host/core/binding.c
+_LENT: Final = 1  # guest/host/core/binding.c
 _STRUCT_PAGE: Final = struct.calcsize(
     "<IBBHII"
 )  # guest/kernel/mm/page.h: refs; order, is_clear; state; waits; next; previous
@@ -35,7 +35,7 @@ _STATE: Final = slice(5, None, _STRUCT_PAGE)
 _ORDER_BITS: Final = 0x7F
 _FREE, _LISTED = 1, 2  # PAGE_FREE, PAGE_LISTED
 _IS_LISTED: Final = bytes(value == _LISTED for value in range(256))
-_IS_LENT: Final = bytes(value & LENT for value in range(256))
+_IS_LENT: Final = bytes(value & _LENT for value in range(256))
 _IS_ANY: Final = bytes(value > 0 for value in range(256))
 
 
@@ -136,11 +136,15 @@ class Host:
         if state not in RUNNING:
             return None
         addresses = read(array - HOST_DIRECT, 8 * count)
-        bound = 0
-        for byte in range(1, 6):  # physical addresses have 48 bits here
-            bound |= int.from_bytes(addresses[byte::8].translate(_IS_ANY), "little")
-        lent = int.from_bytes(addresses[0::8].translate(_IS_LENT), "little")
-        return Pages(count, bound & ~lent, held, addresses, self._memory, self._guest)
+        return Pages(count, bound_pages(addresses), held, addresses, self._memory, self._guest)
+
+
+def bound_pages(addresses: bytes) -> int:
+    """Give the set of pages that have memory of their own behind them, from words as `Pages.addresses` has them."""
+    bound = 0
+    for byte in range(1, 6):  # physical addresses have 48 bits here
+        bound |= int.from_bytes(addresses[byte::8].translate(_IS_ANY), "little")
+    return bound & ~int.from_bytes(addresses[0::8].translate(_IS_LENT), "little")
 
 
 def _place(image: Elf, name: str) -> int:

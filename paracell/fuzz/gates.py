@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..attacks import ATTACKS, HOST, KERNEL, PREFIXES, container_modules, symbols_of
 from ..emu.devices import NoConsole
+from ..emu.registers import GENERAL
 from ..machine import Machine
 from ..mmu.address import PAGE, U64
 from ..oracle import Bindings, HostException, KernelRights, Secrets
@@ -23,7 +24,7 @@ from .images import images_digest
 from .mutate import mutate_bytes
 from .standing import StandingTarget
 from .target import Options
-from .tries import LONGEST, REGISTERS, Try
+from .tries import LONGEST, Try
 
 if TYPE_CHECKING:
     from ..emu.devices import ConsolePorts
@@ -101,7 +102,7 @@ class GatesTarget(StandingTarget):
         registers, code, flags = list(what.registers), what.code, what.flags
         if kind < 3:
             for _ in range(1 + chance.below(3)):
-                registers[chance.below(len(REGISTERS))] = self.generator.value(chance) & U64
+                registers[chance.below(len(GENERAL))] = self.generator.value(chance) & U64
         elif kind == 3:
             flags = self.generator.flags(chance)
         elif kind == 4:
@@ -118,7 +119,7 @@ class GatesTarget(StandingTarget):
     def describe(self, data: bytes) -> str:
         """Give the registers and the code."""
         what = Try.from_bytes(data)
-        values = "\n".join(f"{n} {v:#x}" for n, v in zip(REGISTERS, what.registers, strict=True) if v)
+        values = "\n".join(f"{n} {v:#x}" for n, v in zip(GENERAL, what.registers, strict=True) if v)
         return f"{values}\nrflags {what.flags:#x}\ncode {what.code.hex(' ')}"
 
     def digest(self) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
+from ..emu.registers import GENERAL
 from ..mmu.address import PAGE, U64
 from ..pku.scan import scan
 from .encodings import OPCODES, PREFIXES
-from .tries import REGISTERS, Try
+from .tries import Try
 
 if TYPE_CHECKING:
     from .chance import Chance
@@ -50,7 +51,7 @@ class Generator:
             first = self._jump(chance) if chance.random() < _STRAIGHT else b""
             count = (not first) + chance.below(5 + bool(first))
             code = first + b"".join(self.move(chance) for _ in range(count)) + JUMP_HERE
-        registers = [self.value(chance) & U64 for _ in REGISTERS]
+        registers = [self.value(chance) & U64 for _ in GENERAL]
         if chance.random() < _LIKE_A_GATE:  # what WRPKRU wants
             registers[:3] = chance.pick(_RIGHTS), 0, 0
         return Try(code, tuple(registers), self.flags(chance))

@@ -16,7 +16,6 @@ from attrs import frozen
 
 from ..mmu.address import PAGE
 
-REGISTERS: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{i}" for i in range(8, 16)))
 _HEAD: Final = struct.Struct("<16QI")
 LONGEST: Final = _HEAD.size + PAGE
 

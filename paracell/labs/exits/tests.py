@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
+from ...emu.registers import GENERAL
 from ...vmx.fields import Field
 from ..grade import Student, expect, test
 from ..vm import Vm
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from random import Random
 
 REASONS: Final = {10: "CPUID", 12: "HLT", 18: "VMCALL", 28: "CR access", 30: "I/O", 31: "RDMSR", 32: "WRMSR"}
-REGISTERS: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 HLT, CPUID, VMCALL = "f4", "0fa2", "0f01c1"
 RDMSR, WRMSR, RDTSC = "0f32", "0f30", "0f31"
 OUT_FAULT: Final = 0xE9  # where the guest's own handlers send the vector of an exception
@@ -32,14 +32,14 @@ class Left:
 
     def __getattr__(self, name: str) -> int:
         """Give a general register."""
-        expect(name in REGISTERS, f"vm.{name}: there is no such thing; general registers are rax, rcx … r15")
+        expect(name in GENERAL, f"vm.{name}: there is no such thing; general registers are rax, rcx … r15")
         if name == "rsp":
             return self.read("GUEST_RSP")
         return int(getattr(self._vm.bench.machine.cpu, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a general register."""
-        expect(name in REGISTERS, f"vm.{name} = …: there is no such thing; general registers are rax, rcx … r15")
+        expect(name in GENERAL, f"vm.{name} = …: there is no such thing; general registers are rax, rcx … r15")
         expect(isinstance(value, int) and 0 <= value <= ONES, f"vm.{name} = {value!r}: no number of 64 bits")
         if name == "rsp":
             self.write("GUEST_RSP", value)
@@ -205,7 +205,7 @@ def cr0(student: Student) -> None:
         run = Run(student, f"{mov(register, wanted)}{code}{read}{keep(2, 0x6000)}{HLT}")
         vmcs = run.vm.vmcs
         (got,) = kept(run, 0x6000)
-        text = f"MOV of {wanted:#x} to CR0 from {REGISTERS[register]}, read shadow {shadow:#x}, mask {OWNED:#x}"
+        text = f"MOV of {wanted:#x} to CR0 from {GENERAL[register]}, read shadow {shadow:#x}, mask {OWNED:#x}"
         expect(got == wanted, f"{text}: the guest reads {got:#x}, and not what it wrote")
         should = real & OWNED | wanted & ~OWNED
         expect(vmcs[Field.GUEST_CR0] == should, f"{text}: GUEST_CR0 is {vmcs[Field.GUEST_CR0]:#x}, and not {should:#x}")
