@@ -34,7 +34,7 @@ KERNEL: Final = PARACELL.kernel or ""
 MEMORY: Final = 64 << 20
 KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/main.c
 HOST_SECRET: Final = 0x5EC2E7C0FFEE0003  # guest/host/core/main.c
-_HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
+HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
 _SECRETS: Final = "5ec2e7c0ffee"  # how all of them begin
 _PAGE: Final = 4096
 _KILLED: Final = 125  # the exit status of a container that its host ended
@@ -324,7 +324,7 @@ def _secret_is_whole(machine: Machine, symbol: str, value: int) -> bool:
     """
     guest = machine.inner.cpu.guest
     in_guest = guest is not None and not guest.of_l0
-    page = machine.symbols[symbol] - _HOST_BASE if in_guest else machine.translate(machine.symbols[symbol])
+    page = machine.symbols[symbol] - HOST_BASE if in_guest else machine.translate(machine.symbols[symbol])
     return page is not None and machine.memory[page : page + _PAGE] == _page_of(value)
 
 

@@ -9,8 +9,6 @@ import click
 from ..completion import files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..fuzz.corpus import Corpus
     from ..fuzz.finding import FindingFile
     from ..fuzz.flags import Flags
@@ -89,7 +87,7 @@ def _fuzz(target: Target, spec: str, flags: Flags, corpus: Corpus, inputs: list[
     progress = Progress(lambda: engine.status("tries"))
     finding: FindingFile | None = None
     only = flags.runs == 0 or flags.merge or (corpus.files and not corpus.folders)
-    with progress, interruptible(_stopper(target)) as caught:
+    with progress, interruptible(target.request_stop) as caught:
         engine = Engine(
             target, spec, seed=flags.seed, max_len=flags.max_len, jobs=flags.jobs, keep=corpus.keep, say=say, warn=say
         )
@@ -121,7 +119,7 @@ def _minimize(target: Target, spec: str, flags: Flags, corpus: Corpus, data: byt
     from ..progress import Progress
     from ..signals import Interrupted, interruptible
 
-    with Progress(lambda: f"{len(data)} bytes to begin with"), interruptible(_stopper(target)) as caught:
+    with Progress(lambda: f"{len(data)} bytes to begin with"), interruptible(target.request_stop) as caught:
         shorter = minimize(target, data, flags.runs, lambda: bool(caught))
         found = None if caught else target.run(shorter)
     if caught:
@@ -133,11 +131,6 @@ def _minimize(target: Target, spec: str, flags: Flags, corpus: Corpus, data: byt
     click.echo(f"{len(data)} bytes, of which {len(shorter)} are enough")
     _save(finding, target, flags, corpus, f"minimized-from-{name_of(data)}")
     return FOUND
-
-
-def _stopper(target: Target) -> Callable[[], None]:
-    """Give what stops a run of the target in the middle."""
-    return target.machine.request_stop if target.machine is not None else lambda: None
 
 
 def _check(flags: Flags, corpus: Corpus) -> None:

@@ -48,8 +48,7 @@ def command(file: str, place: Place | None, history: int) -> int:
             machine = target.prepare(finding.data)
             debug_prepared(machine, Options(place, history=history), Files.of_runtime(finding.options.boots))
             return 0
-        stop = target.machine.request_stop if target.machine is not None else lambda: None
-        with stopping(stop):
+        with stopping(target.request_stop):
             found = target.run(finding.data, tell=click.echo)
     except BadTarget as error:
         raise Problem(f"{file}: {error}") from error

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..attacks import HOST_SECRET, symbols_of
-from ..emu.events import Event, Kind, Who
+from ..attacks import HOST_BASE, HOST_SECRET, symbols_of
+from ..emu.events import Event, Kind
 from ..emu.registers import RIP
 from ..emu.stop import Reason
-from ..oracle import Rule
+from ..oracle import HostException, Rule, Secrets
 
 if TYPE_CHECKING:
     from ..emu.machine import Machine
     from ..emu.stop import Stop
+    from ..runtimes import Runtime
 
 NEIGHBOUR: Final = "neighbour"
 _SECRET: Final = (0x5EC2E7C0FFEE0002).to_bytes(8, "little") * 512
@@ -75,17 +76,6 @@ class Whole(Rule):
         return None
 
 
-class HostFault(Rule):
-    """The host takes no exception of its own: whatever a container does, its code runs as it was written."""
-
-    def event(self, machine: Machine, event: Event) -> str | None:
-        """See an exception while the host runs."""
-        del machine
-        if event.kind is Kind.EXCEPTION and event.who is Who.HOST:
-            return f"the host took exception {event.vector}"
-        return None
-
-
 class NoHostFlags(Rule):
     """What runs in ring 3 has no I/O privilege and cannot hold interrupts off: RFLAGS.IOPL is 0, RFLAGS.IF is 1."""
 
@@ -109,3 +99,11 @@ class NoHostFlags(Rule):
 def lived(stop: Stop) -> str | None:
     """Say how a machine ended that should have gone on; None where it does."""
     return None if stop.reason in {Reason.LIMIT, Reason.INTERRUPTED} else f"the machine ended: {stop.reason}"
+
+
+def rules_beside(machine: Machine, runtime: Runtime, neighbour: Neighbour) -> list[Rule]:
+    """Give the rules for a host that must keep two containers apart: no exception of its own, nobody's secret reached or changed."""
+    at = symbols_of(runtime.boots)["host_secret"]
+    host_secret = physical(machine, at) or at - HOST_BASE  # in a virtual machine the tables are the guest's
+    pages = {neighbour.secret >> 12: "the neighbour's secret", host_secret >> 12: "the host's secret"}
+    return [HostException(), Secrets(pages), Whole(neighbour, host_secret)]

@@ -15,9 +15,8 @@ from ..emu.events import Event, Kind
 from ..guest.rootfs import init_block
 from ..machine import Machine
 from ..mmu.address import PAGE
-from ..oracle import Secrets
 from ..runtimes import RUNTIMES
-from .beside import NEIGHBOUR, HostFault, Neighbour, NoHostFlags, Whole, lived, physical
+from .beside import NEIGHBOUR, Neighbour, NoHostFlags, lived, physical, rules_beside
 from .images import images_digest
 from .script_hosts import KERNELS
 from .scripts import SIZE, changed, in_memory, pack, unpack
@@ -26,7 +25,6 @@ from .target import BadTarget, Found, Options
 
 if TYPE_CHECKING:
     from ..emu.stop import Stop
-    from ..oracle import Rule
     from .chance import Chance
     from .scripts import Step
 
@@ -83,14 +81,12 @@ class HypercallsTarget(StandingTarget):
         neighbour = Neighbour()
         self.go_to(neighbour.runs)
         self._beats = neighbour.beats
-        secret = physical(machine, host["host_secret"]) or host["host_secret"] - _HOST_BASE
         loop = symbols["script_wait"]
         self.go_to(lambda machine: self.kernel.waits(range(loop, loop + _WAIT), machine))
         at = physical(machine, symbols["script"])
         assert at is not None
         self._script = at
-        pages = {neighbour.secret >> 12: "the neighbour's secret", secret >> 12: "the host's secret"}
-        rules: list[Rule] = [HostFault(), Secrets(pages), Whole(neighbour, secret)]
+        rules = rules_beside(machine, runtime, neighbour)
         if name != "runv":  # there, ring 3 has what its own kernel gives it
             rules.append(NoHostFlags())
         self.stand(rules)
@@ -142,6 +138,3 @@ class HypercallsTarget(StandingTarget):
     def digest(self) -> str:
         """Name the guest images."""
         return images_digest(*(name for name in self._images if name))
-
-
-_HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Final
 from ..attacks import container_modules, symbols_of
 from ..emu.devices import NoConsole
 from ..emu.events import Event, Kind
-from ..emu.registers import RIP
 from ..machine import Machine
-from ..oracle import Secrets
 from ..runtimes import RUNTIMES
-from .beside import NEIGHBOUR, HostFault, Neighbour, Whole, lived, physical
+from .beside import NEIGHBOUR, Neighbour, lived, physical, rules_beside
 from .call_arguments import AREA, BASE, KINDS, argument
 from .call_table import BY_NUMBER, CALLS
 from .images import images_digest
@@ -39,7 +37,6 @@ _MEMORY: Final = 48 << 20
 _SPINS: Final = 2_000_000  # of the neighbour's, before it naps: long enough to be found
 _WAIT: Final = 16  # bytes of the loop
 _SLICES: Final = 300
-_HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
 _GIVES: Final = {kind: [c for c in CALLS if c.gives in kinds] for kind, kinds in KINDS.items()}
 # Their answers are times, or addresses and numbers that are the runtime's own.
 _UNLIKE: Final = frozenset({
@@ -91,10 +88,7 @@ class SyscallsTarget(StandingTarget):
             neighbour = Neighbour()
             self.go_to(neighbour.runs)
             self._beats = neighbour.beats
-            at = symbols_of(runtime.boots)["host_secret"]
-            secret = physical(machine, at) or at - _HOST_BASE
-            pages = {neighbour.secret >> 12: "the neighbour's secret", secret >> 12: "the host's secret"}
-            rules = [HostFault(), Secrets(pages), Whole(neighbour, secret)]
+            rules = rules_beside(machine, runtime, neighbour)
         self._find_program()
         self.stand(rules)
         self._begun, self._said = self._beat(), len(self.console.sent[0])
@@ -107,7 +101,7 @@ class SyscallsTarget(StandingTarget):
         symbols = symbols_of(f"attacks/{PROGRAM}")
         loop = symbols["script_wait"]
         waits = range(loop, loop + _WAIT)
-        self.go_to(lambda machine: machine.cpu.q[RIP] in waits and machine.cpu.cpl == 3)
+        self.go_to(lambda machine: self.stands_in(waits, machine))
         pages = (symbols["script"], *(BASE + at for at in range(0, len(AREA), 4096)))
         found = [physical(self.machine, at) for at in pages]
         if None in found:

@@ -142,6 +142,11 @@ class Target(ABC):
         """Give what the last run showed beyond its machine's code and events; equal things are equal in every process."""
         return ()
 
+    def request_stop(self) -> None:
+        """Stop a run in the middle, as far as it is a machine's; may be called from another thread."""
+        if self.machine is not None:
+            self.machine.request_stop()
+
     def prepare(self, data: bytes) -> Machine:
         """Give the machine at the first instruction of this input's run, with nobody else listening: for a debugger."""
         del data

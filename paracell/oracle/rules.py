@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..emu.events import Event, Kind
+from ..emu.events import Event, Kind, Who
 from ..emu.registers import RIP
 from ..mmu.rights import EXEC, READ, WRITE
 
@@ -56,8 +56,9 @@ class HostException(Rule):
     """The host takes no exception of its own: whatever a container does, its code runs as it was written."""
 
     def event(self, machine: Machine, event: Event) -> str | None:
-        """See an exception at ring 0."""
-        return "the host took an exception" if event.kind is Kind.EXCEPTION and not machine.cpu.cpl else None
+        """See an exception while the host runs."""
+        del machine
+        return "the host took an exception" if event.kind is Kind.EXCEPTION and event.who is Who.HOST else None
 
 
 class KernelRights(Rule):
