@@ -29,19 +29,20 @@ def read_named(path: str | Path) -> Iterator[tuple[Event, str]]:
     with open(path, "rb") as file:  # noqa: PTH123  (a path may be a text)
         for number, line in enumerate(file, 1):
             try:
-                yield _event(json.loads(line))
+                yield event_of(json.loads(line))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{path}:{number}: no event of a trace: {line[:60]!r}") from error
 
 
-def _event(row: dict[str, Any]) -> tuple[Event, str]:
-    kind, names = _KINDS[row["kind"]]
-    numbers = (row["at"], row["cost"], row["rip"], *[row[name] for name in names])
+def event_of(row: dict[str, Any]) -> tuple[Event, str]:
+    """Give the event that a line of a trace has, and its symbol; KeyError or TypeError if it has none."""
+    kind = KINDS[row["kind"]]
+    numbers = (row["at"], row["cost"], row["rip"], *[row[name] for name in FIELDS[kind]])
     if any(type(each) is not int for each in numbers):
         raise TypeError
     at, cost, rip, *data = numbers
-    return Event(kind, at, cost, rip, _PEOPLE[row["who"]], tuple(data)), str(row.get("symbol", ""))
+    return Event(kind, at, cost, rip, PEOPLE[row["who"]], tuple(data)), str(row.get("symbol", ""))
 
 
-_KINDS: Final = {kind.name.lower(): (kind, FIELDS[kind]) for kind in Kind}
-_PEOPLE: Final = {who.name.lower(): who for who in Who}
+KINDS: Final = {kind.name.lower(): kind for kind in Kind}
+PEOPLE: Final = {who.name.lower(): who for who in Who}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from ..emu.snapshot import MAGIC
+from ..progress import Progress
 from .page import page
 from .trace import BadTrace, Timeline
 
@@ -40,23 +41,12 @@ def show(path: str) -> str:
 
 
 def _trace(path: str, file: IO[bytes]) -> str:
-    timeline = Timeline(path)
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    timeline, size, done = Timeline(path), max(os.fstat(file.fileno()).st_size, 1), 0
 
-        columns = (
-            TextColumn("paracell: reads the trace"),
-            BarColumn(),
-            TextColumn("{task.percentage:.0f} %"),
-            TimeElapsedColumn(),
-        )
-        total = file.seek(0, 2)
-        file.seek(0)
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("", total=total)
-            timeline.read(file, lambda done: progress.update(task, completed=done))
-    else:
-        timeline.read(file)
-    lead = f"{timeline.count:,} events"
-    return page(PurePath(path).name, [timeline.section()], lead)
+    def tell(read: int) -> None:
+        nonlocal done
+        done = read
+
+    with Progress(lambda: "the trace is read", lambda: done / size):
+        timeline.read(file, tell)
+    return page(PurePath(path).name, [timeline.section()], f"{timeline.count:,} events")

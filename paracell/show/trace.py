@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from ..compare.trace import KINDS, PEOPLE, event_of
 from ..emu.clock import TSC_HZ
 from ..emu.events import FIELDS, Event, Kind, Who
 from .walks import drawn
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 HOW: Final = "record with: paracell run --trace run.jsonl --trace-detail PROGRAM"
-_KINDS: Final = {kind.name.lower(): kind for kind in Kind}
-_PEOPLE: Final = {who.name.lower(): who for who in Who}
 _LANES: Final = {Who.USER: "program", Who.KERNEL: "container kernel", Who.HOST: "host", Who.OUTER: "L0"}
 _COLOURS: Final = {Who.USER: "program", Who.KERNEL: "kernel", Who.HOST: "host", Who.OUTER: "L0"}
 _OF_CONTAINERS: Final = {Who.USER, Who.KERNEL}
@@ -86,24 +85,19 @@ class Timeline:
 
     def _take(self, line: dict[str, Any]) -> None:
         """Take one event."""
-        kind, who = _KINDS.get(line["kind"]), _PEOPLE.get(line["who"])
-        if kind is None or who is None:
+        kind = KINDS.get(line["kind"])
+        if kind is None or line["who"] not in PEOPLE:
             raise _Strange(f"the trace is of another version: it has {line['kind']!r} by {line['who']!r}")
         if any(name not in line for name in FIELDS[kind]):
             raise _Strange(f"the trace is of another version: {line['kind']} is without {', '.join(FIELDS[kind])}")
-        numbers = [line["at"], line["cost"], line["rip"], *(line[name] for name in FIELDS[kind])]
-        if any(type(number) is not int for number in numbers) or numbers[0] < self._last:
+        event, symbol = event_of(line)
+        if event.at < self._last or not isinstance(line["symbol"], str):
             raise ValueError
-        at, cost, rip, *data = numbers
-        event = Event(kind, at, cost, rip, who, tuple(data))
-        symbol = line["symbol"]
-        if not isinstance(symbol, str):
-            raise TypeError
         detail = self._detail(line["detail"]) if "detail" in line else None
-        row = self._rows.number((kind, cost, rip, event.data, symbol), lambda: _row(event, symbol))
-        self._at.append(at - self._last)
+        row = self._rows.number((kind, event.cost, event.rip, event.data, symbol), lambda: _row(event, symbol))
+        self._at.append(event.at - self._last)
         self._row.append(row)
-        self._last = at
+        self._last = event.at
         container = None
         if detail is not None:
             registers, stack, walk, vmcs, container = detail
@@ -117,7 +111,7 @@ class Timeline:
         else:
             self._registers.append(0)
             self._stack.append(-1)
-        self._lane.append((who, container if who in _OF_CONTAINERS else None))
+        self._lane.append((event.who, container if event.who in _OF_CONTAINERS else None))
         self.count += 1
 
     @staticmethod
