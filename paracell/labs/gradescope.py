@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .check import Result
-
-VISIBILITIES: Final = ("visible", "after_due_date", "after_published", "hidden")
 
 
 def results(found: Sequence[Result], visibility: str = "visible") -> str:
