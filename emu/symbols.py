@@ -67,10 +67,15 @@ class Symbols:
 
     def address(self, name: str) -> int | None:
         """Give the address of a symbol, ``name`` or ``image!name``, or None."""
+        span = self.span(name)
+        return None if span is None else span.start
+
+    def span(self, name: str) -> range | None:
+        """Give the addresses that a symbol, ``name`` or ``image!name``, covers, or None."""
         if self._pending:
             self._load()
         image, _, symbol = name.rpartition("!")
-        return next((e[0] for e in self._entries if e[2] == symbol and image in {"", e[3]}), None)
+        return next((range(e[0], e[0] + e[1]) for e in self._entries if e[2] == symbol and image in {"", e[3]}), None)
 
     def __getitem__(self, name: str) -> int:
         """Give the address of a symbol, ``name`` or ``image!name``; ``KeyError`` if there is none."""

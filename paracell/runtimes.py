@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .guest.elf import Symbol
     from .guest.image import Image
 
+MAX_CONTAINERS: Final = 4  # that one host has room for: guest/host/core/host.h
+
 
 @frozen
 class Runtime:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .compare.guest_memory import CONTAINER, HOST_DIRECT, RUNNING, bound_pages
+from .compare.guest_memory import bound_pages
 from .emu.events import Kind, Who
 from .emu.sinks.perfetto import Memory
+from .host_variables import HOST_DIRECT, RUNNING, HostVariables
 
 if TYPE_CHECKING:
     from .emu.events import Event
@@ -20,7 +21,7 @@ _LEAVES: Final = frozenset(
 
 
 class Turns:
-    """Follows which container a host runs, by the host's `self` (`guest/host/core/host.h`).
+    """Follows which container a host runs.
 
     It looks at the events by which the host leaves the processor to others, for nobody else changes that.  It only reads, so the run is
     the same without it.
@@ -35,38 +36,20 @@ class Turns:
         """Begin with the machine's next event."""
         self.container: tuple[int, ...] | None = None
         self._machine = machine
-        self._names: tuple[str, str] | None = None
+        self._host: HostVariables | None = None
         self._asked = False
-        self._places: tuple[int, int, int] | None = None  # of the pointer and the array, physical; of the array, linear
 
     def see(self, event: Event) -> bool:
         """Take an event; tells whether the host leaves with it, and `container` is new."""
         if event.who is not _HOST or event.kind not in _LEAVES:
             return False
-        if self._places is None:
-            self._places = self._find()
-            if self._places is None:
-                return False
-        pointer, first, linear = self._places
-        memory = self._machine.memory
-        place = first + memory.read64(pointer) - linear
-        self.container = CONTAINER.unpack(memory.read(place, CONTAINER.size))
-        return True
-
-    def _find(self) -> tuple[int, int, int] | None:
-        """Give the places of the host's variables, once it has switched its page tables on."""
-        symbols, memory = self._machine.symbols, self._machine.memory
         if not self._asked:
             self._asked = True
-            found = {name.rpartition("!")[2]: name for name in symbols if name.endswith(("!self", "!containers"))}
-            self._names = (found["self"], found["containers"]) if len(found) == 2 else None
-        if self._names is None:
-            return None
-        pointer, first = (symbols[name] for name in self._names)
-        places = [self._machine.cpu.translation.physical(address) for address in (pointer, first)]
-        if any(place is None or place + CONTAINER.size > memory.size for place in places):
-            return None
-        return places[0] or 0, places[1] or 0, first
+            self._host = HostVariables.of(self._machine)
+        if self._host is None:
+            return False
+        self.container = self._host.container(self._host.turn())
+        return True
 
 
 class Tenants:

@@ -14,6 +14,7 @@ from attrs import frozen
 from ..guest import shipped
 from ..guest.elf import parse
 from ..guest.files import read_regular
+from ..host_variables import CONTAINER, HOST_DIRECT, RUNNING
 from .shared_frames import shared_frames
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
     from ..guest.elf import Elf
 
 PAGE: Final = 4096
-HOST_DIRECT: Final = 0xFFFF_9000_0000_0000  # DIRECT_MAP of guest/host/core/layout.h: all host memory
 _GUEST_DIRECT: Final = 0xFFFF_8880_0000_0000  # … of each container kernel: all guest-physical memory
-CONTAINER: Final = struct.Struct("<iiIiQQQQQQ")  # the beginning of struct container, guest/host/core/host.h
-RUNNING: Final = range(2, 4)  # enum state: it has begun and not ended
 _LENT: Final = 1  # guest/host/core/binding.c
 _STRUCT_PAGE: Final = struct.calcsize(
     "<IBBHII"
