@@ -11,6 +11,7 @@ from .emu.clock import TSC_HZ
 from .emu.features import DEFAULT
 from .machine import Machine, power_on
 from .pager.policies import check
+from .problem import Problem
 from .settings import kernel_options, memory_size
 from .volumes import Volume
 
@@ -64,6 +65,7 @@ class Container(Machine):
         stdin: bytes | str = b"",
         console: ConsolePorts | None = None,
         nested: NestedOptions | bool = False,
+        beside: Sequence[Sequence[str]] = (),
     ) -> None:
         """Make it.
 
@@ -92,9 +94,11 @@ class Container(Machine):
             stdin: what the program can read.
             console: what the serial lines are plugged into, instead of a console that captures.
             nested: run everything in a virtual machine of an outermost hypervisor, which works by these options, or as usual.
+            beside: programs, each with its arguments, for more containers on the same host, up to three: each gets an equal share of
+                the memory and a small root file system of its own, and writes to the same console.  Two run at a time.
 
         Raises:
-            Problem: the program is not there, or may not be executed.
+            Problem: a program is not there, or may not be executed; or there is no room for so many containers.
             BadImage, BadRootfs: the program or the files are not what they should be.
             OSError: something cannot be read.
             ValueError: a setting is wrong.
@@ -106,10 +110,24 @@ class Container(Machine):
         line = kernel_options(append, seed=seed, fault_around=fault_around, policy=policy)
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
         bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
+        more = [
+            module
+            for words in _of_others(self.runtime, beside)
+            for module in prepare(self.runtime, *words, memory=size).modules
+        ]
         self.volumes, self.left_out = bundle.volumes, bundle.left_out
         self.program = bundle.program[0], bundle.data
         inner = power_on(
-            self.runtime.load(), bundle.modules, line, size, self.runtime, cpu, clock, costs, plug, nested=nested
+            self.runtime.load(),
+            (*bundle.modules, *more),
+            line,
+            size,
+            self.runtime,
+            cpu,
+            clock,
+            costs,
+            plug,
+            nested=nested,
         )
         super().__init__(inner, plug)
         self.symbols.add(*bundle.program)
@@ -129,6 +147,17 @@ class Container(Machine):
 
         archive = returned if returned is not None else bytes(self.captured.sent[2]) if self.captured else b""
         write_back(archive, self.volumes, self.cycles / TSC_HZ)
+
+
+def _of_others(runtime: Runtime, beside: Sequence[Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
+    """Give the program and the arguments of each container beside the first."""
+    if beside and runtime.kernel is None:
+        raise Problem(f"no container runs beside another under {runtime.name}, which has no host")
+    if len(beside) >= runtimes.MAX_CONTAINERS:
+        raise Problem(f"{len(beside) + 1} containers: a host has room for {runtimes.MAX_CONTAINERS}")
+    if not all(beside):
+        raise ValueError("a container beside the first one has a program")
+    return [(words[0], words[1:]) for words in beside]
 
 
 def _policy(name: str | None, runtime: str, *, pager: bool | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,22 @@ class Variable(click.ParamType[str]):
         if not text.partition("=")[0] or "=" not in text:
             self.fail(f"{text!r} is no NAME=VALUE", param, ctx)
         return text
+
+
+class Words(click.ParamType["tuple[str, ...]"]):
+    """A program and its arguments in one text, quoted as for a shell."""
+
+    name = "program"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split it."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            words = tuple(shlex.split(str(value)))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        return words or self.fail("no program", param, ctx)
 
 
 class VolumeType(click.ParamType["Volume"]):
@@ -149,6 +166,17 @@ def cost_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Read such charges from a TOML file, NAME = CYCLES a line.",
     )
     return file(one(with_costs))
+
+
+def beside_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Name the programs of more containers; the function gets a tuple of words for each."""
+    return click.option(
+        "--beside",
+        type=Words(),
+        multiple=True,
+        metavar="'PROGRAM [ARG]…'",
+        help="Run this in one more container on the same host, with an equal share of the memory; up to three.",
+    )(command)
 
 
 def history_option(command: Callable[..., Any]) -> Callable[..., Any]:

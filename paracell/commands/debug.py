@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..completion import files, programs
-from ..options import ListenType, Variable, history_option, machine_options
+from ..options import ListenType, Variable, beside_option, history_option, machine_options
 from ..runtimes import DEFAULT, RUNTIMES
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     "--ex", "commands", multiple=True, metavar="COMMAND", help="Have gdb run this command once it is connected."
 )
 @click.option("--batch", is_flag=True, help="Have gdb leave when it has run those; the guest ends with it.")
+@beside_option
 @history_option
 @machine_options("256M")
 @click.argument("program", required=False, shell_complete=programs)
@@ -58,6 +59,7 @@ def command(
     place: Place | None,
     gdb: str | None,
     commands: Sequence[str],
+    beside: Sequence[tuple[str, ...]],
     history: int,
     memory: int,
     clock: ClockKind,
@@ -110,6 +112,7 @@ def command(
                 costs=costs,
                 console=console,
                 nested=nested,
+                beside=beside,
             )
 
         def symbols(machine: Machine) -> Files:

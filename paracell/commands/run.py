@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from ..completion import files, programs
 from ..oci.command import bundle_options, logged, run_bundle
-from ..options import Variable, VolumeType, machine_options
+from ..options import Variable, VolumeType, beside_option, machine_options
 from ..pager.policies import POLICIES, check
 from ..runtimes import DEFAULT, RUNTIMES
 from ..settings import FAULT_AROUND
@@ -77,6 +77,7 @@ _OF_BUNDLES = {
     type=click.Choice(list(POLICIES)),
     help=f"When pages become host memory, and stop being it.  {'; '.join(f'{p.name}: {p.says}' for p in POLICIES.values())}.",
 )
+@beside_option
 @machine_options("256M")
 @click.option("-b", "--bundle", metavar="DIR", help="Run an OCI bundle: PROGRAM is the ID of the container.")
 @click.option("-d", "--detach", is_flag=True, help="With --bundle: let it run, and come back at once.")
@@ -108,6 +109,7 @@ def command(
     stats: bool,
     snapshot: str | None,
     nested: bool,
+    beside: Sequence[tuple[str, ...]],
     bundle: str | None,
     detach: bool,
     keep: bool,
@@ -177,6 +179,7 @@ def command(
                 costs=costs,
                 console=console,
                 nested=nested,
+                beside=beside,
             )
         made.append(container)
         for missing in container.left_out:

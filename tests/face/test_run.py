@@ -271,3 +271,21 @@ def test_the_python_of_a_walk_does_the_same(tmp_path: Path, options: list[str]) 
         again = subprocess.run([sys.executable, "-c", printed.stdout], env=ENVIRONMENT, check=True, capture_output=True)
         assert again.stdout == walked.stdout
         assert walked.stdout
+
+
+def test_more_containers_on_the_same_host() -> None:
+    done = run("run", "--beside", "busybox sh -c 'echo \"a b\"; exit 3'", "busybox", "sh", "-c", "echo first; exit 7")
+    assert (done.returncode, sorted(done.stdout.splitlines())) == (7, [b"a b", b"first"])
+    for wrong, says in (
+        (
+            ("--runtime", "native", "--beside", "hello"),
+            "no container runs beside another under native, which has no host",
+        ),
+        (("--beside", "nope"), "no such program in the rootfs, shipped, or in $PATH: nope"),
+        (("--beside", ""), "no program"),
+        (("--beside", "'a"), "No closing quotation"),
+        (("--beside", "hello") * 4, "5 containers: a host has room for 4"),
+    ):
+        done = run("run", *wrong, "hello")
+        assert (done.returncode != 0, done.stdout, done.stderr.count(b"\n")) == (True, b"", 1), done
+        assert says in done.stderr.decode()
