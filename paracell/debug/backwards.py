@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 _RUNS: Final = frozenset({Reason.LIMIT, Reason.REACHED, Reason.INTERRUPTED})
 
 
-def step_back(history: History) -> Halt:
-    """Go back by one instruction."""
+def step_back(control: Control, history: History, interrupted: Callable[[int], bool]) -> Halt:
+    """Go back by one instruction of the thread that runs: over others, to where it left the processor."""
     if history.place <= history.begin:
         return _at_begin(history)
+    thread = control.threads.current()
     history.go_to(max(history.one_back(history.place), history.begin))
-    return Halt()
+    if control.threads.current() == thread:
+        return Halt()
+    with control.waiting(control.threads.leaves, thread):
+        return go_back(control, history, interrupted)
 
 
 def go_back(control: Control, history: History, interrupted: Callable[[int], bool]) -> Halt:

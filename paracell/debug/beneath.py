@@ -27,28 +27,37 @@ if TYPE_CHECKING:
 
     from ..machine import Machine
     from ..vmx.vmcs import Vmcs
+    from .threads import Asleep
 
 _SWITCHER: Final = "switcher"  # struct switcher of guest/pvm/switcher.h
 _USER, _SMOD, _UMOD = 1, 16, 24  # the bit of its flags; where its two CR3 are
 
 
-def translate(machine: Machine, address: int) -> int | None:
-    """Give the physical address of a linear one by the tables of who sleeps; None where these do not map it either."""
+def translate(machine: Machine, address: int, asleep: Asleep | None = None) -> int | None:
+    """Give the physical address of a linear one by the tables of who sleeps; None where these do not map it either.
+
+    With `asleep`, they are those of that container, of which the present tables say nothing.
+    """
     paging = machine.inner.cpu.translation.paging
     if paging.mode is not Mode.LEVEL4:  # our hosts and their guests have that alone
         return None
-    for root, second in _tables(machine):
+    for root, second in _tables(machine) if asleep is None else _tables_of(machine, asleep):
         found = physical(machine.memory, paging._replace(root=root & FRAME), address, second)
         if found is not None:
             return found
     return None
 
 
-def registers(machine: Machine) -> dict[str, int]:
-    """Give what a VM exit has put into the current VMCS; nothing where the host of a virtual machine does not run.
+def registers(machine: Machine, asleep: Asleep | None = None) -> dict[str, int]:
+    """Give what a VM exit has put into the current VMCS, or into that of a container; nothing where the host of none runs.
 
     The general registers are the processor's: whose they are at this moment is for whoever knows the host's code to say.
     """
+    if asleep is not None:
+        vmcs = _vmcs_of(machine, asleep)
+        if vmcs is None or not vmcs[Field.GUEST_RIP]:
+            return {}
+        return {"guest_rip": vmcs[Field.GUEST_RIP], "guest_rsp": vmcs[Field.GUEST_RSP], "rip": asleep.rip}
     vmcs = _left(machine)
     if vmcs is None:
         return {}
@@ -69,16 +78,42 @@ def _tables(machine: Machine) -> Iterator[tuple[int, SecondStage | None]]:
     """Give the root of each set of tables, and the EPT behind it or None."""
     vmcs = _left(machine)
     if vmcs is not None:
-        second = None
-        if vmcs[Field.SECONDARY_CONTROLS] & Secondary.EPT.mask:
-            ept = Root(vmcs[Field.EPT_POINTER] & FRAME, reserved(machine.inner.cpu.features.maxphyaddr))
-            second = SecondStage(machine.memory, ept, GuestPhysical(), still=True)
-        yield vmcs[Field.GUEST_CR3], second
+        yield _guest(machine, vmcs)
     at = machine.symbols.address(_SWITCHER)
     at = None if at is None else machine.inner.cpu.translation.physical(at)
     if at is not None:
-        read = machine.memory.read64
-        roots = [read(at + _SMOD), read(at + _UMOD)]
-        for root in roots[::-1] if read(at) & _USER else roots:
-            if root:
-                yield root, None
+        yield from _switched(machine, at)
+
+
+def _tables_of(machine: Machine, asleep: Asleep) -> Iterator[tuple[int, SecondStage | None]]:
+    """Give those of a container that sleeps in the host: the host's own, and the guest's."""
+    yield asleep.host, None
+    if asleep.space:
+        yield asleep.space, None
+    if asleep.switcher:
+        yield from _switched(machine, asleep.switcher)
+    vmcs = _vmcs_of(machine, asleep)
+    if vmcs is not None:
+        yield _guest(machine, vmcs)
+
+
+def _guest(machine: Machine, vmcs: Vmcs) -> tuple[int, SecondStage | None]:
+    second = None
+    if vmcs[Field.SECONDARY_CONTROLS] & Secondary.EPT.mask:
+        ept = Root(vmcs[Field.EPT_POINTER] & FRAME, reserved(machine.inner.cpu.features.maxphyaddr))
+        second = SecondStage(machine.memory, ept, GuestPhysical(), still=True)
+    return vmcs[Field.GUEST_CR3], second
+
+
+def _switched(machine: Machine, switcher: int) -> Iterator[tuple[int, SecondStage | None]]:
+    read = machine.memory.read64
+    roots = [read(switcher + _SMOD), read(switcher + _UMOD)]
+    for root in roots[::-1] if read(switcher) & _USER else roots:
+        if root:
+            yield root, None
+
+
+def _vmcs_of(machine: Machine, asleep: Asleep) -> Vmcs | None:
+    """Give the VMCS of a container that sleeps: our host leaves it active."""
+    vmx = machine.inner.cpu.vmx
+    return None if vmx is None or not asleep.vmcs else vmx.active.get(asleep.vmcs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..machine import Machine
 
 SOFTWARE, HARDWARE = 0, 1  # numbers of the packets Z0 and Z1
@@ -16,6 +18,7 @@ class Breakpoints:
     Attributes:
         own: address → the CR3 under which alone it counts, or None, of those that ``monitor break`` has set.
         physical: physical addresses of others of its.
+        turn: an address, and whether the machine is to pause there now: while a container that does not run is waited for.
 
     """
 
@@ -23,6 +26,7 @@ class Breakpoints:
         self._kinds: dict[int, set[int]] = {}
         self.own: dict[int, int | None] = {}
         self.physical: set[int] = set()
+        self.turn: tuple[int, Callable[[], bool]] | None = None
 
     def insert(self, kind: int, address: int) -> None:
         """Set one; to set it again changes nothing."""
@@ -38,7 +42,7 @@ class Breakpoints:
     @property
     def places(self) -> frozenset[int]:
         """Every linear address that has one."""
-        return frozenset(self._kinds) | frozenset(self.own)
+        return frozenset(self._kinds) | frozenset(self.own) | frozenset({self.turn[0]} if self.turn else ())
 
     @property
     def frames(self) -> frozenset[int]:
@@ -52,6 +56,8 @@ class Breakpoints:
         if kinds:
             return "swbreak:;" if SOFTWARE in kinds else "hwbreak:;"
         if at in self.own and self.own[at] in {None, int(machine.cpu.cr3)}:
+            return ""
+        if self.turn is not None and at == self.turn[0] and self.turn[1]():
             return ""
         return "" if self.physical and machine.translate(at) in self.physical else None
 

@@ -12,6 +12,7 @@ from attrs import frozen
 from ..emu.stop import Reason
 from .breakpoints import Breakpoints
 from .stops import StopOn
+from .threads import Threads
 from .watch import KINDS, PHYSICAL, Watchpoints
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Control:
     Attributes:
         history: the way back, or None.
         breakpoints, watchpoints, stop_on: what it stops for.
+        threads: the containers.
         step_bits: how single steps are made: `ENABLE` and `NOIRQ`.
         was_interrupted: the client has asked the last run to stop.
 
@@ -67,6 +69,7 @@ class Control:
         self.machine, self.history = machine, history
         self._asked = asked
         self.breakpoints, self.watchpoints, self.stop_on = Breakpoints(), Watchpoints(machine), StopOn(machine)
+        self.threads = Threads(machine)
         self.step_bits = ENABLE | NOIRQ
         self.was_interrupted = False
 
@@ -100,8 +103,36 @@ class Control:
             if self.history is not None:
                 self.history.meets = lambda: False
 
-    def step(self, interrupted: Callable[[int], bool], within: range = range(0)) -> Halt:
-        """Run one instruction, and more as long as RIP stays `within` a range."""
+    def step(self, interrupted: Callable[[int], bool], within: range = range(0), thread: int | None = None) -> Halt:
+        """Run one instruction of a thread, and more as long as RIP stays `within` a range; without `thread`, of the one that runs.
+
+        The others run where it has not the processor: until its turn comes, and, where it leaves the processor, until its turn comes again.
+        """
+        threads = self.threads
+        thread = thread or threads.current()
+        if threads.current() != thread:
+            halt = self._wait_for(thread, interrupted)
+            if halt is not None:
+                return halt
+        return self._step_here(interrupted, within, thread) or self._wait_for(thread, interrupted) or Halt()
+
+    def _wait_for(self, thread: int, interrupted: Callable[[int], bool]) -> Halt | None:
+        """Run until a thread has the processor again; gives what was met before that, or None."""
+        with self.waiting(self.threads.resumes, thread):
+            halt = self.go_on(interrupted)
+        return None if self.threads.is_at_switch(thread) and halt == Halt() else halt
+
+    @contextmanager
+    def waiting(self, address: int, thread: int) -> Iterator[None]:
+        """Have the machine stop where a thread comes to the switch of stacks, too."""
+        self.breakpoints.turn = address, lambda: self.threads.is_at_switch(thread)
+        try:
+            yield
+        finally:
+            self.breakpoints.turn = None
+
+    def _step_here(self, interrupted: Callable[[int], bool], within: range, thread: int) -> Halt | None:
+        """Step the thread that runs; None where it has left the processor."""
         machine = self.machine
         machine.inner.pause_at(())
         self.watchpoints.arm()
@@ -110,8 +141,9 @@ class Control:
                 while True:
                     stop = self._one()
                     if stop.reason is Reason.LIMIT:
-                        if self.watchpoints.seen or machine.cpu.rip not in within:
-                            return self.watched() or Halt()
+                        left = self.threads.current() != thread
+                        if self.watchpoints.seen or left or machine.cpu.rip not in within:
+                            return self.watched() or (None if left else Halt())
                         if self.breakpoints.met(machine) is not None:
                             return Halt(why=self.breakpoints.met(machine) or "")
                         continue

@@ -44,13 +44,14 @@ class LeftGuest(Unwinder):
         pc = int(pending_frame.read_register("rip"))
         if pc < 1 << 63 or pc not in self._range():
             return None
-        said = gdb.execute("monitor left", to_string=True)
+        thread = gdb.selected_thread().ptid[1]
+        said = gdb.execute(f"monitor left {thread}", to_string=True)
         live = {name: int(value, 0) for name, value in (word.split("=") for word in said.split() if "=" in word)}
         if not live:
             return None
         rsp = pending_frame.read_register("rsp")
         info = pending_frame.create_unwind_info(_Id(rsp, gdb.Value(self._range().start)))
-        guest = self._general(live) | {"rsp": live["guest_rsp"], "r11": live["guest_rip"]}
+        guest = self._general(live, thread) | {"rsp": live["guest_rsp"], "r11": live["guest_rip"]}
         guest["rip"] = _address(_LEFT) + _INSIDE
         word = gdb.lookup_type("unsigned long")
         for name, value in guest.items():
@@ -67,7 +68,7 @@ class LeftGuest(Unwinder):
             self._host = range(block.start, block.end) if block is not None else range(0)
         return self._host
 
-    def _general(self, live: dict[str, int]) -> dict[str, int]:
+    def _general(self, live: dict[str, int], thread: int) -> dict[str, int]:
         """Give the general registers: at first the processor still has them."""
         memory = gdb.selected_inferior()
         begin, saved = _address("vm_exit"), _address("vm_exit_saved")
@@ -76,7 +77,8 @@ class LeftGuest(Unwinder):
             if live["rip"] > begin:  # the stack has RDI in exchange for the pointer
                 found["rdi"] = _number(memory.read_memory(live["rsp"], _WORD))
             return found
-        at = int(gdb.lookup_global_symbol("self").value()["vcpu"]["registers"].address)
+        container = gdb.lookup_static_symbol("containers").value()[thread - 1]
+        at = int(container["vcpu"]["registers"].address)
         data = bytes(memory.read_memory(at, _WORD * len(_BY_NUMBER)))
         return {name: _number(data[_WORD * i : _WORD * (i + 1)]) for i, name in enumerate(_BY_NUMBER)}
 

@@ -31,7 +31,7 @@ watch phys:ADDRESS [SIZE]    stop behind what writes to physical memory, 8 bytes
 watch pte:ADDRESS       the same for the page-table entry that decides about a linear address now
 stop-on ring|domain|pkru|cr3|vmexit|fault|syscall|event KIND    and off
 where                   who runs, at which ring, in which virtual machine
-left                    where a virtual machine was left, and the general registers, as NAME=VALUE; for gdb_frames.py
+left [THREAD]           where a virtual machine was left, and the general registers, as NAME=VALUE; for gdb_frames.py
 help"""
 _PHYSICAL: Final = "phys:"
 _ENTRY: Final = "pte:"
@@ -56,9 +56,7 @@ class Monitor:
             "unwatch": self._unwatch,
             "stop-on": self._stop_on,
             "where": lambda _: self._where(),
-            "left": lambda _: " ".join(
-                f"{name}={value:#x}" for name, value in beneath.registers(self._machine).items()
-            ),
+            "left": self._left,
             "help": lambda _: _HELP,
         }
 
@@ -99,6 +97,13 @@ class Monitor:
         vpid, eptp = tag(machine)
         left = "" if reason == NO_EXIT else f", last VM exit {reason} qualification {qualification:#x}"
         return f"{domain(machine)} at ring {ring(machine)}, VMX {vmx(machine)}{left}, VPID {vpid}, EPT root {eptp:#x}"
+
+    def _left(self, words: list[str]) -> str:
+        threads = self._control.threads
+        if len(words) > 1 or (words and self._number(words[0]) not in threads.all()):
+            raise ValueError("left [THREAD], of those that there are")
+        asleep = threads.asleep(self._number(words[0])) if words else None
+        return " ".join(f"{name}={value:#x}" for name, value in beneath.registers(self._machine, asleep).items())
 
     def _xp(self, words: list[str]) -> str:
         form = words.pop(0)[1:] if words and words[0].startswith("/") else ""

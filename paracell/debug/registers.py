@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..machine import Machine
+    from .threads import Asleep
 
 CORE, SSE, PKEYS = "org.gnu.gdb.i386.core", "org.gnu.gdb.i386.sse", "org.gnu.gdb.i386.pkeys"
 OWN: Final = "org.paracell.state"
@@ -60,9 +61,17 @@ class Register:
         """How many bytes it has in packets."""
         return self.bits >> 3
 
-    def bytes(self, machine: Machine) -> bytes:
+    def packed(self, machine: Machine) -> bytes:
         """Give its value, least significant byte first."""
-        return (self.read(machine) & (1 << self.bits) - 1).to_bytes(self.size, "little")
+        return self._pack(self.read(machine))
+
+    def kept(self, asleep: Asleep) -> bytes:
+        """Give that of a container that does not run; nothing where it is kept nowhere."""
+        value = {"rip": asleep.rip, "rsp": asleep.rsp, "domain": DOMAINS.index("host"), "ring": 0}.get(self.name)
+        return b"" if value is None else self._pack(value)
+
+    def _pack(self, value: int) -> bytes:
+        return (value & (1 << self.bits) - 1).to_bytes(self.size, "little")
 
 
 def _of_processor(name: str, bits: int, type_: str, attribute: str = "", *, fixed: bool = False) -> Register:

@@ -1,7 +1,8 @@
 """The remote stub: what each packet of gdb's remote protocol asks of the machine (gdb manual, "Packets", "General Query Packets").
 
-It speaks QEMU's dialect, so that what was written for QEMU works: one thread, the processor; registers by QEMU's numbers; its queries
-``qqemu.…``; and a monitor.  A packet that is not known gets the empty answer that the protocol has for it.
+It speaks QEMU's dialect, so that what was written for QEMU works: registers by QEMU's numbers; its queries ``qqemu.…``; and a monitor.
+Threads are the containers of a host (`threads`); elsewhere the processor is the only one.  A packet that is not known gets the empty answer
+that the protocol has for it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from .breakpoints import HARDWARE, SOFTWARE
 from .control import ENABLE, NOIRQ, Control, Halt
 from .monitor import Monitor
 from .packets import LIMIT, Said
+from .payload import Wrong, actions, digits, numbers
 from .registers import G_SIZE, TABLE, target_xml
 from .watch import KINDS, LONGEST, Watchpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .registers import Register
+    from .threads import Asleep
     from .transport import Link
 
 _OK: Final = b"OK"
@@ -29,13 +33,8 @@ _PACKET: Final = LIMIT >> 1  # what gdb may send: with every byte escaped it sti
 _MOST: Final = _PACKET >> 1  # bytes of memory in one answer, two digits each
 _LONGEST: Final = 1 << 20  # characters of what a monitor command says
 _LOOK: Final = 0.2  # seconds between two looks whether the session is to end
-_NUMBER: Final = re.compile(rb"[0-9a-fA-F]{1,16}")
 _BACKWARDS: Final = "ReverseStep+;ReverseContinue+;"
 _FEATURES: Final = f"QStartNoAckMode+;qXfer:features:read+;vContSupported+;{_BACKWARDS}swbreak+;hwbreak+;binary-upload+"
-
-
-class Wrong(Exception):
-    """A packet that does not say what it should; the answer is EINVAL."""
 
 
 class Gone(Exception):
@@ -49,21 +48,6 @@ class Gone(Exception):
     def __init__(self, *, kills: bool = False) -> None:
         super().__init__()
         self.kills = kills
-
-
-def _numbers(data: bytes, separators: bytes) -> list[int]:
-    """Parse hexadecimal numbers with one of `separators` after each but the last."""
-    parts = re.split(b"[" + re.escape(separators) + b"]", data) if separators else [data]
-    if len(parts) != len(separators) + 1 or not all(_NUMBER.fullmatch(part) for part in parts):
-        raise Wrong(f"no numbers: {data[:40]!r}")
-    return [int(part, 16) for part in parts]
-
-
-def _bytes(data: bytes) -> bytes:
-    try:
-        return bytes.fromhex(data.decode("ascii"))
-    except ValueError as error:
-        raise Wrong(f"no hexadecimal digits: {data[:40]!r}") from error
 
 
 class Stub:
@@ -96,6 +80,10 @@ class Stub:
         self._no_more_acks = False
         self._told_reasons: frozenset[str] = frozenset()
         self._physical = False
+        self._threads = control.threads
+        self._asleep: Asleep | None = (
+            None  # whose registers and memory are asked for, unless the one that runs is meant
+        )
         self._monitor = Monitor(control)
         self._handlers: dict[bytes, Callable[[bytes], bytes]] = {
             b"?": self._why, b"g": self._get_all, b"G": self._set_all, b"p": self._get, b"P": self._set,
@@ -107,7 +95,8 @@ class Stub:
         self._named: dict[bytes, Callable[[bytes], bytes]] = {
             b"vCont?": lambda _: b"vCont;c;C;s;S;r", b"vCont": self._resume, b"vKill": self._kill, b"vMustReplyEmpty": lambda _: b"",
             b"qSupported": self._supported, b"QStartNoAckMode": self._no_acks, b"qXfer:features:read": self._features,
-            b"qAttached": lambda _: b"0" if ours else b"1", b"qC": lambda _: b"QC1", b"qfThreadInfo": lambda _: b"m1",
+            b"qAttached": lambda _: b"0" if ours else b"1", b"qC": lambda _: b"QC%x" % self._threads.current(),
+            b"qfThreadInfo": lambda _: b"m" + b",".join(b"%x" % thread for thread in self._threads.all()),
             b"qsThreadInfo": lambda _: b"l",
             b"qThreadExtraInfo": self._extra, b"qOffsets": lambda _: b"Text=0;Data=0;Bss=0", b"qSymbol": lambda _: _OK,
             b"qRcmd": self._command, b"qqemu.sstepbits": lambda _: b"ENABLE=%x,NOIRQ=%x" % (ENABLE, NOIRQ),
@@ -169,49 +158,71 @@ class Stub:
         name, _, where = rest.partition(b":")
         if name != b"target.xml":
             raise Wrong(f"no such description: {name[:40]!r}")
-        offset, length = _numbers(where, b",")
+        offset, length = numbers(where, b",")
         part = target_xml()[offset : offset + length]
         return (b"m" if offset + length < len(target_xml()) else b"l") + part
 
-    # ---- threads: the processor is the only one -------------------------------------------------------------------------
+    # ---- threads ----------------------------------------------------------------------------------------------------------
 
     def _thread(self, rest: bytes) -> bytes:
-        return _OK if rest[1:] in {b"", b"0", b"1", b"-1"} and rest[:1] in {b"g", b"c"} else _INVALID
+        """Choose the thread that registers and memory are asked of; with ``Hc``, which older clients send, nothing is chosen."""
+        if rest[:1] not in {b"g", b"c"}:
+            return _INVALID
+        thread = self._known(rest[1:])
+        if rest[:1] == b"g":
+            self._asleep = self._threads.asleep(thread)
+        return _OK
+
+    def _known(self, number: bytes) -> int:
+        """Give a thread by its number; the one that runs where the client does not say."""
+        thread = self._threads.current() if number in {b"", b"0", b"-1"} else numbers(number, b"")[0]
+        if thread not in self._threads.all():
+            raise Wrong(f"no such thread: {number[:20]!r}")
+        return thread
 
     def _alive(self, rest: bytes) -> bytes:
-        return _OK if rest == b"1" else _INVALID
+        self._known(rest)
+        return _OK
 
-    def _extra(self, _rest: bytes) -> bytes:
-        return f"CPU#0 [{'halted' if self.machine.inner.cpu.halted else 'running'}]".encode().hex().encode()
+    def _extra(self, rest: bytes) -> bytes:
+        return self._threads.says(self._known(rest)).encode().hex().encode()
 
     # ---- registers ------------------------------------------------------------------------------------------------------
 
     def _get_all(self, _rest: bytes) -> bytes:
-        return b"".join(register.bytes(self.machine) for register in TABLE).hex().encode()
+        return b"".join(self._shown(register) for register in TABLE)
+
+    def _shown(self, register: Register) -> bytes:
+        """Give a register; x for what a container that does not run has nowhere."""
+        if self._asleep is None:
+            return register.packed(self.machine).hex().encode()
+        return register.kept(self._asleep).hex().encode() or b"xx" * register.size
 
     def _set_all(self, rest: bytes) -> bytes:
-        data = _bytes(rest)
+        data = digits(rest)
+        if self._asleep is not None:
+            return _NOT_SUPPORTED
         if len(data) != G_SIZE:
             raise Wrong(f"{len(data)} bytes of registers, not {G_SIZE}")
         at = 0
         for number, register in enumerate(TABLE):
             wanted = data[at : at + register.size]
             at += register.size
-            if wanted != register.bytes(self.machine) and register.write is not None:
+            if wanted != register.packed(self.machine) and register.write is not None:
                 self._put(number, wanted)
         return _OK
 
     def _get(self, rest: bytes) -> bytes:
-        (number,) = _numbers(rest, b"")
-        return TABLE[number].bytes(self.machine).hex().encode() if number < len(TABLE) else _INVALID
+        (number,) = numbers(rest, b"")
+        return self._shown(TABLE[number]) if number < len(TABLE) else _INVALID
 
     def _set(self, rest: bytes) -> bytes:
         number, _, value = rest.partition(b"=")
-        return self._put(_numbers(number, b"")[0], _bytes(value))
+        return self._put(numbers(number, b"")[0], digits(value))
 
     def _put(self, number: int, data: bytes) -> bytes:
         register = TABLE[number] if number < len(TABLE) else None
-        if register is None or register.write is None or len(data) != register.size:
+        if self._asleep is not None or register is None or register.write is None or len(data) != register.size:
             return _NOT_SUPPORTED
         try:
             register.write(self.machine, int.from_bytes(data, "little"))
@@ -223,8 +234,8 @@ class Stub:
     # ---- memory ---------------------------------------------------------------------------------------------------------
 
     def _fetch(self, rest: bytes) -> bytes:
-        address, size = _numbers(rest, b",")
-        return memory.read(self.machine, address, min(size, _MOST), physical=self._physical)
+        address, size = numbers(rest, b",")
+        return memory.read(self.machine, address, min(size, _MOST), physical=self._physical, asleep=self._asleep)
 
     def _read(self, rest: bytes) -> bytes:
         return self._fetch(rest).hex().encode() or _BAD_ADDRESS
@@ -234,18 +245,18 @@ class Stub:
         return b"b" + data if data or rest.endswith(b",0") else _BAD_ADDRESS
 
     def _write(self, rest: bytes) -> bytes:
-        where, _, digits = rest.partition(b":")
-        return self._store(where, _bytes(digits))
+        where, _, data = rest.partition(b":")
+        return self._store(where, digits(data))
 
     def _write_binary(self, rest: bytes) -> bytes:
         where, _, data = rest.partition(b":")
         return self._store(where, data)
 
     def _store(self, where: bytes, data: bytes) -> bytes:
-        address, size = _numbers(where, b",")
+        address, size = numbers(where, b",")
         if size != len(data):
             raise Wrong(f"{len(data)} bytes, not the {size} that are announced")
-        if not memory.write(self.machine, address, data, physical=self._physical):
+        if not memory.write(self.machine, address, data, physical=self._physical, asleep=self._asleep):
             return _BAD_ADDRESS
         self.control.changed()
         return _OK
@@ -253,7 +264,7 @@ class Stub:
     # ---- breakpoints ----------------------------------------------------------------------------------------------------
 
     def _insert(self, rest: bytes) -> bytes:
-        kind, address, size = _numbers(rest.partition(b";")[0], b",,")
+        kind, address, size = numbers(rest.partition(b";")[0], b",,")
         if kind in {SOFTWARE, HARDWARE}:
             self.control.breakpoints.insert(kind, address)
         elif kind in KINDS and 0 < size <= LONGEST:
@@ -263,7 +274,7 @@ class Stub:
         return _OK
 
     def _remove(self, rest: bytes) -> bytes:
-        kind, address, size = _numbers(rest.partition(b";")[0], b",,")
+        kind, address, size = numbers(rest.partition(b";")[0], b",,")
         if kind in {SOFTWARE, HARDWARE}:
             self.control.breakpoints.remove(kind, address)
         else:
@@ -284,31 +295,31 @@ class Stub:
         """Take the address behind ``c`` and ``s``, or the signal behind ``C`` and ``S``: no signal reaches a guest."""
         where = rest.rpartition(b";")[2] if b";" in rest else b"" if len(rest) == 2 else rest
         if where:
-            self.machine.cpu.rip = _numbers(where, b"")[0]
+            self.machine.cpu.rip = numbers(where, b"")[0]
             self.control.changed()
 
     def _resume(self, rest: bytes) -> bytes:
-        action = rest.partition(b";")[0].partition(b":")[0]
-        if action[:1] in {b"c", b"C"}:
+        """Step the thread that an action says so of, while the others run; or let all run."""
+        steps = [(action, thread) for action, thread in actions(rest) if action[:1] not in {b"c", b"C"}]
+        if not steps:
             return self._continue(b"")
-        if action[:1] in {b"s", b"S"}:
-            return self._step(b"")
-        if action[:1] == b"r":
-            first, end = _numbers(action[1:], b",")
-            return self._run(lambda: self.control.step(self.link.interrupted, range(first, end)))
-        raise Wrong("an action that is not offered")
+        action, number = steps[0]
+        thread = self._known(number)
+        within = range(*numbers(action[1:], b",")) if action[:1] == b"r" else range(0)
+        return self._run(lambda: self.control.step(self.link.interrupted, within, thread))
 
     def _back(self, rest: bytes) -> bytes:
         history = self.control.history
         if history is None or rest not in {b"s", b"c"}:
             return b""
         if rest == b"s":
-            return self._run(lambda: step_back(history))
+            return self._run(lambda: step_back(self.control, history, self.link.interrupted))
         return self._run(lambda: go_back(self.control, history, self.link.interrupted))
 
     def _run(self, go: Callable[[], Halt]) -> bytes:
         if self.halt.ended:
             return self._why(b"")
+        self._asleep = None
         self.halt = go()
         if self.link.closed:
             raise Gone
@@ -324,7 +335,7 @@ class Stub:
         why = halt.why
         if why.startswith(("swbreak", "hwbreak")) and why.partition(":")[0] not in self._told_reasons:
             why = ""
-        return f"T{halt.signal:02x}thread:1;{why}".encode()
+        return f"T{halt.signal:02x}thread:{self._threads.current():x};{why}".encode()
 
     # ---- the end --------------------------------------------------------------------------------------------------------
 
@@ -340,18 +351,18 @@ class Stub:
     # ---- QEMU's own -----------------------------------------------------------------------------------------------------
 
     def _set_step(self, rest: bytes) -> bytes:
-        (bits,) = _numbers(rest, b"")
+        (bits,) = numbers(rest, b"")
         if bits & ~(ENABLE | NOIRQ):
             raise Wrong(f"single steps have no such bits: {bits:#x}")
         self.control.step_bits = bits
         return _OK
 
     def _set_physical(self, rest: bytes) -> bytes:
-        self._physical = bool(_numbers(rest, b"")[0])
+        self._physical = bool(numbers(rest, b"")[0])
         return _OK
 
     def _command(self, rest: bytes) -> bytes:
-        text = self._monitor.run(_bytes(rest).decode("utf-8", "replace"))
+        text = self._monitor.run(digits(rest).decode("utf-8", "replace"))
         if len(text) > _LONGEST:
             text = text[: text.rindex("\n", 0, _LONGEST)] + "\n… and so on\n"
         for part in (text[i : i + 2000] for i in range(0, len(text), 2000)):

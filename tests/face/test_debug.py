@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -146,11 +147,11 @@ def test_the_manuals_sessions() -> None:
     sessions = re.findall(
         r"^```text\n\$ paracell debug ((?!--no-gdb)[^\n]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE
     )
-    assert len(sessions) == 5
+    assert len(sessions) == 6
     for words, session in sessions:
         lines = session.splitlines()
         asked = [line.removeprefix("(gdb) ") for line in lines if line.startswith("(gdb) ")]
-        done = debug(*words.split(), gdb=tuple(asked))
+        done = debug(*shlex.split(words), gdb=tuple(asked))
         happened = iter(MOVES.sub("…", done.stdout + "\n" + done.stderr).splitlines())
         told = [line for line in lines if not line.startswith(("(gdb) ", *BY_MONITOR))]
         for line in told:

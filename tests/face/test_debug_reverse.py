@@ -267,7 +267,7 @@ def test_what_a_debugger_changes_is_part_of_history(null: Debugged) -> None:
     history.go_to(place)
     container.cpu.r15 = 0xABCDEF
     control.changed()
-    step_back(history)
+    step_back(control, history, nobody)
     assert int(container.cpu.r15) != 0xABCDEF
     control.step(nobody)
     assert (history.place, int(container.cpu.r15)) == (place, 0xABCDEF)  # done again
