@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from attrs import field, fields, frozen
@@ -11,6 +11,8 @@ from .target import Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_SWITCHES: Final = frozenset({"merge", "minimize_crash", "nested"})
 
 
 def _flag(default: object, says: str) -> Any:
@@ -76,6 +78,8 @@ def _number(name: str, value: str) -> int:
         number = least - 1
     if number < least:
         raise click.UsageError(f"-{name}={value}: not a number from {least} on")
+    if name in _SWITCHES and number > 1:
+        raise click.UsageError(f"-{name}={value}: 0 or 1")
     return number
 
 

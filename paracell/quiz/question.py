@@ -6,7 +6,7 @@ import importlib
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ TOPICS: Final = {
     "ept": "two-dimensional walks, EPT violations and their exit qualification",
     "pager": "when memory is bound, and how many faults that takes",
 }
+_TRIES: Final = 20  # to ask what has not been asked yet; then all there is may have been
 
 
 @frozen
@@ -51,7 +52,7 @@ class Question:
 
     given: tuple[str, ...]
     asked: str
-    solve: Callable[[], Answer]
+    solve: Callable[[], Answer] = field(eq=False)
 
 
 def questions(topic: str, seed: int, count: int) -> list[Question]:
@@ -59,7 +60,7 @@ def questions(topic: str, seed: int, count: int) -> list[Question]:
 
     Args:
         topic: one of `TOPICS`.
-        seed: the same seed gives the same questions, and a larger `count` only adds to them.
+        seed: the same seed gives the same questions, none twice unless there are no more, and a larger `count` only adds to them.
         count: how many.
 
     Raises:
@@ -75,4 +76,11 @@ def questions(topic: str, seed: int, count: int) -> list[Question]:
     if topic not in TOPICS:
         raise ValueError(f"no such topic: {topic}; there are {', '.join(TOPICS)}")
     ask: Callable[[Random], Question] = importlib.import_module(f".{topic}", __package__).ask
-    return [ask(Random(f"{topic} {seed} {number}")) for number in range(count)]  # noqa: S311  (no secret)
+    found: list[Question] = []
+    for number in range(count):
+        for again in range(_TRIES):
+            question = ask(Random(f"{topic} {seed} {number}" + " again" * again))  # noqa: S311  (no secret)
+            if question not in found:
+                break
+        found.append(question)
+    return found

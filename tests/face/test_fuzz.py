@@ -166,7 +166,13 @@ def test_a_corpus_is_read_run_and_merged(module: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("syscalls", "-differential=paracell,foo"), ("walk", "-oracle=x.py:y"), ("images", "-oracle=x.py:y")]
+    "words",
+    [
+        ("syscalls", "-differential=paracell,foo"),
+        ("walk", "-oracle=x.py:y"),
+        ("images", "-oracle=x.py:y"),
+        *(("walk", f"-{name}=2") for name in ("nested", "merge", "minimize_crash")),
+    ],
 )
 def test_options_that_a_target_has_not(words: tuple[str, ...]) -> None:
     done = run("fuzz", *words, "-runs=1")

@@ -77,6 +77,13 @@ def test_the_seed_decides_and_more_questions_only_add() -> None:
         assert three != other
 
 
+@pytest.mark.parametrize("topic", DECLARED)
+def test_no_question_comes_twice_while_there_are_others(topic: str) -> None:
+    for seed in range(20 if topic == "gate" else 3):  # some make their questions by running containers
+        said = [text(question) for question in questions(topic, seed, 10)]
+        assert len(set(said)) == len(said)
+
+
 def test_the_answers_come_only_when_asked_for() -> None:
     runner = CliRunner()
     plain = runner.invoke(command, ["rights", "-s", "4", "-n", "2"]).output
