@@ -130,6 +130,11 @@ class Moments:
         index = bisect_left(self.kept, place, key=lambda moment: moment.place)
         return self.kept[max(index - 1, 0)]
 
+    def may_write(self, frames: frozenset[int], place: Place) -> bool:
+        """Tell whether one of these pages can have been written between `last_below` of a place and the place."""
+        index = bisect_left(self.kept, place, key=lambda moment: moment.place)
+        return index == len(self.kept) or not frames.isdisjoint(self.kept[index].pages)
+
     def ahead(self) -> Moment | None:
         """Give the next moment behind the present that cannot be come to from the one before."""
         return next((m for m in self.kept[self.kept.index(self._base) + 1 :] if m.stays), None)

@@ -166,6 +166,12 @@ class Control:
         finally:
             pending.held = False
 
+    @property
+    def frames(self) -> frozenset[int] | None:
+        """The physical pages of which a write is all that the machine stops for; None where it stops for something else, too."""
+        stops = self.breakpoints.places or self.breakpoints.frames or self.stop_on.waits
+        return None if stops else self.watchpoints.frames
+
     def changed(self) -> None:
         """The client has changed the machine's state."""
         if self.history is not None:

@@ -229,12 +229,16 @@ class History:
         for sink, count in zip(self._sinks, sinks, strict=True):
             sink.count = count
 
-    def pieces_before(self, place: Place) -> Iterator[Place]:
-        """Go to the beginning of each piece of history that ends at `place`, the last one first, and give the place where it ends."""
+    def pieces_before(self, place: Place, frames: frozenset[int] | None = None) -> Iterator[Place]:
+        """Go to the beginning of each piece of history that ends at `place`, the last one first, and give the place where it ends.
+
+        With `frames`, pieces in which none of these physical pages was written are left out: they need not run again.
+        """
         self.settle()
         end = place
         while end > self.begin:
             moment = self._moments.last_below(end)
-            self._restore(moment)
-            yield end
+            if frames is None or self._moments.may_write(frames, end):
+                self._restore(moment)
+                yield end
             end = moment.place

@@ -84,6 +84,14 @@ class Watchpoints:
         self.wanted.clear()
         self.arm()
 
+    @property
+    def frames(self) -> frozenset[int] | None:
+        """The physical pages that are watched; None where there are linear addresses, which may be on any page, or none at all."""
+        if not self.wanted or any(point.kind != PHYSICAL for point in self.wanted):
+            return None
+        bounds = ((point.address, point.address + point.size - 1) for point in self.wanted)
+        return frozenset(frame for first, last in bounds for frame in range(first // PAGE, last // PAGE + 1))
+
     def _bytes(self, point: Watchpoint) -> tuple[int | None, bytes]:
         """Give the bytes that are watched, and where they are in physical memory."""
         if point.kind == PHYSICAL:

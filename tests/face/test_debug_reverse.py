@@ -33,6 +33,7 @@ from paracell.emu.sinks import Listener
 from paracell.emu.snapshot import FPU
 from paracell.emu.stop import Reason
 from paracell.guest import shipped
+from paracell.mmu.address import PAGE
 from tests.guest.kernels import Typed, boot, tar_of
 
 from .test_debug import debug
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paracell.emu.events import Event
-    from paracell.emu.moments import Place
+    from paracell.emu.moments import Moment, Place
 
 SETUPS = [("native", False), ("paracell", False), ("pvm", False), ("runv", False), ("runv", True), ("paracell", True)]
 
@@ -231,6 +232,42 @@ def test_who_wrote_this_last(null: Debugged, kind: int) -> None:
         assert watched_bytes(container, address) == after
         history.go_to(history.one_back(place))
     assert history.place >= start
+
+
+@pytest.mark.parametrize("runtime", ["paracell", "runv"])
+def test_pieces_without_a_write_are_left_out(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found is the same as when all run again, which a breakpoint that is never met makes them do."""
+    for name in ("EVERY", "_BUSY_EVERY"):
+        monkeypatch.setattr(f"paracell.debug.history.{name}", 3000)
+    made = Debugged("null", "4", runtime=runtime)
+    control, history = made.control, made.history
+    written = made.inner.memory.mark()
+    history.advance((300_000, 0))
+    end = history.place
+    ran: list[Place] = []
+    restore = history._restore
+
+    def counted(moment: Moment) -> None:
+        ran.append(moment.place)
+        restore(moment)
+
+    monkeypatch.setattr(history, "_restore", counted)
+    pieces = {False: 0, True: 0}
+    for frame in random.Random(runtime).sample(sorted(written), 6):
+        control.watchpoints.wanted = {Watchpoint(PHYSICAL, frame * PAGE, PAGE)}
+        found = []
+        for whole_way in (False, True):
+            history.go_to(end)
+            ran.clear()
+            if whole_way:
+                control.breakpoints.insert(0, 1)
+            halt = made.back()
+            control.breakpoints.clear()
+            found.append((halt, history.place, whole(made.container)))
+            pieces[whole_way] += len(ran)
+        assert found[0] == found[1]
+    assert pieces[False] < pieces[True] / 2
+    made.container.close()
 
 
 def test_a_breakpoint_at_a_physical_address(null: Debugged) -> None:
