@@ -1,6 +1,7 @@
 """The remote stub: what each packet of gdb's remote protocol asks of the machine (gdb manual, "Packets", "General Query Packets").
 
-It speaks QEMU's dialect, so that what was written for QEMU works: registers by QEMU's numbers; its queries ``qqemu.…``; and a monitor.
+It speaks the dialect of QEMU's system emulation, so that what was written for that works: registers by QEMU's numbers; its queries
+``qqemu.…``; a monitor; and no answer to ``qOffsets``, by which scripts know a machine from QEMU's user emulation.
 Threads are the containers of a host (`threads`); elsewhere the processor is the only one.  A packet that is not known gets the empty answer
 that the protocol has for it.
 """
@@ -48,6 +49,10 @@ class Gone(Exception):
     def __init__(self, *, kills: bool = False) -> None:
         super().__init__()
         self.kills = kills
+
+
+def _step_bits(_rest: bytes) -> bytes:
+    return b"ENABLE=%x,NOIRQ=%x" % (ENABLE, NOIRQ)
 
 
 class Stub:
@@ -98,9 +103,9 @@ class Stub:
             b"qAttached": lambda _: b"0" if ours else b"1", b"qC": lambda _: b"QC%x" % self._threads.current(),
             b"qfThreadInfo": lambda _: b"m" + b",".join(b"%x" % thread for thread in self._threads.all()),
             b"qsThreadInfo": lambda _: b"l",
-            b"qThreadExtraInfo": self._extra, b"qOffsets": lambda _: b"Text=0;Data=0;Bss=0", b"qSymbol": lambda _: _OK,
-            b"qRcmd": self._command, b"qqemu.sstepbits": lambda _: b"ENABLE=%x,NOIRQ=%x" % (ENABLE, NOIRQ),
-            b"qqemu.sstep": lambda _: b"0x%x" % control.step_bits, b"Qqemu.sstep": self._set_step,
+            b"qThreadExtraInfo": self._extra, b"qSymbol": lambda _: _OK, b"qRcmd": self._command,
+            b"qqemu.sstepbits": _step_bits, b"Qqemu.sstepbits": _step_bits,
+            b"qqemu.sstep": self._steps, b"Qqemu.sstep": self._set_step,
             b"qqemu.PhyMemMode": lambda _: b"%d" % self._physical, b"Qqemu.PhyMemMode": self._set_physical,
         }  # fmt: skip
 
@@ -350,7 +355,12 @@ class Stub:
 
     # ---- QEMU's own -----------------------------------------------------------------------------------------------------
 
+    def _steps(self, _rest: bytes) -> bytes:
+        return b"0x%x" % self.control.step_bits
+
     def _set_step(self, rest: bytes) -> bytes:
+        if not rest:  # QEMU takes this for a question
+            return self._steps(rest)
         (bits,) = numbers(rest, b"")
         if bits & ~(ENABLE | NOIRQ):
             raise Wrong(f"single steps have no such bits: {bits:#x}")
