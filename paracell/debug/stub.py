@@ -86,9 +86,7 @@ class Stub:
         self._told_reasons: frozenset[str] = frozenset()
         self._physical = False
         self._threads = control.threads
-        self._asleep: Asleep | None = (
-            None  # whose registers and memory are asked for, unless the one that runs is meant
-        )
+        self._asleep: Asleep | None = None  # who is asked about; None for the one that runs
         self._monitor = Monitor(control)
         self._handlers: dict[bytes, Callable[[bytes], bytes]] = {
             b"?": self._why, b"g": self._get_all, b"G": self._set_all, b"p": self._get, b"P": self._set,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HOST_RSP: Final = 88
 VCPU: Final = 608
 TEMPLATE, SPACES, CURRENT = 0, 8, 4120  # guest/host/paracell/vcpu.h
+MAX_SPACES: Final = 512
 SWITCHER: Final = 728  # guest/pvm/vcpu.h
 VMCS: Final = 136  # guest/runv/vcpu.h
 _WORD: Final = 8
@@ -118,10 +119,18 @@ class Threads:
         if f"{host.image}!switcher" in symbols:
             return evolve(found, switcher=host.physical(vcpu + SWITCHER))
         if f"{host.image}!vm_exit" in symbols:
-            return evolve(found, vmcs=host.word(vcpu + VMCS) - HOST_DIRECT)
+            return evolve(found, vmcs=self._pointed(vcpu + VMCS))
         space = host.word(vcpu + CURRENT)
-        root = host.word(vcpu + SPACES + _WORD * (space - 1) if space else vcpu + TEMPLATE)
-        return evolve(found, space=root - HOST_DIRECT if root else 0)
+        return evolve(
+            found,
+            space=self._pointed(vcpu + SPACES + _WORD * (space - 1) if 0 < space <= MAX_SPACES else vcpu + TEMPLATE),
+        )
+
+    def _pointed(self, address: int) -> int:
+        """Give the physical address that a pointer of the host's holds; 0 where it points to no memory."""
+        assert self.host is not None
+        place = self.host.word(address) - HOST_DIRECT
+        return place if place >= 0 and self._machine.memory.is_ram(place) else 0
 
     @property
     def resumes(self) -> int:

@@ -194,6 +194,22 @@ def test_who_has_the_processor_as_the_events_say(runtime: str, *, nested: bool) 
     assert seen == {0, 1}
 
 
+def test_a_host_that_was_written_over_is_looked_at_all_the_same() -> None:
+    with Container("null", "90000", beside=[("null", "90001")]) as container:
+        session = Session(container)
+        while session.control.threads.current() != 2:
+            container.inner.run(5000)
+        host = session.control.threads.host
+        assert host is not None
+        place = host.physical(host.place(0))
+        container.memory[place + threads.HOST_RSP : place + host.size] = b"\x7e" * (host.size - threads.HOST_RSP)
+        assert session.ask("Hg1") == "OK"
+        assert session.register("rsp") == 0x7E7E_7E7E_7E7E_7E7E
+        assert session.ask("m7fffffffe000,8") == "E0e"
+        container.memory[host.physical(host.pointer) : host.physical(host.pointer) + 8] = b"\xff" * 8
+        assert session.ask("qfThreadInfo").startswith("m")
+
+
 def test_a_machine_without_a_host_of_ours_is_one_thread() -> None:
     with Container("hello", runtime="native") as container:
         container.run_until("hello!main")
