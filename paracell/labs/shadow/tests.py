@@ -8,9 +8,7 @@ from ..bench import LANDING, PAGE_FAULT, Bench
 from ..grade import Student, expect, test
 
 if TYPE_CHECKING:
-    from random import Random
-
-    from ..bench import Access
+    from ..bench import Access, Outcome
 
 P, RW, US, A, D, XD = 1, 2, 4, 1 << 5, 1 << 6, 1 << 63
 OPEN: Final = P | RW | US | A | D
@@ -22,7 +20,9 @@ ORDERS: Final[tuple[tuple[Access, ...], ...]] = (("read", "write", "read"), ("wr
 GUEST, PAGES = 0x10_0000, 512  # guest-physical memory: where it begins, and how many pages it has
 HOST: Final = 0x100_0000  # where its pages are, in the host's order
 SHADOWS: Final = 0x200_0000  # what `table` gives
-TRIES: Final = 3  # faults that one access may take before its shadow must be right
+HOSTS_SLOT: Final = 511  # of the shadow's root
+IGNORED: Final = 0x7F << 52 | 7 << 9  # bits of an entry that mean nothing without protection keys in use
+CR3_BITS: Final = 3 << 3  # PWT and PCD
 
 
 class Pair:
@@ -38,6 +38,8 @@ class Pair:
         self._next, self._page = SHADOWS, GUEST
         self.shadow = student.function("shadow", "Shadow")(self)
         self.faults = 0
+        self._slots = self.random.sample(range(HOSTS_SLOT), HOSTS_SLOT)  # of the guest's top table
+        self._roots: set[int] = set()
 
     # ---- what the student is given ----------------------------------------------------------------------------
 
@@ -56,6 +58,8 @@ class Pair:
     def write64(self, address: Any, value: Any) -> None:
         """Write a word of a shadow table."""
         self._mine("write64", address)
+        shown = f"write64({address:#x}, …): slot {HOSTS_SLOT} of the root is the host's"
+        expect(address - 8 * HOSTS_SLOT not in self._roots, shown)
         expect(
             isinstance(value, int) and 0 <= value < 1 << 64, f"write64({address:#x}, {value!r}): no number of 64 bits"
         )
@@ -109,22 +113,29 @@ class Pair:
             at = table + 8 * (address >> shift & 511)
             old = self.bare.memory.read64(at)
             target = old & FRAME or self.page()
-            self.put(at, target | flag)
+            self.put(at, target | flag | self.random.getrandbits(64) & IGNORED)
             places.append(at)
             table = target
         for memory, page in ((self.bare.memory, table), (self.host.memory, self.frame(table))):
             memory.write(page, LANDING * 4096)
         return places
 
+    def somewhere(self) -> int:
+        """Choose a linear address of the guest's, with a slot of the top table that no other has."""
+        address = self._slots.pop() << 39 | self.random.randrange(1 << 39)
+        return address if address < 1 << 47 else address | 0xFFFF << 48
+
     def load(self, root: int) -> None:
         """Have the guest load CR3."""
         self.bare.install(root)
-        self.bare.use(root)
-        mine = self.shadow.load_cr3(root)
+        cr3 = root | self.random.getrandbits(64) & CR3_BITS
+        self.bare.use(cr3)
+        mine = self.shadow.load_cr3(cr3)
         expect(
             isinstance(mine, int) and SHADOWS <= mine < self._next,
-            f"load_cr3({root:#x}) gave {mine!r}: no table of yours",
+            f"load_cr3({cr3:#x}) gave {mine!r}: no table of yours",
         )
+        self._roots.add(mine)
         self.host.install(mine)
         self.host.use(mine)
 
@@ -146,32 +157,32 @@ class Pair:
         shown = "".join(f"\n  guest's {n:5} {e:#018x}" for n, e in zip(NAMES, before, strict=False))
         wanted = self.bare.access(address, access, user=user)
         got: int | None = None
-        for turn in range(TRIES + 1):
-            out = self.host.access(address, access, user=user)
-            if out.vector is None:
-                break
-            assert out.vector == PAGE_FAULT
-            assert out.error is not None
-            expect(
-                turn < TRIES,
-                f"{said}: the shadow still refuses it (error {out.error:#x}) after {TRIES} calls of fault{shown}",
-            )
-            self.faults += 1
-            self.host.invlpg(address)  # as the processor itself does before it delivers a page fault
-            got = self.shadow.fault(address, out.error & ~8)
-            self.host.invlpg(address)
-            expect(
-                got is None or isinstance(got, int),
-                f"{said}: fault gave {got!r}, which is neither None nor an error code",
-            )
-            if got is not None:
-                break
+        out = self.host.access(address, access, user=user)
+        if out.vector is not None:
+            got = self._faulted(address, out, said + shown)
+            if got is None:
+                again = self.host.access(address, access, user=user)
+                text = f"{said}: the shadow still refuses it (error {again.error or 0:#x}) after a call of fault that gave None{shown}"
+                expect(again.vector is None, text)
         right = "is allowed" if wanted.error is None else f"is #PF with error code {wanted.error:#x}"
         mine = "was allowed" if got is None else f"was #PF with error code {got:#x}"
         expect(got == wanted.error, f"{said} {right} by the guest's tables; with the shadow it {mine}{shown}")
         if got is None and not stale:
             self._same_page(address, said)
         return got
+
+    def _faulted(self, address: int, out: Outcome, said: str) -> int | None:
+        """Have the student's code deal with a fault of the shadow's."""
+        assert out.vector == PAGE_FAULT
+        assert out.error is not None
+        self.faults += 1
+        self.host.invlpg(address)  # as the processor itself does before it delivers a page fault
+        got = self.shadow.fault(address, out.error & ~8)
+        self.host.invlpg(address)
+        expect(
+            got is None or isinstance(got, int), f"{said}: fault gave {got!r}, which is neither None nor an error code"
+        )
+        return None if got is None else int(got)
 
     def _same_page(self, address: int, said: str) -> None:
         page, mine = self.bare.machine.translate(address), self.host.machine.translate(address)
@@ -188,11 +199,6 @@ class Pair:
             expect(right == mine, f"{said}: the guest's {name} is {mine:#x}; a processor makes it {right:#x}")
 
 
-def somewhere(random: Random) -> int:
-    """Choose a linear address of the guest's."""
-    return random.randrange(1, 1 << 34) * 0x1000 + random.randrange(4096)
-
-
 def prepared(student: Student) -> tuple[Pair, int]:
     """Give a guest with an empty top table, loaded."""
     pair = Pair(student)
@@ -205,7 +211,7 @@ def prepared(student: Student) -> tuple[Pair, int]:
 def fill(student: Student) -> None:
     pair, root = prepared(student)
     for _ in range(20):
-        address = somewhere(pair.random)
+        address = pair.somewhere()
         pair.map(root, address, (OPEN,) * 4)
         pair.faults = 0
         for _ in range(3):
@@ -220,14 +226,14 @@ def fill(student: Student) -> None:
 def absent(student: Student) -> None:
     pair, root = prepared(student)
     for number in range(24):
-        address = somewhere(pair.random)
+        address = pair.somewhere()
         flags = [OPEN] * 4
         flags[number % 4] &= ~P
         case = pair.map(root, address, tuple(flags))
         for access in ACCESSES:
             pair.access(address, access, user=pair.random.random() < 0.5, case=case)
     # The shadow has the page, for supervisors; the guest takes it away.  The processor's fault says P, the guest's must not.
-    address = somewhere(pair.random)
+    address = pair.somewhere()
     case = pair.map(root, address, (OPEN, OPEN, OPEN, OPEN & ~US))
     pair.access(address, "read", user=False, case=case)
     pair.put(case[3], 0)
@@ -238,12 +244,12 @@ def absent(student: Student) -> None:
 def rights(student: Student) -> None:
     pair, root = prepared(student)
     for _ in range(30):
-        address, flags = somewhere(pair.random), [OPEN] * 4
+        address, flags = pair.somewhere(), [OPEN] * 4
         for bit in (RW, US, XD):
             if pair.random.random() < 0.4:
                 flags[pair.random.randrange(4)] ^= bit
         case = pair.map(root, address, tuple(flags))
-        for user in (True, False):
+        for user in pair.random.sample((True, False), 2):
             for access in pair.random.sample(ACCESSES, 3):
                 pair.access(address, access, user=user, case=case)
 
@@ -251,10 +257,12 @@ def rights(student: Student) -> None:
 @test(20, "accessed and dirty bits, and the first write")
 def marks(student: Student) -> None:
     pair, root = prepared(student)
-    for _ in range(30):
-        flags = tuple(OPEN & ~(A if pair.random.random() < 0.6 else 0) for _ in range(3))
-        last = OPEN & ~pair.random.choice([0, D, A | D, A | D | RW, A | D | US, P])
-        address = somewhere(pair.random)
+    for number in range(60):
+        flags = [OPEN & ~(A if pair.random.random() < 0.6 else 0) for _ in range(3)]
+        if number % 3 == 0:
+            flags[pair.random.randrange(3)] ^= pair.random.choice([P, RW, US, XD])
+        last = OPEN & ~pair.random.choice([0, D, A | D, A | D | RW, A | D | US, P]) ^ pair.random.choice([0, 0, 0, XD])
+        address = pair.somewhere()
         case = pair.map(root, address, (*flags, last))
         for access in pair.random.choice(ORDERS):
             user = pair.random.random() < 0.5
@@ -266,7 +274,7 @@ def marks(student: Student) -> None:
 def invalidation(student: Student) -> None:
     pair, root = prepared(student)
     for _ in range(12):
-        near = somewhere(pair.random) & ~0x1FF000
+        near = pair.somewhere() & ~0x1FF000
         pages = [near + 4096 * number for number in pair.random.sample(range(512), 3)]
         cases = [pair.map(root, page, (OPEN,) * 4) for page in pages]
         for page in pages:
@@ -283,6 +291,25 @@ def invalidation(student: Student) -> None:
         expect(not pair.faults, f"invlpg({pages[0]:#x}) made accesses to other pages fault")
         pair.access(pages[0], "write", user=True, case=cases[0])
         pair.access(pages[0], "read", user=True, case=cases[0])
+    for level in range(4):  # the guest opens what an entry has refused
+        address, flags = pair.somewhere(), [OPEN] * 4
+        flags[level] &= ~RW
+        case = pair.map(root, address, tuple(flags))
+        for access in ORDERS[0]:
+            pair.access(address, access, user=True, case=case)
+        pair.put(case[level], pair.bare.memory.read64(case[level]) | RW)
+        pair.invlpg(address)
+        pair.access(address, "write", user=True, case=case)
+    address = pair.somewhere()
+    case = pair.map(root, address, (OPEN,) * 4)
+    for _ in range(2):  # the guest looks again whether its page is used and written
+        for access in ("write", "read", "write"):
+            pair.access(address, access, user=True, case=case)
+            pair.marks(case, f"after the guest cleared A and D, INVLPG, and a {access} at {address:#x}")
+        pair.put(case[3], pair.bare.memory.read64(case[3]) & ~(A | D))
+        pair.invlpg(address)
+        pair.access(address, "read", user=True, case=case)
+        pair.marks(case, f"after the guest cleared A and D, INVLPG, and a read at {address:#x}")
     pair.invlpg(0x1234_5678_9000)  # where nothing has ever been
 
 
@@ -290,12 +317,20 @@ def invalidation(student: Student) -> None:
 def switch(student: Student) -> None:
     pair, first = prepared(student)
     second = pair.page()
-    address = somewhere(pair.random)
+    address = pair.somewhere()
     one, two = (pair.map(root, address, (OPEN,) * 4) for root in (first, second))
     for turn in range(6):
         root, case = ((first, one), (second, two))[turn % 2]
         pair.load(root)
         pair.access(address, pair.random.choice(ACCESSES), user=True, case=case)
+    for root, case, other in ((second, two, first), (first, one, second)) * 2:  # changed while the other one is loaded
+        pair.load(other)
+        pair.put(case[3], pair.bare.memory.read64(case[3]) ^ RW)
+        pair.load(root)
+        for access in ("read", "write"):
+            pair.access(address, access, user=True, case=case)
+    pair.load(second)
+    pair.access(address, "read", user=True, case=two)
     pair.put(two[3], 0)
     pair.access(address, "read", user=True, stale=True)  # a translation that nobody has dropped is still used
     pair.load(second)
