@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...emu.registers import GENERAL
 from ...vmx.fields import Field
-from ..grade import Student, expect, test
+from ..grade import Student, Wrong, expect, test
 from ..vm import Vm
 
 if TYPE_CHECKING:
     from random import Random
 
 REASONS: Final = {10: "CPUID", 12: "HLT", 18: "VMCALL", 28: "CR access", 30: "I/O", 31: "RDMSR", 32: "WRMSR"}
-HLT, CPUID, VMCALL = "f4", "0fa2", "0f01c1"
+UNKNOWN: Final = {13: "INVD"}
+HLT, CPUID, VMCALL, INVD, CLTS, OUTSB, REP = "f4", "0fa2", "0f01c1", "0f08", "0f06", "6e", "f3"
 RDMSR, WRMSR, RDTSC = "0f32", "0f30", "0f31"
 OUT_FAULT: Final = 0xE9  # where the guest's own handlers send the vector of an exception
+GP: Final = 1 << 31 | 1 << 11 | 3 << 8 | 13
+VALID: Final = 1 << 31
 OWNED: Final = 1 << 3 | 1 << 18 | 1 << 5  # TS, AM and NE of CR0
 MOST: Final = 500  # exits of one guest
 ONES: Final = (1 << 64) - 1
@@ -59,33 +62,66 @@ class Left:
 
 
 class Run:
-    """A guest and the student's handler, run to the end."""
+    """A guest and the student's handler, run to the end.
 
-    def __init__(self, student: Student, code: str, *, ends: bool = True, **registers: int) -> None:
+    Attributes:
+        faults: the vectors of exceptions that the guest's own handlers got.
+        after: GUEST_CR0 and CR0_READ_SHADOW as the handler left them at each exit for CR0.
+
+    """
+
+    def __init__(self, student: Student, code: str, *, refused: str = "", **registers: int) -> None:
         self.vm, self.handler = Vm(bytes.fromhex(code)), student.function("handler", "Handler")()
-        self.left, self.faults = Left(self.vm), list[int]()
+        self.left, self.faults, self.after = Left(self.vm), list[int](), list[tuple[int, int]]()
+        self._says = "the first VM entry"
         vmcs = self.vm.vmcs
         vmcs[Field.CR0_MASK], vmcs[Field.CR0_READ_SHADOW] = OWNED, vmcs[Field.GUEST_CR0] & ~OWNED
         for name, value in registers.items():
             setattr(self.left, name, value)
         for _ in range(MOST):
-            reason = self.vm.enter()
-            vmcs[Field.ENTRY_INTERRUPTION_INFO] &= ~(1 << 31)  # as every VM exit does
+            reason = self._enter()
+            vmcs[Field.ENTRY_INTERRUPTION_INFO] &= ~VALID  # as every VM exit does
             if self._is_fault(reason):
                 continue
-            at, name = vmcs[Field.GUEST_RIP], REASONS.get(reason, "")
+            at = vmcs[Field.GUEST_RIP]
+            self._says = f"exit reason {reason} ({(REASONS | UNKNOWN).get(reason, '')}) at {at:#x}"
             on = self.handler.handle(self.left)
-            expect(isinstance(on, bool), f"handle gave {on!r} for exit reason {reason} ({name}), and not True or False")
+            expect(isinstance(on, bool), f"handle gave {on!r} for {self._says}, and not True or False")
             if not on:
-                right = (reason == 12) == ends
-                expect(right, f"handle gave False for exit reason {reason} ({name}) at {at:#x}: {self.handler.why}")
+                expect(reason == 12 or bool(refused), f"handle gave False for {self._says}: {self.handler.why}")
+                expect(
+                    reason != 12 or not refused, f"the guest has come to its HLT; its end should have been {refused}"
+                )
                 return
             expect(reason != 12, "handle gave True for HLT, which is the guest's end")
-        at, reason = vmcs[Field.GUEST_RIP], vmcs[Field.EXIT_REASON]
-        expect(
-            False,
-            f"{MOST} exits, and no end: the guest is at {at:#x}, exit reason {reason} ({REASONS.get(reason, '')})",
-        )
+            expect(reason in REASONS, f"handle gave True for {self._says}, which the table does not have")
+            self._look(reason, at)
+        expect(False, f"{MOST} exits, and no end; the last was {self._says}")
+
+    def _enter(self) -> int:
+        """Enter the guest; gives the exit reason."""
+        try:
+            return self.vm.enter()
+        except RuntimeError as error:
+            info = self.vm.vmcs[Field.ENTRY_INTERRUPTION_INFO]
+            raise Wrong(
+                f"{error}, behind {self._says}: the processor refuses what is in the VMCS (ENTRY_INTERRUPTION_INFO is {info:#x})"
+            ) from error
+
+    def _look(self, reason: int, at: int) -> None:
+        """Look at what the handler has left in the VMCS."""
+        vmcs = self.vm.vmcs
+        rip, info = vmcs[Field.GUEST_RIP], vmcs[Field.ENTRY_INTERRUPTION_INFO]
+        if reason == 28:
+            self.after.append((vmcs[Field.GUEST_CR0], vmcs[Field.CR0_READ_SHADOW]))
+        if info & VALID:
+            expect(info == GP, f"behind {self._says} ENTRY_INTERRUPTION_INFO is {info:#x}, and not {GP:#x}")
+            error = vmcs[Field.ENTRY_ERROR_CODE]
+            expect(error == 0, f"behind {self._says} ENTRY_ERROR_CODE is {error:#x}, and not 0")
+            expect(rip == at, f"behind {self._says} GUEST_RIP is {rip:#x}: a fault is of its instruction")
+        else:
+            on = at + vmcs[Field.EXIT_INSTRUCTION_LENGTH]
+            expect(rip == on, f"behind {self._says} GUEST_RIP is {rip:#x}; the next instruction is at {on:#x}")
 
     def _is_fault(self, reason: int) -> bool:
         """Take what the guest's own exception handlers send, so that the student's handler need not."""
@@ -98,13 +134,21 @@ class Run:
 
 
 def mov(register: int, value: int) -> str:
-    """Encode MOV of 64 bits into one of the first eight registers."""
-    return f"48{0xB8 + register:02x}" + struct.pack("<Q", value).hex()
+    """Encode MOV of 64 bits into a register."""
+    return f"{0x48 | register >> 3:02x}{0xB8 | register & 7:02x}" + struct.pack("<Q", value).hex()
 
 
 def keep(register: int, place: int) -> str:
-    """Encode ``mov %register, place``, a store of 64 bits to guest memory."""
+    """Encode ``mov %register, place``, a store of 64 bits to guest memory by one of the first eight registers."""
     return f"4889{0x04 | register << 3:02x}25" + struct.pack("<I", place).hex()
+
+
+def refused(student: Student, code: str, what: str, **registers: int) -> None:
+    """See that the guest is ended for an instruction that the hand-out does not have."""
+    run = Run(student, f"{code}{HLT}", refused=what, **registers)
+    expect(bool(run.handler.why), f"a guest was ended for {what}, and `why` is empty")
+    expect(not run.handler.console, f"{what} has sent {bytes(run.handler.console)!r} to the console")
+    run.vm.close()
 
 
 def kept(run: Run, place: int, count: int = 1) -> tuple[int, ...]:
@@ -127,7 +171,7 @@ def ends(student: Student) -> None:
         run = Run(
             student,
             f"{CPUID}{keep(0, 0x6000)}{keep(3, 0x6008)}{keep(1, 0x6010)}{keep(2, 0x6018)}{HLT}",
-            rax=leaf,
+            rax=leaf | number(student.random) & ~0xFFFFFFFF,
             rbx=ONES,
             rcx=ONES << 32 & ONES,
             rdx=ONES,
@@ -138,29 +182,40 @@ def ends(student: Student) -> None:
             f"CPUID with EAX {leaf:#x}: RAX, RBX, RCX, RDX are {[hex(g) for g in got]}, and not {[hex(w) for w in wanted]}",
         )
         run.vm.close()
-    run = Run(student, f"0f08{HLT}", ends=False)  # INVD, reason 13
-    expect(bool(run.handler.why), "a guest was ended for exit reason 13 (INVD), and `why` is empty")
-    run.vm.close()
+    refused(student, INVD, "exit reason 13 (INVD)")
 
 
 @test(20, "the console")
 def console(student: Student) -> None:
     said = bytes(student.random.randrange(32, 127) for _ in range(12))
     code = "66baf803" + "".join(f"b0{byte:02x}ee" for byte in said)  # mov $0x3f8, %dx; mov $byte, %al; out %al, %dx
-    other = "b02aba80030000ee" + "e780"  # out %al, %dx with DX 380H; out %eax, $0x80
-    run = Run(student, code + other + HLT)
+    # Nothing of this comes: out %eax, $0x80; out %al, $0x80; out %ax, %dx; out %eax, %dx; in %dx, %al; out %al, %dx with DX 380H
+    run = Run(student, f"{code}e780e68066efefec66ba8003ee{HLT}")
+    got = run.handler.console
+    expect(isinstance(got, bytearray), f"`console` is {got!r}, and no bytearray any more")
     expect(
-        bytes(run.handler.console) == said,
-        f"the guest sent {said!r} to port 3F8H; the console has {bytes(run.handler.console)!r}",
+        bytes(got) == said,
+        f"the guest sent {said!r} to port 3F8H, and none of one byte more; the console has {bytes(got)!r}",
     )
     run.vm.close()
+    before = number(student.random)
+    for out, port in (("ee", 0x3F8), ("ee", 0x380), ("66ef", 0x380), ("ef", 0x3F8)):
+        run = Run(student, f"{out}{keep(0, 0x6000)}{HLT}", rax=before, rdx=port)
+        (left,) = kept(run, 0x6000)
+        expect(left == before, f"an OUT to port {port:#x} made RAX {left:#x} from {before:#x}")
+        run.vm.close()
+    for code in (OUTSB, REP + OUTSB):
+        refused(student, code, "OUTSB", rdx=0x3F8, rsi=0x6000, rcx=2)
 
 
 @test(15, "IN, and the parts of RAX")
 def inputs(student: Student) -> None:
-    for code, port, size in (("ec", 0x3FD, 1), ("ec", 0x60, 1), ("66ed", 0x60, 2), ("ed", 0x60, 4), ("66ed", 0x3FD, 2)):
+    for code, dx, port, size in (
+        ("ec", 0x3FD, 0x3FD, 1), ("ec", 0x60, 0x60, 1), ("66ed", 0x60, 0x60, 2), ("ed", 0x60, 0x60, 4), ("66ed", 0x3FD, 0x3FD, 2),
+        ("ec", 0x3F8, 0x3F8, 1), ("e460", 0x3FD, 0x60, 1), ("e4f8", 0x60, 0xF8, 1),
+    ):  # fmt: skip
         before = number(student.random) & ~0x8080
-        run = Run(student, f"{code}{keep(0, 0x6000)}{HLT}", rax=before, rdx=port)
+        run = Run(student, f"{code}{keep(0, 0x6000)}{HLT}", rax=before, rdx=dx)
         mask = (1 << 8 * size) - 1
         value = 0x20 if (port, size) == (0x3FD, 1) else mask
         wanted = value if size == 4 else before & ~mask | value
@@ -175,8 +230,13 @@ def inputs(student: Student) -> None:
 @test(20, "MSRs, and #GP for the guest")
 def msrs(student: Student) -> None:
     low, high = (student.random.getrandbits(32) for _ in range(2))
-    known = f"{mov(1, 0xC0000103)}{mov(0, low | 7 << 32)}{mov(2, high)}{WRMSR}{mov(0, ONES)}{mov(2, ONES)}{RDMSR}"
-    run = Run(student, f"{known}{keep(0, 0x6000)}{keep(2, 0x6008)}{HLT}")
+    dirty = 7 << 32
+    which = mov(1, 0xC0000103 | dirty)
+    first = f"{which}{mov(0, ONES)}{mov(2, ONES)}{RDMSR}{keep(0, 0x6010)}{keep(2, 0x6018)}"
+    known = f"{mov(0, low | dirty)}{mov(2, high | dirty)}{WRMSR}{mov(0, ONES)}{mov(2, ONES)}{RDMSR}"
+    run = Run(student, f"{first}{known}{keep(0, 0x6000)}{keep(2, 0x6008)}{HLT}")
+    got = kept(run, 0x6010, 2)
+    expect(got == (0, 0), f"the first RDMSR of MSR C0000103H gave RAX {got[0]:#x} and RDX {got[1]:#x}, and not 0")
     got = kept(run, 0x6000, 2)
     expect(
         got == (low, high),
@@ -185,31 +245,39 @@ def msrs(student: Student) -> None:
     expect(run.handler.msrs.get(0xC0000103) == high << 32 | low, "`msrs` does not hold what was written")
     run.vm.close()
     for name, code in (("RDMSR", RDMSR), ("WRMSR", WRMSR)):
-        run = Run(student, f"{mov(1, 0x1B)}{code}{keep(0, 0x6000)}{HLT}", rax=0x77)
+        before = number(student.random), number(student.random)
+        run = Run(student, f"{mov(1, 0x1B)}{code}{keep(2, 0x6008)}{HLT}", rax=before[0], rdx=before[1])
         expect(
             run.faults == [13],
             f"{name} of MSR 1BH: the guest got the exceptions {run.faults}, and not one of vector 13",
         )
         expect(0x1B not in run.handler.msrs, f"{name} of an MSR that is not there has made one")
+        (left,) = kept(run, 0x6008)
+        text = f"{name} of an MSR that is not there changed a register"
+        expect((run.left.rax & ~0xFF, left) == (before[0] & ~0xFF, before[1]), text)  # the guest's handler has used AL
         run.vm.close()
 
 
 @test(15, "CR0: what the guest believes, and what is")
 def cr0(student: Student) -> None:
-    numbers = {0: "0f22c0", 1: "0f22c1", 3: "0f22c3", 6: "0f22c6"}
-    for register, code in numbers.items():
-        base, real = 0x80000031, 0x80000031
-        shadow = base & ~OWNED
-        wanted = base | student.random.choice([1 << 3, 1 << 18]) | student.random.choice([0, 1 << 1]) | 1 << 16
+    names = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}" for number in range(8, 16)))
+    real = 0x80000031
+    shadow = real & ~OWNED
+    for register, name in enumerate(names):
+        wanted = real | student.random.choice([1 << 3, 1 << 18]) | student.random.choice([0, 1 << 1]) | 1 << 16
+        code = f"{'41' if register > 7 else ''}0f22{0xC0 | register & 7:02x}"
         read = "0f20c2"  # mov %cr0, %rdx
         run = Run(student, f"{mov(register, wanted)}{code}{read}{keep(2, 0x6000)}{HLT}")
-        vmcs = run.vm.vmcs
         (got,) = kept(run, 0x6000)
-        text = f"MOV of {wanted:#x} to CR0 from {GENERAL[register]}, read shadow {shadow:#x}, mask {OWNED:#x}"
-        expect(got == wanted, f"{text}: the guest reads {got:#x}, and not what it wrote")
+        text = f"MOV of {wanted:#x} to CR0 from {name.upper()}, read shadow {shadow:#x}, mask {OWNED:#x}"
         should = real & OWNED | wanted & ~OWNED
-        expect(vmcs[Field.GUEST_CR0] == should, f"{text}: GUEST_CR0 is {vmcs[Field.GUEST_CR0]:#x}, and not {should:#x}")
+        expect(len(run.after) == 1, f"{text}: {len(run.after)} exits, and not one")
+        mine, shown = run.after[0]
+        expect(mine == should, f"{text}: GUEST_CR0 is {mine:#x}, and not {should:#x}")
+        expect(shown == wanted, f"{text}: CR0_READ_SHADOW is {shown:#x}, and not {wanted:#x}")
+        expect(got == wanted, f"{text}: the guest reads {got:#x}, and not what it wrote")
         run.vm.close()
+    refused(student, f"{mov(0, real | 1 << 3)}0f22c0{CLTS}", "CLTS")
 
 
 @test(10, "VMCALL")

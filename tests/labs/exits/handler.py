@@ -10,6 +10,7 @@ LEAVES: Final = {0: (0xD, 0x756E6547, 0x6C65746E, 0x49656E69), 0x40000000: (0x40
 
 REGISTERS: Final = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}" for number in range(8, 16)))
 GP: Final = 1 << 31 | 1 << 11 | 3 << 8 | 13
+OTHERS: Final = {28: 0x3F, 30: 0x30}  # of the qualification: what is not MOV to CR0; string instructions
 U32, U64 = (1 << 32) - 1, (1 << 64) - 1
 
 
@@ -54,7 +55,7 @@ class Handler:
         known = {10: self.cpuid, 18: self.call, 28: self.control, 30: self.port, 31: self.rdmsr, 32: self.wrmsr}
         if reason == 12:
             return False
-        if reason not in known:
+        if reason not in known or vm.read("EXIT_QUALIFICATION") & OTHERS.get(reason, 0):
             self.why = f"exit reason {reason} at {vm.read('GUEST_RIP'):#x}"
             return False
         if known[reason](vm):

@@ -8,4 +8,8 @@ MISTAKES = (
     ("bare runs pay for L0", "work = costs.l0_reflect + costs.l0_merge if nested else 0", "work = costs.l0_reflect + costs.l0_merge", "vmcalls: said beforehand"),
     ("the order is by reason", "key=lambda row: (-row[2], row[0])", "key=lambda row: row[0]", "by_reason: what costs most"),
     ("entries are not crossings", "(\"VM_EXIT\", \"VM_ENTRY\")", "(\"VM_EXIT\",)", "crossings: by source and target"),
+    ("a list without exits", "for edge in crossings(events)), default=0)", "for edge in crossings(events)))", "rounds: from an exit to the next entry"),
+    ("level 2 only with a reflection", "max((max(edge) for edge in crossings(events)), default=0)", "2 if any(e.kind.name == \"REFLECTION\" for e in events) else 1", "rounds: from an exit to the next entry"),
+    ("bare runs pay for accesses", "each = 2 + accesses if nested else 1", "each = 2 + accesses if nested else 1 + accesses", "vmcalls: said beforehand"),
+    ("other events cost nothing", "sum(event.cost for event in part)", "sum(event.cost for event in part if event.kind.name in (*EDGES, \"REFLECTION\", \"MERGE\", \"EPT_FILL\", \"TABLE_STORE\"))", "rounds: from an exit to the next entry"),
 )  # fmt: skip

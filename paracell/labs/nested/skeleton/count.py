@@ -65,7 +65,7 @@ def by_reason(found: list[Round]) -> list[tuple[int, int, int]]:
 
 
 def vmcalls(count: int, costs: Costs, nested: bool, accesses: int) -> Cost:
-    """Say what `count` VMCALLs of the innermost guest take; L1 makes `accesses` accesses to the VMCS for each that exit (0 if shadowed)."""
+    """Say what `count` VMCALLs of the innermost guest take; nested, L1 makes `accesses` accesses to its VMCS that exit for each one."""
     raise NotImplementedError
 
 
