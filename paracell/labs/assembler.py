@@ -67,7 +67,11 @@ def assemble(text: str, at: int = 0, names: Mapping[str, int] | None = None) -> 
     lines = [
         (number, line.split(";")[0].split("#")[0].strip()) for number, line in enumerate(text.splitlines(), start=1)
     ]
-    labels = {found: at for _, line in lines for found in re.findall(r"(\w+):", line)}
+    found_labels = [(found, number) for number, line in lines for found in re.findall(r"(\w+):", line)]
+    labels = {found: at for found, _ in found_labels}
+    if len(labels) < len(found_labels):
+        name, number = next(each for i, each in enumerate(found_labels) if each[0] in {n for n, _ in found_labels[:i]})
+        raise BadAssembly(f"line {number}: there are two labels {name}")
     for _ in range(
         2
     ):  # sizes do not depend on what a label is, so the second pass finds each where the first has put it

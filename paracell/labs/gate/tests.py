@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..assembler import BadAssembly, Code, assemble
 from ..bench import LANDING, Bench
-from ..grade import Student, expect, test
+from ..grade import Student, Wrong, expect, test
 
 if TYPE_CHECKING:
     from ..bench import Outcome
@@ -25,6 +25,7 @@ CLOSED: Final = 4  # PKRU while the program runs
 FRAMES: Final = 0x100000  # page number n of NAMES is this plus n pages
 P, RW, US, A, D = 1, 2, 4, 1 << 5, 1 << 6
 WRPKRU: Final = b"\x0f\x01\xef"
+SECRET: Final = 8  # bytes
 SWEEP: Final = 1024  # tries, spread over the bytes of a gate; each byte gets one at least
 KEPT: Final = 0x100  # bytes of the kernel's page that nothing of ours changes
 KERNEL: Final = """
@@ -77,7 +78,7 @@ class Place:
         try:
             code = assemble(text, NAMES[where], names)
         except BadAssembly as error:
-            raise BadAssembly(f"{called}, {error}") from None
+            raise Wrong(f"{called}, in its text: {error}") from None
         expect(
             0 < len(code.data) <= 4096, f"{called} has {len(code.data)} bytes; it must have some, and no more than 4096"
         )
@@ -92,14 +93,15 @@ class Place:
         self.bench.memory.write(self.frame("stack"), NAMES["program"].to_bytes(8, "little") * 512)
         self.bench.memory.write(self.frame("secret"), self.secret + bytes(4096 - KEPT))
 
-    def load(self, text: Any, called: str) -> None:
-        """Put a program into its page."""
+    def load(self, text: Any, called: str) -> int:
+        """Put a program into its page; gives its size."""
         code = self._assemble(text, "program", {**NAMES, **self.gate.labels}, called).data
         expect(
             WRPKRU not in code,
             f"{called} has a WRPKRU of its own at byte {code.find(WRPKRU)}: the scanner lets no such program in",
         )
         self._put("program", code)
+        return len(code)
 
     def run(self, at: int, **registers: int) -> Outcome:
         """Let the program run from an address on, with PKRU closed."""
@@ -115,6 +117,13 @@ class Place:
         """The kernel's data are as they were."""
         return self.bench.memory.read(self.frame("secret"), KEPT) == self.secret
 
+    @property
+    def counter(self) -> int:
+        """What the kernel has counted."""
+        at = self.frame("secret") + NAMES["counter"] - NAMES["secret"]
+        word: int = self.bench.memory.read64(at)
+        return word
+
     def broken(self, out: Outcome) -> str | None:
         """Say what is wrong after a run, if anything is."""
         cpu = self.bench.machine.cpu
@@ -126,17 +135,28 @@ class Place:
         return None
 
 
+def _ended(out: Outcome) -> str:
+    """Say how a program ended."""
+    if out.vector is None:
+        return f"ended by an int3 at {out.rip - 1:#x}"
+    error = "" if out.error is None else f", error code {out.error:#x}"
+    address = "" if out.address is None else f", CR2 {out.address:#x}"
+    return f"ended by exception {out.vector} at {out.rip:#x}{error}{address}"
+
+
 @test(20, "attack: read the secret")
 def attack_read(student: Student) -> None:
     for _ in range(3):
         place = Place(student, FLAWED, "the gate")
-        place.load(student.get("gate", "ATTACK_READ"), "ATTACK_READ")
+        size = place.load(student.get("gate", "ATTACK_READ"), "ATTACK_READ")
         out = place.run(NAMES["program"])
         cpu, secret = place.bench.machine.cpu, int.from_bytes(place.secret[:8], "little")
         expect(
             out.vector is None,
-            f"ATTACK_READ ended by exception {out.vector} at {out.rip:#x}, error code {out.error}, PKRU {int(cpu.pkru):#x}",
+            f"ATTACK_READ {_ended(out)}, PKRU {int(cpu.pkru):#x}",
         )
+        own = NAMES["program"] < out.rip <= NAMES["program"] + size
+        expect(own, f"ATTACK_READ ended at {out.rip:#x}, and not by an int3 of its own")
         expect(cpu.rax == secret, f"ATTACK_READ ended with RAX {int(cpu.rax):#x}; the secret is another number")
 
 
@@ -145,8 +165,12 @@ def attack_write(student: Student) -> None:
     place = Place(student, FLAWED, "the gate")
     place.load(student.get("gate", "ATTACK_WRITE"), "ATTACK_WRITE")
     out = place.run(NAMES["program"])
-    ended = "by int3" if out.vector is None else f"by exception {out.vector} at {out.rip:#x}, CR2 {out.address or 0:#x}"
-    expect(not place.kept, f"ATTACK_WRITE ended {ended}, and the secret is what it was")
+    secret = place.bench.memory.read(place.frame("secret"), SECRET)
+    cpu = place.bench.machine.cpu
+    expect(
+        secret != place.secret[:SECRET],
+        f"ATTACK_WRITE {_ended(out)}, PKRU {int(cpu.pkru):#x}, and the {SECRET} bytes of the secret are what they were",
+    )
 
 
 @test(15, "gate: it serves")
@@ -154,7 +178,7 @@ def serves(student: Student) -> None:
     place = Place(student, student.get("gate", "GATE"), "GATE")
     place.load("call gate\nint3", "the caller")
     cpu, total = place.bench.machine.cpu, 0
-    kept = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+    kept = ("rbx", "rsi", "rbp", "r12", "r13", "r14", "r15")
     for _ in range(40):
         before = {name: student.random.getrandbits(64) for name in kept}
         argument = student.random.getrandbits(32)
@@ -163,15 +187,16 @@ def serves(student: Student) -> None:
         where = f"call {argument:#x} of the gate"
         expect(
             out.vector is None,
-            f"{where} ended by exception {out.vector} at {out.rip:#x}, error code {out.error}, CR2 {out.address or 0:#x}",
+            f"{where} {_ended(out)}",
         )
         expect(cpu.rax == total, f"{where} gave {int(cpu.rax):#x}, and not {total:#x}")
-        expect(int(cpu.pkru) & CLOSED == CLOSED, f"{where} came back with PKRU {int(cpu.pkru):#x}")
+        expect(int(cpu.pkru) == CLOSED, f"{where} came back with PKRU {int(cpu.pkru):#x}, and not {CLOSED}")
         expect(
             out.rsp == NAMES["stack_top"] - 0x200,
             f"{where} came back with RSP {out.rsp:#x}, and went with {NAMES['stack_top'] - 0x200:#x}",
         )
-        lost = [name for name in kept if getattr(cpu, name) != before[name]]
+        before["rdi"] = argument
+        lost = [name for name in before if getattr(cpu, name) != before[name]]
         expect(not lost, f"{where} changed {', '.join(lost)}")
     expect(place.kept, "the secret has changed")
 
@@ -197,7 +222,7 @@ def to_wrpkru(student: Student) -> None:
     serves.run(student)
     place.load("int3", "the attacker")
     for at in wrpkrus(place):
-        for value in (0, 8, 0xFFFFFFFB, 0x10, 1):
+        for value in (*range(16), 0xFFFFFFFB, 0x10, 0x80000000, 0x80000002, 0xFFFFFFF0):
             attacked(place, at, rax=value, rcx=0, rdx=0, r9=NAMES["stack"] + 0x800)
 
 
@@ -207,8 +232,17 @@ def stacks(student: Student) -> None:
     serves.run(student)
     place.load("int3", "the attacker")
     for at in (NAMES["gate"], *wrpkrus(place)):
-        for rsp in range(NAMES["secret"], NAMES["secret"] + KEPT + 1, 8):
-            attacked(place, at, rsp=rsp, rax=0, rcx=0, rdx=0, rdi=student.random.getrandbits(16))
+        near, far = (
+            range(NAMES["secret"], NAMES["counter"] + 24, 8),
+            range(NAMES["counter"] + 24, NAMES["kernel_stack"] + 16, 8),
+        )
+        for rsp in (*near, *student.random.sample(far, 30)):
+            argument = student.random.getrandbits(16)
+            attacked(place, at, rsp=rsp, rax=0, rcx=0, rdx=0, rdi=argument)
+            shown = (
+                f"RSP {rsp:#x}, at {at - NAMES['gate']} bytes of your gate: the kernel's counter is {place.counter:#x}"
+            )
+            expect(place.counter in {0, argument}, f"{shown}, which is neither 0 nor RDI, {argument:#x}")
 
 
 @test(20, "gate: every byte, anything in the registers", seconds=20)

@@ -56,10 +56,10 @@ def compare(student: Student, *, access: tuple[Access, ...], users: tuple[bool, 
             writable=random.random() < 0.7,
             user=random.choice(pages),
             executable=random.random() < 0.7,
-            key=random.randrange(16),
+            key=random.choice([0, 0, *range(16)]),
         )
         which, user, wp = random.choice(access), random.choice(users), random.random() < 0.5
-        pkru = random.getrandbits(32) & random.getrandbits(32) & ~3  # key 0 is that of the code's own stack
+        pkru = random.getrandbits(32) & random.getrandbits(32)
         got = error(page, which, user, pkru, wp)
         its = machine.error(page, which, user=user, pkru=pkru, wp=wp)
         asked = f"{page}\n  a {'user' if user else 'supervisor'} {which}, PKRU {pkru:#010x}, WP {int(wp)}"
@@ -74,7 +74,7 @@ def _said(error: Any) -> str:
 def what_it_says(student: Student) -> None:
     rights, machine, make = student.function("keys", "rights"), OnePage(), student.function("keys", "Page")
     for _ in range(60):
-        pkru, key = student.random.getrandbits(32) & ~3, student.random.randrange(16)
+        pkru, key = student.random.getrandbits(32), student.random.choice([0, *range(16)])
         page = make(present=True, writable=True, user=True, executable=True, key=key)
         its = tuple(machine.error(page, access, user=True, pkru=pkru, wp=True) is None for access in DATA)
         got = rights(pkru, key)
@@ -85,8 +85,9 @@ def what_it_says(student: Student) -> None:
 def wishes(student: Student) -> None:
     pkru_for, machine, make = student.function("keys", "pkru_for"), OnePage(), student.function("keys", "Page")
     for _ in range(20):
-        keys = student.random.sample(range(1, 16), 8)
-        closed, read_only = set(keys[:4]), set(keys[4:])
+        keys = student.random.sample(range(16), 16)
+        first, second = sorted(student.random.choices(range(13), k=2))
+        closed, read_only = set(keys[:first]), set(keys[first:second])
         pkru = pkru_for(set(closed), set(read_only))
         fits = isinstance(pkru, int) and 0 <= pkru < 1 << 32
         expect(fits, f"pkru_for({closed}, {read_only}) gave {pkru!r}, which is no 32-bit number")
@@ -120,7 +121,7 @@ def no_key(student: Student) -> None:
 def bits(student: Student) -> None:
     names = student.function("keys", "names")
     order = ("P", "W", "U", "RSVD", "I", "PK")
-    for error in range(64):
+    for error in (*range(64), 1 << 15 | 7, 1 << 6):
         wanted = {name for bit, name in enumerate(order) if error >> bit & 1}
         got = names(error)
         expect(isinstance(got, set) and got == wanted, f"names({error:#x}) gave {got!r}, and not {wanted}")

@@ -9,4 +9,10 @@ MISTAKES = (
     ("a stack lost", "        mov rsp, r9\n", "", "gate: it serves"),
     ("a WRPKRU of one's own", "        jmp close\n", "        wrpkru\n        jmp next\n", "attack: read the secret"),
     ("the door only", "jmp close", "jmp gate", "attack: read the secret"),
+    ("the check of some bits", "cmp eax, 4\n        jne no", "and eax, 6\n        je no", "gate: a jump to WRPKRU"),
+    ("the answer in RSI", "mov r8, rax", "mov r8, rax\n        mov rsi, rax", "gate: it serves"),
+    ("another PKRU", "mov eax, 4\nclose:  wrpkru\n        cmp eax, 4\n", "mov eax, 12\nclose:  wrpkru\n        cmp eax, 12\n", "gate: it serves"),
+    ("the counter may be written", "        mov rsp, kernel_stack\n", "        cmp rsp, counter\n        jb no\n", "gate: a stack in the kernel's data"),
+    ("another place than the secret", "add rsp, 8\n        jmp gate", "add rsp, 0x40\n        jmp gate", "attack: change the secret"),
+    ("no int3", "        int3\n", "", "attack: read the secret"),
 )  # fmt: skip
