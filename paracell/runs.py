@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .capture import Capture
 from .emu.events import Event, Kind
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .emu.stop import Stop
     from .record import Recording
 
+_ENDS: Final = frozenset({Reason.EXIT, Reason.SHUTDOWN, Reason.RESET})
+
 
 class Runs(View):
     """A machine that its user runs.
@@ -35,6 +37,7 @@ class Runs(View):
     def __init__(self, inner: Inner, console: ConsolePorts) -> None:
         super().__init__(inner)
         self.captured = console if isinstance(console, Capture) else None
+        self._ended: tuple[tuple[int, int], Stop] | None = None  # where the guest ended, and how
 
     def run(self) -> End:
         """Run until the guest ends or cannot go on.  Ctrl-C pauses it: ``KeyboardInterrupt``, and `run` goes on.
@@ -122,10 +125,21 @@ class Runs(View):
             True
 
         """
-        return self._end(self.inner.run(instructions))
+        return self._end(self._past_end() or self.inner.run(instructions))
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return self.cycles, self.cpu.rip
+
+    def _past_end(self) -> Stop | None:
+        """Give how the guest ended, if it has, and has not been put back since: behind its end there is nothing to run."""
+        return self._ended[1] if self._ended is not None and self._ended[0] == self._place else None
 
     def _run(self, instructions: int = 0) -> Stop:
         """Run with Ctrl-C in hand."""
+        past = self._past_end()
+        if past is not None:
+            return past
         with interruptible(self.inner.request_stop) as caught:
             stop = self.inner.run(instructions)
         if caught and stop.reason is Reason.INTERRUPTED:
@@ -133,6 +147,8 @@ class Runs(View):
         return stop
 
     def _end(self, stop: Stop, event: Event | None = None) -> End:
+        if stop.reason in _ENDS:
+            self._ended = self._place, stop
         return End(stop.reason, stop.value, self.cycles, self.stdout, self.stderr, event, stop.report)
 
     @property

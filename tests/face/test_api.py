@@ -431,3 +431,16 @@ def test_a_trace_of_a_block(tmp_path: Path) -> None:
         ):
             pytest.fail("the block must not run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.jsonl", "whole.jsonl"]
+
+
+def test_behind_the_guests_end_nothing_runs() -> None:
+    with Container("null", "1") as c:
+        start = c.checkpoint()
+        end = c.run()
+        assert (end.reason, end.status) == (Reason.EXIT, 0)
+        place = c.cycles, c.cpu.rip
+        assert [c.step(), c.run(), c.run_until(lambda _: False), c.run_until(instructions=5)] == [end] * 4
+        assert (c.cycles, c.cpu.rip) == place
+        start.restore()
+        assert c.step().reason is Reason.LIMIT
+        assert c.run() == end
