@@ -15,7 +15,7 @@ from .memory import APIC_PAGE, HPET_PAGE, IO_APIC_PAGE
 from .registers import RIP
 from .report import describe
 from .single_step import by_branch
-from .stop import Reason, Stop
+from .stop import ENDS, Reason, Stop
 from .timekeeper import NEVER
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from .machine import Machine
 
-_ENDS: Final = frozenset({Reason.EXIT, Reason.SHUTDOWN, Reason.RESET})  # the guest has ended the machine
 _EXCEPTION: Final = 21  # UC_ERR_EXCEPTION: a fill was refused
 
 
@@ -56,7 +55,7 @@ class RunLoop:
     def run(self, instructions: int = 0) -> Stop:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
         stop = self._run(instructions)
-        if stop.reason in _ENDS and self.cpu.emit is not None:
+        if stop.reason in ENDS and self.cpu.emit is not None:
             self.cpu.emit_event(Kind.END, 0, (self.clock.blocks, self.clock.instructions))
         return stop
 

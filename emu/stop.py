@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from attrs import frozen
 
@@ -19,6 +20,9 @@ class Reason(StrEnum):
     INTERRUPTED = "interrupted"
     LIMIT = "limit"
     REACHED = "reached"  # what the caller waited for
+
+
+ENDS: Final = frozenset({Reason.EXIT, Reason.SHUTDOWN, Reason.RESET})  # the guest has ended the machine
 
 
 @frozen

@@ -32,7 +32,7 @@ class Container(Machine):
     Attributes:
         runtime: how it runs.
         volumes: what was carried in.
-        left_out: what its root file system lacks, a line each.
+        left_out: what its root file system lacks, and those of the containers beside it, a line each.
         program: the name of its first program's file, and the file's bytes.
 
     Example:
@@ -109,17 +109,16 @@ class Container(Machine):
         policy = _policy(memory_policy, self.runtime.name, pager=pager)
         line = kernel_options(append, seed=seed, fault_around=fault_around, policy=policy)
         wanted = [Volume.parse(v) if isinstance(v, str) else v for v in volumes]
-        bundle = prepare(self.runtime, program, arguments, environment, rootfs, size, wanted, user, cwd)
-        more = [
-            module
-            for words in _of_others(self.runtime, beside)
-            for module in prepare(self.runtime, *words, memory=size).modules
-        ]
-        self.volumes, self.left_out = bundle.volumes, bundle.left_out
+        others = _of_others(self.runtime, beside)
+        share = size // (1 + len(others))
+        bundle = prepare(self.runtime, program, arguments, environment, rootfs, share, wanted, user, cwd)
+        bundles = [bundle, *(prepare(self.runtime, *words, memory=share) for words in others)]
+        modules = [module for each in bundles for module in each.modules]
+        self.volumes, self.left_out = bundle.volumes, tuple(line for each in bundles for line in each.left_out)
         self.program = bundle.program[0], bundle.data
         inner = power_on(
             self.runtime.load(),
-            (*bundle.modules, *more),
+            modules,
             line,
             size,
             self.runtime,
@@ -155,8 +154,8 @@ def _of_others(runtime: Runtime, beside: Sequence[Sequence[str]]) -> list[tuple[
         raise Problem(f"no container runs beside another under {runtime.name}, which has no host")
     if len(beside) >= runtimes.MAX_CONTAINERS:
         raise Problem(f"{len(beside) + 1} containers: a host has room for {runtimes.MAX_CONTAINERS}")
-    if not all(beside):
-        raise ValueError("a container beside the first one has a program")
+    if not all(words and not isinstance(words, str) for words in beside):
+        raise ValueError(f"a container beside the first one is given by its program and arguments: {list(beside)}")
     return [(words[0], words[1:]) for words in beside]
 
 

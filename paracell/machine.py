@@ -36,10 +36,12 @@ class Checkpoint:
         self._state = State(machine.inner)
         self._captured = machine.captured
         self._console = machine.captured.save() if machine.captured else None
+        self._machine, self._ended = machine, machine.ended
 
     def restore(self) -> None:
         """Go back.  This takes a few microseconds, and time for each page that has been written since."""
         self._state.restore()
+        self._machine.ended = self._ended
         if self._captured and self._console:
             self._captured.load(self._console)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .capture import Capture
 from .emu.events import Event, Kind
 from .emu.sinks import Listener
-from .emu.stop import Reason
+from .emu.stop import ENDS, Reason
 from .end import End
 from .signals import Interrupted, interruptible
 from .view import View
@@ -23,21 +23,20 @@ if TYPE_CHECKING:
     from .emu.stop import Stop
     from .record import Recording
 
-_ENDS: Final = frozenset({Reason.EXIT, Reason.SHUTDOWN, Reason.RESET})
-
 
 class Runs(View):
     """A machine that its user runs.
 
     Attributes:
         captured: the console that keeps what the guest writes; None where the machine was given another.
+        ended: where the guest has ended, its time and RIP, and how; None unless the last run came to that.
 
     """
 
     def __init__(self, inner: Inner, console: ConsolePorts) -> None:
         super().__init__(inner)
         self.captured = console if isinstance(console, Capture) else None
-        self._ended: tuple[tuple[int, int], Stop] | None = None  # where the guest ended, and how
+        self.ended: tuple[tuple[int, int], Stop] | None = None
 
     def run(self) -> End:
         """Run until the guest ends or cannot go on.  Ctrl-C pauses it: ``KeyboardInterrupt``, and `run` goes on.
@@ -125,15 +124,20 @@ class Runs(View):
             True
 
         """
-        return self._end(self._past_end() or self.inner.run(instructions))
+        return self._end(self._past_end() or self._ran(self.inner.run(instructions)))
 
     @property
     def _place(self) -> tuple[int, int]:
         return self.cycles, self.cpu.rip
 
+    def _ran(self, stop: Stop) -> Stop:
+        """Keep in mind how the guest has ended, where it has."""
+        self.ended = (self._place, stop) if stop.reason in ENDS else None
+        return stop
+
     def _past_end(self) -> Stop | None:
-        """Give how the guest ended, if it has, and has not been put back since: behind its end there is nothing to run."""
-        return self._ended[1] if self._ended is not None and self._ended[0] == self._place else None
+        """Give how the guest ended, if it has, and has not been put back since: after its end there is nothing to run."""
+        return self.ended[1] if self.ended is not None and self.ended[0] == self._place else None
 
     def _run(self, instructions: int = 0) -> Stop:
         """Run with Ctrl-C in hand."""
@@ -141,14 +145,12 @@ class Runs(View):
         if past is not None:
             return past
         with interruptible(self.inner.request_stop) as caught:
-            stop = self.inner.run(instructions)
+            stop = self._ran(self.inner.run(instructions))
         if caught and stop.reason is Reason.INTERRUPTED:
             raise Interrupted(caught[0])
         return stop
 
     def _end(self, stop: Stop, event: Event | None = None) -> End:
-        if stop.reason in _ENDS:
-            self._ended = self._place, stop
         return End(stop.reason, stop.value, self.cycles, self.stdout, self.stderr, event, stop.report)
 
     @property

@@ -41,7 +41,7 @@ def go_back(control: Control, history: History, interrupted: Callable[[int], boo
     start = history.place
     at, halt = history.begin, _at_begin(history)
     with control.armed(), control.interruptible(interrupted):
-        for end in history.pieces_before(start, control.frames):
+        for end in history.pieces_before(start, control.watched_frames):
             found = _last_of(control, history, end)
             if found is not None:
                 at, halt = found

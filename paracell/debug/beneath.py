@@ -17,7 +17,7 @@ from ..mmu.ept import Root, reserved
 from ..mmu.explain import physical
 from ..mmu.second import SecondStage
 from ..mmu.tlb import GuestPhysical
-from ..mmu.walk import Mode
+from ..mmu.walk import Mode, Paging, reserved_bits
 from ..vmx.controls import Secondary
 from ..vmx.fields import Field
 from .state import domain
@@ -38,8 +38,13 @@ def translate(machine: Machine, address: int, asleep: Asleep | None = None) -> i
 
     With `asleep`, they are those of that container, of which the present tables say nothing.
     """
-    paging = machine.inner.cpu.translation.paging
-    if paging.mode is not Mode.LEVEL4:  # our hosts and their guests have that alone
+    cpu = machine.inner.cpu
+    paging = cpu.translation.paging
+    if asleep is not None:  # whatever runs now, our hosts and the kernels on them have this
+        features = cpu.features
+        bits = reserved_bits(Mode.LEVEL4, nxe=True, maxphyaddr=features.maxphyaddr, page1g="pdpe1gb" in features)
+        paging = Paging(Mode.LEVEL4, 0, bits)
+    elif paging.mode is not Mode.LEVEL4:
         return None
     for root, second in _tables(machine) if asleep is None else _tables_of(machine, asleep):
         found = physical(machine.memory, paging._replace(root=root & FRAME), address, second)
@@ -49,13 +54,14 @@ def translate(machine: Machine, address: int, asleep: Asleep | None = None) -> i
 
 
 def registers(machine: Machine, asleep: Asleep | None = None) -> dict[str, int]:
-    """Give what a VM exit has put into the current VMCS, or into that of a container; nothing where the host of none runs.
+    """Give what a VM exit has put into the current VMCS, or into that of a container that sleeps.
 
+    It is empty where no virtual machine has been left for its host.
     The general registers are the processor's: whose they are at this moment is for whoever knows the host's code to say.
     """
     if asleep is not None:
         vmcs = _vmcs_of(machine, asleep)
-        if vmcs is None or not vmcs[Field.GUEST_RIP]:
+        if vmcs is None or not vmcs.launched:
             return {}
         return {"guest_rip": vmcs[Field.GUEST_RIP], "guest_rsp": vmcs[Field.GUEST_RSP], "rip": asleep.rip}
     vmcs = _left(machine)

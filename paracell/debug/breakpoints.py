@@ -45,7 +45,7 @@ class Breakpoints:
         return frozenset(self._kinds) | frozenset(self.own) | frozenset({self.turn[0]} if self.turn else ())
 
     @property
-    def frames(self) -> frozenset[int]:
+    def physical_places(self) -> frozenset[int]:
         """Every physical address that has one."""
         return frozenset(self.physical)
 

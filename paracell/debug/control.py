@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from ..emu.stop import Reason
+from ..emu.stop import ENDS, Reason
 from .breakpoints import Breakpoints
 from .stops import StopOn
 from .threads import Threads
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SIGINT, SIGILL, SIGTRAP, SIGSEGV = 2, 4, 5, 11  # gdb's numbers
 NOIRQ: Final = 2  # of ``qqemu.sstepbits``: no interrupt comes while one instruction runs
 ENABLE: Final = 1
-_ENDS: Final = frozenset({Reason.EXIT, Reason.SHUTDOWN, Reason.RESET})
 _STUCK: Final = {Reason.TRIPLE_FAULT: SIGSEGV, Reason.UNIMPLEMENTED: SIGILL, Reason.HALTED: SIGTRAP}
 _MANY: Final = 1 << 62  # instructions
 _AGAIN: Final = 0.05  # seconds
@@ -41,6 +40,7 @@ class Halt:
         lines: what the user is told.
         stop: how the machine's run ended, where the guest has ended it or cannot go on.
         ended: the guest has ended it.
+        thread: whose step it was, where that has gone to sleep; None for the one that has the processor.
         asked: a signal to this process asks for the end.
 
     """
@@ -50,6 +50,7 @@ class Halt:
     lines: tuple[str, ...] = ()
     stop: Stop | None = None
     ended: bool = False
+    thread: int | None = None
     asked: bool = False
 
 
@@ -89,7 +90,7 @@ class Control:
     def armed(self) -> Iterator[bool]:
         """Have the machine stop for what is to be met; tells whether it must count."""
         inner = self.machine.inner
-        inner.pause_at(self.breakpoints.places, self.breakpoints.frames)
+        inner.pause_at(self.breakpoints.places, self.breakpoints.physical_places)
         if self.history is not None:
             self.history.meets = lambda: self.breakpoints.met(self.machine) is not None
         watches = self.watchpoints.arm()
@@ -103,10 +104,18 @@ class Control:
             if self.history is not None:
                 self.history.meets = lambda: False
 
-    def step(self, interrupted: Callable[[int], bool], within: range = range(0), thread: int | None = None) -> Halt:
+    def step(
+        self,
+        interrupted: Callable[[int], bool],
+        within: range = range(0),
+        thread: int | None = None,
+        *,
+        alone: bool = False,
+    ) -> Halt:
         """Run one instruction of a thread, and more as long as RIP stays `within` a range; without `thread`, of the one that runs.
 
-        The others run where it has not the processor: until its turn comes, and, where it leaves the processor, until its turn comes again.
+        While it does not have the processor the others run: before the step until its turn comes, and after a step that gives the
+        processor away until its turn comes again.  With `alone` such a step ends with the thread asleep.
         """
         threads = self.threads
         thread = thread or threads.current()
@@ -114,7 +123,10 @@ class Control:
             halt = self._wait_for(thread, interrupted)
             if halt is not None:
                 return halt
-        return self._step_here(interrupted, within, thread) or self._wait_for(thread, interrupted) or Halt()
+        halt = self._step_here(interrupted, within, thread)
+        if halt is None and alone:
+            return Halt(thread=thread)
+        return halt or self._wait_for(thread, interrupted) or Halt()
 
     def _wait_for(self, thread: int, interrupted: Callable[[int], bool]) -> Halt | None:
         """Run until a thread has the processor again; gives what was met before that, or None."""
@@ -167,9 +179,9 @@ class Control:
             pending.held = False
 
     @property
-    def frames(self) -> frozenset[int] | None:
+    def watched_frames(self) -> frozenset[int] | None:
         """The physical pages of which a write is all that the machine stops for; None where it stops for something else, too."""
-        stops = self.breakpoints.places or self.breakpoints.frames or self.stop_on.waits
+        stops = self.breakpoints.places or self.breakpoints.physical_places or self.stop_on.waits
         return None if stops else self.watchpoints.frames
 
     def changed(self) -> None:
@@ -196,7 +208,7 @@ class Control:
 
     def _judge(self, stop: Stop) -> Halt | None:
         """Say what a run that has stopped means; None where it is to go on."""
-        if stop.reason in _ENDS:
+        if stop.reason in ENDS:
             return Halt(stop=stop, ended=True)
         if stop.reason in _STUCK:
             report = (f"the machine cannot go on: {stop.reason}", *stop.report)

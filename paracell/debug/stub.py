@@ -87,6 +87,7 @@ class Stub:
         self._physical = False
         self._threads = control.threads
         self._asleep: Asleep | None = None  # who is asked about; None for the one that runs
+        self._stepped: int | None = None  # the thread that `s` steps, by Hc
         self._monitor = Monitor(control)
         self._handlers: dict[bytes, Callable[[bytes], bytes]] = {
             b"?": self._why, b"g": self._get_all, b"G": self._set_all, b"p": self._get, b"P": self._set,
@@ -168,12 +169,14 @@ class Stub:
     # ---- threads ----------------------------------------------------------------------------------------------------------
 
     def _thread(self, rest: bytes) -> bytes:
-        """Choose the thread that registers and memory are asked of; with ``Hc``, which older clients send, nothing is chosen."""
+        """Choose the thread that registers and memory are asked of, or, with ``Hc``, that ``s`` steps."""
         if rest[:1] not in {b"g", b"c"}:
             return _INVALID
         thread = self._known(rest[1:])
         if rest[:1] == b"g":
             self._asleep = self._threads.asleep(thread)
+        else:
+            self._stepped = thread
         return _OK
 
     def _known(self, number: bytes) -> int:
@@ -292,7 +295,8 @@ class Stub:
 
     def _step(self, rest: bytes) -> bytes:
         self._jump(rest)
-        return self._run(lambda: self.control.step(self.link.interrupted))
+        thread = self._stepped if self._stepped in self._threads.all() else None
+        return self._run(lambda: self.control.step(self.link.interrupted, thread=thread))
 
     def _jump(self, rest: bytes) -> None:
         """Take the address behind ``c`` and ``s``, or the signal behind ``C`` and ``S``: no signal reaches a guest."""
@@ -302,14 +306,16 @@ class Stub:
             self.control.changed()
 
     def _resume(self, rest: bytes) -> bytes:
-        """Step the thread that an action says so of, while the others run; or let all run."""
-        steps = [(action, thread) for action, thread in actions(rest) if action[:1] not in {b"c", b"C"}]
+        """Step the thread that an action says so of, while the others run if there is an action for them; or let all run."""
+        asked = actions(rest)
+        steps = [(action, thread) for action, thread in asked if action[:1] not in {b"c", b"C"}]
         if not steps:
             return self._continue(b"")
         action, number = steps[0]
         thread = self._known(number)
         within = range(*numbers(action[1:], b",")) if action[:1] == b"r" else range(0)
-        return self._run(lambda: self.control.step(self.link.interrupted, within, thread))
+        alone = len(asked) == 1 and number != b""
+        return self._run(lambda: self.control.step(self.link.interrupted, within, thread, alone=alone))
 
     def _back(self, rest: bytes) -> bytes:
         history = self.control.history
@@ -338,7 +344,7 @@ class Stub:
         why = halt.why
         if why.startswith(("swbreak", "hwbreak")) and why.partition(":")[0] not in self._told_reasons:
             why = ""
-        return f"T{halt.signal:02x}thread:{self._threads.current():x};{why}".encode()
+        return f"T{halt.signal:02x}thread:{halt.thread or self._threads.current():x};{why}".encode()
 
     # ---- the end --------------------------------------------------------------------------------------------------------
 

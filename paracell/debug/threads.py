@@ -28,6 +28,7 @@ TEMPLATE, SPACES, CURRENT = 0, 8, 4120  # guest/host/paracell/vcpu.h
 MAX_SPACES: Final = 512
 SWITCHER: Final = 728  # guest/pvm/vcpu.h
 VMCS: Final = 136  # guest/runv/vcpu.h
+BOOT_STACK: Final = 16384  # bytes: guest/x86/boot.S
 _WORD: Final = 8
 _LONGEST: Final = 64  # bytes of switch_context
 _SWITCH: Final = bytes.fromhex("4889f4")  # mov %rsi, %rsp
@@ -55,21 +56,31 @@ class Asleep:
 
 
 class Threads:
-    """The containers of one machine."""
+    """The containers of one machine.
+
+    Attributes:
+        host: the variables of the machine's host, or None.
+        leaves: where the one that runs begins to sleep: at the change of stacks; 0 without a host.
+
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._host: HostVariables | None = None
-        self._asked = False
-        self._leaves: int | None = None
+        self._boot_stack = range(0)
+        self.leaves = 0
+        host = HostVariables.of(machine.inner)
+        self.host = host if host is not None and self._find(host) else None
 
-    @property
-    def host(self) -> HostVariables | None:
-        """The variables of the machine's host, or None."""
-        if not self._asked:
-            self._asked = True
-            self._host = HostVariables.of(self._machine.inner)
-        return self._host
+    def _find(self, host: HostVariables) -> bool:
+        """Find the switch of stacks, and the boot stack, while the code is what was loaded; False where it is no host of ours."""
+        symbols = self._machine.symbols
+        code, boot = (symbols.address(f"{host.image}!{name}") for name in ("switch_context", "boot_stack_top"))
+        if code is None or boot is None or f"{host.image}!boot_pml4" not in symbols:
+            return False
+        self._boot_stack = range(boot - BOOT_STACK, boot)
+        offset = host.read(code, _LONGEST).find(_SWITCH)
+        self.leaves = code + offset
+        return offset >= 0
 
     def all(self) -> list[int]:
         """Give the number of each thread that there is."""
@@ -80,14 +91,18 @@ class Threads:
         return sorted(begun | {current})
 
     def current(self) -> int:
-        """Give the thread that has the processor.  In the host that is whose stack it stands on: it changes `self` before the stack."""
+        """Give the thread that has the processor.
+
+        In the host that is whose stack it stands on: `self` changes before the stack does, and for a moment where something is done for
+        each container.  On the boot stack it is the first one, whatever is being loaded.
+        """
         host = self.host
         if host is None:
             return 1
         below = self._machine.cpu.rsp - 1
         if self._in_host and below in host.containers:
             return (below - host.containers.start) // host.size + 1
-        return host.turn() + 1
+        return 1 if self._in_host and below in self._boot_stack else host.turn() + 1
 
     @property
     def _in_host(self) -> bool:
@@ -96,7 +111,7 @@ class Threads:
         return (cpu.guest is None or cpu.guest.of_l0) and cpu.cpl == 0
 
     def is_at_switch(self, thread: int) -> bool:
-        """Tell whether a thread has the processor, at `leaves` or `resumes`."""
+        """Tell whether a thread has the processor, and is at `leaves` or `resumes`."""
         return self._in_host and self.current() == thread and self._machine.cpu.rip in {self.leaves, self.resumes}
 
     def says(self, thread: int) -> str:
@@ -136,15 +151,6 @@ class Threads:
     def resumes(self) -> int:
         """Where each container that sleeps goes on."""
         return self.leaves + len(_SWITCH)
-
-    @property
-    def leaves(self) -> int:
-        """Where the one that runs begins to sleep: at the change of stacks."""
-        if self._leaves is None:
-            assert self.host is not None
-            code = self._machine.symbols[f"{self.host.image}!switch_context"]
-            self._leaves = code + self.host.read(code, _LONGEST).index(_SWITCH)
-        return self._leaves
 
 
 __all__ = ["Asleep", "Threads"]

@@ -86,8 +86,8 @@ class Watchpoints:
 
     @property
     def frames(self) -> frozenset[int] | None:
-        """The physical pages that are watched; None where there are linear addresses, which may be on any page, or none at all."""
-        if not self.wanted or any(point.kind != PHYSICAL for point in self.wanted):
+        """The physical pages that are watched; None where there are linear addresses, which may be on any page."""
+        if any(point.kind != PHYSICAL for point in self.wanted):
             return None
         bounds = ((point.address, point.address + point.size - 1) for point in self.wanted)
         return frozenset(frame for first, last in bounds for frame in range(first // PAGE, last // PAGE + 1))

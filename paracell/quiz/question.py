@@ -20,7 +20,7 @@ TOPICS: Final = {
     "ept": "two-dimensional walks, EPT violations and their exit qualification",
     "pager": "when memory is bound, and how many faults that takes",
 }
-_TRIES: Final = 20  # to ask what has not been asked yet; then all there is may have been
+_TRIES: Final = 20  # to find a question that has not come yet
 
 
 @frozen
@@ -60,7 +60,7 @@ def questions(topic: str, seed: int, count: int) -> list[Question]:
 
     Args:
         topic: one of `TOPICS`.
-        seed: the same seed gives the same questions, none twice unless there are no more, and a larger `count` only adds to them.
+        seed: the same seed gives the same questions, seldom one twice, and a larger `count` only adds to them.
         count: how many.
 
     Raises:

@@ -433,7 +433,7 @@ def test_a_trace_of_a_block(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.jsonl", "whole.jsonl"]
 
 
-def test_behind_the_guests_end_nothing_runs() -> None:
+def test_nothing_runs_after_the_guests_end() -> None:
     with Container("null", "1") as c:
         start = c.checkpoint()
         end = c.run()
@@ -441,6 +441,12 @@ def test_behind_the_guests_end_nothing_runs() -> None:
         place = c.cycles, c.cpu.rip
         assert [c.step(), c.run(), c.run_until(lambda _: False), c.run_until(instructions=5)] == [end] * 4
         assert (c.cycles, c.cpu.rip) == place
+        at_end = c.checkpoint()
         start.restore()
         assert c.step().reason is Reason.LIMIT
+        assert c.run_until("null!main").reason is Reason.REACHED
+        at_end.restore()
         assert c.run() == end
+        start.restore()
+        assert any(event.kind is Kind.END for event in c.events())
+        assert (c.run().reason, c.step().reason) == (Reason.EXIT, Reason.EXIT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from paracell import Container, Machine
+from paracell import Container, Machine, Reason
 from paracell.debug import threads
 from paracell.debug.backwards import step_back
 from paracell.debug.control import Control
@@ -21,7 +21,7 @@ from paracell.guest.build import IMAGES
 from paracell.host_variables import HostVariables
 from paracell.tenants import Turns
 
-from .test_debug import debug, needs_gdb
+from .test_debug import debug
 from .test_debug_packets import Session
 from .test_debug_unwind import frames
 
@@ -70,12 +70,10 @@ def test_gdb_looks_into_who_sleeps_and_steps_it(runtime: str, *, nested: bool) -
     assert frames(stepped)[-2:] == ["main", "_start"]
 
 
-@needs_gdb
+@pytest.mark.usefixtures("lines")
 @pytest.mark.parametrize("runtime", HOSTS)
 def test_places_in_struct_container_are_the_compilers(runtime: str) -> None:
     image = IMAGES / "debug" / f"{runtime}-host.elf"
-    if not image.is_file():
-        pytest.skip("built without line information")
     fields = {"host_rsp": threads.HOST_RSP, "vcpu": threads.VCPU}
     own = {
         "paracell": {"template": threads.TEMPLATE, "space": threads.SPACES, "current": threads.CURRENT},
@@ -103,8 +101,8 @@ def test_places_in_struct_container_are_the_compilers(runtime: str) -> None:
 def two(request: pytest.FixtureRequest) -> Iterator[Session]:
     with Container("null", "90000", runtime=request.param, beside=[("null", "90001")]) as container:
         session = Session(container)
-        other = session.control.threads.all
-        while len(other()) < 2 or session.control.threads.current() != 2:
+        threads = session.control.threads
+        while len(threads.all()) < 2 or threads.current() != 2:
             container.inner.run(5000)
         yield session
 
@@ -136,20 +134,34 @@ def test_packets_of_threads(two: Session) -> None:
 @pytest.mark.parametrize("two", HOSTS, indirect=True)
 def test_a_step_is_the_threads_own(two: Session) -> None:
     """The other one runs until its turn comes, and again where it leaves the processor."""
-    other = two.control.threads
-    asleep = other.asleep(1)
+    of = two.control.threads
+    asleep = of.asleep(1)
     assert asleep is not None
     assert two.ask("vCont;s:1;c").startswith("T05thread:1;")
     assert two.register("rip") == asleep.rip + 2  # pop %r15
-    two.control.breakpoints.insert(0, other.leaves)
+    two.control.breakpoints.insert(0, of.leaves)
     while True:
         two.ask("c")
-        if other.current() == 1 and other.is_at_switch(1):
+        if of.is_at_switch(1):
             break
     two.control.breakpoints.clear()
+    checkpoint = two.machine.checkpoint()
+    assert two.ask("vCont;s:1") == "T05thread:1;"  # it alone: it sleeps now
+    assert of.current() == 2
+    assert two.ask("Hg1") == "OK"
+    assert two.register("rip") == of.resumes
+    checkpoint.restore()
+    assert two.ask("vCont;s:1;c") == "T05thread:1;"
+    assert of.current() == 1
+    first = of.resumes
+    assert two.register("rip") == first
+    assert two.ask("Hc2") == "OK"
+    assert two.ask("s") == "T05thread:2;"
+    assert two.ask("Hc1") == "OK"
     assert two.ask("s") == "T05thread:1;"
-    assert two.register("rip") == other.resumes
-    first = other.resumes
+    two.machine.inner.run(1)
+    checkpoint.restore()
+    two.ask("vCont;s:1;c")
     assert two.ask(f"vCont;r{first:x},{first + 11:x}:1;c") == "T05thread:1;"  # it ends behind RET
     assert not first <= two.register("rip") <= first + 11
 
@@ -158,19 +170,32 @@ def test_a_step_is_the_threads_own(two: Session) -> None:
 def test_back_over_a_switch(runtime: str) -> None:
     with Container("null", "90000", runtime=runtime, beside=[("null", "90001")]) as container:
         control = Control(container, lambda: False, History(container))
-        other, history = control.threads, control.history
+        of, history = control.threads, control.history
         assert history is not None
-        control.breakpoints.insert(0, other.leaves)
+        control.breakpoints.insert(0, of.leaves)
         for _ in range(4):
             control.go_on(never)
-        thread, place = other.current(), history.place
-        assert other.is_at_switch(thread)
+        thread, place = of.current(), history.place
+        assert of.is_at_switch(thread)
         control.breakpoints.clear()
         control.step(never)
-        assert (other.current(), container.cpu.rip) == (thread, other.resumes)
+        assert (of.current(), container.cpu.rip) == (thread, of.resumes)
         assert history.place[0] > place[0] + 100  # the other one has run
         step_back(control, history, never)
-        assert (other.current(), container.cpu.rip, history.place) == (thread, other.leaves, place)
+        assert (of.current(), container.cpu.rip, history.place) == (thread, of.leaves, place)
+
+
+@pytest.mark.parametrize("runtime", HOSTS)
+def test_on_the_boot_stack_the_first_one_runs(runtime: str) -> None:
+    """The host's `self` is each container in turn while they are loaded, and no stack changes."""
+    with Container("null", "1", runtime=runtime, beside=[("null", "1")]) as container:
+        threads_of = Control(container, lambda: False).threads
+        host, seen = threads_of.host, set[int]()
+        assert host is not None
+        while container.run_until(f"{host.image}!switch_context", instructions=20_000).reason is Reason.LIMIT:
+            seen.add(host.turn())
+            assert threads_of.current() == 1
+    assert seen == {0, 1}
 
 
 @pytest.mark.parametrize(("runtime", "nested"), SETUPS)
@@ -206,6 +231,9 @@ def test_a_host_that_was_written_over_is_looked_at_all_the_same() -> None:
         assert session.ask("Hg1") == "OK"
         assert session.register("rsp") == 0x7E7E_7E7E_7E7E_7E7E
         assert session.ask("m7fffffffe000,8") == "E0e"
+        code = host.physical(container.symbols[f"{host.image}!switch_context"])
+        container.memory[code : code + 64] = bytes(64)
+        assert session.ask("Hg1") == "OK"
         container.memory[host.physical(host.pointer) : host.physical(host.pointer) + 8] = b"\xff" * 8
         assert session.ask("qfThreadInfo").startswith("m")
 
@@ -224,8 +252,9 @@ def test_containers_beside_the_first() -> None:
         end = container.run()
     assert end.status == 0
     assert end.stdout.count("Hello from a container.") == 1
-    with pytest.raises(ValueError, match="has a program"):
-        Container("hello", beside=[()])
+    for wrong in ((), "null"):
+        with pytest.raises(ValueError, match="by its program and arguments"):
+            Container("hello", beside=[wrong])
 
 
 def test_two_in_a_snapshot(tmp_path: Path) -> None:

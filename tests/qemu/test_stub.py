@@ -43,7 +43,9 @@ def asked_of_qemu(path: Path) -> dict[str, str]:
                 for packet in ASKED:
                     link.sendall(b"+" + frame(packet.encode()))
                     while packet not in found:
-                        said = [item.payload for item in framer.feed(link.recv(4096)) if item.said is Said.PACKET]
+                        data = link.recv(4096)
+                        assert data, "QEMU has gone"
+                        said = [item.payload for item in framer.feed(data) if item.said is Said.PACKET]
                         if said:
                             found[packet] = said[0].decode()
                 return found
