@@ -111,6 +111,17 @@ def test_what_the_calls_write_to_the_console_is_no_answer() -> None:
         assert target.outcome() == (f"0: write {len(text)}", "1: getpid 2")
 
 
+@pytest.mark.parametrize("runtime", ["native", "paracell"])
+def test_a_process_may_take_the_time_of_the_first_one(runtime: str) -> None:
+    """Linux kills it for that, and the container ends; what did not ask for that may not come to it."""
+    zeros = BASE_OF_AREA - 4096  # results, of which there are none yet
+    with closing(make_target("syscalls", Options(runtime=runtime))) as target:
+        assert target.run(pack([Step(302, (1, 0, zeros))])) is None  # RLIMIT_CPU of process 1
+        assert target.outcome() == ()
+        assert target.run(pack([Step(302, (1, 7, 0, BASE_OF_AREA + 4096))])) is None  # another limit, read
+        assert target.outcome() == ("0: prlimit64 0",)
+
+
 # ---- scripts ---------------------------------------------------------------------------------------------------------
 
 
