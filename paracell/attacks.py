@@ -18,6 +18,7 @@ from .emu.stop import Reason
 from .guest import shipped
 from .guest.elf import parse
 from .guest.rootfs import PATH, Rootfs, init_block
+from .host_variables import HOST_BASE
 from .machine import Machine
 from .runtimes import PARACELL, PVM, RUNV, Runtime
 from .signals import stopping
@@ -34,7 +35,6 @@ KERNEL: Final = PARACELL.kernel or ""
 MEMORY: Final = 64 << 20
 KERNEL_SECRET: Final = 0x5EC2E7C0FFEE0001  # pku/xgate/main.c
 HOST_SECRET: Final = 0x5EC2E7C0FFEE0003  # guest/host/core/main.c
-HOST_BASE: Final = 0xFFFFFFFFC0000000  # guest/host/core/host.ld
 _SECRETS: Final = "5ec2e7c0ffee"  # how all of them begin
 _PAGE: Final = 4096
 _KILLED: Final = 125  # the exit status of a container that its host ended

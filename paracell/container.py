@@ -116,18 +116,7 @@ class Container(Machine):
         modules = [module for each in bundles for module in each.modules]
         self.volumes, self.left_out = bundle.volumes, tuple(line for each in bundles for line in each.left_out)
         self.program = bundle.program[0], bundle.data
-        inner = power_on(
-            self.runtime.load(),
-            modules,
-            line,
-            size,
-            self.runtime,
-            cpu,
-            clock,
-            costs,
-            plug,
-            nested=nested,
-        )
+        inner = power_on(self.runtime.load(), modules, line, size, self.runtime, cpu, clock, costs, plug, nested=nested)
         super().__init__(inner, plug)
         self.symbols.add(*bundle.program)
 

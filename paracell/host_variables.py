@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CONTAINER: Final = struct.Struct("<iiIiQQQQQQ")  # the beginning of struct container, guest/host/core/host.h
 RUNNING: Final = range(2, 4)  # enum state: it has begun and not ended
 HOST_DIRECT: Final = 0xFFFF_9000_0000_0000  # DIRECT_MAP of guest/host/core/layout.h: all host memory
-_IMAGE: Final = 0xFFFF_FFFF_C000_0000  # KERNEL_BASE there: physical 0, as the image sees it
+HOST_BASE: Final = 0xFFFF_FFFF_C000_0000  # KERNEL_BASE there: physical 0, as the image sees it
 _WORD: Final = 8
 
 
@@ -43,9 +43,9 @@ class HostVariables:
         images = {name.rpartition("!")[0] for name in symbols if name.endswith("!containers")}
         for image in images:
             pointer, containers = symbols.address(f"{image}!self"), symbols.span(f"{image}!containers")
-            if pointer is None or not containers or containers.start < _IMAGE:
+            if pointer is None or not containers or containers.start < HOST_BASE:
                 continue
-            if containers.stop - _IMAGE <= machine.memory.size:
+            if containers.stop - HOST_BASE <= machine.memory.size:
                 return cls(machine, image, pointer, containers)
         return None
 
@@ -57,7 +57,7 @@ class HostVariables:
     @staticmethod
     def physical(address: int) -> int:
         """Give the physical address of a variable."""
-        return address - _IMAGE
+        return address - HOST_BASE
 
     def read(self, address: int, size: int) -> bytes:
         """Give bytes of the image's variables."""

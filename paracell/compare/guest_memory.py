@@ -14,7 +14,7 @@ from attrs import frozen
 from ..guest import shipped
 from ..guest.elf import parse
 from ..guest.files import read_regular
-from ..host_variables import CONTAINER, HOST_DIRECT, RUNNING
+from ..host_variables import HOST_DIRECT, RUNNING, HostVariables
 from .shared_frames import shared_frames
 
 if TYPE_CHECKING:
@@ -123,14 +123,17 @@ class Host:
         runtime = container.runtime
         assert runtime.kernel is not None
         self._memory = container.memory
-        host, kernel = (parse(read_regular(shipped.image(name)), name) for name in (runtime.boots, runtime.kernel))
-        self._containers = _place(host, "containers")
+        host = HostVariables.of(container.inner)
+        if host is None:
+            raise KeyError(f"{runtime.boots} is no host: it has no containers")
+        self._host = host
+        kernel = parse(read_regular(shipped.image(runtime.kernel)), runtime.kernel)
         self._guest = {name: _place(kernel, name) for name in ("pages", "frontier", "llfree")}
 
     def pages(self) -> Pages | None:
         """Give the pages of its first container; None while that does not run."""
         read = self._memory.read
-        _, _, state, _, held, _, _, count, array, _ = CONTAINER.unpack(read(self._containers, CONTAINER.size))
+        _, _, state, _, held, _, _, count, array, _ = self._host.container(0)
         if state not in RUNNING:
             return None
         addresses = read(array - HOST_DIRECT, 8 * count)

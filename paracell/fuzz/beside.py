@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ..attacks import HOST_BASE, HOST_SECRET, symbols_of
+from ..attacks import HOST_SECRET, symbols_of
 from ..emu.events import Event, Kind
 from ..emu.registers import RIP
 from ..emu.stop import Reason
+from ..host_variables import HOST_BASE
 from ..oracle import HostException, Rule, Secrets
 
 if TYPE_CHECKING:

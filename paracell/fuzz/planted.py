@@ -9,6 +9,7 @@ from ..attacks import HOST
 from ..emu.events import Event, Kind
 from ..guest import shipped
 from ..guest.elf import parse
+from ..host_variables import HOST_BASE
 from ..mmu.address import PAGE
 from ..oracle.bindings import HC_PAGER
 
@@ -22,7 +23,6 @@ PLANTED: Final = {
 }
 _ADDRESS: Final = 0x000F_FFFF_FFFF_F000
 _OFFSET: Final = (1 << 39) - 1  # in the host's direct map
-_BASE: Final = 0xFFFF_FFFF_C000_0000  # where the host's image is mapped, from physical address 0
 
 
 class PlantedMistake:
@@ -83,4 +83,4 @@ def _variable(name: str, size: int) -> int:
     """Give the physical address of a variable of the host's, of so many bytes: names of static ones can come twice."""
     symbols = parse(shipped.image(HOST).read_bytes(), HOST).symbols()
     (found,) = [s for s in symbols if (s.name, s.size) == (name, size)]
-    return found.address - _BASE
+    return found.address - HOST_BASE

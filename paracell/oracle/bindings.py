@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define
 
 from ..emu.events import Event, Kind, Who
+from ..host_variables import HOST_BASE
 from ..mmu.address import PAGE
 from .rules import Rule
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 HC_UNBIND, HC_PAGER = 11, 12  # pku/xgate/hypercall.h
 _DIRECT_SLOT: Final = 273  # of level 4: the container kernel's view of its memory
 _IMAGE_SLOT, _IMAGE_ENTRY = 511, 510  # of levels 4 and 3: its image
-_HOST_IMAGE: Final = 0xFFFF_FFFF_C000_0000  # what the processor reads there is the host's affair: descriptor tables
 _PRESENT, _ADDRESS, _ORDER = 1, 0x000F_FFFF_FFFF_F000, 15
 
 
@@ -171,7 +171,9 @@ class BindingWatch:
         return None
 
     def _used(self, hpa: int, gva: int) -> str | None:
-        if gva >= _HOST_IMAGE or not self._start:
+        if (
+            gva >= HOST_BASE or not self._start
+        ):  # what the processor reads there is the host's affair: descriptor tables
             return None
         table = self._running()
         if self._owner.get(hpa) == table or table not in self._image or hpa in self._image[table]:

@@ -159,7 +159,6 @@ def test_a_step_is_the_threads_own(two: Session) -> None:
     assert two.ask("s") == "T05thread:2;"
     assert two.ask("Hc1") == "OK"
     assert two.ask("s") == "T05thread:1;"
-    two.machine.inner.run(1)
     checkpoint.restore()
     two.ask("vCont;s:1;c")
     assert two.ask(f"vCont;r{first:x},{first + 11:x}:1;c") == "T05thread:1;"  # it ends behind RET

@@ -260,10 +260,9 @@ def msrs(student: Student) -> None:
 
 @test(15, "CR0: what the guest believes, and what is")
 def cr0(student: Student) -> None:
-    names = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}" for number in range(8, 16)))
     real = 0x80000031
     shadow = real & ~OWNED
-    for register, name in enumerate(names):
+    for register, name in enumerate(GENERAL):
         wanted = real | student.random.choice([1 << 3, 1 << 18]) | student.random.choice([0, 1 << 1]) | 1 << 16
         code = f"{'41' if register > 7 else ''}0f22{0xC0 | register & 7:02x}"
         read = "0f20c2"  # mov %cr0, %rdx
