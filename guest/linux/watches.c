@@ -18,7 +18,19 @@
 struct event { i32 wd; u32 mask, cookie, length; char name[]; };
 
 static char buffer[65536];
-static u32 first_cookie;
+static u32 cookies[64];
+static u64 known;
+
+/* Linux has one counter for all: each cookie is told by its order here. */
+static u64 order(u32 cookie) {
+    u64 i = 0;
+
+    while (i < known && cookies[i] != cookie)
+        i++;
+    if (i == known && known < sizeof cookies / sizeof *cookies)
+        cookies[known++] = cookie;
+    return i + 1;
+}
 
 static void show_events(i64 fd) {
     i64 n = syscall(SYS_read, fd, buffer, sizeof buffer);
@@ -27,9 +39,7 @@ static void show_events(i64 fd) {
         print("  %ld\n", n);
     for (i64 at = 0; at < n;) {
         struct event *e = (struct event *)(buffer + at);
-        if (e->cookie && !first_cookie)
-            first_cookie = e->cookie;
-        print("  %d: %x cookie %u length %u %s\n", e->wd, e->mask, e->cookie ? e->cookie - first_cookie + 1 : 0, e->length, e->length ? e->name : "");
+        print("  %d: %x cookie %u length %u %s\n", e->wd, e->mask, e->cookie ? (u32)order(e->cookie) : 0, e->length, e->length ? e->name : "");
         at += (i64)(sizeof *e + e->length);
     }
 }
