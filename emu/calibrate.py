@@ -4,7 +4,8 @@
 
     uc_struct ┬ hook[UC_HOOK_CODE] head        what changes when the first hook on code comes
               ├ emu_counter, emu_count         a mark given as the limit of a run
-              └ invalid_addr, invalid_error    the address of a refused fill
+              ├ invalid_addr, invalid_error    the address of a refused fill
+              └ no_exit_request                at a distance from there
     CPUState  ┬ exit_request
               └ exception_index, uc, …, tcg_exit_req    around the pointer back to uc_struct
 
@@ -39,11 +40,13 @@ _EXIT_REQUEST: Final = 21  # in CPUState
 # Around the pointer to uc_struct in CPUState.
 _EXCEPTION_INDEX: Final = -8
 _TCG_EXIT_REQUEST: Final = 16
+_NO_EXIT_REQUEST: Final = 618  # in uc_struct, from invalid_addr
 _SCRATCH: Final = 0xF000_0000  # in the hole below 4 GiB, which no RAM fills
 _ROOM: Final = 64  # bytes for each of the programs there
 _WANTED: Final = 0x1234_5678_9ABD
 # mov rax,[rdi]; mov [rdi],rax; add [rdi],eax; movups xmm0,[rdi]; jmp rdi
 _FAULTING: Final = ("488b07", "488907", "0107", "0f1007", "ffe7")
+_ONE_BLOCK: Final = "90 ffc0 ebfe"  # nop; inc eax; jmp $
 _TWO_BLOCKS: Final = "eb0090 90 f4"  # jmp +0; nop; nop; hlt: two blocks, three instructions before HLT
 
 
@@ -56,6 +59,7 @@ class Places(NamedTuple):
         instructions, blocks: the first and the last address that Unicorn's counting hook is for, by instruction and by block.
         invalid_error, exit_request, tcg_exit_request: what a refused fill sets so that Unicorn leaves.
         exception_index: the exception that TCG delivers next.
+        no_exit_request: while it is 1, code is translated without looks for a request to leave within a block.
 
     """
 
@@ -67,6 +71,7 @@ class Places(NamedTuple):
     exit_request: memoryview
     tcg_exit_request: memoryview
     exception_index: memoryview
+    no_exit_request: memoryview
 
 
 def find_state(handle: int, write_register: Callable[[int, bytes], None]) -> int:
@@ -92,21 +97,21 @@ def calibrate(engine: Engine) -> Places:
     engine.d[hflags] = engine.d[hflags] & ~3 | layout.HF_LMA | layout.HF_CS64 | 3
     trial = _Trial(engine, pointer)
     fault_offset = trial.find_fault_address()
-    invalid, exit_request, tcg_exit, exception = trial.find_exception()
+    invalid, exit_request, tcg_exit, exception, no_exit_request = trial.find_exception()
     trial.run(_FAULTING[0], _COUNT_MARK)
     counter = _find_counter(engine)
     code_hooks = _find_code_hooks(engine)
     trial.run(_FAULTING[0], _COUNT_MARK)
     instructions, blocks = _find_counting_hooks(engine, code_hooks)
     found = Places(
-        fault_offset, counter, instructions, blocks, invalid, exit_request, tcg_exit, exception
+        fault_offset, counter, instructions, blocks, invalid, exit_request, tcg_exit, exception, no_exit_request
     )  # fmt: skip
     trial.check_counting(found)
+    trial.check_leaving(found)
     trial.check_going_on(found)
     engine.raw[:] = before
     trial.close()
     engine.flush_slots()
-    engine.drop_all_code()
     engine.unmap(_SCRATCH, 4096)
     return found
 
@@ -157,8 +162,8 @@ class _Trial:
             raise UnicornMismatch("the exact address of a page fault was not found")
         return max(common)
 
-    def find_exception(self) -> tuple[memoryview, memoryview, memoryview, memoryview]:
-        """Find invalid_error, exit_request, tcg_exit_req and exception_index."""
+    def find_exception(self) -> tuple[memoryview, memoryview, memoryview, memoryview, memoryview]:
+        """Find invalid_error, exit_request, tcg_exit_req, exception_index and no_exit_request."""
         engine = self._engine
         self.run(_FAULTING[0])
         at = read_around(engine.handle, _HANDLE_SIZE).find(struct.pack("<Q", _WANTED))
@@ -176,6 +181,7 @@ class _Trial:
             _words(base + _EXIT_REQUEST, ctypes.c_ubyte),
             _words(base + back + _TCG_EXIT_REQUEST, ctypes.c_uint32),
             exception,
+            _words(engine.handle + at + _NO_EXIT_REQUEST, ctypes.c_ubyte),
         )
 
     def check_counting(self, places: Places) -> None:
@@ -192,6 +198,22 @@ class _Trial:
             if places.counter[0] != expected:
                 raise UnicornMismatch(f"{places.counter[0]} were counted where {expected} ran")
         places.instructions[0] = places.instructions[1] = places.blocks[0] = places.blocks[1] = nowhere
+
+    def check_leaving(self, places: Places) -> None:
+        """Check that a hook can have TCG leave before its instruction, and, where code is translated with `no_exit_request`, cannot."""
+        engine = self._engine
+        if places.no_exit_request[0]:
+            raise UnicornMismatch("no_exit_request was not found")
+        for unchecked in (0, 1):
+            places.no_exit_request[0] = unchecked
+            at = _SCRATCH + self._at + 1
+            hook = engine.hook_code(at, CODE(lambda *_: engine.stop()))
+            engine.q[0] = 0
+            self.run(_ONE_BLOCK, _COUNT_MARK)
+            places.no_exit_request[0] = 0
+            engine.unhook(hook)
+            if engine.q[0] != unchecked:
+                raise UnicornMismatch("no_exit_request does not do what it should")
 
     def check_going_on(self, places: Places) -> None:
         """Check that a run survives a refused fill if it is told to."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import threading
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,7 +55,7 @@ _INS_IN: Final = 218
 _INS_OUT: Final = 500
 _EFLAGS, _DF = layout.EFLAGS >> 3, layout.DF >> 2
 _CC_SRC, _CC_OP = layout.CC_SRC >> 3, layout.CC_OP >> 2
-_NOTHING, _INSTRUCTIONS = Unit.NOTHING, Unit.INSTRUCTIONS  # a member read off the class takes 0.1 µs
+_BLOCKS: Final = Unit.BLOCKS  # a member read off the class takes 0.1 µs
 
 
 # Unicorn's kinds of accesses, which fills and `MEM` callbacks are told.
@@ -108,6 +109,8 @@ class Engine:
         self._callbacks: dict[int, Any] = {}  # by hook
         self._unhooked: dict[int, Any] = {}  # callbacks that translated code may still call, by `id`
         self._device_callbacks: list[Any] = []
+        self._hook_addresses: dict[int, int] = {}  # of hooks on single instructions
+        self._hooked: Counter[int] = Counter()  # how many each address has
         self._ctl(_CTL_TCG_BUFFER_SIZE, ctypes.c_uint32(_CODE_BUFFER))
         self._ctl(_CTL_TLB_TYPE, ctypes.c_int(1))
         self._ctl(_CTL_USE_EXITS, ctypes.c_int(1))
@@ -118,6 +121,7 @@ class Engine:
         self._stopped = self.leaving = self.running = False
         self.no_block_seen = True
         self.places = calibrate(self)
+        self.drop_all_code()
         self.counting = Counting(self.places, self.d)
 
     def _declare(self) -> None:
@@ -229,11 +233,14 @@ class Engine:
 
     def hook_code(self, address: int, callback: Any) -> int:
         """Call ``callback(handle, address, size, _)``, a `CODE`, before each execution of the instruction at `address`."""
-        return self.hook(_HOOK_CODE, callback, begin=address, end=address)
+        hook = self.hook(_HOOK_CODE, callback, begin=address, end=address)
+        self._hook_addresses[hook] = address
+        self._hooked[address] += 1
+        return hook
 
     def hook_before(self, address: int, callback: Callable[[], None]) -> int:
         """Call ``callback()`` before each execution of the instruction at `address`: cheaper than `hook_code`."""
-        return self.hook(_HOOK_CODE, TOUCH(callback), begin=address, end=address)
+        return self.hook_code(address, TOUCH(callback))
 
     def hook_translated(self, callback: Any) -> int:
         """Call ``callback(handle, block, block before, _)``, an `EDGE`, when a block has been translated and is about to run."""
@@ -247,28 +254,41 @@ class Engine:
         """Call ``callback(handle, kind, physical address, size, value, _)``, a `MEM`, before each data access."""
         return self.hook(_HOOK_MEM_WRITE | _HOOK_MEM_READ, callback)
 
+    def may_run(self, begin: int, size: int) -> bool:
+        """Tell whether a block that was just translated obeys its hooks; if not, drop it, and the next time it will."""
+        unchecked = self.places.no_exit_request
+        plain = self._hooked.keys().isdisjoint(range(begin, begin + size))
+        if unchecked[0] and not plain:
+            unchecked[0] = 0
+            return False
+        unchecked[0] = self.counting.unit is _BLOCKS
+        return True
+
     def unhook(self, hook: int) -> None:
         """Remove a hook made by one of the methods above, but for `install`."""
         self._check(self._lib.uc_hook_del(self.handle, hook), "uc_hook_del")
+        address = self._hook_addresses.pop(hook, None)
+        if address is not None:
+            self._hooked -= Counter([address])
         callback = self._callbacks.pop(hook)
         self._unhooked[id(callback)] = callback
 
     # ---- running ----------------------------------------------------------------------------------------------
 
-    def run(self, rip: int, limit: int = 0, unit: Unit = _INSTRUCTIONS) -> int:
+    def run(self, rip: int, limit: int = 0, unit: Unit = _BLOCKS) -> int:
         """Run from `rip` until something stops it, or before more than `limit` of `unit` have run; Unicorn's error code.
 
-        0 is no limit, and counts nothing.  `counting.counter` has what was counted, to the last block or instruction.
+        0 is no limit.  `counting.counter` has what was counted, to the last block or instruction.
         """
         counting = self.counting
-        counting.select(unit if limit else _NOTHING)
+        counting.select(unit)
         counter = counting.counter
         counter[0], self._stopped = 0, False
         error = 0
         self.running = True
         if not self.leaving:
             error = self.start(rip, min(limit, MOST) if limit else UNLIMITED)
-            if limit and not (error or self._stopped):
+            if not (error or self._stopped):
                 counter[0] -= 1  # TCG has left by the limit: before what it had counted last
         self.leaving = self.running = False
         return error
@@ -293,25 +313,19 @@ class Engine:
             counter[1] = 0
 
     def stop(self) -> None:
-        """Leave `run` before the next instruction; for callbacks that come between two blocks."""
+        """Leave `run` before the next instruction; for callbacks that come before an instruction, or between two blocks."""
         self._stopped = True
         self._lib.uc_emu_stop(self.handle)
 
     def stop_after_block(self) -> None:
-        """Leave `run` at the end of the block that runs; for callbacks within a block.
-
-        While TCG counts, the limit does it: the count then tells exactly what has run.
-        """
+        """Leave `run` at the end of the block that runs, or of the instruction if those are counted; for callbacks within a block."""
         self.leaving = True
-        if self.counting.unit:
-            self.counting.counter[1] = 0
-        else:
-            self._lib.uc_emu_stop(self.handle)
+        self.counting.counter[1] = 0
 
     def stop_from_outside(self) -> None:
-        """Leave `run` at the end of the block that runs; for other threads.
+        """Leave `run` at the end of the block that runs, or of the instruction if those are counted; for other threads.
 
-        Unicorn forgets a request that comes while it starts, so the request is made again until `run` has been left.
+        TCG sets the limit when it starts, so the request is made again until `run` has been left.
         """
         self.stop_after_block()
         if self.running:
@@ -327,8 +341,6 @@ class Engine:
         """Do not leave `run` for the fill that was refused; for the interrupt callback that the refused fill has asked for."""
         places = self.places
         places.invalid_error[0] = places.exit_request[0] = places.tcg_exit_request[0] = 0
-        if self.leaving and not self.counting.unit:
-            self._lib.uc_emu_stop(self.handle)  # another thread's request has just gone with the rest
 
     def entry(self, pointer: int) -> memoryview:
         """Two words of Unicorn's stack at `pointer`: its ``uc_tlb_entry`` (physical page, rights); kept by address."""
@@ -372,6 +384,7 @@ class Engine:
         """Forget all translated code, as after a new hook."""
         self._ctl(_CTL_TB_FLUSH)
         self.no_block_seen = True
+        self.places.no_exit_request[0] = 0  # the first ones run before they can be looked at
         if not self.running:
             self._unhooked.clear()
 

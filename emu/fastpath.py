@@ -118,8 +118,8 @@ def interrupt(
     deliver: Callable[[Refusal], bool],
 ) -> Callable[[int, int], None]:
     """Make the callback for TCG's exceptions: a known site here, a refused fill by `deliver` or `refused`, anything else by `rest`."""
-    engine = cpu.engine
-    _, _, _, _, invalid_error, exit_request, tcg_exit_request, _ = engine.places
+    places = cpu.engine.places
+    invalid_error, exit_request, tcg_exit_request = places.invalid_error, places.exit_request, places.tcg_exit_request
     q, d, translation = cpu.q, cpu.d, cpu.translation
     words, sites, clock, breakpoints = cpu.memory.words, translation.sites, cpu.clock, cpu.breakpoints
 
@@ -138,8 +138,6 @@ def interrupt(
             translation.refusal = None
             try:
                 invalid_error[0] = exit_request[0] = tcg_exit_request[0] = 0  # as `Engine.go_on`, without a call
-                if engine.leaving:
-                    engine.go_on()
                 if refusal[2] == EXEC or pending.stepping or cpu.nmi_blocked or not deliver(refusal):
                     refused(refusal)
                 elif clock.cycles >= pending.attention_at:

@@ -155,7 +155,8 @@ class Invalidation(Contexts):
         Unicorn looks up the blocks that had them: fetches that nobody made, whose refusals must neither be delivered nor end a run.
         """
         engine, refusal = self.engine, self.refusal
-        _, _, _, _, *words = engine.places
+        places = engine.places
+        words = places.invalid_error, places.exit_request, places.tcg_exit_request, places.exception_index
         before = [word[0] for word in words]
         for hook in hooks:
             engine.unhook(hook)

@@ -45,7 +45,7 @@ class RunLoop:
         self._stop_requested: Reason | None = None
         self._console_polled = False
         self._left = self.retired = self.slept = 0
-        self._stored = False  # TCG was stopped by a store to a device
+        self._ended_at = 0
         self.devices.on_exit = self._exit
         self._map(APIC_PAGE, lambda: self.devices.lapic.page)
         self._map(IO_APIC_PAGE, lambda: IO_APIC_PAGE)
@@ -55,8 +55,10 @@ class RunLoop:
     def run(self, instructions: int = 0) -> Stop:
         """Run until the guest ends or cannot go on, or, unless that is 0, for so many retired instructions; `Stop` says which."""
         stop = self._run(instructions)
-        if stop.reason in ENDS and self.cpu.emit is not None:
-            self.cpu.emit_event(Kind.END, 0, (self.clock.blocks, self.clock.instructions))
+        if stop.reason in ENDS:
+            self.cpu.q[RIP] = self._ended_at  # how much of its block has run depends on what TCG counts
+            if self.cpu.emit is not None:
+                self.cpu.emit_event(Kind.END, 0, (self.clock.blocks, self.clock.instructions))
         return stop
 
     def _run(self, instructions: int) -> Stop:
@@ -144,7 +146,6 @@ class RunLoop:
                 cpu.interrupt_shadow = shadow  # the instruction has not run
             self.stop = self.stop or Stop(Reason.REACHED)
             return
-        stored, self._stored = self._stored, False
         if cpu.breakpoints.before:
             before, cpu.breakpoints.before = cpu.breakpoints.before, 0
             traps.pending.end_stepping()
@@ -157,8 +158,6 @@ class RunLoop:
             traps.pending.deliver()
         elif traps.sites.reached:
             traps.execute_reached()
-        elif stored:
-            traps.step_over_store()
         elif error:
             raise Unimplemented(f"Unicorn stopped with error {error}")
         else:
@@ -198,7 +197,7 @@ class RunLoop:
         """Whatever was about to happen belongs to a time that is no more (`Checkpoint`)."""
         self.stop = None
         self._stop_requested = None
-        self._console_polled = self._stored = False
+        self._console_polled = False
         self.cpu.failure = None
         self.cpu.translation.refusal = None
         self.cpu.breakpoints.hits = self.cpu.breakpoints.before = 0
@@ -260,6 +259,7 @@ class RunLoop:
     def _exit(self, reason: str, value: int) -> None:
         if self.stop is None:  # the rest of the block still runs, and may end the machine again
             self.stop = Stop(Reason(reason), value)
+            self._ended_at = self.cpu.q[RIP]
         self.engine.stop_after_block()
 
     def _device_read(self, address: Callable[[], int], offset: int, size: int) -> int:
@@ -274,8 +274,6 @@ class RunLoop:
             self.devices.mmio_write(address() + offset, size, value)
             pending = self.traps.pending
             if pending.interrupt or pending.nmi or pending.deadline < NEVER or self.clock.charging:
-                # Inside a block nothing can be delivered.  Unicorn leaves it with RIP still at the store, though it is done.
-                self._stored = True
-                self.engine.stop()
+                self.engine.stop_after_block()  # inside it nothing can be delivered
         except BaseException as error:  # noqa: BLE001
             self.cpu.fail(error)

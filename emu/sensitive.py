@@ -35,16 +35,12 @@ _PREFIXES: Final = rb"[\x26\x2e\x36\x3e\x64-\x67\xf2\xf3\x40-\x4f]"
 # With a prefix the length that Unicorn adds to RIP, or that an INT n had, is not known afterwards: these run in Python.  FXSAVE,
 # VMREAD and their neighbours are undefined with some prefixes.
 _PREFIXED: Final = _PREFIXES + rb"(?:\x0f[\x05\x34\xa2\xae\x78\x79]|[\xcc-\xce])"
-# CPUID runs inside a block: where another one follows, a stop that is asked for in between would let TCG answer that.
-_CPUID_TWICE: Final = rb"\x0f\xa2(?=.*\x0f\xa2)"
 # x87 and SSE instructions that see exception flags: `fpflags` has something to do before TCG runs them, or Python runs them.
 # TCG runs LOCK with what cannot be locked, which is #UD.  POPF keeps IF and IOPL silently; SGDT … VERW, LAR, LSL and RDPID
 # read TCG's tables; IN and OUT check no permission.  A string of INS or OUTS would be a call for each element.  A null SS at
 # ring 1 takes TCG to ring 0.  In 64-bit code TCG cuts RSP to 32 bits where RETF and IRET have no REX.W; in other code it obeys an
 # IRET whose image has RFLAGS.VM, whatever CPL is.
-_ALL: Final = (
-    rb"\xf0|\xf1|\x0f\xb2|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED + rb"|" + _CPUID_TWICE + rb"|" + PATTERN
-)
+_ALL: Final = rb"\xf0|\xf1|\x0f\xb2|(?<![\x48-\x4f])[\xca\xcb\xcf]|" + _PREFIXED + rb"|" + PATTERN
 _KERNEL: Final = re.compile(
     _ALL + rb"|[\x9d\x9c]|\x0f[\x00-\x03\xc7]|\x8e[\x10-\x17\x50-\x57\x90-\x97\xd0-\xd7]"
     rb"|[\xf2\xf3][\x40-\x4f\x66\x67]*[\x6c-\x6f]",
@@ -78,8 +74,6 @@ _PORT_ACCESS: Final = frozenset({"in", "out", "insb", "insw", "insd", "outsb", "
 _POPF: Final = frozenset({"popf", "popfq", "popfd"})
 _PUSHF: Final = frozenset({"pushf", "pushfq", "pushfd"})
 _FIST: Final = frozenset({"fist", "fistp"})
-_CPUID: Final = b"\x0f\xa2"
-_CPUIDS: Final = frozenset({"cpuid"})
 _NARROW: Final = frozenset({"retf", "iret", "iretd"})
 _IRET: Final = frozenset({"iret", "iretd"})
 _SEGMENTS: Final = frozenset({"es", "cs", "ss", "ds", "fs", "gs"})
@@ -122,8 +116,6 @@ def sensitive_sites(
     if not pattern.search(code) and (mode == 64 or (_CS_PREFIX not in code and _IRET_CODE not in code)):
         return ()
     wanted = _ALWAYS
-    if code.count(_CPUID) > 1:
-        wanted |= _CPUIDS
     if cpl > iopl or ports:
         wanted |= _PORT_ACCESS
     if watch_popf:
@@ -221,6 +213,9 @@ class SensitiveSites:
                 self.cpu.engine.stop()
                 return
             self.inspect(entry.pc, entry.size)
+            if not self.cpu.engine.may_run(entry.pc, entry.size):
+                self._drop(entry.pc)
+                self.cpu.engine.stop()
         except BaseException as error:  # noqa: BLE001  (the run loop raises it)
             self.cpu.fail(error)
 
@@ -370,8 +365,7 @@ class SensitiveSites:
     def _pause(self) -> None:
         self.paused = True
         engine = self.cpu.engine
-        if engine.counting.unit:
-            engine.counting.counter[0] -= 1  # the instruction, or the rest of the block, will be counted when it runs
+        engine.counting.counter[0] -= 1  # the instruction, or the rest of the block, will be counted when it runs
         engine.stop()
 
     def _mnemonic(self, code: bytes) -> str:

@@ -1,8 +1,8 @@
 """How the clock runs while a timer is armed, and how TCG is stopped in time for it.
 
 Without a timer nobody can tell how long plain code takes, and it takes no time: events alone advance the clock.  A timer must be
-able to break a loop without events, at a place that does not depend on real time.  So while one is armed, TCG counts, and what it
-counts is charged::
+able to break a loop without events, at a place that does not depend on real time.  So while one is armed, what TCG counts is
+charged::
 
     --clock blocks    each translated block     `Costs.block` cycles
     --clock exact     each instruction          1 cycle
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NEVER: Final = 1 << 63  # a cycle that no clock reaches
 FAR: Final = NEVER >> 1  # nor this one; but TCG counts on the way to it
 _CLOSE: Final = 256  # cycles to the timer: from here on every event looks
-_NOTHING, _BLOCKS, _INSTRUCTIONS = Unit  # a member read off the class takes 0.1 µs
+_BLOCKS, _INSTRUCTIONS = Unit  # a member read off the class takes 0.1 µs
 
 
 class Timekeeper:
@@ -52,7 +52,7 @@ class Timekeeper:
         `instructions`, unless it is 0, is how many may run at most; they are then counted one by one, a cycle each.
         """
         self.sync()
-        unit = _INSTRUCTIONS if instructions else self.unit if deadline < NEVER else _NOTHING
+        unit = _INSTRUCTIONS if instructions else self.unit if deadline < NEVER else _BLOCKS
         if unit is not self._engine.counting.unit:
             self._cpu.change_unit(self._engine.counting.unit, unit)
         self._each = 0 if deadline == NEVER else self._cpu.costs.block if unit is _BLOCKS else 1

@@ -27,7 +27,7 @@ from .decode import decode, incomplete
 from .dispatch import NO_EXCEPTION, Dispatch
 from .events import Kind
 from .exceptions import deliver, software_interrupt
-from .faults import DB, SS, Fault, Unimplemented
+from .faults import DB, SS, Fault
 from .insn import Insn
 from .layout import INTERCEPTED
 from .limits import GUARDED, violation
@@ -354,7 +354,7 @@ class Traps:
         insn = decode(cpu.code_at(cpu.q[RIP]), cpu.translation.code_size)
         return insn.rep and insn.mnemonic.startswith(_STRINGS)
 
-    def run(self, limit: int = 0, unit: Unit = Unit.NOTHING) -> int:
+    def run(self, limit: int = 0, unit: Unit = Unit.BLOCKS) -> int:
         """Let TCG run from RIP; Unicorn's error code.
 
         Unicorn tells of no block before one has run to its end; until it has told of one, each that a run begins with is looked
@@ -391,15 +391,3 @@ class Traps:
         else:
             self.pending.step()
         return False
-
-    def step_over_store(self) -> None:
-        """Finish a MOV to a device that stopped TCG: all that is left of it is to move RIP on."""
-        cpu = self.cpu
-        insn = decode(cpu.code_at(cpu.q[RIP]), cpu.translation.code_size)
-        if insn.mnemonic not in {"mov", "movabs", "movnti"}:
-            raise Unimplemented(f"a store to an APIC by {insn.mnemonic} ({insn.bytes.hex(' ')})")
-        cpu.next(insn)
-        if cpu.q[EFLAGS] & TF:
-            self._exception(1)
-        cpu.interrupt_shadow = False
-        self.pending.deliver()

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from paracell.emu import layout
+from paracell.emu.counting import Unit
 from paracell.emu.engine import Engine
 from paracell.emu.faults import PF
 from paracell.emu.layout import UnicornMismatch
@@ -105,7 +106,7 @@ def test_retired_instructions_are_counted() -> None:
     Traps(world.cpu)
     world.cpu.engine.drop_all_code()
     world.cpu.q[RAX] = 0
-    world.cpu.engine.run(CODE, 7)
+    world.cpu.engine.run(CODE, 7, Unit.INSTRUCTIONS)
     assert world.cpu.q[RAX] == 7
     assert world.cpu.q[RIP] == CODE + 21
 

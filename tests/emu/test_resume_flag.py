@@ -177,8 +177,8 @@ def test_an_interrupt_behind_iretq_pushes_rf_as_it_is(resumed: Resumed, resume: 
     resumed.memory.write(0x3018, struct.pack("<Q", 0xFEE00083))
     lapic.mmio_write(0xF0, 0x1FF)
     lapic.mmio_write(0x300, 1 << 18 | TIMER)  # to itself
-    # mov dword [0x600000 + ICR], 1 << 18 | TIMER: once more, by the instruction that RF was for
-    resumed.memory.write(START, bytes.fromhex("c70425 00036000 40000400 90" + EXIT))
+    # mov dword [0x600000 + ICR], 1 << 18 | TIMER: once more, by the instruction that RF was for; jmp: behind a block it is taken
+    resumed.memory.write(START, bytes.fromhex("c70425 00036000 40000400 eb00" + EXIT))
     resumed.iretq(2 | IF | (RF if resume else 0))
     cpu.q[RBX] = FLAGS
     assert resumed.machine.run().reason is Reason.EXIT
