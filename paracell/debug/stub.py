@@ -2,8 +2,8 @@
 
 It speaks the dialect of QEMU's system emulation, so that what was written for that works: registers by QEMU's numbers; its queries
 ``qqemu.…``; a monitor; and no answer to ``qOffsets``, by which scripts know a machine from QEMU's user emulation.
-Threads are the containers of a host (`threads`); elsewhere the processor is the only one.  A packet that is not known gets the empty answer
-that the protocol has for it.
+What is asked of a machine that stands still, `inspection` answers.  A packet that is not known gets the empty answer that the
+protocol has for it.
 """
 
 from __future__ import annotations
@@ -11,27 +11,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from . import memory
 from .backwards import go_back, step_back
 from .breakpoints import HARDWARE, SOFTWARE
 from .control import ENABLE, NOIRQ, Control, Halt
+from .inspection import INVALID, OK, PACKET, Inspection
 from .monitor import Monitor
-from .packets import LIMIT, Said
+from .packets import Said
 from .payload import Wrong, actions, digits, numbers
-from .registers import G_SIZE, TABLE, target_xml
+from .registers import target_xml
 from .watch import KINDS, LONGEST, Watchpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .registers import Register
-    from .threads import Asleep
     from .transport import Link
 
-_OK: Final = b"OK"
-_BAD_ADDRESS, _INVALID, _NOT_SUPPORTED = b"E0e", b"E16", b"E5f"  # EFAULT, EINVAL, EOPNOTSUPP
-_PACKET: Final = LIMIT >> 1  # what gdb may send: with every byte escaped it still fits
-_MOST: Final = _PACKET >> 1  # bytes of memory in one answer, two digits each
 _LONGEST: Final = 1 << 20  # characters of what a monitor command says
 _LOOK: Final = 0.2  # seconds between two looks whether the session is to end
 _BACKWARDS: Final = "ReverseStep+;ReverseContinue+;"
@@ -84,28 +78,23 @@ class Stub:
         self._tell, self._asked = tell, asked
         self._no_more_acks = False
         self._told_reasons: frozenset[str] = frozenset()
-        self._physical = False
         self._threads = control.threads
-        self._asleep: Asleep | None = None  # who is asked about; None for the one that runs
-        self._stepped: int | None = None  # the thread that `s` steps, by Hc
+        self._inspection = Inspection(control)
         self._monitor = Monitor(control)
         self._handlers: dict[bytes, Callable[[bytes], bytes]] = {
-            b"?": self._why, b"g": self._get_all, b"G": self._set_all, b"p": self._get, b"P": self._set,
-            b"m": self._read, b"M": self._write, b"x": self._read_binary, b"X": self._write_binary,
+            **self._inspection.handlers,
+            b"?": self._why,
             b"c": self._continue, b"C": self._continue, b"s": self._step, b"S": self._step,
-            b"Z": self._insert, b"z": self._remove, b"H": self._thread, b"T": self._alive,
+            b"Z": self._insert, b"z": self._remove,
             b"D": self._detach, b"k": self._kill, b"b": self._back,
         }  # fmt: skip
         self._named: dict[bytes, Callable[[bytes], bytes]] = {
+            **self._inspection.named,
             b"vCont?": lambda _: b"vCont;c;C;s;S;r", b"vCont": self._resume, b"vKill": self._kill, b"vMustReplyEmpty": lambda _: b"",
             b"qSupported": self._supported, b"QStartNoAckMode": self._no_acks, b"qXfer:features:read": self._features,
-            b"qAttached": lambda _: b"0" if ours else b"1", b"qC": lambda _: b"QC%x" % self._threads.current(),
-            b"qfThreadInfo": lambda _: b"m" + b",".join(b"%x" % thread for thread in self._threads.all()),
-            b"qsThreadInfo": lambda _: b"l",
-            b"qThreadExtraInfo": self._extra, b"qSymbol": lambda _: _OK, b"qRcmd": self._command,
+            b"qAttached": lambda _: b"0" if ours else b"1", b"qSymbol": lambda _: OK, b"qRcmd": self._command,
             b"qqemu.sstepbits": _step_bits, b"Qqemu.sstepbits": _step_bits,
             b"qqemu.sstep": self._steps, b"Qqemu.sstep": self._set_step,
-            b"qqemu.PhyMemMode": lambda _: b"%d" % self._physical, b"Qqemu.PhyMemMode": self._set_physical,
         }  # fmt: skip
 
     # ---- the conversation -----------------------------------------------------------------------------------------------
@@ -147,16 +136,16 @@ class Stub:
             return handler(rest)
         except Wrong as wrong:
             self._tell(f"a wrong packet from the debugger, {payload[:20]!r}: {wrong}")
-            return _INVALID
+            return INVALID
 
     def _supported(self, asked: bytes) -> bytes:
         self._told_reasons = frozenset(re.findall(r"(swbreak|hwbreak)\+", asked.decode("ascii", "replace")))
         features = _FEATURES if self.control.history else _FEATURES.replace(_BACKWARDS, "")
-        return f"PacketSize={_PACKET:x};{features}".encode()
+        return f"PacketSize={PACKET:x};{features}".encode()
 
     def _no_acks(self, _rest: bytes) -> bytes:
         self._no_more_acks = True
-        return _OK
+        return OK
 
     def _features(self, rest: bytes) -> bytes:
         name, _, where = rest.partition(b":")
@@ -165,107 +154,6 @@ class Stub:
         offset, length = numbers(where, b",")
         part = target_xml()[offset : offset + length]
         return (b"m" if offset + length < len(target_xml()) else b"l") + part
-
-    # ---- threads ----------------------------------------------------------------------------------------------------------
-
-    def _thread(self, rest: bytes) -> bytes:
-        """Choose the thread that registers and memory are asked of, or, with ``Hc``, that ``s`` steps."""
-        if rest[:1] not in {b"g", b"c"}:
-            return _INVALID
-        thread = self._known(rest[1:])
-        if rest[:1] == b"g":
-            self._asleep = self._threads.asleep(thread)
-        else:
-            self._stepped = thread
-        return _OK
-
-    def _known(self, number: bytes) -> int:
-        """Give a thread by its number; the one that runs where the client does not say."""
-        thread = self._threads.current() if number in {b"", b"0", b"-1"} else numbers(number, b"")[0]
-        if thread not in self._threads.all():
-            raise Wrong(f"no such thread: {number[:20]!r}")
-        return thread
-
-    def _alive(self, rest: bytes) -> bytes:
-        self._known(rest)
-        return _OK
-
-    def _extra(self, rest: bytes) -> bytes:
-        return self._threads.says(self._known(rest)).encode().hex().encode()
-
-    # ---- registers ------------------------------------------------------------------------------------------------------
-
-    def _get_all(self, _rest: bytes) -> bytes:
-        return b"".join(self._shown(register) for register in TABLE)
-
-    def _shown(self, register: Register) -> bytes:
-        """Give a register; x for what a container that does not run has nowhere."""
-        if self._asleep is None:
-            return register.packed(self.machine).hex().encode()
-        return register.kept(self._asleep).hex().encode() or b"xx" * register.size
-
-    def _set_all(self, rest: bytes) -> bytes:
-        data = digits(rest)
-        if self._asleep is not None:
-            return _NOT_SUPPORTED
-        if len(data) != G_SIZE:
-            raise Wrong(f"{len(data)} bytes of registers, not {G_SIZE}")
-        at = 0
-        for number, register in enumerate(TABLE):
-            wanted = data[at : at + register.size]
-            at += register.size
-            if wanted != register.packed(self.machine) and register.write is not None:
-                self._put(number, wanted)
-        return _OK
-
-    def _get(self, rest: bytes) -> bytes:
-        (number,) = numbers(rest, b"")
-        return self._shown(TABLE[number]) if number < len(TABLE) else _INVALID
-
-    def _set(self, rest: bytes) -> bytes:
-        number, _, value = rest.partition(b"=")
-        return self._put(numbers(number, b"")[0], digits(value))
-
-    def _put(self, number: int, data: bytes) -> bytes:
-        register = TABLE[number] if number < len(TABLE) else None
-        if self._asleep is not None or register is None or register.write is None or len(data) != register.size:
-            return _NOT_SUPPORTED
-        try:
-            register.write(self.machine, int.from_bytes(data, "little"))
-        except ValueError as error:
-            raise Wrong(str(error)) from error
-        self.control.changed()
-        return _OK
-
-    # ---- memory ---------------------------------------------------------------------------------------------------------
-
-    def _fetch(self, rest: bytes) -> bytes:
-        address, size = numbers(rest, b",")
-        return memory.read(self.machine, address, min(size, _MOST), physical=self._physical, asleep=self._asleep)
-
-    def _read(self, rest: bytes) -> bytes:
-        return self._fetch(rest).hex().encode() or _BAD_ADDRESS
-
-    def _read_binary(self, rest: bytes) -> bytes:
-        data = self._fetch(rest)
-        return b"b" + data if data or rest.endswith(b",0") else _BAD_ADDRESS
-
-    def _write(self, rest: bytes) -> bytes:
-        where, _, data = rest.partition(b":")
-        return self._store(where, digits(data))
-
-    def _write_binary(self, rest: bytes) -> bytes:
-        where, _, data = rest.partition(b":")
-        return self._store(where, data)
-
-    def _store(self, where: bytes, data: bytes) -> bytes:
-        address, size = numbers(where, b",")
-        if size != len(data):
-            raise Wrong(f"{len(data)} bytes, not the {size} that are announced")
-        if not memory.write(self.machine, address, data, physical=self._physical, asleep=self._asleep):
-            return _BAD_ADDRESS
-        self.control.changed()
-        return _OK
 
     # ---- breakpoints ----------------------------------------------------------------------------------------------------
 
@@ -276,8 +164,8 @@ class Stub:
         elif kind in KINDS and 0 < size <= LONGEST:
             self.control.watchpoints.wanted.add(Watchpoint(kind, address, size))
         else:
-            return b"" if kind not in KINDS else _INVALID
-        return _OK
+            return b"" if kind not in KINDS else INVALID
+        return OK
 
     def _remove(self, rest: bytes) -> bytes:
         kind, address, size = numbers(rest.partition(b";")[0], b",,")
@@ -285,7 +173,7 @@ class Stub:
             self.control.breakpoints.remove(kind, address)
         else:
             self.control.watchpoints.wanted.discard(Watchpoint(kind, address, size))
-        return _OK
+        return OK
 
     # ---- running --------------------------------------------------------------------------------------------------------
 
@@ -295,7 +183,8 @@ class Stub:
 
     def _step(self, rest: bytes) -> bytes:
         self._jump(rest)
-        thread = self._stepped if self._stepped in self._threads.all() else None
+        stepped = self._inspection.stepped
+        thread = stepped if stepped in self._threads.all() else None
         return self._run(lambda: self.control.step(self.link.interrupted, thread=thread))
 
     def _jump(self, rest: bytes) -> None:
@@ -312,7 +201,7 @@ class Stub:
         if not steps:
             return self._continue(b"")
         action, number = steps[0]
-        thread = self._known(number)
+        thread = self._inspection.known(number)
         within = range(*numbers(action[1:], b",")) if action[:1] == b"r" else range(0)
         alone = len(asked) == 1 and number != b""
         return self._run(lambda: self.control.step(self.link.interrupted, within, thread, alone=alone))
@@ -328,7 +217,7 @@ class Stub:
     def _run(self, go: Callable[[], Halt]) -> bytes:
         if self.halt.ended:
             return self._why(b"")
-        self._asleep = None
+        self._inspection.asleep = None
         self.halt = go()
         if self.link.closed:
             raise Gone
@@ -349,12 +238,12 @@ class Stub:
     # ---- the end --------------------------------------------------------------------------------------------------------
 
     def _detach(self, _rest: bytes) -> bytes:
-        self.link.send(_OK)
+        self.link.send(OK)
         raise Gone
 
     def _kill(self, rest: bytes) -> bytes:
         if rest:  # vKill wants an answer, k none
-            self.link.send(_OK)
+            self.link.send(OK)
         raise Gone(kills=True)
 
     # ---- QEMU's own -----------------------------------------------------------------------------------------------------
@@ -369,11 +258,7 @@ class Stub:
         if bits & ~(ENABLE | NOIRQ):
             raise Wrong(f"single steps have no such bits: {bits:#x}")
         self.control.step_bits = bits
-        return _OK
-
-    def _set_physical(self, rest: bytes) -> bytes:
-        self._physical = bool(numbers(rest, b"")[0])
-        return _OK
+        return OK
 
     def _command(self, rest: bytes) -> bytes:
         text = self._monitor.run(digits(rest).decode("utf-8", "replace"))
@@ -381,7 +266,7 @@ class Stub:
             text = text[: text.rindex("\n", 0, _LONGEST)] + "\n… and so on\n"
         for part in (text[i : i + 2000] for i in range(0, len(text), 2000)):
             self.link.send(b"O" + part.encode().hex().encode())
-        return _OK
+        return OK
 
 
 __all__ = ["Gone", "Stub", "Wrong"]
