@@ -117,6 +117,25 @@ def test_a_course_day(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     assert json.loads((place / "results.json").read_text())["score"] == 0
 
 
+def test_what_was_said_already_is_not_said_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that cannot be imported fails every test alike; Gradescope, which shows one test, gets the whole text of each."""
+    few = named("walker").tests()[:3]
+    monkeypatch.setattr("paracell.labs.catalogue.Lab.tests", lambda _: few)
+    place = tmp_path / "mine"
+    assert lab("start", "walker", place) == 0
+    (place / "walker.py").write_text("import nothing_of_that_name\n", encoding="utf-8")
+    capsys.readouterr()
+    assert lab("check", place) == 1
+    out = capsys.readouterr().out
+    assert out.count("ModuleNotFoundError") == 1
+    assert out.count(f"    the same as: {FIRST}\n") == 2
+    told = [test["output"] for test in json.loads((place / "results.json").read_text())["tests"]]
+    assert all("ModuleNotFoundError" in text for text in told)
+    assert len(told) == 3
+
+
 def test_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert lab("list") == 0
     lines = capsys.readouterr().out.splitlines()

@@ -103,6 +103,15 @@ class Place:
         self._put("program", code)
         return len(code)
 
+    def named(self, at: int) -> str:
+        """Say where an address of the gate is: by the label before it, as a student's text has it."""
+        before = [(place, name) for name, place in self.gate.labels.items() if place <= at]
+        byte = at - NAMES["gate"]
+        if not before:
+            return f"byte {byte} of your gate"
+        place, name = max(before)
+        return f"{name} + {at - place}, byte {byte} of your gate" if at > place else f"{name}, byte {byte} of your gate"
+
     def run(self, at: int, **registers: int) -> Outcome:
         """Let the program run from an address on, with PKRU closed."""
         cpu = self.bench.machine.cpu
@@ -207,7 +216,7 @@ def attacked(place: Place, at: int, **registers: int) -> None:
     out = place.run(at, **registers)
     shown = ", ".join(f"{name} {value:#x}" for name, value in registers.items())
     wrong = place.broken(out)
-    expect(wrong is None, f"a jump to {at:#x}, {at - NAMES['gate']} bytes into your gate, with {shown}:\n  {wrong}")
+    expect(wrong is None, f"a jump to {place.named(at)}, with {shown}:\n  {wrong}")
 
 
 def wrpkrus(place: Place) -> list[int]:
@@ -239,9 +248,7 @@ def stacks(student: Student) -> None:
         for rsp in (*near, *student.random.sample(far, 30)):
             argument = student.random.getrandbits(16)
             attacked(place, at, rsp=rsp, rax=0, rcx=0, rdx=0, rdi=argument)
-            shown = (
-                f"RSP {rsp:#x}, at {at - NAMES['gate']} bytes of your gate: the kernel's counter is {place.counter:#x}"
-            )
+            shown = f"RSP {rsp:#x}, at {place.named(at)}: the kernel's counter is {place.counter:#x}"
             expect(place.counter in {0, argument}, f"{shown}, which is neither 0 nor RDI, {argument:#x}")
 
 
