@@ -64,7 +64,7 @@ class Alignment:
         for address, data in reversed(self._stored):
             cpu.memory.write(address, data)
         translation.refusal = None
-        engine.counting.counter[0] = 0
+        engine.counting.begin()
         return 0
 
     def _touch(self, _engine: int, kind: int, address: int, size: int, _value: int, _user: Any) -> None:

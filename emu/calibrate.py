@@ -273,9 +273,14 @@ def _find_counting_hooks(engine: Engine, code_hooks: memoryview) -> tuple[memory
     if not code_hooks[0]:
         raise UnicornMismatch("no hook counts instructions")
     hook = ctypes.c_uint64.from_address(code_hooks[0] + 8).value
-    instructions = _words(hook + _HOOK_BEGIN, ctypes.c_uint64, 2)
+    instructions = bounds(hook)
     if tuple(instructions) != (1, 0):
         raise UnicornMismatch("the hook that counts instructions was not found")
     callback = ctypes.c_void_p.from_address(hook + _HOOK_CALLBACK)
     added = engine.hook(_HOOK_BLOCK, callback, begin=1, end=0)
-    return instructions, _words(added + _HOOK_BEGIN, ctypes.c_uint64, 2)
+    return instructions, bounds(added)
+
+
+def bounds(hook: int) -> memoryview:
+    """Lay a view over the first and the last address that a hook is for."""
+    return _words(hook + _HOOK_BEGIN, ctypes.c_uint64, 2)

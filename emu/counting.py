@@ -1,11 +1,11 @@
-"""What TCG counts: translated blocks, or instructions.
+"""What TCG counts: translated blocks, or instructions, or both.
 
 Unicorn counts instructions when a run has a limit, by a hook of its own on each; that makes code six times slower, for Unicorn
-computes EFLAGS before each hook.  The same callback as a hook on blocks costs an eighth.  Both kinds of translation live side by side:
-both hooks stay, but what is translated while one is on has only that inside, and a bit of hflags that means nothing to TCG keeps
-the translations apart.
+computes EFLAGS before each hook.  The same callback as a hook on blocks costs an eighth.  Unicorn has one counter, so where
+both are wanted Python counts the blocks.  The kinds of translation live side by side: all hooks stay, but what is translated while one is
+on has only that inside, and two bits of hflags that mean nothing to TCG keep the translations apart.
 
-One of them always counts, for only the limit has TCG leave where nothing is half done.  It looks for what `uc_emu_stop` of
+Something always counts, for only the limit has TCG leave where nothing is half done.  It looks for what `uc_emu_stop` of
 another thread asks for behind each access to memory as well, and goes back to the begin of that instruction: an addition to memory
 that had been stored was done twice.  And while such a request waits, Unicorn calls some hooks no more: a CPUID was TCG's.
 
@@ -37,25 +37,33 @@ class Unit(IntEnum):
 
     BLOCKS = 0
     INSTRUCTIONS = 1
+    BOTH = 2
 
 
-_BIT: Final = 1 << 30  # of hflags
-_BITS: Final = (0, _BIT)
-_BLOCKS, _INSTRUCTIONS = Unit  # a member read off the class takes 0.1 µs
+_BITS: Final = (0, 1 << 29, 1 << 30)  # of hflags
+_NOT_BITS: Final = 0xFFFFFFFF & ~sum(_BITS)
+_BLOCKS, _INSTRUCTIONS, _BOTH = Unit  # a member read off the class takes 0.1 µs
 
 
 class Counting:
     """The counter of one engine.
 
     Attributes:
-        counter: [0] what this run, or the last one, has counted; [1] the limit, which other threads may set to 0.
+        counter: [0] what this run, or the last one, has counted, instructions of both; [1] the limit, which other threads may set to 0.
+        blocks: the same for the blocks of both.
+        timed: that one of the two whose count the clock charges.
         unit: what is counted now.
 
     """
 
-    def __init__(self, places: Places, hflags: memoryview) -> None:
+    def __init__(self, places: Places, hflags: memoryview, each_block: memoryview) -> None:
+        """`each_block` are the first and the last address of the hook on blocks that calls `count_block`."""
         self.counter = places.counter
+        self.blocks = [0, 0]
+        self.timed: memoryview | list[int] = self.counter
         self.unit = _BLOCKS
+        self._each_block = each_block
+        each_block[0] = each_block[1] = _NOWHERE
         self._instructions, self._blocks = places.instructions, places.blocks
         self._blocks[0], self._blocks[1] = _EVERYWHERE
         self._no_exit_request = places.no_exit_request
@@ -63,10 +71,33 @@ class Counting:
 
     def select(self, unit: Unit) -> None:
         """Count these from the next block on; only between two blocks."""
-        if unit is self.unit and self._d[_HFLAGS] & _BIT == _BITS[unit]:
+        if unit is self.unit and self._d[_HFLAGS] & ~_NOT_BITS == _BITS[unit]:
             return
         self.unit = unit
+        self.timed = self.blocks if unit is _BOTH else self.counter
         self._no_exit_request[0] = 0
-        for bounds, its in ((self._blocks, _BLOCKS), (self._instructions, _INSTRUCTIONS)):
-            bounds[0], bounds[1] = _EVERYWHERE if unit is its else (_NOWHERE, _NOWHERE)
-        self._d[_HFLAGS] = self._d[_HFLAGS] & ~_BIT | _BITS[unit]
+        for bounds, on in (
+            (self._blocks, unit is _BLOCKS),
+            (self._instructions, unit is not _BLOCKS),
+            (self._each_block, unit is _BOTH),
+        ):
+            bounds[0], bounds[1] = _EVERYWHERE if on else (_NOWHERE, _NOWHERE)
+        self._d[_HFLAGS] = self._d[_HFLAGS] & _NOT_BITS | _BITS[unit]
+
+    def begin(self) -> None:
+        """Begin a run."""
+        self.counter[0] = self.blocks[0] = 0
+
+    def count_block(self) -> bool:
+        """Count a block that is about to run; False where it must not, for it is one too many."""
+        blocks = self.blocks
+        if blocks[0] >= blocks[1]:
+            return False
+        blocks[0] += 1
+        return True
+
+    def take_back(self) -> None:
+        """Take back what was counted last: TCG leaves before it, or in its middle, and counts it when it goes on."""
+        self.counter[0] -= 1
+        if self.unit is _BOTH:
+            self.blocks[0] -= 1

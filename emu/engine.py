@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from . import layout
-from .calibrate import calibrate, find_state
+from .calibrate import bounds, calibrate, find_state
 from .callbacks import CPUID_INSN, EDGE, IN_INSN, LEAN, MMIO_READ, MMIO_WRITE, OUT_INSN, TOUCH, Prototypes
 from .counting import MOST, UNLIMITED, Counting, Unit
 from .layout import UnicornMismatch
@@ -122,7 +122,8 @@ class Engine:
         self.no_block_seen = True
         self.places = calibrate(self)
         self.drop_all_code()
-        self.counting = Counting(self.places, self.d)
+        each_block = self.hook(_HOOK_BLOCK, TOUCH(self._on_block))
+        self.counting = Counting(self.places, self.d, bounds(each_block))
 
     def _declare(self) -> None:
         lib, ptr, u64 = self._lib, ctypes.c_void_p, ctypes.c_uint64
@@ -269,7 +270,9 @@ class Engine:
         self._check(self._lib.uc_hook_del(self.handle, hook), "uc_hook_del")
         address = self._hook_addresses.pop(hook, None)
         if address is not None:
-            self._hooked -= Counter([address])
+            self._hooked[address] -= 1
+            if not self._hooked[address]:
+                del self._hooked[address]
         callback = self._callbacks.pop(hook)
         self._unhooked[id(callback)] = callback
 
@@ -282,14 +285,14 @@ class Engine:
         """
         counting = self.counting
         counting.select(unit)
-        counter = counting.counter
-        counter[0], self._stopped = 0, False
+        counting.begin()
+        self._stopped = False
         error = 0
         self.running = True
         if not self.leaving:
             error = self.start(rip, min(limit, MOST) if limit else UNLIMITED)
             if not (error or self._stopped):
-                counter[0] -= 1  # TCG has left by the limit: before what it had counted last
+                counting.take_back()  # TCG has left by the limit
         self.leaving = self.running = False
         return error
 
@@ -305,12 +308,16 @@ class Engine:
         error: int = self._start(self._pointer, self._begin, _ZERO, _ZERO, self._count)
         return error
 
+    def _on_block(self) -> None:
+        if not self.counting.count_block():
+            self.stop()
+
     def set_limit(self, limit: int) -> None:
-        """Give the run that counts now another limit, from its start."""
-        counter = self.counting.counter
-        counter[1] = limit
+        """Give the clock's count of this run another limit, from its start."""
+        timed = self.counting.timed
+        timed[1] = limit
         if self.leaving:
-            counter[1] = 0
+            timed[1] = 0
 
     def stop(self) -> None:
         """Leave `run` before the next instruction; for callbacks that come before an instruction, or between two blocks."""
@@ -318,16 +325,17 @@ class Engine:
         self._lib.uc_emu_stop(self.handle)
 
     def stop_after_block(self) -> None:
-        """Leave `run` at the end of the block that runs, or of the instruction if those are counted; for callbacks within a block."""
+        """Leave `run` at the end of the block that runs, or of the instruction if only those are counted; for callbacks within a block."""
         self.leaving = True
-        self.counting.counter[1] = 0
+        self.counting.timed[1] = 0
 
     def stop_from_outside(self) -> None:
-        """Leave `run` at the end of the block that runs, or of the instruction if those are counted; for other threads.
+        """Leave `run` at the end of the block that runs, or of the instruction if those are counted; for other threads too.
 
         TCG sets the limit when it starts, so the request is made again until `run` has been left.
         """
-        self.stop_after_block()
+        self.leaving = True
+        self.counting.counter[1] = 0
         if self.running:
             again = threading.Timer(_AGAIN, self._stop_again)
             again.daemon = True

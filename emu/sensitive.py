@@ -365,7 +365,7 @@ class SensitiveSites:
     def _pause(self) -> None:
         self.paused = True
         engine = self.cpu.engine
-        engine.counting.counter[0] -= 1  # the instruction, or the rest of the block, will be counted when it runs
+        engine.counting.take_back()
         engine.stop()
 
     def _mnemonic(self, code: bytes) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .counting import Unit
+from .counting import UNLIMITED, Unit
 
 if TYPE_CHECKING:
     from .cpu import Cpu
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NEVER: Final = 1 << 63  # a cycle that no clock reaches
 FAR: Final = NEVER >> 1  # nor this one; but TCG counts on the way to it
 _CLOSE: Final = 256  # cycles to the timer: from here on every event looks
-_BLOCKS, _INSTRUCTIONS = Unit  # a member read off the class takes 0.1 µs
+_BLOCKS, _INSTRUCTIONS, _BOTH = Unit  # a member read off the class takes 0.1 µs
 
 
 class Timekeeper:
@@ -49,20 +49,27 @@ class Timekeeper:
     def plan(self, deadline: int, instructions: int) -> tuple[int, Unit, int]:
         """Give the limit of the next run, what it counts (a limit of 0 is none), and the cycle at which events are to look.
 
-        `instructions`, unless it is 0, is how many may run at most; they are then counted one by one, a cycle each.
+        `instructions`, unless it is 0, is how many may run at most; they are then counted one by one, and blocks beside them where
+        the clock charges those.
         """
         self.sync()
-        unit = _INSTRUCTIONS if instructions else self.unit if deadline < NEVER else _BLOCKS
+        if deadline < NEVER:
+            unit = _BOTH if instructions and self.unit is _BLOCKS else self.unit
+        else:
+            unit = _INSTRUCTIONS if instructions else _BLOCKS
         if unit is not self._engine.counting.unit:
             self._cpu.change_unit(self._engine.counting.unit, unit)
-        self._each = 0 if deadline == NEVER else self._cpu.costs.block if unit is _BLOCKS else 1
+        self._each = 0 if deadline == NEVER else 1 if unit is _INSTRUCTIONS else self._cpu.costs.block
         self._clock.charging = self._each != 0
-        self._engine.counting.counter[0] = self._synced = 0
-        self._most = instructions
-        if not self._each:
-            return instructions, unit, deadline
-        limit, look_at = self._halves(deadline)
-        return limit, unit, look_at
+        counting = self._engine.counting
+        counting.begin()
+        self._synced = 0
+        self._most = 0 if unit is _BOTH else instructions
+        limit, look_at = self._halves(deadline) if self._each else (0, deadline)
+        if unit is _BOTH:
+            counting.blocks[1] = limit or UNLIMITED
+            limit = 0
+        return limit or instructions, unit, look_at
 
     def share(self, deadline: int) -> int:
         """Share the time to `deadline` out anew, while TCG runs; gives the cycle at which events are to look."""
@@ -81,13 +88,14 @@ class Timekeeper:
         """Charge what TCG has counted since the last time."""
         each = self._each
         if each:
-            counted = self._engine.counting.counter[0]
+            counting = self._engine.counting
+            counted = counting.timed[0]
             clock, number = self._clock, counted - self._synced
             cycles = number * each
             self._synced = counted
             clock.cycles += cycles
             clock.counted += cycles
-            if self._engine.counting.unit is _BLOCKS:
-                clock.blocks += number
-            else:
+            if counting.unit is _INSTRUCTIONS:
                 clock.instructions += number
+            else:
+                clock.blocks += number

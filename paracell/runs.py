@@ -64,8 +64,7 @@ class Runs(View):
                   REP prefix comes there once for each repetition.
                 - a kind of event, or a function that is asked about each event: behind the instruction that the event
                   belongs to, or, where that is no control transfer, behind the rest of its block of instructions.
-            instructions: run at most so many.  While a timer is armed each of them passes a cycle, as with ``clock="exact"``; with
-                that clock, or with no timer, such a run differs in nothing from another.
+            instructions: run at most so many; a run in such pieces is the run in one.
 
         Returns:
             Why it paused: REACHED, LIMIT for `instructions`, or how the guest ended before.

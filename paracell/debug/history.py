@@ -1,9 +1,9 @@
 """The way back: moments of the machine, and the same instructions run again from the last one before where somebody wants to be.
 
 A place in history is a number of instructions, and how often HLT has slept behind the last of them.  All runs count instructions, and
-while a timer is armed each passes a cycle, so where a run is interrupted makes no difference to it: what was run in one piece runs again
-in any other pieces.  What a debugger does to a run beside that is kept by its place: single steps that hold interrupts back, and
-a state that it has changed.
+where a run is interrupted makes no difference to it, by whatever clock: what was run in one piece runs again in any other pieces.
+What a debugger does to a run beside that is kept by its place: single steps that hold interrupts back, and a state that it has
+changed.
 
 ::
 

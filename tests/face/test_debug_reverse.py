@@ -113,19 +113,25 @@ def test_each_place_has_one_state(runtime: str, *, nested: bool) -> None:
         history.go_to((back, 0))
         history.advance(place)
         assert not differences(whole(machine), seen[place]), (place, back)
-    assert any(state["time"][-1] for state in seen.values()) is (runtime != "paracell")  # a timer was armed
+    assert any(state["time"][1] for state in seen.values()) is (runtime != "paracell")  # a timer was armed
     assert (len(made.events), bytes(made.console.sent[0])) == (told, sent)
     machine.close()
 
 
-def test_by_the_exact_clock_a_run_with_history_is_the_same() -> None:
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("runtime", "nested"), SETUPS)
+def test_a_run_with_history_is_the_same(runtime: str, *, nested: bool, exact: bool) -> None:
+    """Though a timer is armed now and then, and history counts instructions and ends pieces in the middle of blocks."""
     told = []
     for remembers in (False, True):
-        made = Made("native", nested=False, remembers=remembers)
-        made.machine.inner.traps.pending.time.unit = Unit.INSTRUCTIONS  # --clock exact
-        stop = made.history.advance((900_000, 0)) if made.history else made.machine.inner.run(900_000)
-        assert (stop.reason, made.machine.inner.clock.instructions > 0) == (Reason.LIMIT, True)
-        told.append((made.events, made.machine.inner.clock.save()))
+        made = Made(runtime, nested=nested, remembers=remembers)
+        inner = made.machine.inner
+        if exact:
+            inner.traps.pending.time.unit = Unit.INSTRUCTIONS  # --clock exact
+        stop = made.history.advance() if made.history else inner.run()
+        assert stop.reason is Reason.EXIT
+        told.append((made.events, inner.clock.save()))
+        assert inner.clock.counted
         made.machine.close()
     assert told[0] == told[1]
 
@@ -364,6 +370,17 @@ def test_a_trace_is_the_same_with_ways_back(tmp_path: Path, runtime: str) -> Non
     done = debug("--runtime", runtime, "--trace", watched, "hello", gdb=goes)
     assert "exited normally" in done.stdout, done
     assert re.findall("Hello from a container", done.stdout) == ["Hello from a container"]
+    assert watched.read_bytes() == alone.read_bytes()
+
+
+@needs_gdb
+def test_a_trace_is_the_same_while_timers_are_armed(tmp_path: Path) -> None:
+    alone, watched = tmp_path / "alone.jsonl", tmp_path / "watched.jsonl"
+    assert run("run", "--trace", alone, "lat", "pipe", "8").returncode == 0
+    goes = ("break sys_write", "continue", "continue 5", "reverse-continue", "delete", "continue")
+    done = debug("--trace", watched, "lat", "pipe", "8", gdb=goes)
+    assert "exited normally" in done.stdout, done
+    assert '"blocks":0' not in alone.read_text(encoding="utf-8").splitlines()[-1]
     assert watched.read_bytes() == alone.read_bytes()
 
 

@@ -19,11 +19,13 @@ from paracell.runtimes import RUNTIMES
 if TYPE_CHECKING:
     from paracell.emu.events import Event
     from paracell.emu.machine import ClockKind
+    from paracell.emu.stop import Stop
 
 MEMORY = 64 << 20
 PROGRAMS = [("pipe", "40"), ("fork", "6"), ("thread", "20"), ("-e", "signal", "60")]
 runtimes = pytest.mark.parametrize("runtime", RUNTIMES)
 clocks = pytest.mark.parametrize("clock", ["blocks", "exact"])
+all_clocks = pytest.mark.parametrize("clock", ["blocks", "exact", "steady"])
 programs = pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
 
 
@@ -41,8 +43,8 @@ def _machine(runtime: str, program: tuple[str, ...], clock: ClockKind) -> Machin
     return Container("lat", *program, runtime=runtime, memory=MEMORY, clock=clock).inner
 
 
-def _finish(machine: Machine) -> End:
-    stop = machine.run()
+def _finish(machine: Machine, stop: Stop | None = None) -> End:
+    stop = stop or machine.run()
     end = End(
         stop.reason,
         stop.value,
@@ -124,14 +126,14 @@ def test_who_watches_changes_nothing(runtime: str, clock: ClockKind, program: tu
 
 
 @runtimes
-def test_the_exact_clock_does_not_mind_slices(runtime: str) -> None:
-    """`run(n)` counts instructions; so, too, does this clock."""
-    program = PROGRAMS[1]
-    undisturbed = _finish(_machine(runtime, program, "exact"))
-    machine = _machine(runtime, program, "exact")
-    random_ = random.Random(runtime)
-    for _ in range(200):
-        stop = machine.run(random_.randrange(1, 4000))
-        if stop.reason is not Reason.LIMIT:
-            pytest.fail(f"it ended too soon: {stop.reason}")
-    assert _finish(machine) == undisturbed
+@all_clocks
+@programs
+def test_no_clock_minds_slices(runtime: str, clock: ClockKind, program: tuple[str, ...]) -> None:
+    """`run(n)` counts instructions, and ends in the middle of blocks."""
+    undisturbed = _finish(_machine(runtime, program, clock))
+    machine = _machine(runtime, program, clock)
+    random_, slices = random.Random(runtime), 0
+    while (stop := machine.run(random_.randrange(1, 4000))).reason is Reason.LIMIT and slices < 200:
+        slices += 1
+    assert slices > 50
+    assert _finish(machine, None if stop.reason is Reason.LIMIT else stop) == undisturbed
