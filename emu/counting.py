@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Final
 from . import layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .calibrate import Places
 
 UNLIMITED: Final = 1 << 62
@@ -56,14 +58,17 @@ class Counting:
 
     """
 
-    def __init__(self, places: Places, hflags: memoryview, each_block: memoryview) -> None:
-        """`each_block` are the first and the last address of the hook on blocks that calls `count_block`."""
+    def __init__(self, places: Places, hflags: memoryview, hook_blocks: Callable[[], memoryview]) -> None:
+        """`hook_blocks` makes a hook on blocks that calls `count_block`, and gives the first and the last address that it is for.
+
+        It is made when it is needed first: Unicorn calls a hook on blocks directly, and 1.5 times as fast, while it is the only one.
+        """
         self.counter = places.counter
         self.blocks = [0, 0]
         self.timed: memoryview | list[int] = self.counter
         self.unit = _BLOCKS
-        self._each_block = each_block
-        each_block[0] = each_block[1] = _NOWHERE
+        self._hook_blocks = hook_blocks
+        self._each_block: memoryview | None = None
         self._instructions, self._blocks = places.instructions, places.blocks
         self._blocks[0], self._blocks[1] = _EVERYWHERE
         self._no_exit_request = places.no_exit_request
@@ -76,12 +81,15 @@ class Counting:
         self.unit = unit
         self.timed = self.blocks if unit is _BOTH else self.counter
         self._no_exit_request[0] = 0
+        if unit is _BOTH and self._each_block is None:
+            self._each_block = self._hook_blocks()
         for bounds, on in (
             (self._blocks, unit is _BLOCKS),
             (self._instructions, unit is not _BLOCKS),
             (self._each_block, unit is _BOTH),
         ):
-            bounds[0], bounds[1] = _EVERYWHERE if on else (_NOWHERE, _NOWHERE)
+            if bounds is not None:
+                bounds[0], bounds[1] = _EVERYWHERE if on else (_NOWHERE, _NOWHERE)
         self._d[_HFLAGS] = self._d[_HFLAGS] & _NOT_BITS | _BITS[unit]
 
     def begin(self) -> None:

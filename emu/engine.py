@@ -122,8 +122,7 @@ class Engine:
         self.no_block_seen = True
         self.places = calibrate(self)
         self.drop_all_code()
-        each_block = self.hook(_HOOK_BLOCK, TOUCH(self._on_block))
-        self.counting = Counting(self.places, self.d, bounds(each_block))
+        self.counting = Counting(self.places, self.d, lambda: bounds(self.hook(_HOOK_BLOCK, TOUCH(self._on_block))))
 
     def _declare(self) -> None:
         lib, ptr, u64 = self._lib, ctypes.c_void_p, ctypes.c_uint64
