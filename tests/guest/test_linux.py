@@ -28,9 +28,8 @@ NOT_ON_QEMU = {
     "prefixes": "QEMU 7.2 ignores LOCK where it is undefined, and prefers a page fault to #GP for 16 bytes",
     "processor": "QEMU 7.2 knows no canonical addresses for data, and FCOMI leaves OF, SF and AF",
 }
-NOT_ON_AMD = {
-    "prefixes": "AMD's processors obey LOCK VERW and take INT1 and long instructions otherwise; the container's is Intel's"
-}
+# The container's processor is Intel's: AMD's obey LOCK VERW, say #UD for VMREAD later, and leave RIP at an INT1.
+NOT_ON_AMD = {"prefixes": {"int1", "verw m16", "vmread"}}
 IS_AMD = sys.platform == "linux" and "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="ascii")
 AREAS = sorted({p.stem for p in (shipped.IMAGES.parent / "linux").glob("*.c")} - TYPED)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no Linux here to compare with")
@@ -41,15 +40,26 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no Lin
 def test_as_on_linux(area: str, machine: str, tmp_path: Path) -> None:
     if area in NOT_ON_QEMU and "qemu" in machine:
         pytest.skip(NOT_ON_QEMU[area])
-    if area in NOT_ON_AMD and IS_AMD:
-        pytest.skip(NOT_ON_AMD[area])
     program = shipped.image(f"linux/{area}")
     folder = tmp_path / "host"
     folder.mkdir()
     real = subprocess.run([program], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     ours = run(machine, tmp_path, tar_of({f"bin/{area}": program.read_bytes()}), [f"/bin/{area}"])
-    assert ours.out.decode().splitlines() == real.stdout.decode().splitlines()
+    left_out = NOT_ON_AMD.get(area, set()) if IS_AMD else set()
+    assert without(left_out, ours.out.decode()) == without(left_out, real.stdout.decode())
     assert ours.status == real.returncode
+
+
+def without(instructions: set[str], told: str) -> list[str]:
+    """Give the lines of `prefixes` that are not about these instructions: named by a section, a line of its own, or before a colon."""
+    kept, name = [], ""
+    for line in told.splitlines():
+        first = line.partition(":")[0]
+        if line.startswith("-- ") or first == line:
+            name = first.removeprefix("-- ")
+        if not instructions & {name, first}:
+            kept.append(line)
+    return kept
 
 
 class Asked:
